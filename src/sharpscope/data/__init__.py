@@ -1,0 +1,20 @@
+"""Data: datasets held as tensors, batched augmentations, and corruptions of the test set."""
+
+from __future__ import annotations
+
+from sharpscope.data.corrupted import SEVERITIES, corrupt, corrupted_test_sets
+from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.registry import CORRUPTIONS, DATASETS, CorruptionFacts
+from sharpscope.data.selection import stratified
+
+__all__ = [
+    "CORRUPTIONS",
+    "DATASETS",
+    "SEVERITIES",
+    "CorruptionFacts",
+    "Dataset",
+    "Source",
+    "corrupt",
+    "corrupted_test_sets",
+    "stratified",
+]

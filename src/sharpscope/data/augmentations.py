@@ -1,0 +1,79 @@
+"""Batched augmentations: whole batches on any device, every sample its own draw from an explicit generator.
+
+All map images ``[N, C, H, W]`` to images of the same shape and dtype, so they compose in any order and a
+dataset can declare any of them. The generator lives on the device of the images.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def random_shift(images: Tensor, generator: torch.Generator, *, pixels: int, fill: float = 0.0) -> Tensor:
+    """Shift each image by whole pixels, exactly: the random crop with padding of the usual CIFAR recipes.
+
+    Args:
+        images: Shape ``[N, C, H, W]``.
+        generator: Source of two draws a sample.
+        pixels: The largest shift in each direction; each whole shift is equally likely.
+        fill: What enters at the border, in the units of the images.
+    """
+    n, channels, height, width = images.shape
+    padded = functional.pad(images, (pixels, pixels, pixels, pixels), value=fill)
+    top, left = torch.randint(0, 2 * pixels + 1, (2, n, 1), generator=generator, device=images.device)
+    rows = top + torch.arange(height, device=images.device)
+    columns = left + torch.arange(width, device=images.device)
+    sample = torch.arange(n, device=images.device).view(n, 1, 1, 1)
+    channel = torch.arange(channels, device=images.device).view(1, channels, 1, 1)
+    return padded[sample, channel, rows.view(n, 1, height, 1), columns.view(n, 1, 1, width)]
+
+
+def random_flip(images: Tensor, generator: torch.Generator, *, probability: float = 0.5) -> Tensor:
+    """Mirror each image left to right with a probability.
+
+    Args:
+        images: Shape ``[N, C, H, W]``.
+        generator: Source of one draw a sample.
+        probability: Of being mirrored.
+    """
+    chosen = torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device) < probability
+    return torch.where(chosen, images.flip(-1), images)
+
+
+def random_rotation(
+    images: Tensor, generator: torch.Generator, *, degrees: float, shift: int = 0, fill: float = 0.0
+) -> Tensor:
+    """Rotate each image about its center by a uniform angle, then shift it by whole pixels.
+
+    Both in one bilinear resampling; whole pixels, so that on small images the shift adds no blur of its own.
+
+    Args:
+        images: Shape ``[N, C, H, W]``.
+        generator: Source of three draws a sample.
+        degrees: The largest angle in either direction.
+        shift: The largest shift in each direction.
+        fill: What enters at the border, in the units of the images.
+    """
+    n, _, height, width = images.shape
+    angle = (2 * torch.rand(n, generator=generator, device=images.device) - 1) * math.radians(degrees)
+    moves = torch.randint(-shift, shift + 1, (2, n), generator=generator, device=images.device)
+    cosine, sine = angle.cos(), angle.sin()
+    # The grid asks where each pixel of the result comes from: undo the shift, then the rotation. Coordinates
+    # run from -1 to 1 along both axes, so a rotation in pixels needs the aspect ratio.
+    across, down = 2.0 * moves[0] / width, 2.0 * moves[1] / height
+    aspect = height / width
+    theta = torch.stack(
+        [
+            torch.stack([cosine, -sine * aspect, -(cosine * across - sine * aspect * down)], dim=1),
+            torch.stack([sine / aspect, cosine, -(sine / aspect * across + cosine * down)], dim=1),
+        ],
+        dim=1,
+    )
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    # Zeros enter at the border, so the fill is made zero for the resampling.
+    moved = functional.grid_sample(images.to(torch.float32) - fill, grid, align_corners=False) + fill
+    return moved.round_().to(images.dtype) if images.dtype == torch.uint8 else moved.to(images.dtype)

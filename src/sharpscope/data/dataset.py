@@ -1,0 +1,126 @@
+"""What a dataset is: tensors of a training and a test split, and what it declares of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sharpscope.errors import DataError
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the files of a dataset may come from; it never changes what a dataset holds.
+
+    Attributes:
+        data_dir: The user's folder of datasets, searched first; None for the cache alone.
+        download: Whether a file that is nowhere may be fetched.
+
+    Raises:
+        DataError: If ``data_dir`` is given and is not a folder.
+    """
+
+    data_dir: Path | None = None
+    download: bool = True
+
+    def __post_init__(self) -> None:
+        if self.data_dir is not None and not self.data_dir.is_dir():
+            raise DataError(f"data directory {self.data_dir} is not a folder; create it or name another one")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset held in memory, split once and for all.
+
+    Attributes:
+        name: The name it is registered under.
+        train_inputs: Images as uint8 ``[N, C, H, W]``, or float features ``[N, D]``.
+        train_targets: Class indices, int64 ``[N]``.
+        test_inputs: Like ``train_inputs``; never augmented.
+        test_targets: Class indices, int64.
+        classes: Names of the classes, in the order of their indices.
+        mean: Mean of each channel; for images in units of [0, 1].
+        std: Standard deviation of each channel, likewise.
+        augment: The augmentation that suits the data, or None. It maps a batch of inputs on any device, with
+            a generator on that device, to a batch of the same shape and dtype: a training step gathers its
+            batch, augments it, then normalizes it.
+
+    Raises:
+        DataError: If the tensors do not fit each other.
+    """
+
+    name: str
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        for split, inputs, targets in (
+            ("training", self.train_inputs, self.train_targets),
+            ("test", self.test_inputs, self.test_targets),
+        ):
+            self._check(split, inputs, targets)
+        if not len(self.mean) == len(self.std) == self.train_inputs.shape[1]:
+            raise DataError(
+                f"dataset '{self.name}' has {self.train_inputs.shape[1]} channels but declares "
+                f"{len(self.mean)} means and {len(self.std)} standard deviations; declare one of each a channel"
+            )
+
+    def _check(self, split: str, inputs: Tensor, targets: Tensor) -> None:
+        shape = tuple(self.train_inputs.shape[1:])
+        if targets.shape != (len(inputs),) or targets.dtype != torch.int64 or len(targets) == 0:
+            raise DataError(
+                f"dataset '{self.name}' needs one int64 target for each of its {len(inputs)} {split} inputs, "
+                f"got {targets.dtype} of shape {tuple(targets.shape)}"
+            )
+        if tuple(inputs.shape[1:]) != shape or inputs.dtype != self.train_inputs.dtype:
+            raise DataError(
+                f"dataset '{self.name}' needs inputs of one shape and dtype, got {self.train_inputs.dtype} "
+                f"{shape} for training and {inputs.dtype} {tuple(inputs.shape[1:])} for the test"
+            )
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= len(self.classes):
+            raise DataError(
+                f"dataset '{self.name}' declares {len(self.classes)} classes, so its {split} targets must "
+                f"lie in 0..{len(self.classes) - 1}, got {low}..{high}"
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input: ``(C, H, W)`` or ``(D,)``."""
+        return tuple(self.train_inputs.shape[1:])
+
+    def normalize(self, inputs: Tensor) -> Tensor:
+        """Return what a model sees: float32, zero mean and unit variance in each channel.
+
+        Args:
+            inputs: Any batch of this dataset's inputs, augmented or corrupted or neither; bytes are first
+                brought to [0, 1].
+        """
+        # In one multiplication and one addition: this runs in every training step.
+        unit = 255.0 if inputs.dtype == torch.uint8 else 1.0
+        broadcast = (-1, *(1,) * (inputs.ndim - 2))
+        mean = torch.tensor(self.mean, device=inputs.device).view(broadcast)
+        std = torch.tensor(self.std, device=inputs.device).view(broadcast)
+        return inputs.to(torch.float32).mul(1.0 / (unit * std)).sub_(mean / std)
+
+    def to(self, device: str | torch.device) -> Dataset:
+        """Return the same dataset with its tensors on a device."""
+        return replace(
+            self,
+            train_inputs=self.train_inputs.to(device),
+            train_targets=self.train_targets.to(device),
+            test_inputs=self.test_inputs.to(device),
+            test_targets=self.test_targets.to(device),
+        )

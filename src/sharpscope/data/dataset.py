@@ -74,7 +74,7 @@ class Dataset:
         if not len(self.mean) == len(self.std) == self.train_inputs.shape[1]:
             raise DataError(
                 f"dataset '{self.name}' has {self.train_inputs.shape[1]} channels but declares "
-                f"{len(self.mean)} means and {len(self.std)} standard deviations; declare one of each a channel"
+                f"{len(self.mean)} means and {len(self.std)} standard deviations; give one of each a channel"
             )
 
     def _check(self, split: str, inputs: Tensor, targets: Tensor) -> None:

@@ -108,8 +108,8 @@ def verify(file: RemoteFile, path: Path, packed: bytes, contents: bytes) -> None
     if file.contents_sha256 and hashlib.sha256(contents).hexdigest() == file.contents_sha256:
         return
     raise DataError(
-        f"{path} is not the file that was published: expected SHA-256 {file.sha256}, got {found}; put the published "
-        "file in its place, or name another data directory"
+        f"{path} is not the file that was published: expected SHA-256 {file.sha256}, got {found}; put the "
+        "published file in its place, or name another data directory"
     )
 
 

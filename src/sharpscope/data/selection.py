@@ -34,9 +34,7 @@ def stratified(targets: Tensor, size: int | None, stream: Stream) -> Tensor:
     if size is None:
         return torch.arange(len(targets))
     if not 1 <= size <= len(targets):
-        raise DataError(
-            f"{len(targets)} samples give subsets of 1 to {len(targets)}, but {size} were asked for"
-        )
+        raise DataError(f"a subset of {size} was asked for; {len(targets)} samples give 1 to {len(targets)}")
     labels = targets.cpu().numpy()
     order = stream.numpy().permutation(len(labels))
     shuffled = labels[order]

@@ -1,0 +1,140 @@
+"""The predictions of one run: all that scores may see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import log_softmax
+
+from sharpscope.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Outputs of a model on one fixed, clean set of samples.
+
+    Attributes:
+        logits: Shape ``[N, C]``.
+        targets: Class indices, shape ``[N]``.
+
+    Raises:
+        DataError: If there are no samples, shapes or targets do not fit, or a logit is NaN or infinite.
+    """
+
+    logits: np.ndarray
+    targets: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.logits.shape
+        if len(shape) != 2 or 0 in shape or self.targets.shape != shape[:1]:
+            raise DataError(
+                "predictions need logits of shape [N, C] and N targets, at least one of each, "
+                f"got shapes {shape} and {self.targets.shape}"
+            )
+        if not np.isfinite(self.logits).all():
+            bad = np.count_nonzero(~np.isfinite(self.logits).all(axis=1))
+            raise DataError(
+                f"predictions need finite logits, got NaN or infinity for {bad} of {shape[0]} samples; "
+                "the model has diverged or its inputs are damaged"
+            )
+        low, high = self.targets.min(), self.targets.max()
+        if not np.issubdtype(self.targets.dtype, np.integer) or low < 0 or high >= shape[1]:
+            raise DataError(
+                f"targets need to be integers in 0..{shape[1] - 1}, one class for each logit, "
+                f"got {self.targets.dtype} in {low}..{high}"
+            )
+
+    @cached_property
+    def log_probabilities(self) -> np.ndarray:
+        """In float64, shape ``[N, C]``."""
+        return log_softmax(self.logits.astype(np.float64), axis=1)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each sample; the lowest index where several are."""
+        return self.logits.argmax(axis=1)
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Whether each prediction is right, shape ``[N]``."""
+        return self.predicted == self.targets
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """The probability of the predicted class, shape ``[N]``."""
+        return np.exp(self.log_probabilities.max(axis=1))
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """Predictions on every corruption of the test set at every severity.
+
+    Attributes:
+        conditions: Names such as ``gaussian_noise-3``, K of them.
+        predicted: Predicted classes, shape ``[K, N]``.
+        confidence: Their probabilities, shape ``[K, N]``, half precision.
+
+    Raises:
+        DataError: If there are no conditions or the shapes do not fit.
+    """
+
+    conditions: tuple[str, ...]
+    predicted: np.ndarray
+    confidence: np.ndarray
+
+    def __post_init__(self) -> None:
+        shapes = self.predicted.shape, self.confidence.shape
+        if not self.conditions or shapes[0] != shapes[1] or shapes[0][:1] != (len(self.conditions),):
+            raise DataError(
+                f"predictions under {len(self.conditions)} conditions need classes and confidences of shape "
+                f"[{len(self.conditions)}, N], of one condition at least, got {shapes[0]} and {shapes[1]}"
+            )
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one trained model says about the clean training set, the test set, and corruptions of the latter.
+
+    Raises:
+        DataError: If the corrupted test sets are of another size than the test set.
+    """
+
+    train: Split
+    test: Split
+    corrupted: Corrupted | None = None
+
+    def __post_init__(self) -> None:
+        if self.corrupted is not None and self.corrupted.predicted.shape[1:] != self.test.targets.shape:
+            raise DataError(
+                f"corrupted test sets need the {len(self.test.targets)} samples of the clean one, "
+                f"got {self.corrupted.predicted.shape[1]}"
+            )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return plain arrays, fit to be stored."""
+        arrays = {
+            "train.logits": self.train.logits,
+            "train.targets": self.train.targets,
+            "test.logits": self.test.logits,
+            "test.targets": self.test.targets,
+        }
+        if self.corrupted is not None:
+            names = "\n".join(self.corrupted.conditions).encode()
+            arrays["corrupted.conditions"] = np.frombuffer(names, dtype=np.uint8)
+            arrays["corrupted.predicted"] = self.corrupted.predicted
+            arrays["corrupted.confidence"] = self.corrupted.confidence
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Predictions:
+        """Return the predictions that ``to_arrays`` took apart."""
+        corrupted = None
+        if "corrupted.conditions" in arrays:
+            conditions = tuple(arrays["corrupted.conditions"].tobytes().decode().split("\n"))
+            corrupted = Corrupted(conditions, arrays["corrupted.predicted"], arrays["corrupted.confidence"])
+        train = Split(arrays["train.logits"], arrays["train.targets"])
+        test = Split(arrays["test.logits"], arrays["test.targets"])
+        return cls(train, test, corrupted)

@@ -1,0 +1,37 @@
+"""The registry of scores and what each declares of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sharpscope.registry import Registry
+
+
+@dataclass(frozen=True)
+class ScoreFacts:
+    """What a score declares.
+
+    Attributes:
+        label: Its name in a report: "Expected calibration error".
+        better: Which direction is better.
+        unit: "fraction", "nats", ...
+        of_pairs: True if it compares two runs of one cell that differ in their seed only; the function then
+            takes two ``Predictions``.
+        bounds: The least and the largest value it can take.
+        needs: Which predictions it reads: any of "train", "test", "corrupted".
+        reference: Where it is defined.
+    """
+
+    label: str
+    better: Literal["higher", "lower"]
+    unit: str
+    of_pairs: bool = False
+    bounds: tuple[float, float] = (0.0, 1.0)
+    needs: tuple[str, ...] = ("test",)
+    reference: str = ""
+
+
+# A score is ``(predictions: Predictions, *, options) -> float``; of pairs, it takes the predictions of two
+# runs.
+SCORES: Registry = Registry("score", package="sharpscope.safety")

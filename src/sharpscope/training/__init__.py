@@ -1,0 +1,11 @@
+"""Training: recipes, the regimes that change them, update steps and the loop."""
+
+from __future__ import annotations
+
+from sharpscope.training.history import Diverged, Epoch, History
+from sharpscope.training.loop import train
+from sharpscope.training.predict import predict
+from sharpscope.training.recipe import Recipe, check
+from sharpscope.training.registry import REGIMES, SCHEDULES
+
+__all__ = ["REGIMES", "SCHEDULES", "Diverged", "Epoch", "History", "Recipe", "check", "predict", "train"]

@@ -1,0 +1,38 @@
+"""States that a model is put into for a block and taken out of however the block ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def mode(model: nn.Module, *, train: bool) -> Iterator[None]:
+    """Put a model in train or eval mode for a block; each module gets its own mode back."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(train)
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextmanager
+def channels_last(model: nn.Module) -> Iterator[None]:
+    """Lay the weights of 2-D convolutions out with the channels last for a block; contiguous after it.
+
+    Convolutions on the CPU run about a quarter faster so. The layout changes no values, but a file of weights
+    wants them contiguous.
+    """
+    weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
+    try:
+        for weight in weights:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        yield
+    finally:
+        for weight in weights:
+            weight.data = weight.data.contiguous()

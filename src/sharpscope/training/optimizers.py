@@ -1,0 +1,75 @@
+"""The optimizers of ``torch.optim`` by name, their options checked before there is anything to optimize."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sharpscope.errors import SpecError
+from sharpscope.registry import Registry
+
+# Named in lower case; an optimizer is ``(parameters, lr, *, options) -> Optimizer``.
+OPTIMIZERS: Registry = Registry("optimizer")
+
+# LBFGS evaluates the loss as often as it likes, SparseAdam wants sparse gradients, Muon matrices only: none of
+# them can take the one step on one gradient that update steps ask for.
+_UNFIT = {"LBFGS", "SparseAdam", "Muon"}
+
+
+def _adapted(optimizer: type[Optimizer]) -> Callable[..., Optimizer]:
+    """Return a maker of ``optimizer`` whose options are keyword-only, as registries read them."""
+
+    def make(parameters: Iterable[nn.Parameter], lr: float, **options: Any) -> Optimizer:
+        return optimizer(parameters, lr=lr, **options)  # type: ignore[call-arg]
+
+    signature = inspect.signature(optimizer, eval_str=True)
+    options = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in signature.parameters.items()
+        if name not in {"params", "lr"}
+    ]
+    make.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    make.__annotations__ = {option.name: option.annotation for option in options}
+    make.__doc__ = f"``torch.optim.{optimizer.__name__}``."
+    return make
+
+
+for _name, _member in list(vars(torch.optim).items()):
+    if isinstance(_member, type) and issubclass(_member, Optimizer) and _name not in {"Optimizer", *_UNFIT}:
+        OPTIMIZERS.register(_name.lower())(_adapted(_member))
+
+
+def make_optimizer(
+    name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any]
+) -> Optimizer:
+    """Return an optimizer of the parameters that want a gradient.
+
+    On the CPU the fused step is taken where there is one, unless the options choose otherwise: the plain one
+    spends more time between small tensors than on them.
+
+    Args:
+        name: A name in ``OPTIMIZERS``.
+        parameters: Of the model.
+        lr: The learning rate.
+        options: Further arguments of the optimizer.
+
+    Raises:
+        SpecError: If an option is unknown or of the wrong type (``loc`` names it), or the optimizer refuses
+            their values (``loc`` is empty).
+    """
+    entry = OPTIMIZERS[name]
+    complete = entry.complete(options)
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    on_cpu = all(parameter.device.type == "cpu" for parameter in trained)
+    if on_cpu and "fused" in complete and not {"fused", "foreach", "differentiable"} & options.keys():
+        complete["fused"] = True
+    try:
+        optimizer: Optimizer = entry(trained, lr, **complete)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SpecError(f"optimizer '{name}' refuses its options: {error}") from None
+    return optimizer

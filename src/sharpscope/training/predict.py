@@ -1,0 +1,36 @@
+"""The outputs of a model on many inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sharpscope.training.modes import channels_last, mode
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module,
+    inputs: Tensor,
+    normalize: Callable[[Tensor], Tensor],
+    *,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """Return the outputs of a model in eval mode; the model is as before afterwards.
+
+    Args:
+        model: On ``device``.
+        inputs: At least one sample as a dataset holds it, such as uint8 ``[N, C, H, W]``, on any device.
+        normalize: From a batch of these to what the model sees: ``dataset.normalize``.
+        batch_size: Samples a forward pass; 256 is fastest for small networks on a CPU.
+        device: Where the model computes.
+
+    Returns:
+        Outputs on the CPU, shape ``[N, C]``.
+    """
+    with mode(model, train=False), channels_last(model):
+        batches = [model(normalize(batch.to(device))).cpu() for batch in inputs.split(batch_size)]
+    return torch.cat(batches)

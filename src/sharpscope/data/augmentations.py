@@ -58,21 +58,30 @@ def random_rotation(
         shift: The largest shift in each direction.
         fill: What enters at the border, in the units of the images.
     """
-    n, _, height, width = images.shape
-    angle = (2 * torch.rand(n, generator=generator, device=images.device) - 1) * math.radians(degrees)
-    moves = torch.randint(-shift, shift + 1, (2, n), generator=generator, device=images.device)
-    cosine, sine = angle.cos(), angle.sin()
-    # The grid asks where each pixel of the result comes from: undo the shift, then the rotation. Coordinates
-    # run from -1 to 1 along both axes, so a rotation in pixels needs the aspect ratio.
-    across, down = 2.0 * moves[0] / width, 2.0 * moves[1] / height
+    n, device = len(images), images.device
+    angles = (2 * torch.rand(n, generator=generator, device=device) - 1) * math.radians(degrees)
+    shifts = torch.randint(-shift, shift + 1, (2, n), generator=generator, device=device)
+    return rotate(images, angles, shifts, fill=fill)
+
+
+def rotate(images: Tensor, angles: Tensor, shifts: Tensor, *, fill: float = 0.0) -> Tensor:
+    """Rotate each image about its center, then shift it.
+
+    Args:
+        images: Shape ``[N, C, H, W]``.
+        angles: Counterclockwise, in radians, shape ``[N]``.
+        shifts: Pixels to the right and pixels down, shape ``[2, N]``.
+        fill: What enters at the border, in the units of the images.
+    """
+    height, width = images.shape[2:]
+    cosine, sine = angles.cos(), angles.sin()
+    right, down = 2.0 * shifts[0] / width, 2.0 * shifts[1] / height
+    # A grid asks where each pixel of the result comes from: undo the shift, then the rotation. Coordinates run
+    # from -1 to 1 along both axes, so a rotation in pixels needs the aspect ratio.
     aspect = height / width
-    theta = torch.stack(
-        [
-            torch.stack([cosine, -sine * aspect, -(cosine * across - sine * aspect * down)], dim=1),
-            torch.stack([sine / aspect, cosine, -(sine / aspect * across + cosine * down)], dim=1),
-        ],
-        dim=1,
-    )
+    across = torch.stack([cosine, -sine * aspect, sine * aspect * down - cosine * right], dim=1)
+    along = torch.stack([sine / aspect, cosine, -sine / aspect * right - cosine * down], dim=1)
+    theta = torch.stack([across, along], dim=1)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     # Zeros enter at the border, so the fill is made zero for the resampling.
     moved = functional.grid_sample(images.to(torch.float32) - fill, grid, align_corners=False) + fill

@@ -10,9 +10,7 @@ from sharpscope.errors import DataError
 
 
 @DATASETS.register()
-def circles(
-    source: Source, *, samples: int = 100, factor: float = 0.5, noise: float = 0.0, seed: int = 0
-) -> Dataset:
+def circles(source: Source, *, samples: int = 100, factor: float = 0.5, noise: float = 0.0, seed: int = 0) -> Dataset:
     """Two concentric circles in the plane, 2 classes; the first half of the samples trains.
 
     Args:

@@ -75,9 +75,7 @@ def gaussian_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return _blur_along(_blur_along(images, weights, 2), weights, 3)
 
 
-@CORRUPTIONS.register(
-    facts=CorruptionFacts("blur", differs="a uniform streak of a length that is a share of the side")
-)
+@CORRUPTIONS.register(facts=CorruptionFacts("blur", differs="a uniform streak of a length that is a share of the side"))
 def motion_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Blur along a line in a random direction, as of a moving camera."""
     length = (0.12, 0.18, 0.25, 0.33, 0.42)[severity - 1] * _side(images)
@@ -101,9 +99,7 @@ def brightness(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return images + (0.1, 0.2, 0.3, 0.4, 0.5)[severity - 1]
 
 
-@CORRUPTIONS.register(
-    facts=CorruptionFacts("digital", differs="severities between those of ImageNet-C and CIFAR-10-C")
-)
+@CORRUPTIONS.register(facts=CorruptionFacts("digital", differs="severities between those of ImageNet-C and CIFAR-10-C"))
 def contrast(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Less contrast: every channel is drawn towards its mean."""
     kept = (0.6, 0.45, 0.3, 0.2, 0.1)[severity - 1]
@@ -114,7 +110,7 @@ def contrast(images: Tensor, severity: int, draws: Draws) -> Tensor:
 @CORRUPTIONS.register(facts=CorruptionFacts("digital", differs="shares of the side that suit small images"))
 def pixelate(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Fewer pixels: averaged down to a coarse grid and blown up again."""
-    share = (0.75, 0.6, 0.5, 0.375, 0.25)[severity - 1]
+    share = (0.85, 0.75, 0.6, 0.5, 0.375)[severity - 1]
     down, across = (_coarsening(size, max(1, round(share * size))) for size in images.shape[2:])
     return (down.to(images.device) @ images.to(torch.float64) @ across.to(images.device).T).to(images.dtype)
 
@@ -145,9 +141,7 @@ def jpeg_compression(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 
 @CORRUPTIONS.register(
-    facts=CorruptionFacts(
-        "digital", differs="one smooth random field of displacements, without the affine part"
-    )
+    facts=CorruptionFacts("digital", differs="one smooth random field of displacements, without the affine part")
 )
 def elastic_transform(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Smooth local stretching, as of wrinkled paper."""

@@ -123,10 +123,16 @@ def _download(url: str, part: Path) -> None:
             # A server that knows no ranges sends the whole file with status 200.
             part.open("ab" if response.status == 206 else "wb") as out,
         ):
+            missing = response.length
             while piece := response.read(PIECE):
                 out.write(piece)
+                missing = missing and missing - len(piece)
     except urllib.error.HTTPError as error:
+        error.close()
         # 416: nothing lies beyond what is there already; the checksum decides whether that is the file.
         if error.code != 416:
             raise
-        error.close()
+    else:
+        # Reading in pieces takes a connection that ends early for the end of the file.
+        if missing:
+            raise urllib.error.URLError(f"the connection ended {missing} bytes early")

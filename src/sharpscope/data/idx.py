@@ -58,7 +58,6 @@ def parse(contents: bytes, dimensions: int, path: Path) -> np.ndarray:
     size = header + int(np.prod(shape, dtype=object))
     if len(contents) != size:
         raise DataError(
-            f"{path} should unpack to {size} bytes for an array of shape {shape}, got {len(contents)}; "
-            "get it again"
+            f"{path} should unpack to {size} bytes for an array of shape {shape}, got {len(contents)}; get it again"
         )
     return np.frombuffer(contents, np.uint8, offset=header).reshape(shape)

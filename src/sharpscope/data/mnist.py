@@ -43,9 +43,7 @@ class IdxArchive:
     std: float
     augment: Augmentation
 
-    def load(
-        self, source: Source, train_size: int | None, test_size: int | None, subset_seed: int
-    ) -> Dataset:
+    def load(self, source: Source, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -142,20 +140,12 @@ FASHION_MNIST = IdxArchive(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
     train=(
-        RemoteFile(
-            "train-images-idx3-ubyte.gz", "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
-        ),
-        RemoteFile(
-            "train-labels-idx1-ubyte.gz", "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
-        ),
+        RemoteFile("train-images-idx3-ubyte.gz", "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+        RemoteFile("train-labels-idx1-ubyte.gz", "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
     ),
     test=(
-        RemoteFile(
-            "t10k-images-idx3-ubyte.gz", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
-        ),
-        RemoteFile(
-            "t10k-labels-idx1-ubyte.gz", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
-        ),
+        RemoteFile("t10k-images-idx3-ubyte.gz", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        RemoteFile("t10k-labels-idx1-ubyte.gz", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
     ),
     classes=(
         "T-shirt/top",

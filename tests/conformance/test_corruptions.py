@@ -1,0 +1,73 @@
+"""What every registered corruption must do."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn import functional
+
+from sharpscope.data import CORRUPTIONS, SEVERITIES, CorruptionFacts, corrupt
+from sharpscope.seeding import Stream
+
+STREAM = Stream("conformance")
+SHAPES = [(1, 8, 8), (3, 32, 32), (1, 28, 28), (1, 7, 12)]
+
+
+def images(shape, n=60):
+    """Strokes and blobs: of the size of a third of the image, bright on black, not aligned to any grid."""
+    channels, height, width = shape
+    size = min(height, width) // 3 // 2 * 2 + 1
+    noise = torch.randn(n, channels, height, width, generator=torch.Generator().manual_seed(0))
+    smooth = functional.avg_pool2d(noise, size, stride=1, padding=size // 2)
+    return (140 * smooth / smooth.std()).clamp(0, 255).to(torch.uint8)
+
+
+@pytest.fixture(params=list(CORRUPTIONS))
+def name(request):
+    return request.param
+
+
+def test_declares_itself(name):
+    entry = CORRUPTIONS[name]
+    assert isinstance(entry.facts, CorruptionFacts)
+    assert entry.facts.family in {"noise", "blur", "weather", "digital"}
+    assert entry.facts.reference
+    assert entry.summary
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_keeps_shape_dtype_and_its_input(name, shape):
+    clean = images(shape)
+    before = clean.clone()
+    for severity in SEVERITIES:
+        damaged = corrupt(clean, name, severity, STREAM)
+        assert (damaged.shape, damaged.dtype) == (clean.shape, torch.uint8)
+    assert clean.equal(before)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_grows_with_severity(name, shape):
+    clean = images(shape)
+    distances = [
+        float((corrupt(clean, name, severity, STREAM).float() - clean.float()).abs().mean()) for severity in SEVERITIES
+    ]
+    assert distances[0] > 0
+    assert distances == sorted(set(distances))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_does_not_depend_on_how_the_set_is_cut(name, shape):
+    clean = images(shape)
+    whole = corrupt(clean, name, 4, STREAM)
+    cuts = [0, 1, 14, 47, 60]
+    parts = [corrupt(clean[start:end], name, 4, STREAM, first=start) for start, end in pairwise(cuts)]
+    assert torch.cat(parts).equal(whole)
+
+
+def test_is_seeded_and_leaves_the_global_random_state(name):
+    clean = images((1, 8, 8))
+    first = corrupt(clean, name, 3, STREAM)
+    torch.manual_seed(12345)
+    state = torch.get_rng_state()
+    assert corrupt(clean, name, 3, STREAM).equal(first)
+    assert torch.get_rng_state().equal(state)

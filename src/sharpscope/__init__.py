@@ -1,0 +1,35 @@
+"""Measure what the sharpness of a minimum means.
+
+Attributes are imported when they are first used, so that ``import sharpscope`` does not load torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sharpscope.analysis.ledger import load_ledger
+    from sharpscope.curvature.estimate import Estimate
+    from sharpscope.measurement import Measurements, measure
+
+__version__ = "0.1.0"
+__all__ = ["Estimate", "Measurements", "load_ledger", "measure"]
+
+_HOMES = {
+    "Estimate": "sharpscope.curvature.estimate",
+    "Measurements": "sharpscope.measurement",
+    "measure": "sharpscope.measurement",
+    "load_ledger": "sharpscope.analysis.ledger",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sharpscope' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,50 @@
+"""A value that says how far it can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A scalar with its standard error, never a bare float.
+
+    Attributes:
+        value: The scalar.
+        stderr: Its standard error; 0.0 where it is exact for the data given.
+        samples: How many data points it rests on.
+        converged: False if the asked precision was not reached, or the value has no finite meaning.
+        details: The rest: draws, layers, k values, the route taken.
+    """
+
+    value: float
+    stderr: float = 0.0
+    samples: int = 0
+    converged: bool = True
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        error = f" ± {self.stderr:.2g}" if self.stderr > 0 else ""
+        return f"{self.value:.6g}{error}{'' if self.converged else ' (not converged)'}"
+
+    def with_sampling_error(self, stderr: float) -> Estimate:
+        """Return this estimate with the error of a subset of the data joined to its own."""
+        return replace(self, stderr=math.hypot(self.stderr, stderr))
+
+
+def mean_of(draws: Sequence[float], samples: int, **details: Any) -> Estimate:
+    """Return the mean of independent draws and its standard error.
+
+    >>> str(mean_of([1.0, 2.0, 3.0], samples=10))
+    '2 ± 0.58'
+    """
+    n = len(draws)
+    mean = math.fsum(draws) / n
+    variance = math.fsum((d - mean) ** 2 for d in draws) / (n - 1) if n > 1 else math.inf
+    return Estimate(mean, math.sqrt(variance / n), samples, n > 1, {"draws": n, **details})

@@ -1,0 +1,159 @@
+r"""What a measure is: a generator that asks for reductions and returns an estimate, with declared facts.
+
+Measures run together: each asks (``yield``) for the reductions it needs next, all that are asked for at the same time
+are served by one pass over the data, and each goes on with its own results.
+
+A measure is one function and one registration line::
+
+    @measure(MeasureFacts(label="Gradient norm", symbol=r"\|\nabla L\|", sharper_is="larger", ...))
+    def gradient_norm(risk: Risk) -> Steps:
+        '''Norm of the gradient of the risk.'''
+        gradient = yield GradientSum()
+        return Estimate(gradient.norm(), samples=risk.samples)
+
+The decorated function, called with a risk, runs alone and returns the estimate.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.passes import Evaluator, Reduction
+from sharpscope.curvature.risk import Risk
+from sharpscope.errors import SharpscopeError
+from sharpscope.registry import Registry
+
+Request = Reduction | tuple[Reduction, ...]
+Steps = Generator[Request, Any, Estimate]
+
+INVARIANCES = {
+    "LW": "layer-wise positive rescaling of ReLU networks",
+    "NW": "neuron-wise positive rescaling, hidden and before the head",
+    "b+c": "a constant added to the head's bias",
+    "W+1u": "one vector added to all rows of the head",
+    "BN": "folding BatchNorm into the layer before",
+}
+
+
+@dataclass(frozen=True)
+class MeasureFacts:
+    """What a measure declares; tested by the conformance suite and printed by ``sharpscope explain``.
+
+    Attributes:
+        label: Its name in a report: "Relative flatness".
+        symbol: LaTeX.
+        sharper_is: Whether a sharper (or more complex, or less certain) minimum has the larger or the smaller value.
+        invariances: Keys of ``INVARIANCES`` under which the value does not change; under the others it does.
+        cost: In plain forward passes over the same data, as a person would say it.
+        exact: True if it is no estimate.
+        reference: The paper and where in it.
+        caveats: What a reader must know before comparing values.
+        unit: Empty where dimensionless.
+        default: Whether ``sharpscope.measure`` computes it when nothing is asked for by name.
+        options_without: Options under which other invariances hold: ``({"normalize": False}, invariances)`` pairs.
+    """
+
+    label: str
+    symbol: str
+    sharper_is: Literal["larger", "smaller"]
+    invariances: frozenset[str]
+    cost: str
+    exact: bool
+    reference: str
+    caveats: tuple[str, ...] = ()
+    unit: str = ""
+    default: bool = False
+    options_without: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
+
+
+class MeasureFunction(Protocol):
+    """A registered measure: runs alone when called, or step by step beside others."""
+
+    steps: Callable[..., Steps]
+
+    def __call__(self, risk: Risk, /, **options: Any) -> Estimate:
+        """Run alone."""
+
+
+MEASURES: Registry[Any] = Registry("measure", package=("sharpscope.sharpness", "sharpscope.complexity"))
+
+
+def measure(facts: MeasureFacts, *, version: int = 1) -> Callable[[Callable[..., Steps]], Callable[..., Estimate]]:
+    """Return a decorator that registers a generator function as a measure under its own name."""
+
+    def enroll(steps: Callable[..., Steps]) -> Callable[..., Estimate]:
+        @functools.wraps(steps)
+        def alone(risk: Risk, **options: Any) -> Estimate:
+            return run_together(risk, {steps.__name__: (steps, options)})[steps.__name__]
+
+        alone.steps = steps  # type: ignore[attr-defined]
+        return MEASURES.register(version=version, facts=facts)(alone)
+
+    return enroll
+
+
+def run_together(
+    risk: Risk,
+    asked: Mapping[str, tuple[Callable[..., Steps], Mapping[str, Any]]],
+    on_pass: Callable[[int], None] | None = None,
+) -> dict[str, Estimate]:
+    """Run measures side by side, each pass over the data serving all of them.
+
+    Args:
+        risk: The risk; entered as a context here if its caller did not.
+        asked: By the key of the result: the measure's generator function and its options.
+        on_pass: Called before each pass with the number of measures that wait for it.
+
+    Returns:
+        The estimates under the same keys, in the same order.
+
+    Raises:
+        SharpscopeError: What a measure raises, with its key in front.
+    """
+    evaluator = Evaluator(risk)
+    running: dict[str, Steps] = {}
+    results: dict[str, Estimate] = {}
+    answers: dict[str, Any] = dict.fromkeys(asked)
+    with risk:
+        for key, (steps, options) in asked.items():
+            running[key] = steps(risk, **options)
+        while running:
+            requests: dict[str, Request] = {}
+            for key, generator in list(running.items()):
+                request = _advance(key, generator, answers[key])
+                if isinstance(request, Estimate):
+                    results[key] = _checked(request)
+                    del running[key]
+                else:
+                    requests[key] = request
+            if requests:
+                if on_pass is not None:
+                    on_pass(len(requests))
+                evaluator.run([r for request in requests.values() for r in _as_tuple(request)])
+            answers = dict(requests)
+    return {key: results[key] for key in asked}
+
+
+def _advance(key: str, generator: Steps, answer: Any) -> Request | Estimate:
+    try:
+        return generator.send(answer)
+    except StopIteration as stop:
+        return stop.value
+    except SharpscopeError as error:
+        raise type(error)(f"{key}: {error}") from error
+
+
+def _as_tuple(request: Request) -> tuple[Reduction, ...]:
+    return request if isinstance(request, tuple) else (request,)
+
+
+def _checked(estimate: Estimate) -> Estimate:
+    if math.isfinite(estimate.value):
+        return estimate
+    reason = "the value is not finite: the loss or its derivatives overflow at these parameters"
+    return replace(estimate, converged=False, details={**estimate.details, "reason": reason})

@@ -1,0 +1,131 @@
+"""Passes over the data: one evaluation of every batch serves all reductions that ask for it.
+
+A measure never loops over data. It asks for reductions; all reductions that measures ask for at the same time are
+served by one pass, which does the most expensive thing any of them needs and no more.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.head import HeadFinder
+from sharpscope.curvature.radial import RadialRoute, gradient_of
+from sharpscope.curvature.risk import Parameters, Risk
+
+
+class Need(enum.Flag):
+    """What a reduction needs of the evaluation of a batch."""
+
+    NOTHING = 0
+    OUTPUTS = enum.auto()
+    FEATURES = enum.auto()
+    RADIAL = enum.auto()
+    GRADIENT = enum.auto()
+
+
+@dataclass
+class Evaluation:
+    """What a pass knows of one batch.
+
+    Attributes:
+        risk: The risk evaluated.
+        batch: The samples.
+        outputs: ``[B, C]`` in float64.
+        targets: ``[B]``, where the outputs are.
+        losses: ``[B]`` in float64.
+        features: phi ``[B, D]``, the input of the head, if a reduction needs it.
+        head: The head's finder, which knows its weight.
+        radial: <theta, grad l_n>, shape ``[B]``, by the part of the model it stems from.
+        radial_route: How those were computed.
+        gradient: The sum of the samples' gradients, by parameter.
+    """
+
+    risk: Risk
+    batch: Batch
+    outputs: Tensor
+    targets: Tensor
+    losses: Tensor
+    features: Tensor | None = None
+    head: HeadFinder | None = None
+    radial: dict[str, Tensor] = field(default_factory=dict)
+    radial_route: str = ""
+    gradient: Parameters = field(default_factory=dict)
+
+
+class Reduction(Protocol):
+    """A sum over samples, fed batch by batch; what it keeps does not grow with the number of samples."""
+
+    needs: Need
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Take the samples of one batch in."""
+
+
+class LossSum:
+    """The mean loss; every pass has one, to see that all passes evaluate the same risk."""
+
+    needs = Need.OUTPUTS
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Add the losses of a batch."""
+        self.total += float(evaluation.losses.sum())
+
+
+class Evaluator:
+    """Evaluates batches of one risk; what it learns of the model at the first batch serves all later passes.
+
+    Args:
+        risk: The risk, entered as a context by the caller.
+    """
+
+    def __init__(self, risk: Risk) -> None:
+        self.risk = risk
+        self.head = HeadFinder(risk)
+        self.radial = RadialRoute(risk)
+
+    def run(self, reductions: Sequence[Reduction]) -> None:
+        """Run one pass over the data that serves all of ``reductions``."""
+        needs = Need.NOTHING
+        for reduction in reductions:
+            needs |= reduction.needs
+        loss = LossSum()
+        for batch in self.risk:
+            evaluation = self._evaluate(batch, needs)
+            for reduction in (loss, *reductions):
+                reduction.update(evaluation)
+        self.risk.check_same(loss.total / self.risk.samples)
+
+    def _evaluate(self, batch: Batch, needs: Need) -> Evaluation:
+        radial: dict[str, Tensor] = {}
+        gradient: Parameters = {}
+        differentiate = bool(needs & Need.GRADIENT)
+        parameters = self.risk.parameters
+        if differentiate:
+            parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        with self.head.watch() as calls:
+            if needs & Need.RADIAL:
+                outputs, radial, gradient = self.radial.evaluate(batch, parameters, gradient=differentiate)
+            else:
+                with torch.set_grad_enabled(differentiate):
+                    outputs = self.risk.outputs(batch, parameters)
+                if differentiate:
+                    gradient = gradient_of(self.risk, batch, outputs, parameters)
+        precise = self.risk.exact(outputs)
+        targets = batch.targets.to(precise.device)
+        losses = self.risk.loss.values(precise, targets)
+        evaluation = Evaluation(self.risk, batch, precise, targets, losses, radial=radial, gradient=gradient)
+        evaluation.radial_route = self.radial.name
+        if needs & Need.FEATURES:
+            evaluation.features = self.head.features(batch, outputs.detach(), calls, self.risk.parameters)
+            evaluation.head = self.head
+        return evaluation

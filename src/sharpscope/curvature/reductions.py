@@ -1,0 +1,158 @@
+"""The sums over samples that several measures share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.radial import WHOLE
+
+
+class Mean:
+    """The mean over samples of a function of each.
+
+    Args:
+        function: Maps an evaluation to one number a sample, shape ``[B]``.
+        needs: What the function reads of the evaluation.
+    """
+
+    def __init__(self, function: Callable[[Evaluation], Tensor], needs: Need = Need.OUTPUTS) -> None:
+        self.needs = needs
+        self.samples = 0
+        self._function = function
+        self._sum = 0.0
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Add a batch."""
+        values = self._function(evaluation).double()
+        self._sum += float(values.sum())
+        self.samples += evaluation.batch.size
+
+    @property
+    def value(self) -> float:
+        """The mean."""
+        return self._sum / self.samples
+
+
+class Values:
+    """One number of every sample, 8 bytes each: for quantiles."""
+
+    def __init__(self, function: Callable[[Evaluation], Tensor]) -> None:
+        self.needs = Need.OUTPUTS
+        self._function = function
+        self._parts: list[Tensor] = []
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Keep the numbers of a batch."""
+        self._parts.append(self._function(evaluation).double().cpu())
+
+    @property
+    def all(self) -> Tensor:
+        """All numbers, shape ``[N]``."""
+        return torch.cat(self._parts)
+
+
+class GradientSum:
+    """The gradient of the risk, summed in the precise dtype."""
+
+    needs = Need.GRADIENT
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Add a batch."""
+        self.samples += evaluation.batch.size
+        for name, gradient in evaluation.gradient.items():
+            if name in self._sums:
+                self._sums[name] += gradient
+            else:
+                self._sums[name] = gradient.to(evaluation.risk.precise, copy=True)
+
+    @property
+    def value(self) -> dict[str, Tensor]:
+        """The gradient of the mean loss, by parameter."""
+        return {name: total / self.samples for name, total in self._sums.items()}
+
+    def norm(self) -> float:
+        """The Euclidean norm over all parameters."""
+        return math.sqrt(sum(float(g.square().sum()) for g in self.value.values()))
+
+
+class RadialMoments:
+    """E[<theta, grad l>^2] and the share of each part of the model in it."""
+
+    needs = Need.RADIAL
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.route = ""
+        self._square = 0.0
+        self._shares: dict[str, float] = {}
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Add a batch."""
+        parts = evaluation.radial
+        self.route = evaluation.radial_route
+        total = torch.stack(list(parts.values())).sum(dim=0)
+        self._square += float(total.square().sum())
+        for name, part in parts.items():
+            self._shares[name] = self._shares.get(name, 0.0) + float((part * total).sum())
+        self.samples += evaluation.batch.size
+
+    @property
+    def mean_square(self) -> float:
+        """E[<theta, grad l>^2]."""
+        return self._square / self.samples
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """How much of it each operation carries, by its first parameter; they add up to 1."""
+        if self._square == 0 or WHOLE in self._shares:
+            return {}
+        return {name: share / self._square for name, share in self._shares.items()}
+
+
+class FeatureMoments:
+    """Mean, variance, minimum and maximum of each feature, by merging means and squared deviations.
+
+    A one-pass E[x^2] - E[x]^2 would lose all digits where the mean is large against the deviation.
+    """
+
+    needs = Need.FEATURES
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._mean: Tensor | None = None
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Merge a batch in (Chan, Golub and LeVeque 1979)."""
+        assert evaluation.features is not None
+        phi = evaluation.features.to(evaluation.risk.precise)
+        n, mean = phi.shape[0], phi.mean(dim=0)
+        squares = (phi - mean).square().sum(dim=0)
+        low, high = phi.amin(dim=0), phi.amax(dim=0)
+        if self._mean is None:
+            self._mean, self._squares, self._low, self._high = mean, squares, low, high
+        else:
+            total = self.samples + n
+            shift = mean - self._mean
+            self._mean = self._mean + shift * (n / total)
+            self._squares = self._squares + squares + shift.square() * (self.samples * n / total)
+            self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
+        self.samples += n
+
+    @property
+    def variance(self) -> Tensor:
+        """Population variances, shape ``[D]``."""
+        return self._squares / self.samples
+
+    @property
+    def constant(self) -> Tensor:
+        """Which features have one value on all samples, shape ``[D]``."""
+        return self._low == self._high

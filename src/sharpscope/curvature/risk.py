@@ -1,0 +1,241 @@
+"""The empirical risk: the one owner of the number of samples and of reduction.
+
+No measure loops over batches by its own rules, so no result depends on how the data is cut into batches; and
+whatever is measured, the model is left bit for bit as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.losses import Loss, resolve_loss
+from sharpscope.errors import NotDeterministic, SharpscopeError
+from sharpscope.seeding import Stream
+
+Parameters = dict[str, Tensor]
+Forward = Callable[[nn.Module, Any], Any]
+
+
+class Risk:
+    """L(theta) = (1/N) sum_n l(f(x_n), y_n), in eval mode, over N samples in a fixed order.
+
+    Use it as a context: inside, the model is in eval mode; afterwards its mode and the global random state are what
+    they were. Parameters and buffers are never written: every evaluation takes them as arguments.
+
+    Args:
+        model: Any module; frozen parameters count as parameters.
+        batches: Re-iterable batches.
+        loss: "cross_entropy", "mse", or a callable (outputs, targets) -> losses of single samples.
+        forward: How to call the model on the inputs of a batch; None for ``model(inputs)``, ``model(*inputs)`` or
+            ``model(**inputs)`` by the type of the inputs.
+        head: The final linear layer, where it should not be searched for.
+        device: Where to compute; the model's own device when None.
+        stream: The source of all randomness of estimators.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        *,
+        loss: str | Callable[..., Any] = "cross_entropy",
+        forward: Forward | None = None,
+        head: nn.Linear | None = None,
+        device: str | torch.device | None = None,
+        stream: Stream | None = None,
+    ) -> None:
+        own = dict(model.named_parameters())
+        if not own:
+            raise SharpscopeError(f"the model {type(model).__name__} has no parameters, so nothing can be measured")
+        for name, parameter in own.items():
+            if isinstance(parameter, nn.parameter.UninitializedParameter):
+                raise SharpscopeError(f"the parameter '{name}' is not initialized; run the model once first")
+        self.model = model
+        self.loss: Loss = resolve_loss(loss)
+        self.device = torch.device(device) if device is not None else next(iter(own.values())).device
+        self.stream = stream or Stream(0, "risk")
+        self.head = head
+        self._batches = batches
+        self._call = _Caller(model, forward)
+        # Half precision has too few digits for differences of losses; such a model is measured in float32.
+        self.dtype = torch.float32 if any(p.dtype in (torch.float16, torch.bfloat16) for p in own.values()) else None
+        self.parameters: Parameters = {name: self._detached(p) for name, p in own.items()}
+        self._buffers = {name: self._detached(b).clone() for name, b in model.named_buffers()}
+        self.samples = 0
+        self._mean_loss: float | None = None
+
+    @property
+    def parameter_count(self) -> int:
+        """P, each tied parameter once."""
+        return sum(p.numel() for p in self.parameters.values())
+
+    @property
+    def precise(self) -> torch.dtype:
+        """The precision of sums: float64 where the device has it."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    def __enter__(self) -> Risk:
+        self._leave = contextlib.ExitStack()
+        self._leave.enter_context(_random_state_kept(self.device))
+        self._leave.enter_context(_eval_mode(self.model))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._leave.close()
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield all batches on the device, and count them.
+
+        Raises:
+            SharpscopeError: If there is no sample.
+            NotDeterministic: If their number has changed since the last pass.
+        """
+        seen = 0
+        for batch in self._batches:
+            if batch.size:
+                seen += batch.size
+                yield batch.to(self.device, self.dtype)
+        if seen == 0:
+            raise SharpscopeError("the data has no samples; pass at least one batch")
+        if self.samples not in (0, seen):
+            raise NotDeterministic(f"the data had {self.samples} samples in the first pass and {seen} in a later one")
+        self.samples = seen
+
+    def outputs(self, batch: Batch, parameters: Parameters | None = None) -> Tensor:
+        """Return the model's outputs ``[B, C]`` for given parameters, its own by default.
+
+        Raises:
+            NotDeterministic: If the model draws random numbers, or changes its buffers, in eval mode.
+            SharpscopeError: If the outputs are not a matrix with one row a sample.
+        """
+        versions = [b._version for b in self._buffers.values()]
+        before = _random_fingerprint(self.device)
+        outputs = self.call(batch, parameters or self.parameters)
+        if _random_fingerprint(self.device) != before:
+            raise NotDeterministic(
+                "the model draws random numbers in eval mode (dropout that is always on?), so its risk is not a "
+                "function of its parameters; turn the randomness off to measure it"
+            )
+        for name, version in zip(self._buffers, versions, strict=True):
+            if self._buffers[name]._version != version:
+                raise NotDeterministic(
+                    f"the model changes its buffer '{name}' in eval mode (BatchNorm kept in train mode?), so each "
+                    "sample's loss depends on its batch; let eval() reach every module"
+                )
+        return outputs
+
+    def call(self, batch: Batch, parameters: Parameters) -> Tensor:
+        """Return the outputs ``[B, C]`` like ``outputs``, unchecked for randomness: fit for function transforms."""
+        state = {f"model.{k}": v for k, v in (*parameters.items(), *self._buffers.items())}
+        outputs = _as_tensor(functional_call(self._call, state, (batch.inputs,)))
+        if outputs.ndim == 1 and outputs.shape[0] == batch.size:
+            outputs = outputs[:, None]
+        if outputs.ndim != 2 or outputs.shape[0] != batch.size:
+            raise SharpscopeError(
+                f"the model's outputs must have shape (samples, outputs) = ({batch.size}, C), "
+                f"got {tuple(outputs.shape)}; a forward=... function can bring them into this form"
+            )
+        return outputs
+
+    def exact(self, outputs: Tensor) -> Tensor:
+        """Return outputs detached, in float64 (on the CPU where the device has no float64)."""
+        outputs = outputs.detach()
+        return outputs.cpu().double() if self.device.type == "mps" else outputs.double()
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the losses of single samples in float64, shape ``[B]``."""
+        precise = self.exact(outputs)
+        return self.loss.values(precise, targets.to(precise.device))
+
+    def check_same(self, mean_loss: float) -> None:
+        """Take note of the mean loss of a pass.
+
+        Raises:
+            NotDeterministic: If an earlier pass had another one.
+        """
+        if self._mean_loss is None:
+            self._mean_loss = mean_loss
+        elif abs(mean_loss - self._mean_loss) > 1e-5 * max(abs(self._mean_loss), 1e-6):
+            raise NotDeterministic(
+                f"the mean loss was {self._mean_loss:.8g} in one pass over the data and {mean_loss:.8g} in another; "
+                "measure on fixed data, without random augmentation"
+            )
+
+    def _detached(self, tensor: Tensor) -> Tensor:
+        dtype = self.dtype if tensor.is_floating_point() else None
+        return tensor.detach().to(self.device, dtype)
+
+
+class _Caller(nn.Module):
+    """The model together with the way it is called, so that ``functional_call`` can replace its parameters."""
+
+    def __init__(self, model: nn.Module, forward: Forward | None) -> None:
+        super().__init__()
+        self.training = model.training
+        self.model = model
+        self._forward = forward
+
+    def forward(self, inputs: Any) -> Any:
+        if self._forward is not None:
+            return self._forward(self.model, inputs)
+        if isinstance(inputs, Mapping):
+            return self.model(**inputs)
+        if isinstance(inputs, tuple | list):
+            return self.model(*inputs)
+        return self.model(inputs)
+
+
+def _as_tensor(outputs: Any) -> Tensor:
+    """Return the logits of whatever a model returns: a tensor, ``.logits``, ``["logits"]`` or the first of several."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    if isinstance(getattr(outputs, "logits", None), Tensor):
+        return outputs.logits
+    if isinstance(outputs, Mapping) and isinstance(outputs.get("logits"), Tensor):
+        return outputs["logits"]
+    if isinstance(outputs, tuple | list) and outputs and isinstance(outputs[0], Tensor):
+        return outputs[0]
+    raise SharpscopeError(
+        "the model must return a tensor, something with .logits, or a tuple that begins with a tensor, "
+        f"got {type(outputs).__name__}; a forward=... function can unpack it"
+    )
+
+
+def _random_fingerprint(device: torch.device) -> bytes:
+    """Return the state of the generators that a model draws from, as bytes that change with every draw."""
+    state = torch.default_generator.get_state().numpy().tobytes()
+    if device.type == "cuda":
+        state += torch.cuda.get_rng_state(device).numpy().tobytes()
+    return state
+
+
+@contextlib.contextmanager
+def _random_state_kept(device: torch.device) -> Iterator[None]:
+    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is what is kept
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@contextlib.contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,127 @@
+"""Per-sample radial derivatives <theta, grad l_n> from one backward pass to the outputs of the operations.
+
+An operation whose output z is linear in its own parameters (linear, convolution, the affine part of a norm, embedding)
+contributes <dl_n/dz, z>: its parameters' gradient is never formed. Operations are recognized by the functions that
+are called, not by the modules that call them, so functional models and tied weights are covered. A model that uses
+a parameter in any other way is found out and reported; another route must serve then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+# Where the input, the weight and the bias stand among the arguments of each function.
+_Signature = tuple[str, ...]
+_LINEAR_IN_PARAMETERS: dict[Callable[..., Any], _Signature] = {
+    F.linear: ("input", "weight", "bias"),
+    F.conv1d: ("input", "weight", "bias"),
+    F.conv2d: ("input", "weight", "bias"),
+    F.conv3d: ("input", "weight", "bias"),
+    F.conv_transpose1d: ("input", "weight", "bias"),
+    F.conv_transpose2d: ("input", "weight", "bias"),
+    F.conv_transpose3d: ("input", "weight", "bias"),
+    F.batch_norm: ("input", "running_mean", "running_var", "weight", "bias"),
+    F.layer_norm: ("input", "normalized_shape", "weight", "bias"),
+    F.group_norm: ("input", "num_groups", "weight", "bias"),
+    F.instance_norm: ("input", "running_mean", "running_var", "weight", "bias"),
+    F.rms_norm: ("input", "normalized_shape", "weight"),
+    F.embedding: ("input", "weight"),
+}
+
+
+class RadialRecorder(TorchFunctionMode):
+    """Records, during a forward and a backward pass, what each operation contributes.
+
+    Args:
+        parameters: The tensors in use as parameters, by name.
+        size: The number of samples B of the batch.
+        dtype: The precision of the sums.
+        keep: Keep a copy of every output; needed by models that overwrite them in place.
+
+    Attributes:
+        anchor: A zero added to outputs that would else lie outside the graph; differentiate in it as well.
+        uncovered: Why this route cannot serve, or None.
+        overwritten: True if an output was changed in place before its contribution was taken.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor], size: int, dtype: torch.dtype, *, keep: bool = False) -> None:
+        super().__init__()
+        first = next(iter(parameters.values()))
+        self.anchor = torch.zeros((), dtype=first.dtype, device=first.device, requires_grad=True)
+        self.uncovered: str | None = None
+        self.overwritten = False
+        self._names = {id(tensor): name for name, tensor in parameters.items()}
+        self._unseen = set(parameters)
+        self._size = size
+        self._dtype = dtype
+        self._keep = keep
+        self._contributions: dict[str, Tensor] = {}
+
+    @property
+    def unseen(self) -> set[str]:
+        """Parameters that no recorded function was called with."""
+        return self._unseen
+
+    def contributions(self) -> dict[str, Tensor]:
+        """Return the contribution to each sample, shape ``[B]``, by the name of the operation's first parameter."""
+        return self._contributions
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        used = [self._names[id(t)] for t in _flat((args, tuple(kwargs.values()))) if id(t) in self._names]
+        result = func(*args, **kwargs)
+        if not used or self.uncovered is not None or not any(isinstance(t, Tensor) for t in _flat((result,))):
+            return result
+        self._unseen.difference_update(used)
+        signature = _LINEAR_IN_PARAMETERS.get(func)
+        if signature is None or not self._affine_in_parameters(dict(zip(signature, args, strict=False)) | kwargs):
+            self.uncovered = f"{getattr(func, '__name__', func)} uses {', '.join(map(repr, used))}"
+            return result
+        if result.shape[0] != self._size:
+            self.uncovered = f"the samples are not the first dimension where {used[0]!r} is used"
+            return result
+        return self._record(used[0], result) if torch.is_grad_enabled() else result
+
+    def _affine_in_parameters(self, arguments: dict[str, Any]) -> bool:
+        """Tell whether all of weight and bias are parameters, and nothing else is, so that z is linear in them."""
+        own = [arguments.get(name) for name in ("weight", "bias")]
+        others = [value for name, value in arguments.items() if name not in ("weight", "bias")]
+        if any(id(t) in self._names for t in _flat(tuple(others))):
+            return False
+        return all(t is None or id(t) in self._names for t in own)
+
+    def _record(self, name: str, result: Tensor) -> Tensor:
+        if not result.requires_grad:
+            result = result + self.anchor
+        # The alias shares memory and version but not the graph, so that the hook makes no reference cycle.
+        value = result.detach().clone() if self._keep else result.detach()
+        version = value._version
+
+        def take(gradient: Tensor) -> None:
+            if value._version != version:
+                self.overwritten = True
+                return
+            products = (gradient * value).flatten(1).sum(dim=1, dtype=self._dtype)
+            known = self._contributions.get(name)
+            self._contributions[name] = products if known is None else known + products
+
+        result.register_hook(take)
+        return result
+
+
+def _flat(values: tuple[Any, ...]) -> list[Any]:
+    flat: list[Any] = []
+    for value in values:
+        if isinstance(value, tuple | list):
+            flat += _flat(tuple(value))
+        else:
+            flat.append(value)
+    return flat

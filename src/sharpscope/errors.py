@@ -1,0 +1,60 @@
+"""Errors that a user can act on: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SharpscopeError(ValueError):
+    """Base of every error raised on purpose; its message is one clear sentence."""
+
+
+class UnknownName(SharpscopeError):
+    """A name that no registry (or no set of options) knows."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
+        super().__init__(f"unknown {kind} '{name}'{where}{suggest(name, known)}")
+
+
+class HeadNotFound(SharpscopeError):
+    """The model's outputs are not linear in the weights of a final linear layer."""
+
+
+class NotDeterministic(SharpscopeError):
+    """Two evaluations of the same risk differ, so no property of it can be measured."""
+
+
+class DataError(SharpscopeError):
+    """A dataset that is missing, damaged or unfit for what was asked."""
+
+
+class SpecError(SharpscopeError):
+    """A study that cannot be run as written.
+
+    Args:
+        message: The sentence for the user, without the place.
+        loc: Where in the study: the keys and indices that lead to the value, as ``("regimes", 2)``.
+    """
+
+    def __init__(self, message: str, loc: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.loc = loc
+
+    def within(self, *prefix: str | int) -> SpecError:
+        """Return the same error, seen from further outside."""
+        return SpecError(self.message, (*prefix, *self.loc))
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that follows an unknown name: the near names first, else all of them.
+
+    >>> suggest("smm", ["sam", "baseline"])
+    "; did you mean 'sam'? (known: baseline, sam)"
+    """
+    choices = sorted(known)
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ";"
+    listed = ", ".join(choices) if choices else "none"
+    return f"{hint} (known: {listed})"

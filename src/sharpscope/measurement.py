@@ -1,0 +1,176 @@
+"""``sharpscope.measure``: every measure of a model, together, with the fewest passes over its data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.measure import MEASURES, run_together
+from sharpscope.curvature.risk import Forward, Risk
+from sharpscope.errors import SharpscopeError, SpecError, UnknownName
+from sharpscope.seeding import Stream
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Asked = Sequence[str] | Mapping[str, Mapping[str, Any] | None]
+
+
+class Measurements(Mapping[str, Estimate]):
+    """Estimates by the keys they were asked under, in that order."""
+
+    def __init__(self, estimates: Mapping[str, Estimate]) -> None:
+        self._estimates = dict(estimates)
+
+    def __getitem__(self, key: str) -> Estimate:
+        if key not in self._estimates:
+            raise KeyError(f"'{key}' was not measured; measured were {', '.join(self._estimates)}")
+        return self._estimates[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._estimates)
+
+    def __len__(self) -> int:
+        return len(self._estimates)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a measure: value, stderr, samples, converged."""
+        import pandas as pd
+
+        rows = [{"measure": k, **{f: v for f, v in asdict(e).items() if f != "details"}} for k, e in self.items()]
+        columns = ["measure", "value", "stderr", "samples", "converged"]
+        return pd.DataFrame(rows, columns=columns).set_index("measure")
+
+    def to_json(self) -> str:
+        """Return all estimates with their details; numbers that are not finite become null."""
+        return json.dumps({key: _finite(asdict(e)) for key, e in self.items()}, indent=2)
+
+    def __repr__(self) -> str:
+        width = max((len(key) for key in self), default=0)
+        return "\n".join(f"{key:<{width}}  {estimate}" for key, estimate in self.items())
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        table = Table("measure", "value", "standard error", "samples", "")
+        for key, e in self.items():
+            error = f"{e.stderr:.2g}" if e.stderr else "exact"
+            table.add_row(key, f"{e.value:.6g}", error, str(e.samples), "" if e.converged else "not converged")
+        return table
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(float_format="{:.6g}".format)
+
+
+def measure(
+    model: nn.Module,
+    data: Any,
+    measures: Asked | None = None,
+    *,
+    loss: str | Callable[..., Any] = "cross_entropy",
+    forward: Forward | None = None,
+    head: nn.Linear | None = None,
+    batch_size: int | None = None,
+    subset: int | None = None,
+    rtol: float | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    progress: bool = False,
+) -> Measurements:
+    """Measure the sharpness of a model at its parameters, on the data given.
+
+    The model is put in eval mode for the call and left bit for bit as it was: parameters, buffers, modes, gradients,
+    ``requires_grad`` and the global random state. All measures share their passes over the data.
+
+    Args:
+        model: Any module with outputs of shape ``[B, C]``, or something that holds such logits.
+        data: A re-iterable of batches (inputs, targets), or of mappings with "labels"; a Dataset; or a pair of tensors.
+        measures: Names; or a mapping of keys to options, where the option "measure" names a measure other than the key.
+            The cheap exact ones when None.
+        loss: "cross_entropy", "mse", or a callable (outputs, targets) -> losses of shape ``[B]``.
+        forward: A callable (model, inputs) -> outputs, for models with their own signature.
+        head: The final linear layer; found by itself when None.
+        batch_size: Samples evaluated at a time; bounds the memory.
+        subset: At most this many samples, drawn by ``seed``.
+        rtol: The relative precision asked of estimators.
+        seed: The seed of all randomness.
+        device: Where to compute; where the model is when None.
+        progress: Print a line before each pass over the data.
+
+    Returns:
+        The estimates by key.
+
+    Raises:
+        SharpscopeError: For an unknown measure or option, unfit data, or a model that is random in eval mode.
+
+    Examples:
+        >>> model = nn.Linear(2, 3)
+        >>> data = [(torch.randn(8, 2), torch.randint(0, 3, (8,)))]
+        >>> sorted(measure(model, data, ["parameter_norm", "gradient_norm"]))
+        ['gradient_norm', 'parameter_norm']
+    """
+    asked = resolve_measures(measures)
+    stream = Stream(seed, "measure")
+    batches = Batches(data, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
+    risk = Risk(
+        model,
+        batches,
+        loss=loss,
+        forward=forward,
+        head=head,
+        device=device,
+        stream=stream.child("estimators"),
+    )
+    steps = {key: (MEASURES[name].function.steps, options) for key, (name, options) in asked.items()}
+    return Measurements(run_together(risk, steps, _report if progress else None))
+
+
+def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return, by key, the name of each measure asked for and all its options.
+
+    Raises:
+        UnknownName: If there is no such measure.
+        SpecError: If an option is unknown or does not fit; ``loc`` leads to it.
+    """
+    if measures is None:
+        measures = [name for name in MEASURES if MEASURES[name].facts.default]
+    if isinstance(measures, str):
+        measures = [measures]
+    if not isinstance(measures, Mapping):
+        measures = dict.fromkeys(measures)
+    resolved = {}
+    for key, given in measures.items():
+        options = dict(given or {})
+        name = options.pop("measure", key)
+        try:
+            entry = MEASURES[name]
+        except UnknownName as error:
+            raise SpecError(str(error), (key,)) from None
+        try:
+            resolved[key] = (name, entry.complete(options))
+        except SpecError as error:
+            raise error.within(key) from None
+    if not resolved:
+        raise SharpscopeError("no measure was asked for; leave measures out for the cheap exact ones")
+    return resolved
+
+
+def _report(waiting: int) -> None:
+    print(f"a pass over the data for {waiting} measure{'s' if waiting > 1 else ''}", flush=True)  # noqa: T201
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, float):
+        return tree if tree - tree == 0 else None
+    if isinstance(tree, dict):
+        return {k: _finite(v) for k, v in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(v) for v in tree]
+    return tree

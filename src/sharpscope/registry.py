@@ -1,0 +1,165 @@
+"""One generic registry: names to functions, with their options read from the signature.
+
+The keyword-only parameters of a registered function are its options; what stands before them is supplied by the
+program. So a new member is one function and one line:
+
+>>> MODELS = Registry("model")
+>>> @MODELS.register()
+... def tiny(shape, classes, *, width: int = 8):
+...     "A tiny model."
+...     return f"{width} units for {classes} classes"
+>>> MODELS["tiny"].complete({"width": 4})
+{'width': 4}
+>>> MODELS["tiny"]((1, 8, 8), 10, width=4)
+'4 units for 10 classes'
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from sharpscope.errors import SpecError, UnknownName, suggest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry(Generic[F]):
+    """One registered function with all that is declared about it.
+
+    Attributes:
+        kind: What the registry holds, for messages ("model").
+        name: The name that users write.
+        function: The function itself.
+        version: The version of its definition; results made by another version are recomputed.
+        facts: What the registry wants declared of its members (a dataclass), or None.
+    """
+
+    kind: str
+    name: str
+    function: F
+    version: int = 1
+    facts: Any = None
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Call the function."""
+        return self.function(*args, **options)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").split("\n", 1)[0].rstrip(".")
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Every option with its default value; one without a default is absent."""
+        return {name: p.default for name, p in self._parameters.items() if p.default is not p.empty}
+
+    @cached_property
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        signature = inspect.signature(self.function)
+        return {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+    @cached_property
+    def _schema(self) -> type[BaseModel]:
+        hints = get_type_hints(self.function, include_extras=True)
+        fields: dict[str, Any] = {}
+        for name, parameter in self._parameters.items():
+            default = ... if parameter.default is parameter.empty else parameter.default
+            # The alias lets an option be called like an attribute of BaseModel, such as "copy".
+            fields[f"option_{name}"] = (hints.get(name, Any), Field(default, alias=name))
+        config = ConfigDict(extra="forbid", strict=False, arbitrary_types_allowed=True)
+        return create_model(f"{self.name}_options", __config__=config, **fields)
+
+    def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options: those given, checked against their types, and the defaults of the others.
+
+        Raises:
+            SpecError: If an option is unknown, of the wrong type, or missing; ``loc`` names it.
+        """
+        for option in options:
+            if option not in self._parameters:
+                hint = suggest(str(option), self._parameters)
+                raise SpecError(f"unknown option '{option}' of {self.kind} '{self.name}'{hint}", (option,))
+        try:
+            checked = self._schema.model_validate(dict(options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = str(first["loc"][0])
+            got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+            message = f"option '{option}' of {self.kind} '{self.name}': {_lower(first['msg'])}{got}"
+            raise SpecError(message, (option,)) from None
+        return {name: getattr(checked, f"option_{name}") for name in self._parameters}
+
+    def reduced(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return only the options that differ from their defaults: what belongs into an identity."""
+        absent = object()
+        return {k: v for k, v in self.complete(options).items() if self.defaults.get(k, absent) != v}
+
+
+class Registry(Mapping[str, Entry[F]], Generic[F]):
+    """A mapping from names to entries that fills itself from a package at the first look.
+
+    Args:
+        kind: What it holds, in the singular, for messages: "measure".
+        package: The package, or packages, whose modules register members when imported.
+    """
+
+    def __init__(self, kind: str, package: str | tuple[str, ...] = ()) -> None:
+        self.kind = kind
+        self._packages = (package,) if isinstance(package, str) else package
+        self._loaded = False
+        self._entries: dict[str, Entry[F]] = {}
+
+    def register(self, name: str | None = None, *, version: int = 1, facts: Any = None) -> Callable[[F], F]:
+        """Return a decorator that enrolls a function under its own name, or the one given."""
+
+        def enroll(function: F) -> F:
+            entry = Entry(self.kind, name or function.__name__, function, version, facts)
+            present = self._entries.get(entry.name)
+            if present is not None and present.function.__module__ != function.__module__:
+                raise SpecError(
+                    f"{self.kind} '{entry.name}' is registered by {present.function.__module__} already; "
+                    f"{function.__module__} must choose another name"
+                )
+            self._entries[entry.name] = entry
+            return function
+
+        return enroll
+
+    def _load(self) -> None:
+        if not self._loaded:
+            self._loaded = True
+            for name in self._packages:
+                for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
+                    importlib.import_module(f"{name}.{module.name}")
+
+    def __getitem__(self, name: str) -> Entry[F]:
+        self._load()
+        if name not in self._entries:
+            raise UnknownName(self.kind, str(name), self._entries)
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        self._load()
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._entries
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]

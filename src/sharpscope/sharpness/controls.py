@@ -1,0 +1,184 @@
+"""The controls that every claim about sharpness needs: norms, the gradient, and margins."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.measure import MeasureFacts, Steps, measure
+from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.reductions import GradientSum, Values
+from sharpscope.curvature.risk import Risk
+from sharpscope.errors import SharpscopeError
+
+
+@measure(
+    MeasureFacts(
+        label="Gradient norm",
+        symbol=r"\|\nabla L\|",
+        sharper_is="larger",
+        invariances=frozenset({"b+c", "W+1u"}),
+        cost="one gradient, about 3 forward passes",
+        exact=True,
+        reference='Zhao et al., "Penalizing Gradient Norm for Efficiently Improving Generalization", ICML 2022',
+        caveats=("It is zero at every exact minimum, flat or sharp.",),
+        default=True,
+    )
+)
+def gradient_norm(risk: Risk) -> Steps:
+    r"""Euclidean norm of the gradient of the risk over all parameters, frozen ones included (larger is sharper).
+
+    .. math:: \|\nabla L(\theta)\|_2
+
+    Args:
+        risk: Model, loss and N samples.
+
+    Returns:
+        The exact value (``stderr`` 0), in units of the loss per unit of parameters.
+
+    Reference: Zhao et al., "Penalizing Gradient Norm for Efficiently Improving Generalization", ICML 2022.
+    """
+    gradient = GradientSum()
+    yield gradient
+    return Estimate(gradient.norm(), samples=gradient.samples)
+
+
+@measure(
+    MeasureFacts(
+        label="Parameter norm",
+        symbol=r"\|\theta\|",
+        sharper_is="larger",
+        invariances=frozenset(),
+        cost="none",
+        exact=True,
+        reference='Neyshabur et al., "Norm-Based Capacity Control in Neural Networks", COLT 2015',
+        caveats=("A control, not a sharpness: nearly all other measures move with it.",),
+        default=True,
+    )
+)
+def parameter_norm(risk: Risk) -> Steps:
+    r"""Euclidean norm of all parameters, each tied parameter once (a control).
+
+    .. math:: \|\theta\|_2
+
+    Args:
+        risk: The model's risk; the data are counted, not used.
+
+    Returns:
+        The exact value (``stderr`` 0).
+
+    Reference: Neyshabur et al., "Norm-Based Capacity Control in Neural Networks", COLT 2015.
+    """
+    squares = [float(p.to(risk.precise).square().sum()) for p in risk.parameters.values()]
+    count = _Count()
+    yield count
+    return Estimate(math.sqrt(math.fsum(squares)), samples=count.samples, details={"parameters": risk.parameter_count})
+
+
+@measure(
+    MeasureFacts(
+        label="Head norm",
+        symbol=r"\|W\|_F",
+        sharper_is="larger",
+        invariances=frozenset({"b+c", "BN"}),
+        cost="one forward pass, shared with all measures of outputs and features",
+        exact=True,
+        reference='Petzka et al., "Relative Flatness and Generalization", NeurIPS 2021 (its weight factor)',
+        caveats=("A control: the factor of relative flatness that weight decay acts on.",),
+        default=True,
+    )
+)
+def head_norm(risk: Risk) -> Steps:
+    r"""Frobenius norm of the weight of the final linear layer, without its bias (a control).
+
+    .. math:: \|W\|_F
+
+    Args:
+        risk: Model and data; a pass over the data finds the head.
+
+    Returns:
+        The exact value (``stderr`` 0).
+
+    Raises:
+        HeadNotFound: If the model has no linear layer in whose weight the outputs are linear.
+
+    Reference: Petzka et al., "Relative Flatness and Generalization", NeurIPS 2021.
+    """
+    head = _Head()
+    yield head
+    return Estimate(float(head.weight.to(risk.precise).norm()), samples=head.samples, details={"layer": head.name})
+
+
+@measure(
+    MeasureFacts(
+        label="Margin",
+        symbol=r"\gamma",
+        sharper_is="smaller",
+        invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
+        cost="one forward pass, shared with all measures of outputs and features",
+        exact=True,
+        reference='Bartlett et al., "Spectrally-Normalized Margin Bounds for Neural Networks", NeurIPS 2017',
+        caveats=("It grows with the scale of the logits; predictions do not.",),
+        unit="logits",
+        default=True,
+    )
+)
+def margin(risk: Risk, *, quantile: float = 0.1) -> Steps:
+    r"""Quantile of the margins of the outputs (smaller is closer to a change of prediction).
+
+    .. math:: \gamma_n = f_y(x_n) - \max_{c \neq y} f_c(x_n)
+
+    Args:
+        risk: Model and N samples with class indices as targets; outputs of shape ``[N, C]``, C at least 2. Keeps one
+            number a sample.
+        quantile: Which quantile of the N margins, linearly interpolated.
+
+    Returns:
+        The exact value (``stderr`` 0), in units of the outputs; ``details`` has the mean and the minimum.
+
+    Reference: Bartlett et al., "Spectrally-Normalized Margin Bounds for Neural Networks", NeurIPS 2017.
+    """
+    if not 0 <= quantile <= 1:
+        raise SharpscopeError(f"quantile must lie between 0 and 1, got {quantile}")
+    margins = Values(_margins)
+    yield margins
+    values = margins.all.numpy()
+    value = float(np.quantile(values, quantile))
+    return Estimate(value, samples=len(values), details={"mean": float(values.mean()), "min": float(values.min())})
+
+
+def _margins(evaluation: Evaluation) -> Tensor:
+    outputs, targets = evaluation.outputs, evaluation.targets
+    if targets.is_floating_point() or targets.shape != outputs.shape[:1] or outputs.shape[1] < 2:
+        raise SharpscopeError("margin needs class indices as targets and at least two outputs")
+    own = outputs.gather(1, targets[:, None]).squeeze(1)
+    return own - outputs.scatter(1, targets[:, None], -torch.inf).amax(dim=1)
+
+
+class _Count:
+    """The number of samples, for measures that use nothing else of the data."""
+
+    needs = Need.NOTHING
+
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Count a batch."""
+        self.samples += evaluation.batch.size
+
+
+class _Head(_Count):
+    """The head that a pass over the data finds."""
+
+    needs = Need.FEATURES
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Count a batch and take the head."""
+        super().update(evaluation)
+        assert evaluation.head is not None
+        self.name, self.weight = evaluation.head.name, evaluation.head.weight()

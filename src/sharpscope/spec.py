@@ -1,0 +1,349 @@
+"""What a study, a run and a regime are: their structure, the expansion of a grid, and the identity of a run.
+
+Only structure is checked here. Names and options are resolved against the registries by ``sharpscope.study.plan``.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from sharpscope.errors import SpecError, suggest
+
+Loc = tuple[str | int, ...]
+
+
+class Strict(BaseModel):
+    """A frozen structure that knows all its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Component(Strict):
+    """Something chosen by name from a registry, with its options: ``{name: resnet8, width: 16}`` or just ``resnet8``.
+
+    Attributes:
+        name: The name in its registry.
+        options: What stands beside the name.
+        version: The version of the registered definition; the plan fills it in.
+    """
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    version: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping):
+            rest = {str(k): v for k, v in value.items() if k not in {"name", "options", "version"}}
+            known = {k: v for k, v in value.items() if k in {"name", "version"}}
+            return {**known, "options": {**value.get("options", {}), **rest}}
+        return value
+
+    @model_serializer
+    def _to_yaml(self) -> dict[str, Any]:
+        version = {} if self.version == 1 else {"version": self.version}
+        return {"name": self.name, **self.options, **version}
+
+
+class Training(Strict):
+    """The recipe that all regimes of a study share.
+
+    Attributes:
+        optimizer: A name from ``torch.optim``, in any case: ``sgd``, ``adam``, ``adamw``.
+        lr: The learning rate at the beginning.
+        momentum: For optimizers that take one; the optimizer's own default when None.
+        optimizer_options: Further arguments of the optimizer.
+        batch_size: Samples a step; the last batch of an epoch is smaller where they do not divide.
+        epochs: Passes over the training data.
+        schedule: How the learning rate changes from step to step, over the whole training.
+    """
+
+    optimizer: str = "sgd"
+    lr: PositiveFloat = 0.05
+    momentum: float | None = None
+    optimizer_options: dict[str, Any] = Field(default_factory=dict)
+    batch_size: PositiveInt = 64
+    epochs: PositiveInt = 30
+    schedule: str = "constant"
+
+
+class Regime(Strict):
+    """How a model is regularized: parts that compose, and the label that names their sum.
+
+    Written ``sam``, ``augmentation+sam``, ``{sam: {rho: 0.1}}``, ``{augmentation: {}, sam: {rho: 0.1}}``, each with
+    an optional ``label``.
+    """
+
+    label: str
+    parts: tuple[Component, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, Regime | str):
+            written: dict[str, Any] = {value: {}} if isinstance(value, str) else {}
+        elif isinstance(value, Mapping):
+            if "parts" in value:
+                return value
+            written = {k: v for k, v in value.items() if k != "label"}
+        else:
+            raise ValueError("a regime is a name, names joined by '+', or a mapping of names to their options")
+        if not written:
+            return value
+        parts = [Component(name=n, options=o) for key, opts in written.items() for n, o in _parts(key, opts)]
+        names = [part.name for part in parts]
+        if len(set(names)) < len(names):
+            raise ValueError(f"the regime '{'+'.join(names)}' names a part twice")
+        label = value.get("label") if isinstance(value, Mapping) else None
+        return {"label": label or "+".join(map(_part_label, parts)), "parts": tuple(parts)}
+
+    @model_serializer
+    def _to_yaml(self) -> dict[str, Any]:
+        return {"label": self.label, **{part.name: dict(part.options) for part in self.parts}}
+
+
+def _parts(key: Any, options: Any) -> Iterable[tuple[str, dict[str, Any]]]:
+    names = [name.strip() for name in str(key).split("+")]
+    if options is None:
+        options = {}
+    if not isinstance(options, Mapping):
+        raise ValueError(f"the options of regime '{key}' must be a mapping such as {{rho: 0.1}}, got {options!r}")
+    if len(names) == 1:
+        return [(names[0], dict(options))]
+    for name in options:
+        if name not in names:
+            raise ValueError(f"the options of '{key}' belong to its parts: {{{names[0]}: {{...}}}}, got '{name}'")
+    return [(name, dict(options.get(name) or {})) for name in names]
+
+
+def _part_label(part: Component) -> str:
+    options = ",".join(f"{k}={_plain(v)}" for k, v in part.options.items())
+    return f"{part.name}({options})" if options else part.name
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class Run(Strict):
+    """One trained model: all that determines its weights, and nothing else."""
+
+    data: Component
+    model: Component
+    training: Training
+    regime: Regime
+    seed: int
+
+    def identity(self) -> dict[str, Any]:
+        """Return what determines the weights; fields equal to their default are left out."""
+        parts = sorted((p for p in self.regime.parts if p.name != "baseline"), key=lambda p: p.name)
+        return {
+            "data": self.data.model_dump(),
+            "model": self.model.model_dump(),
+            "training": self.training.model_dump(exclude_defaults=True),
+            "regime": [part.model_dump() for part in parts],
+            "seed": self.seed,
+        }
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits, equal in every process and version for the same identity."""
+        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(canonical.encode(), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the grid: a run and where it stands.
+
+    Attributes:
+        run: The run.
+        coordinates: The value of every key that varies, without regime and seed: ``{"training.lr": 0.1}``.
+    """
+
+    run: Run
+    coordinates: dict[str, Any]
+
+
+class Study(Strict):
+    """A grid of runs, and what is measured and compared on them."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: Component
+    model: Component
+    training: Training = Training()
+    regimes: tuple[Regime, ...] = Field(("baseline",), min_length=1, validate_default=True)
+    grid: dict[str, list[Any]] = Field(default_factory=lambda: {"seed": [0]})
+    measures: dict[str, dict[str, Any]] | None = None
+    scores: dict[str, dict[str, Any]] | None = None
+    primary: tuple[str, ...] | None = None
+    plugins: tuple[str, ...] = ()
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _grid(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError("the grid is a mapping of keys to lists of values, such as {seed: 10}")
+        grid = {str(key): (v if isinstance(v, list) else [v]) for key, v in value.items()}
+        seeds = value.get("seed", 1)
+        if not isinstance(seeds, list):
+            if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+                raise ValueError(f"grid.seed is a number of seeds or a list of them, got {seeds!r}")
+            seeds = list(range(seeds))
+        for seed in seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int):
+                raise ValueError(f"grid.seed must hold whole numbers, got {seed!r}")
+        for key, values in (grid := {**grid, "seed": seeds}).items():
+            if not values:
+                raise ValueError(f"grid.{key} is an empty list: the grid has no run")
+            if any(values.count(v) > 1 for v in values):
+                raise ValueError(f"grid.{key} holds a value twice: {values}")
+        return grid
+
+    @field_validator("measures", mode="before")
+    @classmethod
+    def _measures(cls, value: Any) -> Any:
+        return _named("measure", value)
+
+    @field_validator("scores", mode="before")
+    @classmethod
+    def _scores(cls, value: Any) -> Any:
+        return _named("score", value)
+
+    @model_validator(mode="after")
+    def _unique_labels(self) -> Study:
+        labels = [regime.label for regime in self.regimes]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"the regime '{label}' is listed twice")
+        return self
+
+    @property
+    def varying(self) -> list[str]:
+        """The dotted keys of the grid that take several values, without the seed."""
+        return [key for key, values in self.grid.items() if key != "seed" and len(values) > 1]
+
+    def expand(self) -> list[Point]:
+        """Return all points of the grid, seed by seed, so that a part of them is a balanced study.
+
+        Raises:
+            SpecError: If a key of the grid names nothing, or a value does not fit where it goes.
+        """
+        keys = [key for key in self.grid if key != "seed"]
+        base = self.model_dump(include={"data", "model", "training"})
+        for key in keys:
+            _check_key(key, base)
+        points = []
+        for seed in self.grid["seed"]:
+            for values in itertools.product(*(self.grid[key] for key in keys)):
+                chosen = dict(zip(keys, values, strict=True))
+                at_point = copy.deepcopy(base)
+                for key, value in chosen.items():
+                    set_dotted(at_point, key, value)
+                coordinates = {key: chosen[key] for key in self.varying}
+                for regime in self.regimes:
+                    run = validated(Run, {**at_point, "regime": regime, "seed": seed}, chosen)
+                    points.append(Point(run, coordinates))
+        return points
+
+
+def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``tree["training"]["lr"]`` for the key ``training.lr``; a component given by its name alone is opened."""
+    *path, last = key.split(".")
+    for step in path:
+        inner = tree.get(step)
+        if isinstance(inner, str):
+            inner = {"name": inner}
+        if inner is None:
+            inner = {}
+        if not isinstance(inner, dict):
+            raise SpecError(f"'{key}' leads into {step}, which is {inner!r} and has no parts", (key,))
+        tree[step] = inner
+        tree = inner
+    tree[last] = value
+
+
+def validated(kind: type[Strict], tree: Any, chosen: Mapping[str, Any] | None = None) -> Any:
+    """Return ``tree`` as ``kind``; the first error as a sentence with its place.
+
+    Raises:
+        SpecError: With ``loc`` at the value, or at the key of the grid that gave it.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        loc = first["loc"]
+        dotted = ".".join(map(str, loc))
+        if chosen and dotted in chosen:
+            loc = ("grid", dotted)
+        raise SpecError(_sentence(kind, first, dotted), loc) from None
+
+
+def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
+    if error["type"] == "extra_forbidden":
+        *path, key = error["loc"]
+        for step in path:
+            kind = kind.model_fields[str(step)].annotation  # type: ignore[assignment]
+        place = f" in {'.'.join(map(str, path))}" if path else ""
+        return f"unknown key '{key}'{place}{suggest(str(key), kind.model_fields)}"
+    if error["type"] == "missing":
+        return f"the key '{dotted}' is missing; a study needs name, data and model"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return message
+    got = error["input"]
+    hint = ""
+    if isinstance(got, list) and "." in dotted:
+        hint = f"; to try several values, write them in the grid: grid: {{{dotted}: {got}}}"
+    return f"{dotted}: {message[:1].lower()}{message[1:]}, got {got!r}{hint}"
+
+
+def _named(kind: str, value: Any) -> Any:
+    """Bring a list of names, or a mapping of keys to options, into ``{key: {kind: name, **options}}``."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        for name in value:
+            if not isinstance(name, str):
+                raise ValueError(f"a list of {kind}s holds names; with options write a mapping, got {name!r}")
+        value = dict.fromkeys(value)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{kind}s are a list of names or a mapping of names to options, got {value!r}")
+    named = {}
+    for key, options in value.items():
+        if options is not None and not isinstance(options, Mapping):
+            raise ValueError(f"the options of {kind} '{key}' are a mapping, got {options!r}")
+        named[str(key)] = {kind: str(key), **(options or {})}
+    return named
+
+
+def _check_key(key: str, base: Mapping[str, Any]) -> None:
+    section, _, rest = key.partition(".")
+    if section not in base or not rest:
+        known = [f"{s}.…" for s in base] + ["seed"]
+        raise SpecError(f"the grid key '{key}' names nothing that varies{suggest(key, known)}", ("grid", key))
+    if section == "training" and rest.partition(".")[0] not in Training.model_fields:
+        hint = suggest(rest, Training.model_fields)
+        raise SpecError(f"unknown key '{rest}' in training{hint}", ("grid", key))

@@ -40,7 +40,7 @@ class History:
         return {column.name: [row[column.name] for row in rows] for column in fields(Epoch)}
 
 
-class Diverged(SharpscopeError):  # noqa: N818 - a state of a run, like "done" and "failed"
+class Diverged(SharpscopeError):
     """A training that came upon a loss or a weight that is not finite.
 
     Args:

@@ -16,7 +16,7 @@ from sharpscope.registry import Registry
 # Named in lower case; an optimizer is ``(parameters, lr, *, options) -> Optimizer``.
 OPTIMIZERS: Registry = Registry("optimizer")
 
-# LBFGS evaluates the loss as often as it likes, SparseAdam wants sparse gradients, Muon matrices only: none of
+# LBFGS evaluates the loss as often as it likes, SparseAdam wants sparse gradients, Muon matrices: none of
 # them can take the one step on one gradient that update steps ask for.
 _UNFIT = {"LBFGS", "SparseAdam", "Muon"}
 
@@ -44,9 +44,7 @@ for _name, _member in list(vars(torch.optim).items()):
         OPTIMIZERS.register(_name.lower())(_adapted(_member))
 
 
-def make_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any]
-) -> Optimizer:
+def make_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any]) -> Optimizer:
     """Return an optimizer of the parameters that want a gradient.
 
     On the CPU the fused step is taken where there is one, unless the options choose otherwise: the plain one

@@ -71,9 +71,7 @@ class Watch:
         """
         for name, tensor in model.state_dict().items():
             if not torch.isfinite(tensor).all():
-                raise Diverged(
-                    f"'{name}' is not finite", len(self.history.epochs), self.step, self.steps, self.history
-                )
+                raise Diverged(f"'{name}' is not finite", len(self.history.epochs), self.step, self.steps, self.history)
 
     @property
     def _epoch(self) -> int:

@@ -1,0 +1,145 @@
+import pytest
+import torch
+from torch import nn
+
+from sharpscope.errors import DataError, SpecError
+from sharpscope.spec import Regime, Training
+from sharpscope.training import REGIMES, Recipe, check
+from sharpscope.training.optimizers import OPTIMIZERS
+
+
+def regime(written):
+    return Regime.model_validate(written)
+
+
+def recipe(training=(), written="baseline"):
+    return Recipe.from_spec(Training(**dict(training)), regime(written))
+
+
+def one_parameter():
+    return nn.Parameter(torch.ones(2))
+
+
+def test_a_recipe_takes_over_the_training():
+    made = recipe({"lr": 0.2, "momentum": 0.9, "batch_size": 7, "epochs": 3, "schedule": "linear"})
+    assert (made.lr, made.batch_size, made.epochs) == (0.2, 7, 3)
+    assert [made.schedule(step, 2) for step in range(2)] == [1.0, 0.5]
+    optimizer = made.make_optimizer([one_parameter()])
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.defaults["lr"] == 0.2
+    assert optimizer.defaults["momentum"] == 0.9
+    assert optimizer.defaults["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_every_optimizer_takes_a_step(name):
+    parameter = one_parameter()
+    optimizer = recipe({"optimizer": name.upper()}).make_optimizer([parameter])
+    assert type(optimizer).__name__.lower() == name
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    assert (parameter < 1).all()
+
+
+def test_frozen_parameters_are_left_to_themselves():
+    frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+    optimizer = recipe().make_optimizer([frozen, one_parameter()])
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 1
+
+
+def test_the_fused_step_is_the_default_and_can_be_declined():
+    assert recipe().make_optimizer([one_parameter()]).defaults["fused"] is True
+    plain = recipe({"optimizer_options": {"foreach": False}}).make_optimizer([one_parameter()])
+    assert plain.defaults["fused"] is None
+
+
+def test_the_order_of_parts_does_not_matter():
+    def fields(made):
+        return (made.augment, made.optimizer_options, made.update.keywords)
+
+    one, other = "augmentation+sam+weight_decay", "weight_decay+augmentation+sam"
+    assert fields(recipe((), one)) == fields(recipe((), other))
+    assert fields(recipe((), one)) == (True, {"weight_decay": 5e-4}, {"rho": 0.05, "adaptive": False})
+
+
+def test_regime_options_reach_the_recipe():
+    made = recipe({"momentum": 0.9}, {"sam": {"rho": 0.1, "adaptive": True}, "weight_decay": {"value": "1e-3"}})
+    assert made.update.keywords == {"rho": 0.1, "adaptive": True}
+    assert made.make_optimizer([one_parameter()]).defaults["weight_decay"] == 1e-3
+
+
+def test_weight_decay_replaces_one_that_is_switched_off():
+    training = {"optimizer": "adamw", "optimizer_options": {"weight_decay": 0}}
+    assert recipe(training).make_optimizer([one_parameter()]).defaults["weight_decay"] == 0
+    decayed = recipe(training, "weight_decay")
+    assert decayed.make_optimizer([one_parameter()]).defaults["weight_decay"] == 5e-4
+
+
+@pytest.mark.parametrize("name", list(REGIMES))
+def test_every_regime_has_a_summary_and_composes_with_the_baseline(name):
+    assert REGIMES[name].summary
+    assert isinstance(recipe((), f"baseline+{name}" if name != "baseline" else name), Recipe)
+
+
+def test_two_parts_cannot_both_replace_the_update_step():
+    made = recipe((), "sam")
+    with pytest.raises(SpecError, match="two parts"):
+        made.with_update(made.update)
+
+
+OPTIONS = ("training", "optimizer_options")
+
+
+@pytest.mark.parametrize(
+    ("training", "loc", "message"),
+    [
+        ({"optimizer": "sdg"}, ("training", "optimizer"), "did you mean 'sgd'"),
+        ({"optimizer": "lbfgs"}, ("training", "optimizer"), "unknown optimizer 'lbfgs'"),
+        ({"schedule": "cosin"}, ("training", "schedule"), "did you mean 'cosine'"),
+        ({"optimizer": "adam", "momentum": 0.9}, ("training", "momentum"), "takes no momentum.*rmsprop, sgd"),
+        ({"momentum": -1}, ("training",), "Invalid momentum value: -1"),
+        ({"momentum": 0.9, "optimizer_options": {"momentum": 0.8}}, ("training", "momentum"), "set twice"),
+        ({"optimizer_options": {"nesterov": True}}, ("training",), "Nesterov momentum requires"),
+        ({"optimizer_options": {"dampning": 1}}, (*OPTIONS, "dampning"), "did you mean 'dampening'"),
+        ({"optimizer_options": {"dampening": "a"}}, (*OPTIONS, "dampening"), "valid number.*got 'a'"),
+        ({"optimizer_options": {"lr": 1}}, (*OPTIONS, "lr"), "unknown option 'lr'"),
+    ],
+)
+def test_a_wrong_training_is_refused_with_its_place(training, loc, message):
+    with pytest.raises(SpecError, match=message) as caught:
+        check(Training(**training), [regime("baseline")])
+    assert caught.value.loc == loc
+
+
+@pytest.mark.parametrize(
+    ("written", "loc", "message"),
+    [
+        ("smm", ("smm",), "did you mean 'sam'"),
+        ({"sam": {"roh": 0.1}}, ("sam", "roh"), "did you mean 'rho'"),
+        ({"sam": {"rho": 0}}, ("sam", "rho"), "greater than 0, got 0"),
+        ({"sam": {"adaptive": "perhaps"}}, ("sam", "adaptive"), "got 'perhaps'"),
+        ({"augmentation+weight_decay": {"weight_decay": {"value": -1}}}, ("weight_decay", "value"), "got -1"),
+    ],
+)
+def test_a_wrong_regime_is_refused_with_its_place(written, loc, message):
+    with pytest.raises(SpecError, match=message) as caught:
+        check(Training(), [regime("baseline"), regime(written)])
+    assert caught.value.loc == ("regimes", 1, *loc)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"optimizer_options": {"weight_decay": 0.1}}, "take it out of one"),
+        ({"optimizer": "rprop"}, "'rprop' takes no weight_decay"),
+    ],
+)
+def test_weight_decay_that_the_optimizer_cannot_take_is_refused(training, message):
+    with pytest.raises(SpecError, match=message) as caught:
+        check(Training(**training), [regime("weight_decay")])
+    assert caught.value.loc == ("regimes", 0, "weight_decay")
+
+
+def test_augmentation_needs_a_dataset_that_declares_one(dataset):
+    with pytest.raises(DataError, match="'tiny' declares no augmentation"):
+        recipe((), "augmentation").augmentation(dataset)

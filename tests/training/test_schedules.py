@@ -1,0 +1,24 @@
+import pytest
+
+from sharpscope.training import SCHEDULES
+
+
+@pytest.mark.parametrize(
+    ("name", "factors"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 3 / 4, 2 / 4, 1 / 4]),
+        # (1 + cos(k pi / 4)) / 2
+        ("cosine", [1, (1 + 0.5**0.5) / 2, 1 / 2, (1 - 0.5**0.5) / 2]),
+    ],
+)
+def test_schedules_follow_their_formulas(name, factors):
+    assert [SCHEDULES[name](step, 4) for step in range(4)] == pytest.approx(factors)
+
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_every_schedule_begins_at_the_learning_rate_and_stays_positive(name):
+    factors = [SCHEDULES[name](step, 100) for step in range(100)]
+    assert factors[0] == 1
+    assert all(0 < factor <= 1 for factor in factors)
+    assert SCHEDULES[name].summary

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from sharpscope.errors import DataError
+from sharpscope.safety import Corrupted, Predictions, Split
+
+LOGITS = np.array([[2.0, 0.0, 1.0], [0.0, 0.0, -1.0]], dtype=np.float32)
+TARGETS = np.array([0, 2])
+
+
+def test_what_a_split_derives():
+    split = Split(LOGITS, TARGETS)
+    assert split.predicted.tolist() == [0, 0]
+    assert split.correct.tolist() == [True, False]
+    # e^2 / (e^2 + 1 + e) and 1 / (1 + 1 + e^-1)
+    expected = [np.e**2 / (np.e**2 + 1 + np.e), 1 / (2 + 1 / np.e)]
+    assert split.confidence == pytest.approx(expected, rel=1e-12)
+    assert split.log_probabilities.dtype == np.float64
+
+
+def test_logits_of_any_size_give_finite_log_probabilities():
+    split = Split(np.array([[1e30, -1e30], [-1e30, 1e30]]), np.array([0, 0]))
+    assert split.confidence.tolist() == [1.0, 1.0]
+    assert split.log_probabilities[1].tolist() == [-2e30, 0.0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_refused(bad):
+    logits = LOGITS.copy()
+    logits[1, 1] = bad
+    with pytest.raises(DataError, match="finite logits, got NaN or infinity for 1 of 2 samples; the model has div"):
+        Split(logits, TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets"),
+    [(LOGITS[0], TARGETS), (LOGITS, TARGETS[:1]), (LOGITS[:0], TARGETS[:0]), (LOGITS[:, :0], TARGETS)],
+)
+def test_shapes_that_do_not_fit_are_refused(logits, targets):
+    with pytest.raises(DataError, match=r"logits of shape \[N, C\] and N targets"):
+        Split(logits, targets)
+
+
+@pytest.mark.parametrize("targets", [np.array([0, 3]), np.array([-1, 0]), np.array([0.0, 1.0])])
+def test_targets_that_are_no_classes_are_refused(targets):
+    with pytest.raises(DataError, match=r"integers in 0..2"):
+        Split(LOGITS, targets)
+
+
+def test_corrupted_sets_must_fit():
+    with pytest.raises(DataError, match="under 2 conditions need"):
+        Corrupted(("a-1", "a-2"), np.zeros((3, 2), int), np.zeros((3, 2)))
+    with pytest.raises(DataError, match="at least"):
+        Corrupted((), np.zeros((0, 2), int), np.zeros((0, 2)))
+    split = Split(LOGITS, TARGETS)
+    with pytest.raises(DataError, match="need the 2 samples of the clean one, got 5"):
+        Predictions(split, split, Corrupted(("a-1",), np.zeros((1, 5), int), np.zeros((1, 5))))
+
+
+def test_arrays_bring_predictions_back(predictions):
+    back = Predictions.from_arrays(predictions.to_arrays())
+    assert back.corrupted.conditions == predictions.corrupted.conditions
+    for name, array in predictions.to_arrays().items():
+        restored = back.to_arrays()[name]
+        assert restored.dtype == array.dtype
+        assert (restored == array).all()
+    plain = Predictions(predictions.train, predictions.test)
+    assert Predictions.from_arrays(plain.to_arrays()).corrupted is None

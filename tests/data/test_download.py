@@ -91,6 +91,18 @@ def test_where_no_mirror_serves_each_reason_is_told_and_nothing_is_left(server, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_download_that_never_began_leaves_no_folder(server, tmp_path):
+    with pytest.raises(DataError, match="404"):
+        fetch(FILE, mirrors(server, "missing"), tmp_path / "new" / "file.bin")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(server, tmp_path):
+    (tmp_path / "taken").write_bytes(b"a file where a folder should be")
+    with pytest.raises(DataError, match=r"file.bin could not be downloaded .*taken"):
+        fetch(FILE, mirrors(server, "good"), tmp_path / "taken" / "file.bin")
+
+
 def test_a_file_that_is_there_is_not_downloaded(server, tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "file.bin").write_bytes(b"anything")

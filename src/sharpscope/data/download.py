@@ -70,7 +70,6 @@ def fetch(file: RemoteFile, mirrors: Sequence[str], target: Path) -> None:
         DataError: If no mirror gives the published file, with the reason of each.
     """
     part = target.with_name(f"{target.name}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
     reasons = []
     for mirror in mirrors:
         try:
@@ -118,15 +117,15 @@ def _download(url: str, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with (
-            urllib.request.urlopen(request, timeout=TIMEOUT) as response,
-            # A server that knows no ranges sends the whole file with status 200.
-            part.open("ab" if response.status == 206 else "wb") as out,
-        ):
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            # Only now: a download that never began leaves no empty folder.
+            part.parent.mkdir(parents=True, exist_ok=True)
             missing = response.length
-            while piece := response.read(PIECE):
-                out.write(piece)
-                missing = missing and missing - len(piece)
+            # A server that knows no ranges sends the whole file with status 200.
+            with part.open("ab" if response.status == 206 else "wb") as out:
+                while piece := response.read(PIECE):
+                    out.write(piece)
+                    missing = missing and missing - len(piece)
     except urllib.error.HTTPError as error:
         error.close()
         # 416: nothing lies beyond what is there already; the checksum decides whether that is the file.

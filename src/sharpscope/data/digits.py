@@ -54,7 +54,8 @@ def digits(source: Source, *, train_size: int | None = 500, subset_seed: int = 0
         test_inputs=images[test],
         test_targets=targets[test],
         classes=tuple("0123456789"),
-        mean=(0.3053,),
-        std=(0.3761,),
+        # Of the 1,000 images to train on, so that no training set size sees the test split.
+        mean=(0.3041,),
+        std=(0.3757,),
         augment=augment,
     )

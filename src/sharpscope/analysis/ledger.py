@@ -1,0 +1,213 @@
+"""From the store of a study to its tables: the ledger, the pairs, the reliability bins, the failures.
+
+Reads the store alone: neither torch nor the study's plugins are needed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sharpscope.analysis.results import RUN_COLUMNS, Quantity, StudyResults
+from sharpscope.safety.reliability import reliability_bins
+from sharpscope.study.pairs import read_pairs
+from sharpscope.study.record import Record, Wish
+from sharpscope.study.store import Damaged, RunFolder, Store, write_atomic
+
+RELIABILITY_COLUMNS = ("bin", "count", "confidence", "accuracy")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A point of the present grid with what is stored of its run."""
+
+    point: dict[str, Any]
+    folder: RunFolder
+    record: Record
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Regime, seed and the varying keys."""
+        return {"regime": self.point["regime"], "seed": self.point["seed"], **self.point["coordinates"]}
+
+
+def load_ledger(study_dir: str | Path) -> pd.DataFrame:
+    """Return the ledger of a study: one row a run that has ended, in the order of its grid.
+
+    A run that failed or diverged has NaN in its measured columns, and so has an estimate that another definition or
+    other options made.
+
+    Args:
+        study_dir: The folder of the study, the ``--out`` of its run.
+
+    Raises:
+        SharpscopeError: If it is no such folder.
+    """
+    store = Store.existing(Path(study_dir))
+    catalog = store.read_catalog()
+    return _ledger(_rows(store, catalog), catalog, _pair_table(store, catalog))
+
+
+def load_results(study_dir: str | Path) -> StudyResults:
+    """Return all that a study found, for statistics and a report.
+
+    Args:
+        study_dir: The folder of the study.
+
+    Raises:
+        SharpscopeError: If it is no such folder.
+    """
+    store = Store.existing(Path(study_dir))
+    catalog = store.read_catalog()
+    rows = _rows(store, catalog)
+    pairs = _pair_table(store, catalog)
+    return StudyResults(
+        study=store.read_study(),
+        quantities={q["name"]: _quantity(q) for q in catalog["quantities"]},
+        ledger=_ledger(rows, catalog, pairs),
+        pairs=pairs.drop(columns=["run_a", "run_b"]),
+        reliability=_reliability(rows, catalog),
+        failures=_failures(rows),
+        provenance=_provenance(rows),
+    )
+
+
+def write_ledger(ledger: pd.DataFrame, study_dir: str | Path) -> None:
+    """Write ``results.csv`` and ``results.parquet``; numbers read back to the last bit."""
+    directory = Path(study_dir)
+    buffer = io.BytesIO()
+    ledger.to_parquet(buffer, index=False)
+    write_atomic(directory / "results.parquet", buffer.getvalue())
+    write_atomic(directory / "results.csv", ledger.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _quantity(facts: dict[str, Any]) -> Quantity:
+    return Quantity(**{**facts, "caveats": tuple(facts.get("caveats", ()))})
+
+
+def _rows(store: Store, catalog: dict[str, Any]) -> list[_Row]:
+    """Return the runs of the present grid that have ended; a torn record counts as none."""
+    rows = []
+    for point in catalog["grid"]:
+        folder = store.run(point["run_id"])
+        try:
+            record = folder.read_record()
+        except Damaged:
+            record = None
+        if record is not None:
+            rows.append(_Row(point, folder, record))
+    return rows
+
+
+def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> pd.DataFrame:
+    measures, scores, pair_scores = catalog["measures"], catalog["scores"], catalog["pair_scores"]
+    columns = [*RUN_COLUMNS, *catalog["varying"], *catalog["training"]]
+    columns += [column for key in measures for column in (key, f"{key}_stderr")]
+    columns += [*scores, *pair_scores]
+    means = _pair_means(pairs, pair_scores)
+    table = [
+        {
+            "run_id": row.record.run_id,
+            "state": row.record.state,
+            **row.key,
+            **(_values(row.record, measures, scores) if row.record.state == "done" else {}),
+            **means.get(row.record.run_id, {}),
+        }
+        for row in rows
+    ]
+    ledger = pd.DataFrame(table, columns=columns)
+    floats = [c for c in columns if c not in RUN_COLUMNS and c not in catalog["varying"]]
+    return ledger.astype({"run_id": str, "state": str, "regime": str, "seed": "int64", **dict.fromkeys(floats, float)})
+
+
+def _values(record: Record, measures: dict[str, Any], scores: dict[str, Any]) -> dict[str, float]:
+    values: dict[str, float] = dict(record.training)
+    for key, stamp in measures.items():
+        stored = record.measures.get(key, {})
+        if _answers(stored, stamp, "measure"):
+            values |= {key: stored["value"], f"{key}_stderr": stored["stderr"]}
+    for key, stamp in scores.items():
+        stored = record.scores.get(key, {})
+        if _answers(stored, stamp, "score"):
+            values[key] = stored["value"]
+    return values
+
+
+def _answers(stored: dict[str, Any], stamp: dict[str, Any], kind: str) -> bool:
+    return Wish(stamp[kind], stamp["options"], stamp["version"]).answered_by(stored, kind)
+
+
+def _pair_table(store: Store, catalog: dict[str, Any]) -> pd.DataFrame:
+    """Return one row an unordered pair of seeds, with a column for each score of pairs."""
+    points = {point["run_id"]: point for point in catalog["grid"]}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for key, a, b, value in read_pairs(store):
+        if a in points and b in points and key in catalog["pair_scores"]:
+            first, second = points[a], points[b]
+            row = rows.setdefault(
+                (a, b),
+                {
+                    "regime": first["regime"],
+                    **first["coordinates"],
+                    "seed_a": first["seed"],
+                    "seed_b": second["seed"],
+                    "run_a": a,
+                    "run_b": b,
+                },
+            )
+            row[key] = value
+    columns = ["regime", *catalog["varying"], "seed_a", "seed_b", "run_a", "run_b", *catalog["pair_scores"]]
+    return pd.DataFrame(list(rows.values()), columns=columns)
+
+
+def _pair_means(pairs: pd.DataFrame, keys: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Return, for each run, its mean over the other seeds of its cell."""
+    shared: dict[str, dict[str, list[float]]] = {}
+    for pair in pairs.to_dict("records"):
+        for run_id in (pair["run_a"], pair["run_b"]):
+            for key in keys:
+                shared.setdefault(run_id, {}).setdefault(key, []).append(pair[key])
+    return {r: {key: sum(v) / len(v) for key, v in values.items()} for r, values in shared.items()}
+
+
+def _reliability(rows: list[_Row], catalog: dict[str, Any]) -> pd.DataFrame:
+    table = []
+    for row in rows:
+        if row.record.state != "done":
+            continue
+        try:
+            bins = reliability_bins(row.folder.read_predictions(row.record).test)
+        except Damaged:
+            continue
+        for index, values in enumerate(zip(bins.count, bins.confidence, bins.accuracy, strict=True)):
+            cells = dict(zip(RELIABILITY_COLUMNS, (index, *values), strict=True))
+            table.append({**row.key, "run_id": row.record.run_id, **cells})
+    columns = ["regime", *catalog["varying"], "seed", "run_id", *RELIABILITY_COLUMNS]
+    return pd.DataFrame(table, columns=columns)
+
+
+def _failures(rows: list[_Row]) -> pd.DataFrame:
+    table = [
+        {"run_id": row.record.run_id, **row.key, "state": row.record.state, "reason": row.record.reason}
+        for row in rows
+        if row.record.state != "done"
+    ]
+    return pd.DataFrame(table, columns=["run_id", "regime", "seed", "state", "reason"])
+
+
+def _provenance(rows: list[_Row]) -> dict[str, str]:
+    """Return what made the results; where runs differ, all that they name."""
+    facts: dict[str, dict[str, None]] = {}
+    for row in rows:
+        made_by = row.record.provenance
+        versions = made_by.get("versions", {})
+        for name, value in (*versions.items(), *((k, v) for k, v in made_by.items() if k != "versions")):
+            facts.setdefault(name, {})[str(value)] = None
+    found = {name: ", ".join(values) for name, values in facts.items()}
+    seconds = sum(sum(row.record.timings.values()) for row in rows)
+    return {**found, "command": "sharpscope run study.yaml", "compute seconds": f"{seconds:.0f}"}

@@ -1,0 +1,276 @@
+"""The command line: thin, and light to import; everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import sharpscope
+from sharpscope.errors import SharpscopeError
+
+FAILED = 1
+WRONG = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="sharpscope",
+    help="Measure what the sharpness of a minimum means.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or the name of a preset.")]
+DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder of the study; sharpscope-runs/NAME by default.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the study; values are YAML.")
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder of datasets, searched first.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Run the command line; the entry point of the package."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command and return its exit code: 0 done, 1 some runs failed, 2 wrong, 130 interrupted."""
+    try:
+        with _one_sentence():
+            code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("Interrupted; what was done is kept, and the same command goes on.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough; Python must not complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turn errors that a user can act on into one sentence and an exit code."""
+    import click
+
+    try:
+        yield
+    except click.UsageError as error:
+        error.show()
+        raise typer.Exit(WRONG) from None
+    except SharpscopeError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise typer.Exit(WRONG) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"Error: {error.strerror or error}{where}", file=sys.stderr)
+        raise typer.Exit(FAILED) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"sharpscope {sharpscope.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    out: OutOption = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Number of processes; one a core by default.")
+    ] = None,
+    executor: Annotated[str, typer.Option(metavar="NAME", help="See `sharpscope list executors`.")] = "local",
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Run a study, or what is left of it, and write its report.
+
+    Exit codes: 0 all done (a run that diverged is done: that is its result), 1 some runs failed, 2 the command or the
+    study is wrong, 130 interrupted.
+    """
+    from sharpscope.study.engine import run_study
+    from sharpscope.study.executors import EXECUTORS
+    from sharpscope.study.progress import watching
+
+    plan, store = _planned(study, out, overrides, data_dir)
+    EXECUTORS[executor]
+    with watching() as watcher:
+        summary = run_study(plan, store, watcher, executor=executor, workers=workers)
+    print(summary)
+    print(f"Report: {_write_all(store.path)}")
+    if summary.failed:
+        print(f"Why runs failed: sharpscope status {store.path}", file=sys.stderr)
+        raise typer.Exit(FAILED)
+
+
+def _planned(study: str, out: Path | None, overrides: list[str] | None, data_dir: Path | None) -> tuple[Any, Any]:
+    """Return the plan of a study and its store; nothing is written."""
+    from sharpscope.study.source import load_source
+
+    source = load_source(study, overrides or ())
+
+    from sharpscope.study.plan import make_plan
+    from sharpscope.study.store import Store
+
+    plan = make_plan(source, data_dir)
+    directory = out or Path("sharpscope-runs") / plan.study.name
+    if directory.exists() and not directory.is_dir():
+        raise SharpscopeError(f"--out must be a folder, and {directory} is a file")
+    return plan, Store(directory)
+
+
+def _write_all(directory: Path) -> Path:
+    """Write the ledger and the report from the store; return where the report is."""
+    from sharpscope.analysis.ledger import load_results, write_ledger
+    from sharpscope.analysis.report import write_report
+
+    results = load_results(directory)
+    write_ledger(results.ledger, directory)
+    return write_report(results, directory)
+
+
+@app.command()
+def plan(
+    study: StudyArgument,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of processes to reckon with.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the grid of a study, what is done of it, and an estimate of time and disk; write nothing."""
+    planned, store = _planned(study, out, overrides, data_dir)
+
+    from sharpscope.study.executors import cores
+    from sharpscope.study.forecast import forecast, show, to_json
+
+    found = forecast(planned, store, workers or cores())
+    print(to_json(planned, found) if json else show(planned, found))
+
+
+@app.command()
+def status(directory: DirArgument, json: JsonOption = False) -> None:
+    """Show the runs of a study by state, and why some failed."""
+    from sharpscope.study.status import status as in_words
+    from sharpscope.study.status import to_json
+    from sharpscope.study.store import Store
+
+    store = Store.existing(directory)
+    print(to_json(store) if json else in_words(store))
+
+
+@app.command()
+def report(directory: DirArgument) -> None:
+    """Write report.html, tables and figures again, from the store alone."""
+    from sharpscope.study.pairs import update_pairs
+    from sharpscope.study.store import Store
+
+    store = Store.existing(directory)
+    for note in update_pairs(store):
+        print(f"Note: {note}", file=sys.stderr)
+    print(f"Report: {_write_all(directory)}")
+
+
+@app.command()
+def measure(
+    model: Annotated[str, typer.Option(metavar="PKG.MODULE:FACTORY", help="A function that returns the model.")],
+    weights: Annotated[Path, typer.Option(metavar="FILE", help="A safetensors file, or a state dict of torch.save.")],
+    data: Annotated[str, typer.Option(metavar="NAME", help="See `sharpscope list datasets`.")],
+    measures: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Names of measures; the cheap exact ones by default.")
+    ] = None,
+    data_dir: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a checkpoint of your own on the clean training data of a dataset."""
+    from sharpscope.study.checkpoint import measure_checkpoint
+
+    names = [name.strip() for name in measures.split(",")] if measures else None
+    found = measure_checkpoint(model, weights, data, names, data_dir)
+    if json:
+        print(found.to_json())
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(found)
+    else:
+        print(found)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="measures, scores, datasets, models, regimes, corruptions, executors or studies.",
+        ),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """List what there is, with a line on each."""
+    from sharpscope.study.listing import listing
+
+    items = listing(what)
+    if json:
+        from json import dumps
+
+        print(dumps(items, indent=2, ensure_ascii=False))
+    elif sys.stdout.isatty():
+        _print_table(what, items)
+    else:
+        for name, summary in items.items():
+            print(f"{name}\t{summary}")
+
+
+def _print_table(title: str, items: Mapping[str, str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(title, style="bold", no_wrap=True)
+    table.add_column("summary")
+    for name, summary in items.items():
+        table.add_row(name, summary)
+    Console().print(table)
+
+
+@app.command()
+def explain(name: Annotated[str, typer.Argument(metavar="NAME", help="A measure or a score.")]) -> None:
+    """Explain a measure or score: definition, units, direction, invariances, cost, caveats, reference."""
+    from sharpscope.study.listing import explanation
+
+    print(explanation(name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Running a plan: what is done already is kept, the rest is handed to an executor, and all is written down."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from sharpscope.study.executors import EXECUTORS
+from sharpscope.study.pairs import update_pairs
+from sharpscope.study.plan import Plan
+from sharpscope.study.record import plain
+from sharpscope.study.stages import Assignment, Outcome
+from sharpscope.study.store import Damaged, Store
+
+
+class Watcher(Protocol):
+    """Someone who is told how a study goes."""
+
+    def begin(self, total: int, kept: int) -> None:
+        """Work begins on ``total`` runs, of which ``kept`` were done before."""
+
+    def started(self, run_id: str, label: str) -> None:
+        """Work on a run begins."""
+
+    def ended(self, outcome: Outcome, label: str) -> None:
+        """Work on a run has ended."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+
+@dataclass
+class Summary:
+    """How a study went.
+
+    Attributes:
+        total: Runs in the grid.
+        kept: Those that were settled before.
+        done: Those that are done now, the kept ones among them.
+        failed: Those that failed.
+        diverged: Those that diverged, now or before.
+    """
+
+    total: int
+    kept: int = 0
+    done: int = 0
+    failed: int = 0
+    diverged: int = 0
+
+    def count(self, state: str) -> None:
+        """Count one run."""
+        setattr(self, state, getattr(self, state) + 1)
+
+    def __str__(self) -> str:
+        diverged = f", {self.diverged} diverged, which is their result" if self.diverged else ""
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self.done} of {self.total} runs done{diverged}{failed}"
+
+
+def run_study(
+    plan: Plan, store: Store, watcher: Watcher, *, executor: str = "local", workers: int | None = None
+) -> Summary:
+    """Run a study, or what is left of it.
+
+    Args:
+        plan: The study.
+        store: Where to keep it.
+        watcher: Is told how it goes.
+        executor: A name in ``EXECUTORS``.
+        workers: Number of processes; the executor's own choice when None.
+
+    Raises:
+        KeyboardInterrupt: When interrupted; what was done is kept.
+    """
+    member = EXECUTORS[executor]
+    options = member.complete({} if workers is None else {"workers": workers})
+    summary = Summary(len(plan.runs))
+    with store.in_use():
+        store.write_study(plain(plan.study.model_dump()))
+        store.write_catalog(plan.catalog)
+        todo = _unsettled(plan, store, summary, watcher)
+        watcher.begin(summary.total, summary.kept)
+        jobs = [job for job in plan.jobs if todo.intersection(job)]
+        if jobs:
+            events = cast("Generator[str | Outcome]", member(jobs, assignment_of(plan, store), **options))
+            labels = _labels(plan)
+            with contextlib.closing(events):
+                for event in events:
+                    if isinstance(event, Outcome):
+                        summary.count(event.state)
+                        watcher.ended(event, labels[event.run_id])
+                    else:
+                        watcher.started(event, labels[event])
+        for note in update_pairs(store):
+            watcher.note(note)
+    return summary
+
+
+def assignment_of(plan: Plan, store: Store) -> Assignment:
+    """Return what a process needs to do the runs of a plan."""
+    coordinates: dict[str, dict[str, Any]] = {
+        point.run.id: {"regime": point.run.regime.label, "seed": point.run.seed, **point.coordinates}
+        for point in plan.points
+    }
+    directory = store.path.resolve()
+    return Assignment(directory, plan.runs, coordinates, plan.wishes, plan.study.plugins, plan.data_dir)
+
+
+def _unsettled(plan: Plan, store: Store, summary: Summary, watcher: Watcher) -> set[str]:
+    """Return the runs that have something left to do, and count the others."""
+    todo = set()
+    for run_id in plan.runs:
+        try:
+            record = store.run(run_id).settled(plan.wishes)
+        except Damaged:
+            # The process that makes it again reports what was damaged.
+            record = None
+        if record is None:
+            todo.add(run_id)
+        else:
+            summary.kept += 1
+            summary.count(record.state)
+    return todo
+
+
+def _labels(plan: Plan) -> dict[str, str]:
+    """Return runs in words: "sam, seed 3, training.lr = 0.1"."""
+    return {
+        point.run.id: ", ".join(
+            [
+                point.run.regime.label,
+                f"seed {point.run.seed}",
+                *(f"{key} = {value}" for key, value in point.coordinates.items()),
+            ]
+        )
+        for point in plan.points
+    }

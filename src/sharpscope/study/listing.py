@@ -1,0 +1,150 @@
+"""What there is to choose from, and what a measure or score means, for a reader at a terminal."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sharpscope.errors import UnknownName
+from sharpscope.registry import Entry, Registry
+
+
+def _measures() -> Registry:
+    # The package of the measures registers them.
+    import sharpscope.measurement  # noqa: F401
+    from sharpscope.curvature.measure import MEASURES
+
+    return MEASURES
+
+
+def _scores() -> Registry:
+    from sharpscope.safety import SCORES
+
+    return SCORES
+
+
+def _datasets() -> Registry:
+    from sharpscope.data import DATASETS
+
+    return DATASETS
+
+
+def _corruptions() -> Registry:
+    from sharpscope.data import CORRUPTIONS
+
+    return CORRUPTIONS
+
+
+def _models() -> Registry:
+    from sharpscope.models import MODELS
+
+    return MODELS
+
+
+def _regimes() -> Registry:
+    from sharpscope.training import REGIMES
+
+    return REGIMES
+
+
+def _executors() -> Registry:
+    from sharpscope.study.executors import EXECUTORS
+
+    return EXECUTORS
+
+
+# Each is a function, so that listing one kind imports no other.
+REGISTRIES: dict[str, Callable[[], Registry]] = {
+    "measures": _measures,
+    "scores": _scores,
+    "datasets": _datasets,
+    "models": _models,
+    "regimes": _regimes,
+    "corruptions": _corruptions,
+    "executors": _executors,
+}
+
+
+def listing(what: str) -> Mapping[str, str]:
+    """Return the names of a list with their summaries.
+
+    Args:
+        what: A key of ``REGISTRIES``, or "studies".
+
+    Raises:
+        UnknownName: If there is no such list.
+    """
+    if what == "studies":
+        from sharpscope.study.source import presets
+
+        return presets()
+    if what not in REGISTRIES:
+        raise UnknownName("list", what, [*REGISTRIES, "studies"])
+    registry = REGISTRIES[what]()
+    return {name: registry[name].summary for name in registry}
+
+
+def explanation(name: str) -> str:
+    """Return what a measure or score means: definition, units, direction, invariances, cost, caveats, reference.
+
+    Raises:
+        UnknownName: If no measure and no score has this name.
+    """
+    registries = {"measure": _measures(), "score": _scores()}
+    for kind, registry in registries.items():
+        if name in registry:
+            return "\n".join(_explain(kind, registry[name]))
+    raise UnknownName("measure or score", name, [n for registry in registries.values() for n in registry])
+
+
+def _explain(kind: str, entry: Entry) -> list[str]:
+    facts = entry.facts
+    lines = [f"{entry.name}: {facts.label} (a {kind}, definition {entry.version})", ""]
+    lines += [readable(inspect.getdoc(entry.function) or ""), ""]
+    rows: dict[str, Any] = {"Unit": facts.unit or "none"}
+    rows |= _measure_rows(facts) if kind == "measure" else _score_rows(facts)
+    rows["Options"] = [f"{option} (default {default!r})" for option, default in entry.defaults.items()]
+    rows["Caveats"] = list(getattr(facts, "caveats", ()))
+    rows["Reference"] = facts.reference
+    for title, content in rows.items():
+        parts = content if isinstance(content, list) else [content]
+        lines += [f"{title + ':':<13}{part}" if i == 0 else f"{'':<13}{part}" for i, part in enumerate(parts) if part]
+    return lines
+
+
+def _measure_rows(facts: Any) -> dict[str, Any]:
+    from sharpscope.curvature.measure import INVARIANCES
+
+    return {
+        "Symbol": facts.symbol,
+        "Direction": f"a sharper minimum has the {facts.sharper_is} value",
+        "Invariant to": [INVARIANCES[key] for key in INVARIANCES if key in facts.invariances] or "nothing",
+        "Changes by": [INVARIANCES[key] for key in INVARIANCES if key not in facts.invariances],
+        "Cost": facts.cost,
+        "Exactness": "exact" if facts.exact else "an estimate, with its standard error",
+    }
+
+
+def _score_rows(facts: Any) -> dict[str, Any]:
+    rows = {"Direction": f"{facts.better} is better", "Reads": f"predictions on {', '.join(facts.needs)}"}
+    if facts.of_pairs:
+        rows["Compares"] = "two runs that differ in their seed only; a run's value is the mean over the others"
+    return rows
+
+
+def readable(docstring: str) -> str:
+    r"""Return a docstring without the marks of its markup, and without the sections for callers.
+
+    >>> print(readable("A norm.\n\n.. math:: \\|x\\|\n\nOf ``x``.\n\nArgs:\n    x: A vector."))
+    A norm.
+    <BLANKLINE>
+        \|x\|
+    <BLANKLINE>
+    Of x.
+    """
+    text = re.split(r"\n+(?:Args|Returns|Raises|Examples|Reference|References):", docstring, maxsplit=1)[0]
+    text = re.sub(r"^\.\. math::\s*", "    ", text, flags=re.MULTILINE)
+    text = re.sub(r":math:`([^`]*)`", r"\1", text)
+    return re.sub(r"``([^`]*)``", r"\1", text).strip()

@@ -1,0 +1,229 @@
+"""From a study as written to all that will be done: names resolved, defaults filled in, the grid expanded.
+
+Everything that can be wrong with a study is found here, before anything is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sharpscope.curvature.measure import MEASURES
+from sharpscope.data import CORRUPTIONS, DATASETS, Dataset
+from sharpscope.data import Source as DataSource
+from sharpscope.errors import SpecError
+from sharpscope.measurement import resolve_measures
+from sharpscope.models import MODELS
+from sharpscope.safety import SCORES
+from sharpscope.spec import Component, Point, Run, Study
+from sharpscope.study.catalog import catalog_of, check_columns, primary_of
+from sharpscope.study.plugins import load_plugins, resolve_plugins
+from sharpscope.study.record import Wish, Wishes
+from sharpscope.study.resolve import at, completed, reduced, wish
+from sharpscope.study.source import Source
+from sharpscope.training import REGIMES, Recipe
+from sharpscope.training import check as check_recipes
+
+Job = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that can be run.
+
+    Attributes:
+        study: The study, defaults filled in.
+        points: The grid; options at their defaults are left out of each run, so that its id ignores them.
+        wishes: What is wanted of each run.
+        data_dir: The user's folder of datasets.
+        datasets: What was loaded to check the study, by the text of its component.
+    """
+
+    study: Study
+    points: tuple[Point, ...]
+    wishes: Wishes
+    data_dir: Path | None = None
+    datasets: dict[str, Dataset] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        """The runs by their ids, in the order of the grid."""
+        return {point.run.id: point.run for point in self.points}
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The units of work, each a list of run ids done by one process."""
+        return [(run_id,) for run_id in self.runs]
+
+    @cached_property
+    def catalog(self) -> dict[str, Any]:
+        """The grid and the facts of every column: what a report needs that otherwise only the code knows."""
+        return catalog_of(self.study, self.points, self.wishes)
+
+    def dataset_of(self, run: Run) -> Dataset:
+        """Return the dataset of a run."""
+        return self.datasets[_text(run.data)]
+
+
+def make_plan(source: Source, data_dir: Path | None = None) -> Plan:
+    """Resolve a study.
+
+    Args:
+        source: The study as written.
+        data_dir: The user's folder of datasets.
+
+    Raises:
+        SpecError: If the study cannot be run as written; the message has the place in the file.
+    """
+    with source.located(), _from_the_grid(source.study.grid):
+        plugins = resolve_plugins(source.study.plugins, source.folder)
+        load_plugins(plugins)
+        study = source.study.model_copy(update={"plugins": plugins})
+        points = study.expand()
+        trial = _Trial(study, data_dir)
+        for point in points:
+            trial.check(point.run)
+        short = tuple(Point(_reduced(point.run), point.coordinates) for point in points)
+        _check_distinct(short)
+        wishes = _wishes(study, list(trial.datasets.values()))
+        datasets = {_text(s.run.data): trial.datasets[_text(p.run.data)] for s, p in zip(short, points, strict=True)}
+        return Plan(_filled(study, wishes), short, wishes, data_dir, datasets)
+
+
+@contextlib.contextmanager
+def _from_the_grid(grid: Mapping[str, Any]) -> Iterator[None]:
+    """Place errors about a value at the key of the grid that gave it, where one did."""
+    try:
+        yield
+    except SpecError as error:
+        dotted = ".".join(map(str, error.loc))
+        loc = next((("grid", key) for key in grid if f"{dotted}.".startswith(f"{key}.")), error.loc)
+        raise SpecError(error.message, loc) from None
+
+
+class _Trial:
+    """Tries every distinct part of a grid before any of it is run."""
+
+    def __init__(self, study: Study, data_dir: Path | None) -> None:
+        self.datasets: dict[str, Dataset] = {}
+        self._study = study
+        self._data_dir = data_dir
+        self._tried: set[str] = set()
+
+    def check(self, run: Run) -> None:
+        """Resolve every name and option of a run, load its data, and try its model and recipe on them."""
+        data, training = _text(run.data), run.training.model_dump_json()
+        if data not in self.datasets:
+            self.datasets[data] = at(("data",), lambda: self._load(run.data))
+        dataset = self.datasets[data]
+        if self._is_new(data, _text(run.model)):
+            completed(MODELS, run.model, ("model",))
+            at(("model",), lambda: _try_model(run.model, dataset))
+        if self._is_new(training):
+            check_recipes(run.training, self._study.regimes)
+        if self._is_new(data, training, run.regime.label):
+            recipe = Recipe.from_spec(run.training, run.regime)
+            at(("regimes", run.regime.label), lambda: recipe.augmentation(dataset))
+
+    def _is_new(self, *parts: str) -> bool:
+        key = "\n".join(parts)
+        new = key not in self._tried
+        self._tried.add(key)
+        return new
+
+    def _load(self, component: Component) -> Dataset:
+        options = completed(DATASETS, component, ()).options
+        dataset: Dataset = DATASETS[component.name](DataSource(self._data_dir), **options)
+        return dataset
+
+
+def _try_model(component: Component, dataset: Dataset) -> None:
+    """Make the model without memory for its weights, to see that it takes inputs of this shape."""
+    member = MODELS[component.name]
+    with torch.device("meta"):
+        member(dataset.input_shape, len(dataset.classes), **member.complete(component.options))
+
+
+def _reduced(run: Run) -> Run:
+    """Return a run without what is at its default, and its optimizer in the one spelling that identities use."""
+    regime = run.regime.model_copy(update={"parts": tuple(reduced(REGIMES, part) for part in run.regime.parts)})
+    training = run.training.model_copy(update={"optimizer": run.training.optimizer.lower()})
+    changed = {"data": reduced(DATASETS, run.data), "model": reduced(MODELS, run.model)}
+    return run.model_copy(update={**changed, "training": training, "regime": regime})
+
+
+def _filled(study: Study, wishes: Wishes) -> Study:
+    """Return the study with its defaults filled in."""
+    regimes = tuple(
+        regime.model_copy(update={"parts": tuple(completed(REGIMES, part, ()) for part in regime.parts)})
+        for regime in study.regimes
+    )
+    scores = wishes.scores | wishes.pair_scores
+    changed = {
+        "data": completed(DATASETS, study.data, ("data",)),
+        "model": completed(MODELS, study.model, ("model",)),
+        "regimes": regimes,
+        "measures": {key: {"measure": w.name, **w.options} for key, w in wishes.measures.items()},
+        "scores": {key: {"score": w.name, **w.options} for key, w in scores.items()},
+        "primary": primary_of(study.primary, wishes),
+    }
+    return study.model_copy(update=changed)
+
+
+def _wishes(study: Study, datasets: list[Dataset]) -> Wishes:
+    """Return what a study wants of each run; where it does not say, all that its data allow."""
+    corruptible = all(data.test_inputs.dtype == torch.uint8 and data.test_inputs.ndim == 4 for data in datasets)
+    written = study.measures
+    if written is None:
+        written = {name: {"measure": name} for name in resolve_measures(None)}
+    measures = {key: wish(MEASURES, options, ("measures", key)) for key, options in written.items()}
+    written = study.scores
+    if written is None:
+        fit = [name for name in SCORES if corruptible or not _needs_corruptions(name)]
+        written = {name: {"score": name} for name in fit}
+    scores: dict[str, Wish] = {}
+    pair_scores: dict[str, Wish] = {}
+    for key, options in written.items():
+        wanted = wish(SCORES, options, ("scores", key))
+        if _needs_corruptions(wanted.name) and not corruptible:
+            message = f"'{wanted.name}' needs corruptions, which are for images in bytes; these data are none"
+            raise SpecError(message, ("scores", key))
+        (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
+    needed = any(_needs_corruptions(w.name) for w in (scores | pair_scores).values())
+    corruptions = {name: CORRUPTIONS[name].version for name in CORRUPTIONS} if needed else {}
+    wishes = Wishes(measures, scores, pair_scores, corruptions)
+    check_columns(wishes)
+    return wishes
+
+
+def _needs_corruptions(score: str) -> bool:
+    return "corrupted" in SCORES[score].facts.needs
+
+
+def _check_distinct(points: Iterable[Point]) -> None:
+    seen: dict[str, Point] = {}
+    for point in points:
+        other = seen.setdefault(point.run.id, point)
+        if other is not point:
+            first, second = (_describe(p) for p in (other, point))
+            raise SpecError(
+                f"two points of the grid are the same run once defaults are filled in: {first} and {second}; "
+                "leave one of them out",
+                ("regimes",) if other.run.regime.label != point.run.regime.label else ("grid",),
+            )
+
+
+def _describe(point: Point) -> str:
+    settings = "".join(f", {key} = {value}" for key, value in point.coordinates.items())
+    return f"'{point.run.regime.label}'{settings}"
+
+
+def _text(component: Component) -> str:
+    return json.dumps(component.model_dump(), sort_keys=True)

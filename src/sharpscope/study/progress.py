@@ -1,0 +1,169 @@
+"""How a study goes, as a bar on a terminal and as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sharpscope.study.engine import Watcher
+from sharpscope.study.stages import Outcome
+
+
+@contextlib.contextmanager
+def watching(stream: TextIO | None = None) -> Iterator[Watcher]:
+    """Return a watcher that suits where the output goes."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        yield Lines(stream)
+        return
+    bar = Bar(Console(file=stream))
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+class _Clock:
+    """Runs done in this session, and the time that the others may take."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self.left = 0
+        self.finished = 0
+        self.failed = 0
+
+    def begin(self, left: int) -> None:
+        self._started = time.monotonic()
+        self.left = left
+
+    def count(self, outcome: Outcome) -> None:
+        self.left -= 1
+        self.finished += 1
+        self.failed += outcome.state == "failed"
+
+    @property
+    def remaining(self) -> str:
+        if not self.left:
+            return "nothing left"
+        if not self.finished:
+            return "remaining time unknown"
+        return f"about {in_words((time.monotonic() - self._started) / self.finished * self.left)} left"
+
+
+class Lines:
+    """One line a finished run.
+
+    Args:
+        stream: Where they go.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._clock = _Clock()
+        self._total = 0
+
+    def begin(self, total: int, kept: int) -> None:
+        """Say what there is to do."""
+        self._total = total
+        self._clock.begin(total - kept)
+        self._print(f"{total} runs, {kept} done before, {total - kept} to do")
+
+    def started(self, run_id: str, label: str) -> None:
+        """Say nothing: the end of a run is what counts here."""
+
+    def ended(self, outcome: Outcome, label: str) -> None:
+        """Say how a run ended and how long the rest may take."""
+        self._clock.count(outcome)
+        reason = f": {outcome.reason}" if outcome.reason else ""
+        count = f"{self._total - self._clock.left}/{self._total}"
+        failed = f", {self._clock.failed} failed" if self._clock.failed else ""
+        self._print(
+            f"{count} {outcome.run_id} {outcome.state} in {outcome.seconds:.1f} s ({label}){reason}"
+            f" [{self._clock.remaining}{failed}]"
+        )
+        for note in outcome.notes:
+            self.note(note)
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self._print(f"Note: {text}")
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class Bar:
+    """A bar with the runs done, failed and running, and the remaining time.
+
+    Args:
+        console: The terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._clock = _Clock()
+        self._running: dict[str, str] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task = self._progress.add_task("runs", total=None, state="")
+
+    def begin(self, total: int, kept: int) -> None:
+        """Show the bar."""
+        self._clock.begin(total - kept)
+        self._progress.update(self._task, total=total, completed=kept)
+        self._progress.start()
+        self._refresh()
+
+    def started(self, run_id: str, label: str) -> None:
+        """Show what is being worked on."""
+        self._running[run_id] = label
+        self._refresh()
+
+    def ended(self, outcome: Outcome, label: str) -> None:
+        """Move the bar; a run that went wrong leaves a line."""
+        self._clock.count(outcome)
+        self._running.pop(outcome.run_id, None)
+        if outcome.state != "done":
+            text = f"{outcome.run_id} {outcome.state} ({label}): {outcome.reason}"
+            self._progress.console.print(escape(text), style="red" if outcome.state == "failed" else "yellow")
+        for note in outcome.notes:
+            self.note(note)
+        self._progress.advance(self._task)
+        self._refresh()
+
+    def note(self, text: str) -> None:
+        """Print it above the bar."""
+        self._progress.console.print(escape(f"Note: {text}"), style="yellow")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()
+
+    def _refresh(self) -> None:
+        state = f"{self._clock.failed} failed, {len(self._running)} running, {self._clock.remaining}"
+        self._progress.update(self._task, state=state)
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration as a person would say it.
+
+    >>> [in_words(s) for s in (0.2, 42, 180, 9000)]
+    ['1 s', '42 s', '3 min', '2.5 h']
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,164 @@
+"""What ``run.json`` says of a run, and what of it still answers the study that is asked now.
+
+Floats that JSON has no number for are the strings "NaN", "Infinity" and "-Infinity" there, so that the file is valid
+JSON; all others are written so that they read back to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sharpscope.errors import SharpscopeError
+
+SCHEMA = 1
+FINAL = ("done", "diverged")
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A measure or score that is wanted, with all that determines its value beside the weights.
+
+    Attributes:
+        name: Its name in the registry; the key it is wanted under is another thing.
+        options: All of its options.
+        version: The version of its definition.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+    def stamp(self, kind: str) -> dict[str, Any]:
+        """Return what stands beside a value so that a later study can tell whether the value answers it."""
+        return {kind: self.name, "options": plain(self.options), "version": self.version}
+
+    def answered_by(self, stored: Mapping[str, Any] | None, kind: str) -> bool:
+        """Return whether a stored value is what this wish would compute."""
+        return stored is not None and {**stored, **self.stamp(kind)} == stored
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """All that is wanted of each run, by the keys of the ledger.
+
+    Attributes:
+        measures: Of the minimum.
+        scores: Of the predictions of one run.
+        pair_scores: Of the predictions of two runs.
+        corruptions: The corruptions whose predictions the scores need, with the versions of their definitions.
+    """
+
+    measures: dict[str, Wish] = field(default_factory=dict)
+    scores: dict[str, Wish] = field(default_factory=dict)
+    pair_scores: dict[str, Wish] = field(default_factory=dict)
+    corruptions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Record:
+    """The content of ``run.json``.
+
+    Attributes:
+        run_id: The run.
+        state: ``done``, ``failed`` or ``diverged``.
+        reason: Why, unless it is done: one line.
+        spec: The run as the study describes it.
+        coordinates: Regime, seed and the varying keys, as they stand in the ledger.
+        training: Loss and accuracy on both clean splits.
+        measures: Key to stamp, value, standard error, samples, convergence and details.
+        scores: Key to stamp and value.
+        predictions: What the stored predictions were made from.
+        files: Size and checksum of each file beside this one.
+        init: Where the initial weights are, from the folder of the study.
+        provenance: Versions and the like.
+        timings: Seconds of each stage; of no influence on anything.
+    """
+
+    run_id: str
+    state: str = "failed"
+    reason: str = ""
+    spec: dict[str, Any] = field(default_factory=dict)
+    coordinates: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    predictions: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    init: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """Return the text of ``run.json``."""
+        return encode({"schema": SCHEMA, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, data: bytes, run_id: str) -> Record:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            SharpscopeError: If it is torn, of another run, or of another schema.
+        """
+        try:
+            content = json.loads(data)
+            schema, found = content.pop("schema"), content["run_id"]
+            if schema == SCHEMA and found == run_id:
+                numbers = {key: _numeric(content[key]) for key in ("training", "measures", "scores")}
+                return cls(**{**content, **numbers})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise SharpscopeError("run.json is damaged") from None
+        raise SharpscopeError(f"run.json has schema {schema} and run {found}, not schema {SCHEMA} and run {run_id}")
+
+    def missing(self, wishes: Wishes) -> list[str]:
+        """Return what is wanted and not in here, as words; nothing is missing of a run that diverged."""
+        if self.state == "diverged":
+            return []
+        keys = [k for k, w in wishes.measures.items() if not w.answered_by(self.measures.get(k), "measure")]
+        keys += [k for k, w in wishes.scores.items() if not w.answered_by(self.scores.get(k), "score")]
+        if not self.training or self.predictions.get("corruptions") != wishes.corruptions:
+            keys.append("predictions")
+        return keys
+
+    def settled(self, wishes: Wishes) -> bool:
+        """Return whether nothing is left to do for this run."""
+        return self.state in FINAL and not self.missing(wishes)
+
+
+def plain(tree: Any) -> Any:
+    """Return a tree as JSON would give it back: tuples become lists, keys become strings."""
+    return json.loads(json.dumps(tree, default=_builtin))
+
+
+def encode(tree: Any) -> bytes:
+    """Return valid JSON for a tree of plain values, whatever its floats are."""
+    return (json.dumps(_named_floats(tree), indent=1, allow_nan=False, default=_builtin) + "\n").encode()
+
+
+def _named_floats(tree: Any) -> Any:
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return "NaN" if math.isnan(tree) else ("Infinity" if tree > 0 else "-Infinity")
+    if isinstance(tree, Mapping):
+        return {str(key): _named_floats(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_named_floats(value) for value in tree]
+    return tree
+
+
+def _numeric(tree: Any) -> Any:
+    if isinstance(tree, str):
+        return _NOT_FINITE.get(tree, tree)
+    if isinstance(tree, dict):
+        return {key: _numeric(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_numeric(value) for value in tree]
+    return tree
+
+
+def _builtin(value: Any) -> Any:
+    """Turn numbers and arrays of NumPy and PyTorch into Python's; anything else into its text."""
+    return _named_floats(value.tolist()) if hasattr(value, "tolist") else str(value)

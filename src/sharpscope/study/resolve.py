@@ -1,0 +1,63 @@
+"""Names and options against the registries, with the place of whatever does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from sharpscope.errors import SharpscopeError, SpecError, UnknownName
+from sharpscope.registry import Entry, Registry
+from sharpscope.spec import Component, Loc
+from sharpscope.study.record import Wish, plain
+
+T = TypeVar("T")
+
+
+def at(loc: Loc, call: Callable[[], T]) -> T:
+    """Return what ``call`` returns; its errors become errors of the study at ``loc``.
+
+    Raises:
+        SpecError: With ``loc`` in front of what the error itself knows of its place.
+    """
+    try:
+        return call()
+    except SpecError as error:
+        raise error.within(*loc) from None
+    except SharpscopeError as error:
+        raise SpecError(str(error), loc) from None
+
+
+def entry(registry: Registry[Any], name: str, loc: Loc) -> Entry[Any]:
+    """Return a member of a registry.
+
+    Raises:
+        SpecError: At ``loc``, if it has no such member.
+    """
+    try:
+        return registry[name]
+    except UnknownName as error:
+        raise SpecError(str(error), loc) from None
+
+
+def completed(registry: Registry[Any], component: Component, loc: Loc) -> Component:
+    """Return a component with all of its options and the version of its definition."""
+    member = entry(registry, component.name, (*loc, "name"))
+    options = at(loc, lambda: member.complete(component.options))
+    return Component(name=component.name, options=plain(options), version=member.version)
+
+
+def reduced(registry: Registry[Any], component: Component) -> Component:
+    """Return a component as it belongs into an identity: without the options that are at their defaults."""
+    member = registry[component.name]
+    options = plain(member.reduced(component.options))
+    return Component(name=component.name, options=options, version=member.version)
+
+
+def wish(registry: Registry[Any], written: Mapping[str, Any], loc: Loc) -> Wish:
+    """Return ``{"measure": name, **options}``, or the like of a score, as a wish with all options filled in."""
+    options = dict(written)
+    name = options.pop(registry.kind)
+    if not isinstance(name, str):
+        raise SpecError(f"the name of a {registry.kind} is a word, got {name!r}", (*loc, registry.kind))
+    member = entry(registry, name, (*loc, registry.kind) if registry.kind in written else loc)
+    return Wish(name, plain(at(loc, lambda: member.complete(options))), member.version)

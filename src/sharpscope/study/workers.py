@@ -1,0 +1,165 @@
+"""One process a core: work is handed out a job at a time, and a process that dies takes nothing but its job with it.
+
+Imports nothing heavy: a worker must set its number of threads before NumPy and torch are loaded.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sharpscope.study.stages import Assignment, Outcome
+
+# Seconds between looks at a run that another command is at work on.
+PATIENCE = 0.5
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def work(connection: Connection, pickled_assignment: bytes) -> None:
+    """Do jobs until there are no more; the main function of a worker process.
+
+    Args:
+        connection: Jobs come in, outcomes go out.
+        pickled_assignment: Pickled, since reading it imports torch and the number of threads must be set first.
+    """
+    # An interruption is the parent's to handle; it ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    for variable in _THREAD_VARIABLES:
+        os.environ[variable] = "1"
+
+    import torch
+
+    from sharpscope.study.bench import Bench
+    from sharpscope.study.plugins import load_plugins
+    from sharpscope.study.stages import perform
+
+    torch.set_num_threads(1)
+    assignment: Assignment = pickle.loads(pickled_assignment)
+    load_plugins(assignment.plugins)
+    bench = Bench(assignment.data_dir)
+    while (job := connection.recv()) is not None:
+        for run_id in job:
+            connection.send(perform(run_id, assignment, bench))
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent is gone, however that ended; the sentinel is a pipe that the kernel closes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+class _Worker:
+    """A worker process as its parent sees it."""
+
+    def __init__(self, context: SpawnContext, pickled_assignment: bytes) -> None:
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(theirs, pickled_assignment), daemon=True)
+        self._process.start()
+        # The end of the other side must be open in the child only, so that its death shows here.
+        theirs.close()
+        self.undone: list[str] = []
+
+    def assign(self, job: Sequence[str]) -> None:
+        """Hand out a job."""
+        self.undone = list(job)
+        try:
+            self.connection.send(tuple(job))
+        except OSError:
+            # It died; the next look at the connection shows that.
+            return
+
+    def kill(self) -> str:
+        """End the process and return how it had ended, as far as it had."""
+        self._process.join(timeout=1)
+        code = self._process.exitcode
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+        if code is not None and code < 0:
+            hint = "; the machine may have run out of memory" if -code == signal.SIGKILL else ""
+            return f"the worker process died (signal {-code}{hint})"
+        return f"the worker process ended with exit code {code}"
+
+    def kill_now(self) -> None:
+        """End the process without asking how it is."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def run_jobs(jobs: Sequence[Sequence[str]], assignment: Assignment, workers: int) -> Iterator[str | Outcome]:
+    """Do jobs in worker processes.
+
+    Args:
+        jobs: Each a list of run ids that one process does, in this order.
+        assignment: What they are about.
+        workers: The number of processes.
+
+    Yields:
+        The id of a run when it is handed out, its outcome when it ends; in between those of others. When the iterator
+        is closed, all processes end at once.
+    """
+    context = multiprocessing.get_context("spawn")
+    pickled = pickle.dumps(assignment)
+    queue: deque[Sequence[str]] = deque(jobs)
+    postponed: list[tuple[str, ...]] = []
+    crew: list[_Worker] = []
+    try:
+        while queue or postponed or any(worker.undone for worker in crew):
+            if not queue and postponed and not any(worker.undone for worker in crew):
+                time.sleep(PATIENCE)
+            if not queue:
+                queue.extend(postponed)
+                postponed.clear()
+            while queue and len(crew) < workers and all(worker.undone for worker in crew):
+                crew.append(_Worker(context, pickled))
+                yield from _hand_out(queue, crew[-1])
+            for worker in crew:
+                if queue and not worker.undone:
+                    yield from _hand_out(queue, worker)
+            for outcome in _next_outcomes(crew, assignment):
+                if outcome.state == "busy":
+                    postponed.append((outcome.run_id,))
+                else:
+                    yield outcome
+    finally:
+        for worker in crew:
+            worker.kill_now()
+
+
+def _hand_out(queue: deque[Sequence[str]], worker: _Worker) -> Iterator[str]:
+    job = queue.popleft()
+    worker.assign(job)
+    yield from job
+
+
+def _next_outcomes(crew: list[_Worker], assignment: Assignment) -> list[Outcome]:
+    """Wait for workers and return what they report; one that died is taken off the crew and its job has failed."""
+    from sharpscope.study.stages import record_failure
+
+    by_connection = {worker.connection: worker for worker in crew}
+    outcomes = []
+    for connection in wait(list(by_connection), timeout=PATIENCE):
+        worker = by_connection[connection]  # type: ignore[index]
+        try:
+            outcome = worker.connection.recv()
+            worker.undone.remove(outcome.run_id)
+            outcomes.append(outcome)
+        except (EOFError, OSError):
+            crew.remove(worker)
+            reason = worker.kill()
+            outcomes += [record_failure(run_id, assignment, reason) for run_id in worker.undone]
+    return outcomes

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from sharpscope.errors import DataError, SpecError
+from sharpscope.registry import Registry
 from sharpscope.spec import Regime, Training
 from sharpscope.training import REGIMES, Recipe, check
 from sharpscope.training.optimizers import OPTIMIZERS
@@ -60,6 +63,20 @@ def test_the_order_of_parts_does_not_matter():
     one, other = "augmentation+sam+weight_decay", "weight_decay+augmentation+sam"
     assert fields(recipe((), one)) == fields(recipe((), other))
     assert fields(recipe((), one)) == (True, {"weight_decay": 5e-4}, {"rho": 0.05, "adaptive": False})
+
+
+def test_parts_are_applied_in_the_order_of_their_names(monkeypatch):
+    def halved(recipe):
+        return replace(recipe, lr=recipe.lr / 2)
+
+    def raised(recipe):
+        return replace(recipe, lr=recipe.lr + 1)
+
+    parts = Registry("regime")
+    parts.register("a")(halved)
+    parts.register("b")(raised)
+    monkeypatch.setattr("sharpscope.training.recipe.REGIMES", parts)
+    assert recipe({"lr": 4.0}, "a+b").lr == recipe({"lr": 4.0}, "b+a").lr == 3.0
 
 
 def test_regime_options_reach_the_recipe():

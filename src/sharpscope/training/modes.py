@@ -30,9 +30,11 @@ def channels_last(model: nn.Module) -> Iterator[None]:
     """
     weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
     try:
+        # Not .contiguous(), which leaves the strides of a single input channel as they are; the output of the
+        # first layer, and of all that follow, would then have the channels first.
         for weight in weights:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            weight.data = weight.data.to(memory_format=torch.channels_last)
         yield
     finally:
         for weight in weights:
-            weight.data = weight.data.contiguous()
+            weight.data = weight.data.to(memory_format=torch.contiguous_format)

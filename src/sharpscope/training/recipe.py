@@ -65,7 +65,7 @@ class Recipe:
         recipe = cls._from_training(training)
         for part in sorted(regime.parts, key=lambda part: part.name):
             try:
-                entry = _find(REGIMES, part.name)
+                entry = _find(REGIMES, part.name, ())
                 recipe = entry(recipe, **entry.complete(part.options))
             except SpecError as error:
                 raise error.within("regime", part.name) from None
@@ -73,27 +73,24 @@ class Recipe:
 
     @classmethod
     def _from_training(cls, training: spec.Training) -> Recipe:
-        try:
-            optimizer = _find(OPTIMIZERS, training.optimizer.lower())
-        except SpecError as error:
-            raise error.within("training", "optimizer") from None
-        try:
-            schedule = _find(SCHEDULES, training.schedule)
-        except SpecError as error:
-            raise error.within("training", "schedule") from None
+        optimizer = _find(OPTIMIZERS, training.optimizer.lower(), ("training", "optimizer"))
         recipe = cls(
             optimizer=optimizer.name,
             optimizer_options=_merged_options(training, optimizer),
             lr=training.lr,
-            schedule=schedule,
+            schedule=_find(SCHEDULES, training.schedule, ("training", "schedule")),
             batch_size=training.batch_size,
             epochs=training.epochs,
         )
         try:
-            recipe.make_optimizer([nn.Parameter(torch.zeros(()))])
+            return recipe._with_optimizer_tried()
         except SpecError as error:
             raise error.within("training", *(("optimizer_options",) if error.loc else ())) from None
-        return recipe
+
+    def _with_optimizer_tried(self) -> Recipe:
+        """Return the recipe itself, once its optimizer has accepted the options."""
+        self.make_optimizer([nn.Parameter(torch.zeros(()))])
+        return self
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Return the optimizer of this recipe for the parameters that want a gradient."""
@@ -114,9 +111,8 @@ class Recipe:
             )
         if option not in OPTIMIZERS[self.optimizer].defaults:
             raise SpecError(f"optimizer '{self.optimizer}' takes no {option}; choose another optimizer")
-        changed = replace(self, optimizer_options={**self.optimizer_options, option: value})
-        changed.make_optimizer([nn.Parameter(torch.zeros(()))])
-        return changed
+        options = {**self.optimizer_options, option: value}
+        return replace(self, optimizer_options=options)._with_optimizer_tried()
 
     def with_update(self, update: Update) -> Recipe:
         """Return the recipe with another update step.
@@ -179,11 +175,11 @@ def _merged_options(training: spec.Training, optimizer: Entry) -> dict[str, Any]
     return {**options, "momentum": training.momentum}
 
 
-def _find(registry: Registry, name: str) -> Entry:
+def _find(registry: Registry, name: str, loc: tuple[str, ...]) -> Entry:
     try:
         return registry[name]
     except UnknownName as error:
-        raise SpecError(str(error)) from None
+        raise SpecError(str(error), loc) from None
 
 
 def _unchanged(batch: Tensor, generator: torch.Generator) -> Tensor:

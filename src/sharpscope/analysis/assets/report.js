@@ -1,0 +1,134 @@
+"use strict";
+
+/* Tooltips: one floating panel, filled from the data-tip of what is hovered or focused. */
+(() => {
+  const panel = document.getElementById("tip");
+
+  function show(target) {
+    const list = document.createElement("dl");
+    for (const [term, value] of JSON.parse(target.dataset.tip)) {
+      const row = document.createElement("div");
+      for (const [tag, text] of [["dt", term], ["dd", value]]) {
+        row.appendChild(document.createElement(tag)).textContent = text;
+      }
+      list.appendChild(row);
+    }
+    panel.replaceChildren(list);
+    panel.hidden = false;
+    const box = target.getBoundingClientRect();
+    const width = panel.offsetWidth;
+    const left = Math.max(8, Math.min(box.left + box.width / 2 - width / 2, document.documentElement.clientWidth - width - 8));
+    const above = box.top - panel.offsetHeight - 8;
+    panel.style.left = `${left}px`;
+    panel.style.top = `${above > 8 ? above : box.bottom + 8}px`;
+  }
+
+  const hide = () => { panel.hidden = true; };
+  const find = (event) => event.target.closest?.("[data-tip]");
+  for (const name of ["mouseover", "focusin"]) {
+    document.addEventListener(name, (event) => { const target = find(event); target ? show(target) : hide(); });
+  }
+  document.addEventListener("focusout", hide);
+  document.addEventListener("scroll", hide, true);
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+})();
+
+/* The scatter plot: a point per run, redrawn when another measure, axis or color scheme is chosen. */
+(() => {
+  const source = document.getElementById("scatter-data");
+  if (!source) return;
+  const data = JSON.parse(source.textContent);
+  const plot = document.getElementById("plot");
+  const control = (id) => document.getElementById(id);
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  const LOG_FROM = 20; // a positive quantity that spans more than this factor starts on a logarithmic axis
+
+  const present = (values) => values.filter((value) => value !== null);
+  const positive = (name) => present(data.values[name]).every((value) => value > 0);
+  function startsLogarithmic(name) {
+    const values = present(data.values[name]);
+    if (!values.length || !positive(name)) return false;
+    return name === "train_loss" || Math.max(...values) / Math.min(...values) > LOG_FROM;
+  }
+
+  function trace(regime, x, y, group) {
+    const chosen = data.runs.id.map((_, i) => i).filter((i) =>
+      data.runs.regime[i] === regime.name && (!group || data.runs.group[i] === group)
+      && data.values[x][i] !== null && data.values[y][i] !== null);
+    const take = (values) => chosen.map((i) => values[i]);
+    const stderr = data.stderr[y] ? take(data.stderr[y]) : [];
+    const shown = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim();
+    return {
+      type: "scatter", mode: "markers", name: regime.name, x: take(data.values[x]), y: take(data.values[y]),
+      customdata: chosen.map((i) => [data.runs.id[i], data.runs.seed[i], data.runs.group[i] ? `<br>${data.runs.group[i]}` : ""]),
+      marker: { color: regime.color, symbol: regime.symbol, size: 9, opacity: 0.9, line: { color: shown, width: 1 } },
+      error_y: { type: "data", array: stderr, visible: stderr.some((value) => value > 0), thickness: 1, width: 0 },
+      hovertemplate: `<b>${regime.name}</b>, seed %{customdata[1]}%{customdata[2]}<br>run %{customdata[0]}<br>`
+        + `${data.labels[x]}: %{x:.4~g}<br>${data.labels[y]}: %{y:.4~g}<extra></extra>`,
+    };
+  }
+
+  function layout(x, y) {
+    const style = getComputedStyle(document.documentElement);
+    const color = (name) => style.getPropertyValue(name).trim();
+    const narrow = plot.clientWidth < 560;
+    const axis = (name, logarithmic) => ({
+      title: { text: data.labels[name], standoff: 12 }, type: logarithmic ? "log" : "linear",
+      gridcolor: color("--hairline"), linecolor: color("--rule"), zeroline: false, ticks: "outside", ticklen: 4,
+      tickcolor: color("--rule"), automargin: true, nticks: narrow ? 5 : 8, exponentformat: "power",
+      ...(logarithmic ? { tickmode: "array", ...ticks(name) } : {}),
+    });
+    return {
+      font: { family: style.getPropertyValue("--sans"), size: 13, color: color("--ink-2") },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
+      margin: { l: 56, r: 12, t: 12, b: 48 }, height: narrow ? 420 : 480,
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemsizing: "constant" },
+      hoverlabel: { align: "left", bgcolor: color("--raised"), bordercolor: color("--rule"), font: { color: color("--ink") } },
+      xaxis: axis(x, control("log-x").checked), yaxis: axis(y, control("log-y").checked),
+    };
+  }
+
+  /* Plain numbers at 1, 2, 5 of each decade, or at decades alone where there are many. */
+  function ticks(name) {
+    const values = present(data.values[name]);
+    const first = Math.floor(Math.log10(Math.min(...values))), last = Math.ceil(Math.log10(Math.max(...values)));
+    const steps = last - first > 3 ? [1] : [1, 2, 5];
+    const tickvals = [];
+    for (let decade = first; decade <= last; decade++) {
+      for (const step of steps) tickvals.push(Number(`${step}e${decade}`));
+    }
+    return { tickvals, ticktext: tickvals.map((value) => value >= 1e5 || value < 1e-5 ? value.toExponential(0) : String(value)) };
+  }
+
+  function caption(x, y) {
+    const rho = (scope) => data.correlations[`${y}|${x}|${scope}`];
+    const pooled = rho("pooled"), within = rho("within regimes");
+    return pooled === undefined ? "" : `Spearman’s ρ over all runs ${pooled}; within regimes ${within}.`;
+  }
+
+  function draw() {
+    const x = control("choose-x").value, y = control("choose-y").value;
+    const group = control("choose-group")?.value ?? "";
+    const traces = data.regimes.map((regime) => trace(regime, x, y, group));
+    control("plot-caption").textContent = caption(x, y);
+    return Plotly.react(plot, traces, layout(x, y), {
+      responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      toImageButtonOptions: { format: "svg", filename: `${y}-vs-${x}` },
+    });
+  }
+
+  function choose(axis) {
+    const name = control(`choose-${axis}`).value, box = control(`log-${axis}`);
+    box.disabled = !positive(name);
+    box.checked = startsLogarithmic(name);
+  }
+
+  for (const axis of ["x", "y"]) {
+    choose(axis);
+    control(`choose-${axis}`).addEventListener("change", () => { choose(axis); draw(); });
+    control(`log-${axis}`).addEventListener("change", draw);
+  }
+  control("choose-group")?.addEventListener("change", draw);
+  scheme.addEventListener("change", draw);
+  draw();
+})();

@@ -1,0 +1,201 @@
+"""What each regime is like, and how it differs from the reference regime: tidy tables with tests and intervals.
+
+Regimes are compared within each group (combination of the varying keys other than regime and seed), seed by seed, and
+each group has families of tests of its own: the primary one is the study's declared quantities by its regimes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sharpscope.analysis.results import StudyResults, describe_group, select
+from sharpscope.analysis.statistics import (
+    Interval,
+    benjamini_hochberg,
+    benjamini_yekutieli,
+    holm,
+    jackknife_values,
+    mean_interval,
+    signed_rank_test,
+    smallest_p,
+)
+from sharpscope.analysis.statistics.corrections import Correction
+from sharpscope.seeding import Stream
+
+ALPHA = 0.05
+
+PRIMARY, SECONDARY = "primary", "secondary"
+CORRECTIONS: dict[str, tuple[str, Correction]] = {
+    PRIMARY: ("Holm", holm),
+    SECONDARY: ("Benjamini-Hochberg", benjamini_hochberg),
+}
+
+BY_SEED = "paired by seed"
+BY_JACKKNIFE = "jackknife values of pairs"
+
+# The paper corrects within these scores and within the sharpness measures, for each regime by itself.
+_PAPER_SCORES = frozenset({"ece", "corruption_accuracy", "prediction_disagreement"})
+
+_STREAM = Stream(0, "analysis")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The values of one quantity in one cell, as they enter tests.
+
+    Attributes:
+        values: One independent value a seed, indexed by seed.
+        matrix: For a score of pairs, the symmetric matrix over seeds; else None.
+    """
+
+    values: pd.Series
+    matrix: pd.DataFrame | None = None
+
+    def minus(self, other: Sample) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of both over the seeds that both have."""
+        if self.matrix is None or other.matrix is None:
+            seeds = self.values.index.intersection(other.values.index)
+            return self.values.loc[seeds].to_numpy(float), other.values.loc[seeds].to_numpy(float)
+        seeds = self.matrix.index.intersection(other.matrix.index)
+        first, second = (m.loc[seeds, seeds].to_numpy(float) for m in (self.matrix, other.matrix))
+        return jackknife_values(first), jackknife_values(second)
+
+
+def sample(results: StudyResults, group: dict[str, Any], regime: str, quantity: str) -> Sample:
+    """Return the values of a quantity in one cell; runs without it are left out."""
+    if quantity in results.of_pairs:
+        matrix = _pair_matrix(select(results.pairs, {**group, "regime": regime}), quantity)
+        return Sample(pd.Series(jackknife_values(matrix.to_numpy(float)), index=matrix.index), matrix)
+    runs = select(results.ledger, {**group, "regime": regime})
+    return Sample(runs.set_index("seed")[quantity].astype(float).dropna())
+
+
+def _pair_matrix(pairs: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Return the symmetric matrix of a score of pairs over seeds."""
+    pairs = pairs.dropna(subset=[quantity])
+    seeds = sorted({*pairs["seed_a"], *pairs["seed_b"]})
+    index = pd.Index(seeds)
+    a, b = index.get_indexer(pairs["seed_a"]), index.get_indexer(pairs["seed_b"])
+    matrix = np.full((len(seeds), len(seeds)), np.nan)
+    matrix[a, b] = matrix[b, a] = pairs[quantity].to_numpy(float)
+    return pd.DataFrame(matrix, index=index, columns=index)
+
+
+def regimes_table(results: StudyResults) -> pd.DataFrame:
+    """Return one row a group, quantity and regime: n, mean, sd and the interval of the mean.
+
+    ``n`` counts seeds; the sd is over runs (for a score of pairs, over the means of the runs' pairs).
+    """
+    rows = []
+    for group, runs in results.groups():
+        for name in results.measured:
+            for regime in results.regimes:
+                of_run = runs.loc[runs["regime"] == regime, name].astype(float).dropna()
+                interval = _mean(results, group, regime, name)
+                rows.append(
+                    {
+                        **group,
+                        "quantity": name,
+                        "kind": results.quantities[name].kind,
+                        "regime": regime,
+                        "n": len(of_run),
+                        "mean": interval.value,
+                        "sd": of_run.std(ddof=1) if len(of_run) > 1 else np.nan,
+                        "ci_low": interval.low,
+                        "ci_high": interval.high,
+                    }
+                )
+    columns = [*results.keys, "quantity", "kind", "regime", "n", "mean", "sd", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _mean(results: StudyResults, group: dict[str, Any], regime: str, quantity: str) -> Interval:
+    cell = sample(results, group, regime, quantity)
+    stream = _STREAM.child("mean", describe_group(group), regime, quantity)
+    interval = mean_interval(cell.values.to_numpy(float), stream)
+    if cell.matrix is None or interval.n:
+        return interval
+    # Two seeds have one pair: its value stands, without an interval.
+    pairs = cell.matrix.to_numpy(float)[np.triu_indices(len(cell.matrix), 1)]
+    return Interval(0, float(pairs.mean()) if len(pairs) else float("nan"), float("nan"), float("nan"))
+
+
+def comparisons_table(results: StudyResults) -> pd.DataFrame:
+    """Return one row a group, quantity and regime other than the reference: the difference and whether it is real.
+
+    Columns: ``difference`` (mean of paired differences, regime minus reference) with its interval; ``effect``
+    (matched-pairs rank-biserial); two-sided exact ``p``, adjusted within ``family`` by ``correction``; the smallest
+    p-values that could be reached; ``verdict`` in words; the paper's one-sided scheme as ``p_paper`` and
+    ``p_paper_adjusted``; ``method``: what entered the test.
+    """
+    others = [regime for regime in results.regimes if regime != results.reference]
+    rows = [
+        {**group, **_compare(results, group, regime, name)}
+        for group, _ in results.groups()
+        for name in results.measured
+        for regime in others
+    ]
+    columns = [*results.keys, *_COMPARISON_COLUMNS]
+    table = pd.DataFrame(rows, columns=[c for c in columns if c not in _ADJUSTED_COLUMNS])
+    return _adjust(results, table)[columns]
+
+
+_ADJUSTED_COLUMNS = ("correction", "p_adjusted", "p_adjusted_smallest", "significant", "p_paper_adjusted")
+_COMPARISON_COLUMNS = (
+    *("quantity", "kind", "regime", "reference", "n", "difference", "ci_low", "ci_high", "effect", "verdict"),
+    *("p", "p_smallest", "family", "correction", "p_adjusted", "p_adjusted_smallest", "significant"),
+    *("p_paper", "p_paper_adjusted", "method"),
+)
+
+
+def _compare(results: StudyResults, group: dict[str, Any], regime: str, name: str) -> dict[str, Any]:
+    quantity = results.quantities[name]
+    reference = str(results.reference)
+    first, second = sample(results, group, regime, name).minus(sample(results, group, reference, name))
+    interval = mean_interval(first - second, _STREAM.child("difference", describe_group(group), regime, name))
+    test = signed_rank_test(first, second)
+    paper_p = np.nan
+    if quantity.orientation:
+        paper_p = signed_rank_test(first, second, "greater" if quantity.orientation > 0 else "less").p
+    return {
+        "quantity": name,
+        "kind": quantity.kind,
+        "regime": regime,
+        "reference": reference,
+        "n": test.n,
+        "difference": interval.value,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "effect": test.effect,
+        "verdict": quantity.verdict(interval.value) if test.n else "",
+        "p": test.p,
+        "p_smallest": smallest_p(test.n),
+        "family": PRIMARY if name in results.primary else SECONDARY,
+        "p_paper": paper_p,
+        "method": BY_JACKKNIFE if name in results.of_pairs else BY_SEED,
+    }
+
+
+def _adjust(results: StudyResults, table: pd.DataFrame) -> pd.DataFrame:
+    """Add what depends on the other tests of a family."""
+    table = table.assign(correction="", p_adjusted=np.nan, p_adjusted_smallest=np.nan, p_paper_adjusted=np.nan)
+    for _, rows in table.groupby([*results.keys, "family"], dropna=False):
+        name, correct = CORRECTIONS[rows["family"].iloc[0]]
+        table.loc[rows.index, "correction"] = name
+        table.loc[rows.index, "p_adjusted"] = correct(rows["p"].to_numpy(float))
+        table.loc[rows.index, "p_adjusted_smallest"] = correct(rows["p_smallest"].to_numpy(float))
+    paper_family = table["quantity"].map(lambda name: _paper_family(results, name))
+    for _, rows in table[paper_family != ""].groupby([*results.keys, "regime", paper_family], dropna=False):
+        table.loc[rows.index, "p_paper_adjusted"] = benjamini_yekutieli(rows["p_paper"].to_numpy(float))
+    table["significant"] = table["p_adjusted"] <= ALPHA
+    return table
+
+
+def _paper_family(results: StudyResults, name: str) -> str:
+    if name in _PAPER_SCORES:
+        return "safety"
+    return "sharpness" if results.quantities[name].sharper_is else ""

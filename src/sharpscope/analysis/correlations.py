@@ -1,0 +1,61 @@
+"""How measures of sharpness move with what the function is worth: pooled over runs and within regimes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.statistics import Correlation, rank_correlation
+from sharpscope.seeding import Stream
+
+POOLED = "pooled"
+WITHIN = "within regimes"
+
+COLUMNS = ["measure", "quantity", "scope", "n", "spearman", "ci_low", "ci_high", "kendall"]
+
+
+def correlations_table(results: StudyResults) -> pd.DataFrame:
+    """Return one row a measure, outcome and scope.
+
+    The scopes are all runs (``pooled``), the mean over the cells of the coefficient within each (``within regimes``),
+    and each regime by itself when nothing but the seed varies within it. A pooled relation that is absent within
+    regimes tells regimes apart; it does not tell runs apart (Simpson's paradox).
+    """
+    outcomes = [name for name in results.measured if results.quantities[name].kind != "measure"]
+    rows = []
+    for measure in results.of_kind("measure"):
+        for outcome in outcomes:
+            for scope, correlation in _scopes(results, measure, outcome):
+                rows.append(
+                    {
+                        "measure": measure,
+                        "quantity": outcome,
+                        "scope": scope,
+                        "n": correlation.n,
+                        "spearman": correlation.spearman,
+                        "ci_low": correlation.low,
+                        "ci_high": correlation.high,
+                        "kendall": correlation.kendall,
+                    }
+                )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _scopes(results: StudyResults, measure: str, outcome: str) -> list[tuple[str, Correlation]]:
+    ledger = results.ledger
+    x, y = ledger[measure].to_numpy(float), ledger[outcome].to_numpy(float)
+    seeds, regimes = ledger["seed"].to_numpy(), ledger["regime"].astype(str).to_numpy()
+    cells = ledger.groupby([*results.keys, "regime"], sort=False, dropna=False).ngroup().to_numpy()
+
+    def correlate(scope: str, rows: np.ndarray, labels: np.ndarray | None = None) -> tuple[str, Correlation]:
+        # All pairs of quantities see the same resamples of seeds, so their intervals are comparable.
+        stream = Stream(0, "analysis", "correlation", scope)
+        chosen = None if labels is None else labels[rows]
+        return scope, rank_correlation(x[rows], y[rows], seeds[rows], stream, cells=chosen)
+
+    everything = np.ones(len(ledger), dtype=bool)
+    scopes = [correlate(POOLED, everything), correlate(WITHIN, everything, cells)]
+    if not results.keys:
+        scopes += [correlate(regime, regimes == regime) for regime in results.regimes]
+    return scopes

@@ -1,0 +1,191 @@
+"""Figures fit for a paper: vector files at column width, fonts embedded, the same bytes for the same study."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from sharpscope.analysis.palette import looks
+from sharpscope.analysis.reliability import aggregate, expected_calibration_error
+from sharpscope.analysis.results import StudyResults, describe_group, records, select
+
+COLUMN, TEXT = 3.25, 6.75  # inches: one column and the full width of a two-column page
+
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with Matplotlib, so every machine draws the same
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "sharpscope",
+}
+
+_LOG_FROM = 20.0  # a positive quantity that spans more than this factor is drawn on a logarithmic axis
+
+
+def figure_files(results: StudyResults, regimes: pd.DataFrame) -> dict[str, bytes]:
+    """Return every figure that the study has data for, as PDF and SVG, by the name of its file."""
+    drawings: dict[str, Callable[[], Figure | None]] = {
+        f"measures_vs_{x}": lambda x=x: _scatter(results, x)  # type: ignore[misc]
+        for x in ("train_loss", "generalization_gap", "ece")
+    }
+    drawings["reliability"] = lambda: _reliability(results)
+    drawings["regimes"] = lambda: _forest(results, regimes)
+    files = {}
+    with mpl.rc_context(_STYLE):
+        for name, draw in drawings.items():
+            figure = draw()
+            if figure is not None:
+                files[f"{name}.pdf"] = _render(figure, "pdf", {"CreationDate": None})
+                files[f"{name}.svg"] = _render(figure, "svg", {"Date": None})
+    return files
+
+
+def _render(figure: Figure, suffix: str, metadata: dict[str, None]) -> bytes:
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix, metadata=metadata)
+    return buffer.getvalue()
+
+
+def spans_decades(values: np.ndarray) -> bool:
+    """Return whether a quantity is positive and spans so much that a logarithmic axis shows it better."""
+    values = values[np.isfinite(values)]
+    return bool(len(values) > 1 and values.min() > 0 and values.max() / values.min() > _LOG_FROM)
+
+
+def _panels(count: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels; unused places of its grid stay empty."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width, rows * height + 0.45), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, list(axes[:count])
+
+
+def _logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
+    """Make one axis logarithmic with few, plain labels; the usual minor labels overlap in small panels."""
+    axis.set(**{f"{which}scale": "log"})
+    of_axis = axis.xaxis if which == "x" else axis.yaxis
+    low, high = sorted(axis.dataLim.intervalx if which == "x" else axis.dataLim.intervaly)
+    subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
+    of_axis.set_major_locator(LogLocator(subs=subs, numticks=5))
+    of_axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    of_axis.set_minor_formatter(NullFormatter())
+
+
+def _regime_legend(figure: Figure, results: StudyResults) -> None:
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=4, label=regime)
+        for regime, look in looks(results.regimes).items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6), handletextpad=0.2)
+
+
+def _scatter(results: StudyResults, x: str) -> Figure | None:
+    measures = results.of_kind("measure")
+    if x not in results.measured or not measures:
+        return None
+    figure, axes = _panels(len(measures), TEXT, 1.55, 4)
+    ledger, styles = results.ledger, looks(results.regimes)
+    logarithmic = x == "train_loss" and bool((ledger[x].dropna() > 0).all())
+    for axis, measure in zip(axes, measures, strict=True):
+        for regime, look in styles.items():
+            runs = ledger[ledger["regime"] == regime]
+            style: dict[str, Any] = {"s": 11, "linewidths": 0.3, "edgecolors": "white", "alpha": 0.9}
+            axis.scatter(runs[x], runs[measure], c=look.color, marker=look.marker, **style)
+        if logarithmic:
+            _logarithmic(axis, "x")
+        if spans_decades(ledger[measure].to_numpy(float)):
+            _logarithmic(axis, "y")
+        axis.set_title(results.quantities[measure].label)
+    figure.supxlabel(results.quantities[x].label + (" (log scale)" if logarithmic else ""), fontsize=7)
+    _regime_legend(figure, results)
+    return figure
+
+
+def _reliability(results: StudyResults) -> Figure | None:
+    cells = [
+        (group, regime, select(results.reliability, {**group, "regime": regime}))
+        for group, _ in results.groups()
+        for regime in results.regimes
+        if not results.reliability.empty
+    ]
+    cells = [cell for cell in cells if not cell[2].empty]
+    if not cells:
+        return None
+    figure, axes = _panels(len(cells), TEXT, 2.0, 3)
+    styles = looks(results.regimes)
+    for axis, (group, regime, rows) in zip(axes, cells, strict=True):
+        bins = aggregate(rows)
+        color = styles[regime].color
+        axis.plot([0, 1], [0, 1], color="0.7", linewidth=0.7, zorder=0)
+        axis.vlines(bins["confidence"], bins["accuracy"], bins["confidence"], color=color, alpha=0.35, linewidth=2.5)
+        axis.plot(bins["confidence"], bins["accuracy"], color=color, marker="o", markersize=3, linewidth=1)
+        axis.bar(bins["center"], 0.18 * bins["share"], width=0.05, color="0.8", zorder=0)
+        axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axis.set_title("\n".join(filter(None, (regime, describe_group(group)))))
+        axis.text(0.04, 0.93, f"ECE {expected_calibration_error(bins):.3f}", transform=axis.transAxes, fontsize=6)
+    figure.supxlabel("Confidence (bars: share of predictions)", fontsize=7)
+    figure.supylabel("Accuracy", fontsize=7)
+    return figure
+
+
+def _forest(results: StudyResults, regimes: pd.DataFrame) -> Figure | None:
+    """Draw the mean and interval of every primary quantity (all measured ones without a primary family)."""
+    names = results.primary or results.measured
+    if not names:
+        return None
+    groups = [group for group, _ in results.groups()]
+    rows = len(groups) * len(results.regimes)
+    figure, axes = _panels(len(names), TEXT, 0.5 + 0.16 * rows, 3)
+    for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
+        _forest_panel(axis, results, regimes[regimes["quantity"] == name], groups)
+        axis.set_title(results.quantities[name].label)
+        if position % 3:
+            axis.tick_params(axis="y", labelleft=False)
+    figure.supxlabel("Mean over seeds with 95% interval", fontsize=7)
+    return figure
+
+
+def _forest_panel(axis: Axes, results: StudyResults, table: pd.DataFrame, groups: list[dict[str, Any]]) -> None:
+    labels: list[str] = []
+    for group in groups:
+        for regime, look in looks(results.regimes).items():
+            for row in records(select(table, {**group, "regime": regime})):
+                y = len(labels)
+                axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=look.color, linewidth=1.2)
+                axis.plot([row["mean"]], [y], color=look.color, marker=look.marker, markersize=4, linestyle="")
+                if regime == results.reference:
+                    axis.axvline(row["mean"], color="0.8", linewidth=0.6, zorder=0)
+                labels.append(", ".join(filter(None, (regime, describe_group(group)))))
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.locator_params(axis="x", nbins=4)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)

@@ -1,0 +1,193 @@
+"""What a study found, in plain sentences that say no more than its statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sharpscope.analysis import numbers
+from sharpscope.analysis.comparisons import ALPHA, PRIMARY
+from sharpscope.analysis.correlations import POOLED, WITHIN
+from sharpscope.analysis.results import Record, StudyResults, by, records, split
+
+# Outcomes whose relation to sharpness is told in words, the first of them that were measured.
+_OUTCOMES = ("generalization_gap", "ece", "test_accuracy")
+_TOLD = 2
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The findings in words.
+
+    Attributes:
+        headline: One sentence.
+        sentences: What supports and limits it, to be read as one paragraph after the headline.
+        by_regime: For each regime but the reference, what is significantly different.
+    """
+
+    headline: str
+    sentences: tuple[str, ...] = ()
+    by_regime: tuple[tuple[str, str], ...] = ()
+
+
+def find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
+    """Return the findings of a study, from its tables alone."""
+    done = int((results.ledger["state"] == "done").sum())
+    if not results.measured:
+        return Findings(f"None of the {len(results.ledger)} runs finished, so there is nothing to compare.")
+    if len(results.regimes) == 1:
+        counted = f"{_count(done, 'run')} of one regime, {results.regimes[0]}"
+        headline = f"The study has {counted}, so there is no other regime to compare it with."
+        return Findings(headline, _relations(results, correlations))
+    family = comparisons[comparisons["family"] == PRIMARY]
+    name = "primary family"
+    if family.empty:
+        family, name = comparisons, "comparisons"
+    family = family[family["p"].notna()]
+    if family.empty:
+        return Findings("No seed finished in two regimes, so no comparison could be tested.")
+    if not (family["p_adjusted_smallest"] <= ALPHA).any():
+        tests = int(family.groupby(results.keys, dropna=False).size().max()) if results.keys else len(family)
+        return Findings(_unreachable(family, name, tests), _relations(results, correlations))
+    by_regime = tuple((str(regime), _of_regime(results, rows)) for regime, rows in family.groupby("regime", sort=False))
+    sentences = (_counts(family, name), *_relations(results, correlations))
+    return Findings(_headline(results, family), sentences, by_regime)
+
+
+def _unreachable(family: pd.DataFrame, name: str, tests: int) -> str:
+    n = int(family["n"].max())
+    p, adjusted = (numbers.p_value(family[c].min()) for c in ("p_smallest", "p_adjusted_smallest"))
+    return (
+        f"No difference could be significant: with {_count(n, 'seed')} the smallest p that a test can reach is {p}, "
+        f"and {adjusted} after correction of the {name} ({_count(tests, 'test')}). "
+        "Values and intervals describe these runs; more seeds would be needed to test."
+    )
+
+
+def _headline(results: StudyResults, family: pd.DataFrame) -> str:
+    real = family[family["significant"]]
+    reference = results.reference
+    if real.empty:
+        tested = _count(len(family), "comparison")
+        return f"No regime differs significantly from {reference} in any of the {tested} tested."
+    alike: dict[str, list[str]] = {}
+    for regime, rows in family.groupby("regime", sort=False):
+        found = set(rows.loc[rows["significant"], "verdict"])
+        alike.setdefault(_difference(found), []).append(str(regime))
+    parts = [f"{_join(regimes)} {_predicate(difference, len(regimes))}" for difference, regimes in alike.items()]
+    return f"Compared with {reference}, {'; '.join(parts)}."
+
+
+def _predicate(difference: str, regimes: int) -> str:
+    one = regimes == 1
+    if not difference:
+        return f"{'does' if one else 'do'} not differ significantly"
+    if difference == "other":
+        return f"{'differs' if one else 'differ'} without being better or sharper"
+    return f"{'has' if one else 'have'} {difference}"
+
+
+def _difference(verdicts: set[str]) -> str:
+    """Return what significant differences amount to, in words; empty for none, "other" where none has a direction."""
+    if not verdicts:
+        return ""
+    phrases = []
+    for positive, negative, noun in (("sharper", "flatter", "minima"), ("better", "worse", "scores")):
+        found = [word for word in (positive, negative) if word in verdicts]
+        if len(found) == 2:
+            phrases.append(f"{noun} that are {positive} by one quantity and {negative} by another")
+        elif found:
+            phrases.append(f"significantly {found[0]} {noun}")
+    return " and ".join(phrases) or "other"
+
+
+def _counts(family: pd.DataFrame, name: str) -> str:
+    real = int(family["significant"].sum())
+    correction = family["correction"].iloc[0]
+    which = f"of the {name}" if name == "primary family" else "made"
+    are = "is" if real == 1 else "are"
+    return (
+        f"{real or 'None'} of the {_count(len(family), 'comparison')} {which} {are} significant at {ALPHA:g} "
+        f"after the correction of {correction}."
+    )
+
+
+def _of_regime(results: StudyResults, rows: pd.DataFrame) -> str:
+    real = rows[rows["significant"]]
+    if real.empty:
+        return "no significant difference in this family."
+    if results.keys:
+        total = rows.groupby("quantity")["p"].count().to_dict()
+        phrases = [
+            f"{cell['verdict']} {_label(results, cell['quantity'])} in {len(part)} of {total[cell['quantity']]} settings"
+            for cell, part in split(real, ["quantity", "verdict"])
+        ]
+    else:
+        phrases = [_phrase(results, row) for row in records(real)]
+    return "; ".join(phrases) + "."
+
+
+def _phrase(results: StudyResults, row: Record) -> str:
+    """Return one significant difference: "sharper by relative flatness (+1.4 [+1.0, +1.8], p = 0.049)"."""
+    link = " by" if row["verdict"] in ("sharper", "flatter") else ""
+    difference = numbers.with_interval(row["difference"], row["ci_low"], row["ci_high"], sign=True)
+    p = numbers.p_value(row["p_adjusted"])
+    return f"{row['verdict']}{link} {_label(results, row['quantity'])} ({difference}, p\u00a0=\u00a0{p})"
+
+
+def _relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[str, ...]:
+    """Return how the first primary measure moves with what the function is worth, pooled and within regimes."""
+    measures = [m for m in results.primary if results.quantities[m].kind == "measure"] or results.of_kind("measure")
+    outcomes = [outcome for outcome in _OUTCOMES if outcome in results.measured][:_TOLD]
+    if not measures:
+        return ()
+    sentences: list[str] = []
+    for outcome in outcomes:
+        rows = correlations[(correlations["measure"] == measures[0]) & (correlations["quantity"] == outcome)]
+        by_scope = by(rows, "scope")
+        pooled, within = by_scope[POOLED], by_scope[WITHIN]
+        if not (math.isfinite(pooled["ci_low"]) and math.isfinite(within["ci_low"])):
+            continue
+        names = f"{_label(results, measures[0])} and {_label(results, outcome)}"
+        if len(results.regimes) == 1:
+            sentences.append(f"Over runs, {names} correlate at ρ\u00a0=\u00a0{_rho(pooled)}.")
+            continue
+        over_all = f"Over all runs, {names} correlate at ρ\u00a0=\u00a0{_rho(pooled)}"
+        sentences.append(f"{over_all}; within regimes, at ρ\u00a0=\u00a0{_rho(within)}{_reading(pooled, within)}.")
+    return tuple(sentences)
+
+
+def _rho(row: Record) -> str:
+    return numbers.correlation(row["spearman"], row["ci_low"], row["ci_high"])
+
+
+def excludes_zero(row: Record) -> bool:
+    """Return whether the interval of a correlation lies on one side of zero."""
+    return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
+
+
+def _reading(pooled: Record, within: Record) -> str:
+    if not excludes_zero(pooled):
+        return "; both intervals hold zero" if not excludes_zero(within) else ""
+    if not excludes_zero(within):
+        return ", so the relation may be one between regimes only"
+    if pooled["spearman"] * within["spearman"] < 0:
+        return ", the opposite direction"
+    return ", the same direction"
+
+
+def _label(results: StudyResults, name: str) -> str:
+    label = results.quantities[name].label
+    # Acronyms and names ("SAM", "Fisher-Rao") keep their capital.
+    return label if label[1:2].isupper() or "–" in label or "-" in label.split()[0] else label[:1].lower() + label[1:]
+
+
+def _join(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -1,0 +1,97 @@
+"""Numbers as a reader wants them: no more digits than their interval supports."""
+
+from __future__ import annotations
+
+import math
+
+MINUS = "\u2212"
+MISSING = "\u2013"
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+
+
+def decimals_for(uncertainty: float) -> int:
+    """Return the decimal places that an uncertainty supports: two digits of it below 35, else one.
+
+    >>> decimals_for(0.0061), decimals_for(0.021), decimals_for(340.0)
+    (3, 3, -1)
+    """
+    exponent = math.floor(math.log10(uncertainty))
+    leading = uncertainty / 10.0**exponent
+    return 1 - exponent if leading < 3.5 else -exponent
+
+
+def decimals_of(value: float, low: float, high: float) -> int:
+    """Return the decimal places of an estimate: as its interval supports, three digits where there is none."""
+    width = (high - low) / 2
+    if math.isfinite(width) and width > 0:
+        return decimals_for(width)
+    if not math.isfinite(value) or value == 0:
+        return 0
+    return 2 - math.floor(math.log10(abs(value)))
+
+
+def fixed(value: float, decimals: int, *, sign: bool = False) -> str:
+    """Return a number with so many decimal places, as powers of ten where that reads better.
+
+    >>> fixed(0.94231, 3), fixed(-0.5, 1, sign=True), fixed(12345.6, -2), fixed(0.0000123, 6)
+    ('0.942', '−0.5', '12,300', '1.2×10⁻⁵')
+    """
+    if not math.isfinite(value):
+        return MISSING
+    rounded = round(value, decimals)
+    if decimals > 5 or abs(rounded) >= 1e6:
+        text = _scientific(rounded, decimals)
+    else:
+        text = f"{abs(rounded):,.{max(decimals, 0)}f}"
+    return (MINUS if rounded < 0 else "+" if sign and rounded > 0 else "") + text
+
+
+def _scientific(value: float, decimals: int) -> str:
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    mantissa = f"{abs(value) / 10.0**exponent:.{max(decimals + exponent, 0)}f}"
+    return f"{mantissa}×10{str(exponent).translate(_SUPERSCRIPTS)}"
+
+
+def estimate(value: float, low: float, high: float, *, sign: bool = False) -> str:
+    """Return an estimate rounded as its interval supports.
+
+    >>> estimate(0.94231, 0.9381, 0.9463)
+    '0.942'
+    """
+    return fixed(value, decimals_of(value, low, high), sign=sign)
+
+
+def with_interval(value: float, low: float, high: float, *, sign: bool = False) -> str:
+    """Return an estimate with its interval: "0.942 [0.938, 0.946]"."""
+    if not math.isfinite(value):
+        return MISSING
+    decimals = decimals_of(value, low, high)
+    text = fixed(value, decimals, sign=sign)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return text
+    return f"{text} [{fixed(low, decimals, sign=sign)}, {fixed(high, decimals, sign=sign)}]"
+
+
+def correlation(value: float, low: float, high: float) -> str:
+    """Return a correlation with its interval, two digits: the scale is the same for all."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return fixed(value, 2)
+    return f"{fixed(value, 2)} [{fixed(low, 2)}, {fixed(high, 2)}]"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value to two digits: "0.0020", "0.041", "0.63", "< 0.0001".
+
+    >>> p_value(0.001953), p_value(0.0488), p_value(0.634), p_value(1e-9)
+    ('0.0020', '0.049', '0.63', '< 0.0001')
+    """
+    if not math.isfinite(p):
+        return MISSING
+    if p < 1e-4:
+        return "< 0.0001"
+    if p >= 0.995:
+        return "1"
+    return f"{p:.{max(2, 1 - math.floor(math.log10(p)))}f}"

@@ -1,0 +1,43 @@
+"""Reliability of a regime: the bins of its runs put together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+BINS = 15
+
+
+def aggregate(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a non-empty bin with the runs' predictions put together.
+
+    Args:
+        rows: Columns ``run_id, bin, count, confidence, accuracy``; ``bin`` counts from 0, bins are equally wide.
+
+    Returns:
+        Columns ``bin, count, confidence, accuracy, center`` (middle of the bin) and ``share`` (of all predictions).
+    """
+    rows = rows[rows["count"] > 0]
+    counts = rows["count"].to_numpy(float)
+    weighted = pd.DataFrame(
+        {
+            "bin": rows["bin"].to_numpy(int),
+            "count": counts,
+            "confidence": counts * rows["confidence"].to_numpy(float),
+            "accuracy": counts * rows["accuracy"].to_numpy(float),
+        }
+    )
+    bins = weighted.groupby("bin", as_index=False).sum()
+    bins["confidence"] /= bins["count"]
+    bins["accuracy"] /= bins["count"]
+    bins["share"] = bins["count"] / max(bins["count"].sum(), 1.0)
+    bins["center"] = (bins["bin"] + 0.5) / BINS
+    return bins
+
+
+def expected_calibration_error(bins: pd.DataFrame) -> float:
+    """Return the expected calibration error of aggregated bins: the mean gap of confidence and accuracy.
+
+    Signs cancel between runs in one bin, so this is at most the mean of the runs' own errors.
+    """
+    return float(np.sum(bins["share"] * np.abs(bins["accuracy"] - bins["confidence"])))

@@ -1,0 +1,181 @@
+"""What the analysis is given: the facts of every column and the tables of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import pandas as pd
+
+RUN_COLUMNS = ("run_id", "state", "regime", "seed")
+PAIR_COLUMNS = ("regime", "seed_a", "seed_b")
+
+Record = dict[str, Any]  # one row of a table
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Facts of one column of the ledger.
+
+    Attributes:
+        name: The column: "relative_flatness", "test_accuracy", "ece", ...
+        kind: What it describes: the minimum, the function's worth, or the training itself.
+        label: Its name in prose: "Relative flatness".
+        better: Which direction is better, of a score; None where neither is.
+        sharper_is: Which direction means a sharper minimum, of a measure; None where neither does.
+        unit: "fraction", "nats", or empty when dimensionless.
+        symbol: LaTeX, without the dollars.
+        summary: One line that says what it is.
+        reference: Where it is defined.
+        caveats: What a reader must know before believing it.
+    """
+
+    name: str
+    kind: Literal["measure", "score", "training"]
+    label: str
+    better: Literal["higher", "lower"] | None = None
+    sharper_is: Literal["larger", "smaller"] | None = None
+    unit: str = ""
+    symbol: str = ""
+    summary: str = ""
+    reference: str = ""
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def orientation(self) -> int:
+        """+1 if more of it is better or sharper, -1 if less of it is, 0 if it has no direction."""
+        return {"higher": 1, "larger": 1, "lower": -1, "smaller": -1}.get(self.better or self.sharper_is or "", 0)
+
+    def verdict(self, difference: float) -> str:
+        """Return what a difference of this sign means: better, worse, sharper, flatter, higher, lower or equal."""
+        if not difference:
+            return "equal"
+        if not self.orientation:
+            return "higher" if difference > 0 else "lower"
+        positive = difference * self.orientation > 0
+        if self.better is not None:
+            return "better" if positive else "worse"
+        return "sharper" if positive else "flatter"
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """All that a study found, as tables.
+
+    Attributes:
+        study: The study as run, defaults filled in.
+        quantities: Facts of every measured column, in the order of display; keys are columns of the ledger.
+        ledger: One row a run; a run that did not finish has NaN in its measured columns.
+        pairs: One row an unordered pair of seeds of one cell, a column for each score of pairs.
+        reliability: One row a run and confidence bin: count, mean confidence, accuracy on the test set.
+        failures: The runs that did not finish, with their reasons.
+        provenance: Versions, platform, command and the like, for a reader who wants to repeat it.
+    """
+
+    study: dict[str, Any]
+    quantities: dict[str, Quantity]
+    ledger: pd.DataFrame
+    pairs: pd.DataFrame
+    reliability: pd.DataFrame
+    failures: pd.DataFrame
+    provenance: dict[str, str]
+
+    @cached_property
+    def regimes(self) -> list[str]:
+        """Labels of the regimes: in the order of the study where it tells, else of the ledger."""
+        present = list(dict.fromkeys(self.ledger["regime"].astype(str)))
+        declared = [str(regime) for regime in self.study.get("regimes", ())]
+        known = [label for label in declared if label in present]
+        return known + [label for label in present if label not in known]
+
+    @cached_property
+    def reference(self) -> str | None:
+        """The regime that the others are compared with; None where there is no run at all."""
+        if not self.regimes:
+            return None
+        return "baseline" if "baseline" in self.regimes else self.regimes[0]
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Columns that vary besides regime and seed: they make groups, each analyzed on its own."""
+        grid = self.study.get("grid", {})
+        return [
+            column
+            for column in self.ledger.columns
+            if column not in RUN_COLUMNS
+            and column not in self.quantities
+            and not column.endswith("_stderr")
+            and ("." in column or column in grid)
+        ]
+
+    @cached_property
+    def measured(self) -> list[str]:
+        """Columns of the ledger that hold at least one number, in the order of display."""
+        return [q for q in self.quantities if q in self.ledger.columns and self.ledger[q].notna().any()]
+
+    @cached_property
+    def of_pairs(self) -> list[str]:
+        """The measured columns that are scores of pairs of runs."""
+        return [name for name in self.measured if name in self.pairs.columns]
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Return the measured columns of one kind."""
+        return [name for name in self.measured if self.quantities[name].kind == kind]
+
+    @cached_property
+    def primary(self) -> list[str]:
+        """The measured columns that the study declared as its primary family."""
+        declared = set(self.study.get("primary", ()))
+        return [name for name in self.measured if name in declared]
+
+    def groups(self) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+        """Yield each combination of the varying keys with its part of the ledger, in the ledger's order."""
+        yield from split(self.ledger, self.keys)
+
+    def pairs_within(self, group: dict[str, Any]) -> pd.DataFrame:
+        """Return the pairs of one group."""
+        return select(self.pairs, group)
+
+
+def split(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Yield each combination of the keys' values with its rows; the whole table when there are no keys."""
+    if not keys:
+        yield {}, table
+        return
+    for values, part in table.groupby(keys, sort=False, dropna=False):
+        yield dict(zip(keys, _as_tuple(values), strict=True)), part
+
+
+def _as_tuple(values: Any) -> tuple[Any, ...]:
+    return values if isinstance(values, tuple) else (values,)
+
+
+def select(table: pd.DataFrame, group: dict[str, Any]) -> pd.DataFrame:
+    """Return the rows of a table that belong to a group; keys that the table lacks do not select."""
+    for key, value in group.items():
+        if key in table.columns:
+            same = table[key].isna() if pd.isna(value) else table[key] == value
+            table = table[same]
+    return table
+
+
+def describe_group(group: dict[str, Any]) -> str:
+    """Return a group in words: "training.lr = 0.01, training.batch_size = 128"; empty for the only group."""
+    return ", ".join(f"{key} = {describe_value(value)}" for key, value in group.items())
+
+
+def describe_value(value: Any) -> str:
+    """Return the value of a varying key, floats without needless digits."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def records(table: pd.DataFrame) -> list[Record]:
+    """Return the rows of a table as mappings."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def by(table: pd.DataFrame, column: str) -> dict[str, Record]:
+    """Return the rows of a table by the value of a column in which each value is once."""
+    return {row[column]: row for row in records(table)}

@@ -1,0 +1,74 @@
+"""Bootstrap intervals that keep their level with few seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from sharpscope.seeding import Stream
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval, returned together.
+
+    Attributes:
+        n: How many values it rests on.
+        value: The estimate; NaN without values.
+        low: Lower end; NaN where one value (or none) says nothing about spread.
+        high: Upper end.
+    """
+
+    n: int
+    value: float
+    low: float
+    high: float
+
+
+def resampled_weights(n: int, stream: Stream, resamples: int = RESAMPLES) -> np.ndarray:
+    """Return how often each of ``n`` units is drawn in each resample, shape ``[resamples, n]``."""
+    return stream.numpy().multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+
+
+def expanded_tail(n: int, level: float = LEVEL) -> float:
+    """Return the tail probability at which percentiles of ``n`` values reach ``level``.
+
+    Plain percentile intervals are too narrow by sqrt((n-1)/n) and use normal rather than t quantiles: with 10 seeds
+    a nominal 95% covers 90%. Reading them further out repairs that.
+
+    Reference: Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 2015, section
+    3.3 (the expanded percentile interval).
+
+    >>> round(expanded_tail(10), 4)
+    0.0086
+    """
+    z = np.sqrt(n / (n - 1)) * stats.t.ppf((1 - level) / 2, n - 1)
+    return float(stats.norm.cdf(z))
+
+
+def mean_interval(values: np.ndarray, stream: Stream, *, level: float = LEVEL, resamples: int = RESAMPLES) -> Interval:
+    """Return the mean with its expanded percentile bootstrap interval; for a paired difference, give differences.
+
+    Args:
+        values: Independent values, one a seed, shape ``[n]``; NaN are left out.
+        stream: Where the resamples are drawn from.
+        level: The share of intervals that are to hold the true mean.
+        resamples: How many resamples are drawn.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    n = len(values)
+    if n == 0:
+        return Interval(0, float("nan"), float("nan"), float("nan"))
+    mean = float(values.mean())
+    if n == 1:
+        return Interval(1, mean, float("nan"), float("nan"))
+    means = resampled_weights(n, stream, resamples) @ values / n
+    tail = expanded_tail(n, level)
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(n, mean, float(min(low, mean)), float(max(high, mean)))

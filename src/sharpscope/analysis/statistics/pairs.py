@@ -1,0 +1,34 @@
+"""Scores of pairs of seeds: how to test and bound their mean although every seed is in many pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def jackknife_values(pairs: np.ndarray) -> np.ndarray:
+    """Return one value a seed whose mean is the mean over pairs and which are independent to first order.
+
+    A mean over pairs is a U-statistic: with seed effects ``g`` a pair is ``mu + g_a + g_b + e_ab``. Means of rows
+    share these effects, so a test that takes them as independent is wrong: the mean over pairs varies up to four
+    times as much as they suggest. The jackknife pseudo-value ``n U - (n-1) U_without_a`` equals ``mu + 2 g_a`` plus
+    the part due to ``e``: those of different seeds are independent, and their spread is that of the mean. Where pair
+    effects dominate it overstates the variance (by up to a factor of 2.25 at 10 seeds), so tests are conservative.
+
+    Args:
+        pairs: A symmetric matrix, shape ``[n, n]``; the diagonal is not read.
+
+    Returns:
+        Shape ``[n]``; all NaN for fewer than three seeds, whose pairs say nothing about spread.
+
+    Reference: Arvesen, "Jackknifing U-Statistics", Ann. Math. Statist. 1969.
+    """
+    n = len(pairs)
+    if n < 3:
+        return np.full(n, np.nan)
+    values = np.array(pairs, dtype=np.float64)
+    np.fill_diagonal(values, 0.0)
+    rows = values.sum(axis=1)
+    total = rows.sum() / 2
+    mean = total / (n * (n - 1) / 2)
+    without = (total - rows) / ((n - 1) * (n - 2) / 2)
+    return n * mean - (n - 1) * without

@@ -1,0 +1,194 @@
+"""A study with plausible numbers, made without training anything."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sharpscope.analysis import Quantity, StudyResults
+
+REGIMES = ("baseline", "sam", "augmentation", "augmentation+sam", "weight_decay", "weight_decay+sam")
+
+# How far each regime moves from baseline, in units of the seeds' standard deviation.
+_SHARPER = dict(zip(REGIMES, (0.0, 1.4, 2.6, 3.4, 0.3, 1.2), strict=True))
+_SAFER = dict(zip(REGIMES, (0.0, 0.9, 2.2, 2.9, 0.1, 0.8), strict=True))
+
+QUANTITIES = (
+    Quantity("train_loss", "training", "Train loss", unit="nats", summary="Mean loss on clean training data"),
+    Quantity("test_loss", "training", "Test loss", unit="nats"),
+    Quantity("train_accuracy", "training", "Train accuracy", unit="fraction"),
+    Quantity("test_accuracy", "score", "Test accuracy", better="higher", unit="fraction"),
+    Quantity("generalization_gap", "score", "Generalization gap", better="lower", unit="fraction"),
+    Quantity("ece", "score", "Expected calibration error", better="lower", unit="fraction"),
+    Quantity("nll", "score", "Negative log-likelihood", better="lower", unit="nats"),
+    Quantity("brier", "score", "Brier score", better="lower"),
+    Quantity("corruption_accuracy", "score", "Corruption accuracy", better="higher", unit="fraction"),
+    Quantity("prediction_disagreement", "score", "Prediction disagreement", better="lower", unit="fraction"),
+    Quantity(
+        "relative_flatness",
+        "measure",
+        "Relative flatness",
+        sharper_is="larger",
+        symbol=r"\kappa",
+        summary="Curvature of the head weighed by its weights",
+        reference="Petzka et al., NeurIPS 2021",
+        caveats=("Scales with confidence: temperature moves it at unchanged predictions.",),
+    ),
+    Quantity("fisher_rao_norm", "measure", "Fisher–Rao norm", sharper_is="larger"),
+    Quantity("fisher_rao_norm_analytic", "measure", "Fisher–Rao norm, analytic", sharper_is="larger"),
+    Quantity(
+        "sam_sharpness",
+        "measure",
+        "SAM sharpness",
+        sharper_is="larger",
+        caveats=("For small rho it is the gradient norm.",),
+    ),
+    Quantity("gradient_norm", "measure", "Gradient norm", sharper_is="larger"),
+    Quantity("parameter_norm", "measure", "Parameter norm"),
+    Quantity("head_norm", "measure", "Head norm"),
+    Quantity("margin", "measure", "Margin"),
+)
+
+_CENTERS = {
+    "train_loss": (0.012, 0.003, 0.009),
+    "test_accuracy": (0.942, 0.006, 0.008),
+    "ece": (0.026, 0.004, -0.004),
+    "nll": (0.21, 0.02, -0.02),
+    "brier": (0.09, 0.008, -0.008),
+    "corruption_accuracy": (0.71, 0.012, 0.03),
+    "relative_flatness": (2.2, 0.5, 0.9),
+    "fisher_rao_norm": (0.11, 0.02, 0.04),
+    "fisher_rao_norm_analytic": (0.9, 0.15, 0.3),
+    "sam_sharpness": (0.0031, 0.0006, 0.0008),
+    "gradient_norm": (0.02, 0.006, 0.008),
+    "parameter_norm": (24.0, 0.2, -0.1),
+    "head_norm": (3.1, 0.08, 0.05),
+    "margin": (4.2, 0.4, -0.5),
+}
+_SAFETY = {"test_accuracy", "ece", "nll", "brier", "corruption_accuracy"}
+
+
+def _run(rng: np.random.Generator, regime: str, seed: int, luck: float) -> dict[str, object]:
+    row: dict[str, object] = {"run_id": f"{regime}-{seed:02d}", "state": "done", "regime": regime, "seed": seed}
+    for name, (center, spread, shift) in _CENTERS.items():
+        moved = (_SAFER if name in _SAFETY else _SHARPER)[regime]
+        sign = 1 if shift > 0 else -1
+        value = center + shift * moved + spread * (0.5 * sign * luck + 0.85 * rng.standard_normal())
+        row[name] = max(value, center / 20)
+    row["test_accuracy"] = round(min(float(row["test_accuracy"]), 0.99) * 500) / 500
+    row["train_accuracy"] = 1.0 - float(row["train_loss"]) / 10
+    row["test_loss"] = row["nll"]
+    row["generalization_gap"] = float(row["train_accuracy"]) - float(row["test_accuracy"])
+    row["relative_flatness_stderr"] = 0.0
+    return row
+
+
+def _reliability(rng: np.random.Generator, run: dict[str, object]) -> list[dict[str, object]]:
+    share = np.exp(np.linspace(-5, 0, 15))
+    counts = rng.multinomial(500, share / share.sum())
+    centers = (np.arange(15) + 0.5) / 15
+    gap = float(run["ece"]) * 3 * (1 - centers) * 2
+    return [
+        {
+            **{k: run[k] for k in ("run_id", "regime")},
+            "bin": b,
+            "count": int(counts[b]),
+            "confidence": float(centers[b]) if counts[b] else np.nan,
+            "accuracy": float(np.clip(centers[b] - gap[b] + 0.1 * rng.standard_normal() / (1 + counts[b]), 0, 1))
+            if counts[b]
+            else np.nan,
+        }
+        for b in range(15)
+    ]
+
+
+def _pairs(rng: np.random.Generator, regime: str, seeds: int) -> list[dict[str, object]]:
+    effects = 0.006 * rng.standard_normal(seeds)
+    center = 0.065 - 0.009 * _SAFER[regime]
+    return [
+        {
+            "regime": regime,
+            "seed_a": a,
+            "seed_b": b,
+            "prediction_disagreement": max(0.0, center + effects[a] + effects[b] + 0.004 * rng.standard_normal()),
+        }
+        for a in range(seeds)
+        for b in range(a + 1, seeds)
+    ]
+
+
+def synthetic(
+    regimes: tuple[str, ...] = REGIMES, seeds: int = 10, failed: int = 0, **varying: list[float]
+) -> StudyResults:
+    """Return the results of a study; ``varying`` are further keys with their values (``__`` for the dot)."""
+    rng = np.random.default_rng(0)
+    keys = {key.replace("__", "."): values for key, values in varying.items()}
+    cells = [{}] if not keys else [{k: v} for k, values in keys.items() for v in values]
+    runs, pairs, reliability = [], [], []
+    for cell in cells:
+        luck = rng.standard_normal(seeds)
+        for regime in regimes:
+            of_cell = [{**_run(rng, regime, s, luck[s]), **cell} for s in range(seeds)]
+            suffix = "".join(f"-{value}" for value in cell.values())
+            for run in of_cell:
+                run["run_id"] = f"{run['run_id']}{suffix}"
+                reliability += [{**row, **cell} for row in _reliability(rng, run)]
+            runs += of_cell
+            pairs += [{**row, **cell} for row in _pairs(rng, regime, seeds)]
+    ledger = pd.DataFrame(runs)
+    pair_columns = [*keys, "regime", "seed_a", "seed_b", "prediction_disagreement"]
+    pair_table = pd.DataFrame(pairs, columns=pair_columns)
+    ledger["prediction_disagreement"] = [
+        pair_table.loc[
+            (pair_table["regime"] == run["regime"])
+            & ((pair_table["seed_a"] == run["seed"]) | (pair_table["seed_b"] == run["seed"])),
+            "prediction_disagreement",
+        ].mean()
+        for run in runs
+    ]
+    measured = [q.name for q in QUANTITIES]
+    lost = ledger.index[len(ledger) - failed :]
+    ledger.loc[lost, [*measured, "relative_flatness_stderr"]] = np.nan
+    ledger.loc[lost, "state"] = "diverged"
+    gone = set(ledger.loc[lost, "run_id"])
+    failures = ledger.loc[lost, ["run_id", "regime", "seed", "state"]].assign(reason="train loss became NaN in epoch 3")
+    if lost.size == len(ledger):
+        pair_table = pair_table.iloc[:0]
+    return StudyResults(
+        study={
+            "name": "digits",
+            "data": {"name": "digits", "train_size": 500},
+            "model": {"name": "resnet8"},
+            "training": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "batch_size": 64, "epochs": 30},
+            "regimes": list(regimes),
+            "grid": {"seed": seeds, **keys},
+            "measures": {q.name: {} for q in QUANTITIES if q.kind == "measure"},
+            "scores": {q.name: {} for q in QUANTITIES if q.kind == "score"},
+            "primary": ["relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy"],
+        },
+        quantities={q.name: q for q in QUANTITIES},
+        ledger=ledger[["run_id", "state", "regime", "seed", *keys, *measured, "relative_flatness_stderr"]],
+        pairs=pair_table,
+        reliability=pd.DataFrame(
+            [row for row in reliability if row["run_id"] not in gone],
+            columns=["regime", *keys, "run_id", "bin", "count", "confidence", "accuracy"],
+        ),
+        failures=failures,
+        provenance={
+            "command": "sharpscope run digits",
+            "sharpscope": "0.1.0",
+            "torch": "2.13.0",
+            "platform": "Linux x86_64",
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def make_results() -> Callable[..., StudyResults]:
+    return synthetic
+
+
+@pytest.fixture(scope="session")
+def results() -> StudyResults:
+    return synthetic()

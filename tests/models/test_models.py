@@ -27,9 +27,13 @@ def size(model):
         ("resnet18", (3, 32, 32), 10, 11_689_512 - 9_408 - 513_000 + 1_728 + 5_130),
         # torchvision's 21,797,672, likewise.
         ("resnet34", (3, 32, 32), 10, 21_797_672 - 9_408 - 513_000 + 1_728 + 5_130),
+        # torchvision's vgg11_bn and vgg19_bn, less their classifiers of 123,642,856 and the 2,752 and 5,504 biases of
+        # their convolutions, plus a hidden layer of 512 with BatchNorm (262,656 + 1,024) and the head.
+        ("vgg11", (3, 32, 32), 10, 132_868_840 - 123_642_856 - 2_752 + 262_656 + 1_024 + 5_130),
+        ("vgg19", (3, 32, 32), 10, 143_678_248 - 123_642_856 - 5_504 + 262_656 + 1_024 + 5_130),
     ],
 )
-def test_resnets_have_the_published_sizes(name, shape, classes, parameters):
+def test_networks_have_the_published_sizes(name, shape, classes, parameters):
     with torch.device("meta"):
         assert size(MODELS[name](shape, classes)) == parameters
 

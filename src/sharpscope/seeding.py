@@ -49,7 +49,7 @@ class Stream:
         For code that takes no generator, such as initializers and dropout. Other devices are left alone.
 
         Args:
-            device: Whose generator is seeded beside the CPU's.
+            device: Whose generator is seeded beside the CPU's, where it is a CUDA or XPU device.
         """
         import torch
 

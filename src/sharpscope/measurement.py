@@ -99,7 +99,8 @@ def measure(
         head: The final linear layer; found by itself when None.
         batch_size: Samples evaluated at a time; bounds the memory.
         subset: At most this many samples, drawn by ``seed``.
-        rtol: The relative precision asked of estimators.
+        rtol: The relative standard error asked of estimators, which then draw until it is reached or their budget is
+            spent; their fixed budgets when None.
         seed: The seed of all randomness.
         device: Where to compute; where the model is when None.
         progress: Print a line before each pass over the data.
@@ -127,7 +128,29 @@ def measure(
         head=head,
         device=device,
         stream=stream.child("estimators"),
+        rtol=rtol,
     )
+    return _run(risk, asked, progress)
+
+
+def measure_risk(risk: Risk, measures: Asked | None = None, *, progress: bool = False) -> Measurements:
+    """Measure a risk that its caller has made, for what ``measure`` has no argument for, such as an initialization.
+
+    Args:
+        risk: Model, loss and data.
+        measures: As in ``measure``.
+        progress: Print a line before each pass over the data.
+
+    Returns:
+        The estimates by key.
+
+    Raises:
+        SharpscopeError: As ``measure``.
+    """
+    return _run(risk, resolve_measures(measures), progress)
+
+
+def _run(risk: Risk, asked: Mapping[str, tuple[str, dict[str, Any]]], progress: bool) -> Measurements:
     steps = {key: (MEASURES[name].function.steps, options) for key, (name, options) in asked.items()}
     return Measurements(run_together(risk, steps, _report if progress else None))
 

@@ -55,7 +55,7 @@ class MeasureFacts:
         caveats: What a reader must know before comparing values.
         unit: Empty where dimensionless.
         default: Whether ``sharpscope.measure`` computes it when nothing is asked for by name.
-        options_without: Options under which other invariances hold: ``({"normalize": False}, invariances)`` pairs.
+        variants: Options under which other invariances hold: ``({"normalize": False}, invariances)`` pairs.
     """
 
     label: str
@@ -68,7 +68,7 @@ class MeasureFacts:
     caveats: tuple[str, ...] = ()
     unit: str = ""
     default: bool = False
-    options_without: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
+    variants: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
 
 
 class MeasureFunction(Protocol):

@@ -7,6 +7,7 @@ whatever is measured, the model is left bit for bit as it was.
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -40,6 +41,8 @@ class Risk:
         head: The final linear layer, where it should not be searched for.
         device: Where to compute; the model's own device when None.
         stream: The source of all randomness of estimators.
+        rtol: The relative standard error that estimators go on for; None for their fixed budgets.
+        init: The parameters before training by name, for measures of the distance from them; more names do not harm.
     """
 
     def __init__(
@@ -52,7 +55,11 @@ class Risk:
         head: nn.Linear | None = None,
         device: str | torch.device | None = None,
         stream: Stream | None = None,
+        rtol: float | None = None,
+        init: Mapping[str, Tensor] | None = None,
     ) -> None:
+        if rtol is not None and not rtol > 0:
+            raise SharpscopeError(f"rtol must be positive, got {rtol}")
         own = dict(model.named_parameters())
         if not own:
             raise SharpscopeError(f"the model {type(model).__name__} has no parameters, so nothing can be measured")
@@ -63,6 +70,8 @@ class Risk:
         self.loss: Loss = resolve_loss(loss)
         self.device = torch.device(device) if device is not None else next(iter(own.values())).device
         self.stream = stream or Stream(0, "risk")
+        self.rtol = rtol
+        self.init = init
         self.head = head
         self._batches = batches
         self._call = _Caller(model, forward)
@@ -82,6 +91,19 @@ class Risk:
     def precise(self) -> torch.dtype:
         """The precision of sums: float64 where the device has it."""
         return torch.float32 if self.device.type == "mps" else torch.float64
+
+    def with_loss(self, loss: Loss) -> Risk:
+        """Return the risk of the same model on the same samples under another loss."""
+        other = copy.copy(self)
+        other.loss, other._mean_loss = loss, None
+        return other
+
+    def on(self, batches: Iterable[Batch], *part: int | str) -> Risk:
+        """Return the risk on other samples, with the random stream of that part."""
+        other = copy.copy(self)
+        other._batches, other.stream = batches, self.stream.child(*part)
+        other.samples, other._mean_loss = 0, None
+        return other
 
     def __enter__(self) -> Risk:
         self._leave = contextlib.ExitStack()

@@ -72,7 +72,7 @@ class _HeadCurvature:
             "It describes the head only; a hidden layer may tell another story.",
         ),
         default=True,
-        options_without=(({"normalize": False}, frozenset({"LW", "b+c", "W+1u", "BN"})),),
+        variants=(({"normalize": False}, frozenset({"LW", "b+c", "W+1u", "BN"})),),
     )
 )
 def relative_flatness(

@@ -17,7 +17,11 @@ class UnknownName(SharpscopeError):
         super().__init__(f"unknown {kind} '{name}'{where}{suggest(name, known)}")
 
 
-class HeadNotFound(SharpscopeError):
+class NotDefined(SharpscopeError):
+    """A measure that has no value for this model, loss or data, where others have one."""
+
+
+class HeadNotFound(NotDefined):
     """The model's outputs are not linear in the weights of a final linear layer."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES, run_together
 from sharpscope.curvature.risk import Forward, Risk
-from sharpscope.errors import SharpscopeError, SpecError, UnknownName
+from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName
 from sharpscope.seeding import Stream
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def measure(
         model: Any module with outputs of shape ``[B, C]``, or something that holds such logits.
         data: A re-iterable of batches (inputs, targets), or of mappings with "labels"; a Dataset; or a pair of tensors.
         measures: Names; or a mapping of keys to options, where the option "measure" names a measure other than the key.
-            The cheap exact ones when None.
+            The cheap exact ones when None; those that are not defined for this model, loss or data, such as measures of
+            the head of a model without one, are then left out with a warning that says why.
         loss: "cross_entropy", "mse", or a callable (outputs, targets) -> losses of shape ``[B]``.
         forward: A callable (model, inputs) -> outputs, for models with their own signature.
         head: The final linear layer; found by itself when None.
@@ -130,7 +132,7 @@ def measure(
         stream=stream.child("estimators"),
         rtol=rtol,
     )
-    return _run(risk, asked, progress)
+    return _run(risk, asked, progress, strict=measures is not None)
 
 
 def measure_risk(risk: Risk, measures: Asked | None = None, *, progress: bool = False) -> Measurements:
@@ -147,12 +149,16 @@ def measure_risk(risk: Risk, measures: Asked | None = None, *, progress: bool = 
     Raises:
         SharpscopeError: As ``measure``.
     """
-    return _run(risk, resolve_measures(measures), progress)
+    return _run(risk, resolve_measures(measures), progress, strict=measures is not None)
 
 
-def _run(risk: Risk, asked: Mapping[str, tuple[str, dict[str, Any]]], progress: bool) -> Measurements:
+def _run(risk: Risk, asked: Mapping[str, tuple[str, dict[str, Any]]], progress: bool, *, strict: bool) -> Measurements:
     steps = {key: (MEASURES[name].function.steps, options) for key, (name, options) in asked.items()}
-    return Measurements(run_together(risk, steps, _report if progress else None))
+    refused: dict[str, NotDefined] = {}
+    estimates = run_together(risk, steps, _report if progress else None, None if strict else refused.__setitem__)
+    if refused:
+        _warn_of(refused)
+    return Measurements(estimates)
 
 
 def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -183,6 +189,14 @@ def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, A
     if not resolved:
         raise SharpscopeError("no measure was asked for; leave measures out for the cheap exact ones")
     return resolved
+
+
+def _warn_of(refused: Mapping[str, NotDefined]) -> None:
+    keys_by_reason: dict[str, list[str]] = {}
+    for key, error in refused.items():
+        keys_by_reason.setdefault(str(error), []).append(key)
+    reasons = "; ".join(f"{', '.join(keys)}: {reason}" for reason, keys in keys_by_reason.items())
+    warnings.warn(f"left out of the default measures: {reasons}", stacklevel=4)
 
 
 def _report(waiting: int) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Literal, Protocol
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.passes import Evaluator, Reduction
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import NotDefined, SharpscopeError
 from sharpscope.registry import Registry
 
 Request = Reduction | tuple[Reduction, ...]
@@ -101,6 +101,7 @@ def run_together(
     risk: Risk,
     asked: Mapping[str, tuple[Callable[..., Steps], Mapping[str, Any]]],
     on_pass: Callable[[int], None] | None = None,
+    on_refusal: Callable[[str, NotDefined], None] | None = None,
 ) -> dict[str, Estimate]:
     """Run measures side by side, each pass over the data serving all of them.
 
@@ -108,6 +109,8 @@ def run_together(
         risk: The risk; entered as a context here if its caller did not.
         asked: By the key of the result: the measure's generator function and its options.
         on_pass: Called before each pass with the number of measures that wait for it.
+        on_refusal: Called with the key of a measure that is not defined for this model, loss or data, and why; its
+            key is then left out of the result. The error is raised when None.
 
     Returns:
         The estimates under the same keys, in the same order.
@@ -115,41 +118,63 @@ def run_together(
     Raises:
         SharpscopeError: What a measure raises, with its key in front.
     """
+    running = _Running(risk, asked, on_refusal)
     evaluator = Evaluator(risk)
-    running: dict[str, Steps] = {}
-    results: dict[str, Estimate] = {}
-    answers: dict[str, Any] = dict.fromkeys(asked)
     with risk:
-        for key, (steps, options) in asked.items():
-            running[key] = steps(risk, **options)
-        while running:
-            requests: dict[str, Request] = {}
-            for key, generator in list(running.items()):
-                request = _advance(key, generator, answers[key])
-                if isinstance(request, Estimate):
-                    results[key] = _checked(request)
-                    del running[key]
-                else:
-                    requests[key] = request
-            if requests:
-                if on_pass is not None:
-                    on_pass(len(requests))
-                evaluator.run([r for request in requests.values() for r in _as_tuple(request)])
-            answers = dict(requests)
-    return {key: results[key] for key in asked}
+        while requests := running.advance():
+            if on_pass is not None:
+                on_pass(len({key for key, _ in requests}))
+            evaluator.run([reduction for _, reduction in requests], running.refuse_owner)
+    return {key: running.results[key] for key in asked if key in running.results}
 
 
-def _advance(key: str, generator: Steps, answer: Any) -> Request | Estimate:
-    try:
-        return generator.send(answer)
-    except StopIteration as stop:
-        return stop.value
-    except SharpscopeError as error:
-        raise type(error)(f"{key}: {error}") from error
+class _Running:
+    """Measures under way, each with the reductions that it waits for."""
+
+    def __init__(
+        self,
+        risk: Risk,
+        asked: Mapping[str, tuple[Callable[..., Steps], Mapping[str, Any]]],
+        on_refusal: Callable[[str, NotDefined], None] | None,
+    ) -> None:
+        self.results: dict[str, Estimate] = {}
+        self._generators = {key: steps(risk, **options) for key, (steps, options) in asked.items()}
+        self._answers: dict[str, Any] = dict.fromkeys(asked)
+        self._on_refusal = on_refusal
+
+    def advance(self) -> list[tuple[str, Reduction]]:
+        """Let every measure go on to its next request, and return all reductions that are asked for, by key."""
+        self._requests: list[tuple[str, Reduction]] = []
+        for key, generator in list(self._generators.items()):
+            try:
+                request = generator.send(self._answers[key])
+            except StopIteration as stop:
+                self.results[key] = _checked(stop.value)
+                del self._generators[key]
+            except NotDefined as error:
+                self.refuse(key, error)
+            except SharpscopeError as error:
+                raise _of(key, error) from error
+            else:
+                self._answers[key] = request
+                self._requests += [(key, r) for r in (request if isinstance(request, tuple) else (request,))]
+        return self._requests
+
+    def refuse_owner(self, reduction: Reduction, error: NotDefined) -> None:
+        """Give up the measure that waits for a reduction."""
+        self.refuse(next(key for key, waiting in self._requests if waiting is reduction), error)
+
+    def refuse(self, key: str, error: NotDefined) -> None:
+        """Give up a measure, or all of them where that was not allowed for."""
+        if self._on_refusal is None:
+            raise _of(key, error) from error
+        # Both reductions of a measure may be refused for the same reason.
+        if self._generators.pop(key, None) is not None:
+            self._on_refusal(key, error)
 
 
-def _as_tuple(request: Request) -> tuple[Reduction, ...]:
-    return request if isinstance(request, tuple) else (request,)
+def _of(key: str, error: SharpscopeError) -> SharpscopeError:
+    return type(error)(f"{key}: {error}")
 
 
 def _checked(estimate: Estimate) -> Estimate:

@@ -7,7 +7,7 @@ served by one pass, which does the most expensive thing any of them needs and no
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.head import HeadFinder
 from sharpscope.curvature.radial import RadialRoute, gradient_of
 from sharpscope.curvature.risk import Parameters, Risk
+from sharpscope.errors import HeadNotFound, NotDefined
 
 
 class Need(enum.Flag):
@@ -42,6 +43,7 @@ class Evaluation:
         losses: ``[B]`` in float64.
         features: phi ``[B, D]``, the input of the head, if a reduction needs it.
         head: The head's finder, which knows its weight.
+        headless: Why there are no features although they were needed.
         radial: <theta, grad l_n>, shape ``[B]``, by the part of the model it stems from.
         radial_route: How those were computed.
         gradient: The sum of the samples' gradients, by parameter.
@@ -54,6 +56,7 @@ class Evaluation:
     losses: Tensor
     features: Tensor | None = None
     head: HeadFinder | None = None
+    headless: HeadNotFound | None = None
     radial: dict[str, Tensor] = field(default_factory=dict)
     radial_route: str = ""
     gradient: Parameters = field(default_factory=dict)
@@ -93,16 +96,33 @@ class Evaluator:
         self.head = HeadFinder(risk)
         self.radial = RadialRoute(risk)
 
-    def run(self, reductions: Sequence[Reduction]) -> None:
-        """Run one pass over the data that serves all of ``reductions``."""
-        needs = Need.NOTHING
-        for reduction in reductions:
-            needs |= reduction.needs
+    def run(
+        self, reductions: Sequence[Reduction], on_refusal: Callable[[Reduction, NotDefined], None] | None = None
+    ) -> None:
+        """Run one pass over the data that serves all of ``reductions``.
+
+        Args:
+            reductions: What is summed.
+            on_refusal: Called with a reduction that is not defined here, and why; the others go on. The error is
+                raised when None.
+        """
         loss = LossSum()
+        serving: list[Reduction] = [loss, *reductions]
         for batch in self.risk:
+            needs = Need.NOTHING
+            for reduction in serving:
+                needs |= reduction.needs
             evaluation = self._evaluate(batch, needs)
-            for reduction in (loss, *reductions):
-                reduction.update(evaluation)
+            for reduction in tuple(serving):
+                try:
+                    if evaluation.headless is not None and Need.FEATURES in reduction.needs:
+                        raise evaluation.headless
+                    reduction.update(evaluation)
+                except NotDefined as error:
+                    if on_refusal is None:
+                        raise
+                    serving.remove(reduction)
+                    on_refusal(reduction, error)
         self.risk.check_same(loss.total / self.risk.samples)
 
     def _evaluate(self, batch: Batch, needs: Need) -> Evaluation:
@@ -126,6 +146,9 @@ class Evaluator:
         evaluation = Evaluation(self.risk, batch, precise, targets, losses, radial=radial, gradient=gradient)
         evaluation.radial_route = self.radial.name
         if needs & Need.FEATURES:
-            evaluation.features = self.head.features(batch, outputs.detach(), calls, self.risk.parameters)
-            evaluation.head = self.head
+            try:
+                evaluation.features = self.head.features(batch, outputs.detach(), calls, self.risk.parameters)
+                evaluation.head = self.head
+            except HeadNotFound as error:
+                evaluation.headless = error
         return evaluation

@@ -13,7 +13,7 @@ from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.reductions import GradientSum, Values
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import NotDefined, SharpscopeError
 
 
 @measure(
@@ -154,7 +154,7 @@ def margin(risk: Risk, *, quantile: float = 0.1) -> Steps:
 def _margins(evaluation: Evaluation) -> Tensor:
     outputs, targets = evaluation.outputs, evaluation.targets
     if targets.is_floating_point() or targets.shape != outputs.shape[:1] or outputs.shape[1] < 2:
-        raise SharpscopeError("margin needs class indices as targets and at least two outputs")
+        raise NotDefined("the margin needs class indices as targets, and at least two outputs")
     own = outputs.gather(1, targets[:, None]).squeeze(1)
     return own - outputs.scatter(1, targets[:, None], -torch.inf).amax(dim=1)
 

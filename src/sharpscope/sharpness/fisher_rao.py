@@ -15,7 +15,7 @@ from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.radial import tangent
 from sharpscope.curvature.reductions import Mean, RadialMoments
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import NotDefined
 
 _LIANG = 'Liang et al., "Fisher-Rao Metric, Geometry, and Complexity of Neural Networks", AISTATS 2019'
 
@@ -128,4 +128,4 @@ def _radial_in_outputs(evaluation: Evaluation) -> Tensor:
 
 def _only_cross_entropy(risk: Risk, what: str) -> None:
     if not isinstance(risk.loss, CrossEntropy):
-        raise SharpscopeError(f"{what} is defined for loss='cross_entropy' only")
+        raise NotDefined(f"{what} is defined for loss='cross_entropy' only")

@@ -1,14 +1,18 @@
-"""Losses at perturbed parameters: every perturbation sees the same samples in the same order."""
+"""Losses and gradients at perturbed parameters: every perturbation sees the same samples in the same order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
+from sharpscope.curvature.losses import CallableLoss, Loss
 from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.radial import gradient_of
 from sharpscope.curvature.risk import Parameters
+from sharpscope.errors import SharpscopeError
 from sharpscope.seeding import Stream
 
 
@@ -20,55 +24,118 @@ class Perturbation(Protocol):
 
 
 class Gaussian:
-    """theta + sign * eps with eps ~ N(0, scale^2 I), drawn anew each time it is applied, always the same numbers.
+    """theta + sign * eps with eps ~ N(0, scale^2), drawn anew each time it is applied, always the same numbers.
 
     Args:
-        scale: The standard deviation of each coordinate; 0 for no perturbation at all.
+        scale: The standard deviation of each coordinate: one number, 0 for no perturbation at all; or a function of a
+            parameter that returns those of its entries.
         stream: Where eps is drawn from.
         sign: +1, or -1 for the antithetic draw.
     """
 
-    def __init__(self, scale: float, stream: Stream, sign: int = 1) -> None:
-        self._scale = scale * sign
+    def __init__(self, scale: float | Callable[[Tensor], Tensor], stream: Stream, sign: int = 1) -> None:
+        self._scale = scale
         self._stream = stream
+        self._sign = sign
 
     def apply(self, parameters: Parameters) -> Parameters:
         """Return theta + sign * eps; parameters only, buffers are no part of it."""
         sample = next(iter(parameters.values()))
         generator = self._stream.torch(sample.device)
-        return {
-            name: p + self._scale * torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device)
-            for name, p in parameters.items()
-        }
+        moved = {}
+        for name, p in parameters.items():
+            scale = self._scale(p) if callable(self._scale) else self._scale
+            draw = torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device)
+            moved[name] = p + self._sign * scale * draw
+        return moved
+
+
+def antithetic(scale: float | Callable[[Tensor], Tensor], stream: Stream, start: int, count: int) -> list[Gaussian]:
+    """Return the pairs theta + eps_k, theta - eps_k of the draws ``start`` to ``start + count - 1``, 2 count points."""
+    return [Gaussian(scale, stream.child(k), sign) for k in range(start, start + count) for sign in (1, -1)]
+
+
+def pair_means(changes: Sequence[float]) -> list[float]:
+    """Return the mean over each antithetic pair, in which odd orders of the perturbation cancel."""
+    return [(up + down) / 2 for up, down in zip(changes[::2], changes[1::2], strict=True)]
+
+
+class Shift:
+    """theta + eps for a given eps.
+
+    Args:
+        eps: By parameter, of any precision.
+    """
+
+    def __init__(self, eps: Parameters) -> None:
+        self._eps = eps
+
+    def apply(self, parameters: Parameters) -> Parameters:
+        """Return theta + eps."""
+        return {name: p + self._eps[name].to(p.dtype) for name, p in parameters.items()}
+
+
+def with_normalized_logits(loss: Loss) -> Loss:
+    r"""Return the loss of logits divided by their standard deviation over the outputs of each sample.
+
+    .. math:: \tilde f_c = f_c / \sqrt{\tfrac{1}{C} \sum_k (f_k - \bar f)^2}
+
+    The result does not depend on the scale of the logits, so that confidence alone cannot pass for flatness. Where all
+    outputs of a sample are equal it is undefined, and not a number.
+
+    Reference: Andriushchenko et al., "A Modern Look at the Relationship between Sharpness and Generalization",
+    ICML 2023, Section 3.
+    """
+
+    def normalized(outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.shape[1] < 2:
+            raise SharpscopeError("logits can be normalized only where there are at least two outputs, got one")
+        return loss.values(outputs / outputs.std(dim=1, correction=0, keepdim=True), targets)
+
+    return CallableLoss(normalized)
+
+
+def zero_one(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 where the largest output is not the target's, else 0: shape ``[B]``."""
+    if targets.is_floating_point() or targets.shape != outputs.shape[:1] or outputs.shape[1] < 2:
+        raise SharpscopeError("accuracy needs class indices as targets and at least two outputs")
+    return (outputs.argmax(dim=1) != targets).double()
 
 
 class PerturbedLosses:
-    """The mean loss at each of several perturbations.
+    """The change of the mean loss at each of several perturbations.
 
     The loop over perturbations stands inside the loop over batches, so that a loader that shuffles, or cuts its last
     batch short, cannot make a difference between them.
 
     Args:
         perturbations: K of them.
+        loss: Maps outputs and targets to what is averaged, shape ``[B]``; the risk's own loss when None.
     """
 
     needs = Need.OUTPUTS
 
-    def __init__(self, perturbations: Sequence[Perturbation]) -> None:
+    def __init__(
+        self, perturbations: Sequence[Perturbation], loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> None:
         self._perturbations = perturbations
-        self._sums = [0.0] * len(perturbations)
+        self._loss = loss
+        self._changes = [0.0] * len(perturbations)
         self._base = 0.0
         self.samples = 0
 
     def update(self, evaluation: Evaluation) -> None:
         """Add the losses of a batch at every perturbation."""
-        risk, batch = evaluation.risk, evaluation.batch
-        self._base += float(evaluation.losses.sum())
+        risk, batch, targets = evaluation.risk, evaluation.batch, evaluation.targets
+        values = self._loss or risk.loss.values
+        base = values(evaluation.outputs, targets)
+        self._base += float(base.sum())
         self.samples += batch.size
         with torch.no_grad():
             for k, perturbation in enumerate(self._perturbations):
-                outputs = risk.outputs(batch, perturbation.apply(risk.parameters))
-                self._sums[k] += float(risk.losses(outputs, evaluation.targets).sum())
+                outputs = risk.exact(risk.outputs(batch, perturbation.apply(risk.parameters)))
+                # Differences of each sample, so that the sum of large losses does not swallow small changes.
+                self._changes[k] += float((values(outputs, targets) - base).sum())
 
     @property
     def base(self) -> float:
@@ -78,4 +145,49 @@ class PerturbedLosses:
     @property
     def differences(self) -> list[float]:
         """L(theta + eps_k) - L(theta), K of them."""
-        return [(total - self._base) / self.samples for total in self._sums]
+        return [change / self.samples for change in self._changes]
+
+
+class GradientAt:
+    """The gradient of the mean loss at a perturbation, and the change of the loss to there.
+
+    Args:
+        perturbation: Where.
+        loss: What is differentiated; the risk's own loss when None.
+    """
+
+    needs = Need.OUTPUTS
+
+    def __init__(self, perturbation: Perturbation, loss: Loss | None = None) -> None:
+        self._perturbation = perturbation
+        self._loss = loss
+        self._change = 0.0
+        self._sums: Parameters = {}
+        self.samples = 0
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Add a batch."""
+        risk, batch, targets = evaluation.risk, evaluation.batch, evaluation.targets
+        if self._loss is not None:
+            risk = risk.with_loss(self._loss)
+        moved = self._perturbation.apply(risk.parameters)
+        point = {name: p.detach().requires_grad_() for name, p in moved.items()}
+        with torch.enable_grad():
+            outputs = risk.outputs(batch, point)
+            gradient = gradient_of(risk, batch, outputs, point)
+        base = risk.loss.values(evaluation.outputs, targets)
+        self._change += float((risk.losses(outputs, targets) - base).sum())
+        self.samples += batch.size
+        for name, part in gradient.items():
+            wide = part.to(risk.precise)
+            self._sums[name] = self._sums[name] + wide if name in self._sums else wide
+
+    @property
+    def value(self) -> Parameters:
+        """The gradient of the mean loss there, by parameter."""
+        return {name: total / self.samples for name, total in self._sums.items()}
+
+    @property
+    def difference(self) -> float:
+        """L(theta + eps) - L(theta)."""
+        return self._change / self.samples

@@ -38,6 +38,19 @@ class Mean:
         return self._sum / self.samples
 
 
+class Count:
+    """The number of samples, for measures that use nothing else of the data."""
+
+    needs = Need.NOTHING
+
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Count a batch."""
+        self.samples += evaluation.batch.size
+
+
 class Values:
     """One number of every sample, 8 bytes each: for quantiles."""
 

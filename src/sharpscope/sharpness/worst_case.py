@@ -1,0 +1,138 @@
+"""Worst-case sharpness: the largest rise of the risk in a ball around the parameters."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Generator
+from typing import Any
+
+from sharpscope.curvature.ascent import Ascent, Ball, Norm
+from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.groups import Groups
+from sharpscope.curvature.losses import Loss
+from sharpscope.curvature.measure import MeasureFacts, Steps, measure, run_together
+from sharpscope.curvature.perturbation import GradientAt, PerturbedLosses, with_normalized_logits
+from sharpscope.curvature.reductions import GradientSum
+from sharpscope.curvature.risk import Risk
+from sharpscope.errors import SharpscopeError
+
+# An ascent has arrived when its last step raised the value by no more than this share of it.
+_STILL = 0.01
+
+
+@measure(
+    MeasureFacts(
+        label="Worst-case sharpness",
+        symbol=r"S^{max}_\rho",
+        sharper_is="larger",
+        invariances=frozenset({"b+c", "W+1u"}),
+        variants=(({"adaptive": True}, frozenset({"LW", "NW"})),),
+        cost="one gradient a step and ascent, one forward pass a step, and 2 more; about 5 forward passes by default",
+        exact=True,
+        reference=(
+            'Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021; '
+            'adaptive: Kwon et al., "ASAM", ICML 2021; logit_normalized: Andriushchenko et al., "A Modern Look at the '
+            'Relationship between Sharpness and Generalization", ICML 2023'
+        ),
+        caveats=(
+            "A lower bound of the maximum: the risk at the best point found. One step ends where SAM looks, not there.",
+            "For small rho one step is rho times the gradient norm (l2).",
+            "With m, groups follow the order of the data: a loader that shuffles makes other groups every time.",
+        ),
+        unit="loss",
+    )
+)
+def worst_case_sharpness(
+    risk: Risk,
+    *,
+    rho: float = 0.05,
+    steps: int = 1,
+    restarts: int = 0,
+    norm: Norm = "l2",
+    adaptive: bool = False,
+    logit_normalized: bool = False,
+    m: int | None = None,
+) -> Steps:
+    r"""Largest rise of the risk found within distance rho of the parameters (larger is sharper).
+
+    .. math:: S^{max}_\rho = \max_{\|\epsilon\| \le \rho} L(\theta + \epsilon) - L(\theta)
+
+    By projected gradient ascent on all N samples jointly, from theta and from random points. The value is that of the
+    best point seen, theta included, so it is never negative and never above the maximum. One step from theta is that of
+    sharpness-aware minimization, :math:`\rho \, g / \|g\|`.
+
+    Args:
+        risk: Model, loss and N samples.
+        rho: The radius of the ball.
+        steps: Steps of each ascent; one gradient of all data each.
+        restarts: Further ascents, from random points of the ball (its sphere for "l2").
+        norm: "l2" over all parameters jointly, or "linf".
+        adaptive: Measure distances relative to each weight, :math:`\|\epsilon / |\theta|\| \le \rho`; one step is
+            :math:`\rho \, \theta^2 g / \|\theta g\|` then. Weights that are zero stay.
+        logit_normalized: Divide the logits of each sample by their standard deviation over the outputs.
+        m: Take the maximum for each group of m samples, and the mean over groups, weighted by their sizes. Groups are m
+            consecutive samples in the order of the data, whatever the batches; the last has what is left. Holds m
+            samples in memory and needs a single pass over the data.
+
+    Returns:
+        The value, in units of the loss (``stderr`` 0). ``converged`` is false where the last of several steps still
+        raised it by more than 1%. ``details["last_gain"]`` is that share, ``details["groups"]`` their number under m.
+
+    Raises:
+        SharpscopeError: If an option is out of range.
+
+    Reference: Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021,
+    Equation 1.
+    """
+    _check(rho=rho, steps=steps, restarts=restarts, m=m)
+    loss = with_normalized_logits(risk.loss) if logit_normalized else None
+    search = functools.partial(
+        _search, rho=rho, steps=steps, restarts=restarts, norm=norm, adaptive=adaptive, loss=loss
+    )
+    if m is None:
+        return (yield from search(risk))
+    groups = Groups(m, lambda part: run_together(part, {"group": (search, {})})["group"])
+    yield groups
+    groups.finish()
+    return Estimate(
+        groups.mean,
+        samples=sum(e.samples for e in groups.estimates),
+        converged=all(e.converged for e in groups.estimates),
+        details={"rho": rho, "norm": norm, "steps": steps, "groups": len(groups.estimates)},
+    )
+
+
+def _search(
+    risk: Risk, *, rho: float, steps: int, restarts: int, norm: Norm, adaptive: bool, loss: Loss | None
+) -> Generator[Any, Any, Estimate]:
+    ball = Ball(risk, rho, norm, adaptive)
+    stream = risk.stream.child("worst_case_sharpness")
+    ascents = [Ascent(ball, ball.center()), *(Ascent(ball, ball.random(stream.child(k))) for k in range(restarts))]
+    for step in range(steps):
+        looks: list[GradientAt | GradientSum] = [GradientAt(a.point, loss) for a in ascents]
+        if step == 0 and loss is None:
+            looks[0] = GradientSum()  # at theta itself, for which other measures may ask too
+        yield tuple(looks)
+        for ascent, look in zip(ascents, looks, strict=True):
+            ascent.climb(0.0 if isinstance(look, GradientSum) else look.difference, look.value)
+    last = PerturbedLosses([a.point for a in ascents], loss.values if loss is not None else None)
+    yield last
+    for ascent, change in zip(ascents, last.differences, strict=True):
+        ascent.arrive(change)
+    best = max(ascents, key=lambda a: math.inf if math.isnan(a.best) else a.best)
+    gain = best.gain / best.best if best.best > 0 else 0.0
+    return Estimate(
+        best.best,
+        samples=last.samples,
+        converged=steps == 1 or gain <= _STILL,
+        details={"rho": rho, "norm": norm, "steps": steps, "restarts": restarts, "last_gain": gain},
+    )
+
+
+def _check(*, rho: float, steps: int, restarts: int, m: int | None) -> None:
+    if rho <= 0:
+        raise SharpscopeError(f"rho must be positive, got {rho}")
+    for name, value, least in (("steps", steps, 1), ("restarts", restarts, 0), ("m", m, 1)):
+        if value is not None and value < least:
+            raise SharpscopeError(f"{name} must be at least {least}, got {value}")

@@ -14,7 +14,7 @@ from torch import nn
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES, run_together
-from sharpscope.curvature.risk import Forward, Risk
+from sharpscope.curvature.risk import Forward, Risk, device_of, random_state_kept
 from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName
 from sharpscope.seeding import Stream
 
@@ -92,7 +92,8 @@ def measure(
 
     Args:
         model: Any module with outputs of shape ``[B, C]``, or something that holds such logits.
-        data: A re-iterable of batches (inputs, targets), or of mappings with "labels"; a Dataset; or a pair of tensors.
+        data: A re-iterable of batches (inputs, targets), or of mappings with "labels"; a Dataset; a pair of tensors
+            (inputs, targets); or one mapping with "labels".
         measures: Names; or a mapping of keys to options, where the option "measure" names a measure other than the key.
             The cheap exact ones when None; those that are not defined for this model, loss or data, such as measures of
             the head of a model without one, are then left out with a warning that says why.
@@ -121,18 +122,21 @@ def measure(
     """
     asked = resolve_measures(measures)
     stream = Stream(seed, "measure")
-    batches = Batches(data, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
-    risk = Risk(
-        model,
-        batches,
-        loss=loss,
-        forward=forward,
-        head=head,
-        device=device,
-        stream=stream.child("estimators"),
-        rtol=rtol,
-    )
-    return _run(risk, asked, progress, strict=measures is not None)
+    device = torch.device(device) if device is not None else device_of(model)
+    # Data may draw random numbers when it is first looked at, and tensors made in inference mode have no derivatives.
+    with random_state_kept(device), torch.inference_mode(False):
+        batches = Batches(data, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
+        risk = Risk(
+            model,
+            batches,
+            loss=loss,
+            forward=forward,
+            head=head,
+            device=device,
+            stream=stream.child("estimators"),
+            rtol=rtol,
+        )
+        return _run(risk, asked, progress, strict=measures is not None)
 
 
 def measure_risk(risk: Risk, measures: Asked | None = None, *, progress: bool = False) -> Measurements:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
 
 DEFAULT_BATCH_SIZE = 256
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -35,22 +38,29 @@ class Batch:
 
     def take(self, index: slice | Tensor) -> Batch:
         """Return a part of the samples."""
-        return Batch(_map(self.inputs, lambda t: t[index] if _has_rows(t, self.size) else t), self.targets[index])
+        part = self.map(lambda t: t[index] if self.has_rows(t) else t)
+        return Batch(part.inputs, self.targets[index])
 
     def to(self, device: torch.device, dtype: torch.dtype | None) -> Batch:
         """Move to a device; floating-point inputs also to ``dtype`` if that is not None."""
+        moved = self.map(lambda t: t.to(device, dtype if t.is_floating_point() else None))
+        return Batch(moved.inputs, self.targets.to(device))
 
-        def move(t: Tensor) -> Tensor:
-            return t.to(device, dtype if t.is_floating_point() else None)
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the same batch with a function applied to every tensor among its inputs."""
+        return Batch(_map(self.inputs, function), self.targets)
 
-        return Batch(_map(self.inputs, move), self.targets.to(device))
+    def has_rows(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor among the inputs has one row a sample."""
+        return tensor.ndim > 0 and tensor.shape[0] == self.size
 
 
 class Batches:
     """Re-iterable batches; every pass yields the same samples.
 
     Args:
-        data: A re-iterable of batches, a map-style ``Dataset``, or a pair of tensors (inputs, targets).
+        data: A re-iterable of batches, a map-style ``Dataset``, a pair of tensors (inputs, targets), or one mapping
+            with "labels" that holds all samples.
         batch_size: Samples a batch where ``data`` has no batches of its own; larger batches are split to it.
         subset: At most this many samples, drawn without replacement.
         stream: Where the subset is drawn from.
@@ -73,7 +83,9 @@ class Batches:
             if len(data[0]) != len(data[1]):
                 raise SharpscopeError(f"inputs and targets must be equally many, got {len(data[0])} and {len(data[1])}")
             data = TensorDataset(*data)
-        self._refuse_unfit(data)
+        if isinstance(data, Mapping):
+            data = [data]
+        _refuse_unfit(data)
         stream = stream or Stream(0, "subset")
         if isinstance(data, Dataset):
             if subset is not None:
@@ -94,42 +106,51 @@ class Batches:
                 yield from (batch.take(slice(i, i + step)) for i in range(0, batch.size, step))
 
     def _draw(self, subset: int, stream: Stream) -> None:
-        """Keep a uniform subset in memory, by reservoir sampling, so that a shuffled loader serves as well."""
-        generator = stream.numpy()
-        kept: list[tuple[float, int, Batch]] = []
-        seen = 0
-        for batch in self:
-            keys = generator.random(batch.size)
-            last = kept[-1][0] if len(kept) == subset else 1.0
-            # Indexing with a tensor copies, so that a kept sample does not hold its whole batch in memory.
-            rows = [int(i) for i in (keys < last).nonzero()[0]]
-            kept += [(keys[i], seen + i, batch.take(torch.tensor([i]))) for i in rows]
-            kept = sorted(kept, key=lambda item: item[:2])[:subset]
-            seen += batch.size
-        self.population = seen
-        singles = [batch for _, _, batch in sorted(kept, key=lambda item: item[1])]
-        size = self._limit or DEFAULT_BATCH_SIZE
-        self._data = [_join(singles[i : i + size]) for i in range(0, len(singles), size)]
+        """Keep a uniform subset in memory, so that a shuffled loader serves as well."""
+        reservoir = Reservoir(subset, stream)
+        # A loader that shuffles by the global generator then does so in the order of this stream.
+        with stream.child("order").governing():
+            for batch in self:
+                reservoir.add(batch)
+        self.population = reservoir.seen
+        self._data = reservoir.batches(self._limit or DEFAULT_BATCH_SIZE)
 
-    @staticmethod
-    def _refuse_unfit(data: Any) -> None:
-        if isinstance(data, Iterator):
-            raise SharpscopeError(
-                "data must be re-iterable, since some measures need several passes; "
-                f"got a one-time {type(data).__name__}: pass a list, a DataLoader or a Dataset"
-            )
-        if not isinstance(data, Iterable | Dataset):
-            raise SharpscopeError(
-                "data must be batches of (inputs, targets), or mappings with 'labels', or a Dataset, "
-                f"got {type(data).__name__}"
-            )
-        dataset = data.dataset if isinstance(data, DataLoader) else data
-        indexed = isinstance(dataset, Dataset) and hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-        if indexed and len(dataset) and not _equal(dataset[0], dataset[0]):
-            raise NotDeterministic(
-                "the dataset returns another sample 0 the second time, so it is augmented at random; "
-                "measure on clean data, without random transforms"
-            )
+
+class Reservoir:
+    """A uniform subset of a stream of samples, however it is cut into batches, in the order of the stream.
+
+    Args:
+        size: At most this many samples, drawn without replacement; all are kept in memory.
+        stream: Where the subset is drawn from.
+
+    Attributes:
+        seen: How many samples were offered.
+    """
+
+    def __init__(self, size: int, stream: Stream) -> None:
+        self.seen = 0
+        self._size = size
+        self._generator = stream.numpy()
+        self._kept: list[tuple[float, int, Batch]] = []
+
+    def add(self, batch: Batch) -> None:
+        """Offer the samples of a batch."""
+        keys = self._generator.random(batch.size)
+        last = self._kept[-1][0] if len(self._kept) == self._size else 1.0
+        # Indexing with a tensor copies, so that a kept sample does not hold its whole batch in memory.
+        rows = [int(i) for i in (keys < last).nonzero()[0]]
+        self._kept += [(keys[i], self.seen + i, batch.take(torch.tensor([i]))) for i in rows]
+        self._kept = sorted(self._kept, key=lambda item: item[:2])[: self._size]
+        self.seen += batch.size
+
+    def batches(self, size: int) -> list[Batch]:
+        """Return the subset in batches of at most ``size``; those padded to lengths of their own cannot be joined."""
+        singles = [batch for _, _, batch in sorted(self._kept, key=lambda item: item[1])]
+        joined: list[Batch] = []
+        for _, alike in itertools.groupby(singles, lambda batch: [t.shape for t in _tensors(batch.inputs)]):
+            while some := list(itertools.islice(alike, size)):
+                joined.append(_join(some))
+        return joined
 
 
 class _DatasetBatches:
@@ -147,6 +168,43 @@ class _DatasetBatches:
         for start in range(0, size, self._batch_size):
             stop = min(start + self._batch_size, size)
             yield default_collate([self._dataset[i] for i in range(start, stop)])
+
+
+def _refuse_unfit(data: Any) -> None:
+    if isinstance(data, Iterator):
+        raise SharpscopeError(
+            "data must be re-iterable, since some measures need several passes; "
+            f"got a one-time {type(data).__name__}: pass a list, a DataLoader or a Dataset"
+        )
+    if not isinstance(data, Iterable | Dataset):
+        raise SharpscopeError(
+            "data must be batches of (inputs, targets), or mappings with 'labels', or a Dataset, "
+            f"got {type(data).__name__}"
+        )
+    dataset: Any = data.dataset if isinstance(data, DataLoader) else data
+    if not isinstance(dataset, Dataset):
+        return
+    if not _is_indexed(dataset):
+        if dataset is data:
+            raise SharpscopeError(
+                f"a Dataset must have a length and samples by index, which {type(data).__name__} has not; "
+                "pass a DataLoader over it"
+            )
+        return
+    # Several samples, since a random flip leaves one as it was every other time.
+    size = len(dataset)  # type: ignore[arg-type]
+    for index in range(0, size, max(1, size // _LOOKED_AT)):
+        if not _equal(dataset[index], dataset[index]):
+            raise NotDeterministic(
+                f"the dataset returns another sample {index} the second time, so it is augmented at random; "
+                "measure on clean data, without random transforms"
+            )
+
+
+def _is_indexed(dataset: Dataset[Any]) -> bool:
+    if isinstance(dataset, IterableDataset):
+        return False
+    return hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
 
 
 def _subset(dataset: Dataset[Any], size: int, stream: Stream) -> Dataset[Any]:
@@ -168,24 +226,30 @@ def as_batch(raw: Any) -> Batch:
     if isinstance(raw, Mapping):
         if "labels" not in raw:
             raise SharpscopeError(f"a batch that is a mapping must have 'labels', got {sorted(map(str, raw))}")
-        return Batch({k: v for k, v in raw.items() if k != "labels"}, torch.as_tensor(raw["labels"]))
-    if isinstance(raw, list | tuple) and len(raw) == 2:
-        return Batch(raw[0], torch.as_tensor(raw[1]))
-    raise SharpscopeError(
-        "a batch must be (inputs, targets) or a mapping with 'labels', "
-        f"got {type(raw).__name__}{f' of {len(raw)}' if isinstance(raw, list | tuple) else ''}"
-    )
+        batch = Batch({k: v for k, v in raw.items() if k != "labels"}, torch.as_tensor(raw["labels"]))
+    elif isinstance(raw, list | tuple) and len(raw) == 2:
+        batch = Batch(raw[0], torch.as_tensor(raw[1]))
+    else:
+        raise SharpscopeError(
+            "a batch must be (inputs, targets) or a mapping with 'labels', "
+            f"got {type(raw).__name__}{f' of {len(raw)}' if isinstance(raw, list | tuple) else ''}"
+        )
+    if batch.targets.ndim == 0:
+        raise SharpscopeError(
+            "a batch must hold targets of several samples, got a single one; pass a DataLoader over these samples"
+        )
+    return batch
 
 
 def _join(batches: list[Batch]) -> Batch:
     leaves = [_tensors(b.inputs) for b in batches]
-    columns = iter([torch.cat(column) if column[0].ndim else column[0] for column in zip(*leaves, strict=True)])
+    columns = iter([torch.cat(c) if batches[0].has_rows(c[0]) else c[0] for c in zip(*leaves, strict=True)])
     return Batch(_map(batches[0].inputs, lambda _: next(columns)), torch.cat([b.targets for b in batches]))
 
 
 def _tensors(tree: Any) -> list[Tensor]:
     found: list[Tensor] = []
-    _map(tree, lambda t: (found.append(t), t)[1])
+    _map(tree, found.append)
     return found
 
 
@@ -196,20 +260,21 @@ def _map(tree: Any, function: Any) -> Any:
     if isinstance(tree, Mapping):
         return {k: _map(v, function) for k, v in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(_map(v, function) for v in tree)
+        mapped = [_map(v, function) for v in tree]
+        return type(tree)(*mapped) if hasattr(tree, "_fields") else type(tree)(mapped)
     return tree
 
 
-def _has_rows(tensor: Tensor, rows: int) -> bool:
-    return tensor.ndim > 0 and tensor.shape[0] == rows
-
-
 def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) and a.dtype.kind in "biuf":
+        a, b = torch.as_tensor(a), torch.as_tensor(b)
     if isinstance(a, Tensor):
         return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else torch.equal(a, b)
     if isinstance(a, Mapping):
-        return all(_equal(a[k], b[k]) for k in a)
+        return a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):
-        return all(map(_equal, a, b))
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if isinstance(a, float):
+        return a == b or (a != a and b != b)
     same = a == b
     return bool(same if isinstance(same, bool) else getattr(same, "all", lambda: True)())

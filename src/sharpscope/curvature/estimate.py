@@ -46,5 +46,5 @@ def mean_of(draws: Sequence[float], samples: int, **details: Any) -> Estimate:
     """
     n = len(draws)
     mean = math.fsum(draws) / n
-    variance = math.fsum((d - mean) ** 2 for d in draws) / (n - 1) if n > 1 else math.inf
+    variance = math.fsum((d - mean) * (d - mean) for d in draws) / (n - 1) if n > 1 else math.inf
     return Estimate(mean, math.sqrt(variance / n), samples, n > 1, {"draws": n, **details})

@@ -38,12 +38,12 @@ class CrossEntropy:
 
     def values(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return ``-log p_y``."""
-        return F.cross_entropy(outputs, _class_indices(outputs, targets), reduction="none")
+        return F.cross_entropy(outputs, class_indices(outputs, targets), reduction="none")
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return ``p - e_y``."""
         vertex, away = _from_vertex(outputs)
-        one_hot = F.one_hot(_class_indices(outputs, targets), outputs.shape[1])
+        one_hot = F.one_hot(class_indices(outputs, targets), outputs.shape[1])
         # Integers first: where the target is the most probable class, 1 - 1 must leave nothing behind.
         return away + (F.one_hot(vertex, outputs.shape[1]) - one_hot)
 
@@ -100,7 +100,7 @@ class CallableLoss:
             came = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise SharpscopeError(
                 f"a loss must return one value a sample, shape ({outputs.shape[0]},), got {came}; "
-                "do not reduce over the batch"
+                "reduce over the outputs of a sample, not over the batch"
             )
         return losses
 
@@ -131,19 +131,26 @@ class CallableLoss:
 def resolve_loss(loss: str | Callable[..., Any]) -> Loss:
     """Return the loss of that name, or the user's callable in the form that measures need.
 
-    A loss module of ``torch.nn`` is taken without its reduction; the risk is always the plain mean over samples.
+    A loss module of ``torch.nn`` is taken without its reduction, and in float64; the risk is always the plain mean over
+    samples.
 
     Raises:
         UnknownName: If the name is none of ``cross_entropy`` and ``mse``.
+        SharpscopeError: If it is neither a name nor callable.
     """
     known: dict[str, Loss] = {"cross_entropy": CrossEntropy(), "mse": MeanSquaredError()}
+    if type(loss) is nn.MSELoss:
+        return known["mse"]
+    if type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing:
+        return known["cross_entropy"]
     if isinstance(loss, str):
         if loss not in known:
             raise UnknownName("loss", loss, known, where=" (or pass a callable (outputs, targets) -> losses)")
         return known[loss]
-    if isinstance(loss, nn.Module) and getattr(loss, "reduction", "none") != "none":
-        loss = copy.copy(loss)
-        loss.reduction = "none"
+    if isinstance(loss, nn.Module):
+        loss = copy.deepcopy(loss).double()
+        if hasattr(loss, "reduction"):
+            loss.reduction = "none"  # type: ignore[assignment]
     if not callable(loss):
         raise SharpscopeError(f"loss must be 'cross_entropy', 'mse' or a callable, got {type(loss).__name__}")
     return CallableLoss(loss)
@@ -157,11 +164,22 @@ def _from_vertex(outputs: Tensor) -> tuple[Tensor, Tensor]:
     return vertex.squeeze(1), away.scatter(1, vertex, -away.sum(dim=1, keepdim=True))
 
 
-def _class_indices(outputs: Tensor, targets: Tensor) -> Tensor:
+def class_indices(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return targets as class indices of the outputs ``[B, C]``, shape ``[B]``.
+
+    Raises:
+        SharpscopeError: If they are none.
+    """
     if targets.shape != outputs.shape[:1] or targets.is_floating_point():
         raise SharpscopeError(
             f"cross_entropy expects one class index a sample, an integer tensor of shape ({outputs.shape[0]},), "
             f"got {targets.dtype} of shape {tuple(targets.shape)}; pass a callable as loss for other targets"
+        )
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= outputs.shape[1]:
+        raise SharpscopeError(
+            f"class indices must lie between 0 and {outputs.shape[1] - 1}, since the model has {outputs.shape[1]} "
+            f"outputs; got indices from {low} to {high}"
         )
     return targets.long()
 

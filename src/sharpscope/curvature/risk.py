@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.losses import Loss, resolve_loss
@@ -68,7 +69,7 @@ class Risk:
                 raise SharpscopeError(f"the parameter '{name}' is not initialized; run the model once first")
         self.model = model
         self.loss: Loss = resolve_loss(loss)
-        self.device = torch.device(device) if device is not None else next(iter(own.values())).device
+        self.device = torch.device(device) if device is not None else device_of(model)
         self.stream = stream or Stream(0, "risk")
         self.rtol = rtol
         self.init = init
@@ -81,6 +82,7 @@ class Risk:
         self._buffers = {name: self._detached(b).clone() for name, b in model.named_buffers()}
         self.samples = 0
         self._mean_loss: float | None = None
+        self._entered: list[contextlib.ExitStack] = []
 
     @property
     def parameter_count(self) -> int:
@@ -106,13 +108,26 @@ class Risk:
         return other
 
     def __enter__(self) -> Risk:
-        self._leave = contextlib.ExitStack()
-        self._leave.enter_context(_random_state_kept(self.device))
-        self._leave.enter_context(_eval_mode(self.model))
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(random_state_kept(self.device))
+            stack.enter_context(_eval_mode(self.model))
+            # What the caller is in for speed would cost derivatives, or their digits.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            self._refuse_batch_statistics()
+            self._entered.append(stack.pop_all())
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._leave.close()
+        self._entered.pop().close()
+
+    def _refuse_batch_statistics(self) -> None:
+        for name, module in self.model.named_modules():
+            if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+                raise NotDeterministic(
+                    f"the BatchNorm '{name}' normalizes by the statistics of each batch in eval mode too, so each "
+                    "sample's loss depends on its batch; let eval() reach it, and track running statistics"
+                )
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield all batches on the device, and count them.
@@ -216,6 +231,12 @@ class _Caller(nn.Module):
         return self.model(inputs)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Return where the model's first parameter is; the CPU for a model without parameters."""
+    first = next(model.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
 def _as_tensor(outputs: Any) -> Tensor:
     """Return the logits of whatever a model returns: a tensor, ``.logits``, ``["logits"]`` or the first of several."""
     if isinstance(outputs, Tensor):
@@ -241,7 +262,8 @@ def _random_fingerprint(device: torch.device) -> bytes:
 
 
 @contextlib.contextmanager
-def _random_state_kept(device: torch.device) -> Iterator[None]:
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Put the global random states of Python, NumPy and PyTorch back at the end of a block."""
     python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is what is kept
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.losses import class_indices
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.reductions import GradientSum, Values
@@ -155,8 +156,9 @@ def _margins(evaluation: Evaluation) -> Tensor:
     outputs, targets = evaluation.outputs, evaluation.targets
     if targets.is_floating_point() or targets.shape != outputs.shape[:1] or outputs.shape[1] < 2:
         raise NotDefined("the margin needs class indices as targets, and at least two outputs")
-    own = outputs.gather(1, targets[:, None]).squeeze(1)
-    return own - outputs.scatter(1, targets[:, None], -torch.inf).amax(dim=1)
+    index = class_indices(outputs, targets)[:, None]
+    own = outputs.gather(1, index).squeeze(1)
+    return own - outputs.scatter(1, index, -torch.inf).amax(dim=1)
 
 
 class _Count:

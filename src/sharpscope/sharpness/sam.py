@@ -8,14 +8,18 @@ from typing import Any, Literal
 
 from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.perturbation import Gaussian, PerturbedLosses
+from sharpscope.curvature.perturbation import Gaussian, PerturbedLosses, antithetic, pair_means
 from sharpscope.curvature.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.rounds import draw_rounds, judged
 from sharpscope.errors import SharpscopeError
 
-# mu moves the value by a share of about (mu/s)^2 / 2; below this ratio that is under 1 in 1000.
-_NEGLIGIBLE = 0.04
+# The expansion draws pairs until its standard error is below this share of its value.
+_PRECISION = 0.01
 _MOST_PAIRS = 32
+# One pair shows no spread. It varies most if the curvature has a single direction, as a chi-square variable of one
+# degree of freedom, and is below a tenth of its mean then in a quarter of the cases.
+_FIRST_PAIR_MAY_MISS = 10.0
 
 
 @measure(
@@ -24,7 +28,7 @@ _MOST_PAIRS = 32
         symbol=r"S_\rho",
         sharper_is="larger",
         invariances=frozenset({"b+c", "W+1u"}),
-        cost="monte_carlo: draws + 1 forward passes; expansion: one gradient and 3 forward passes",
+        cost="monte_carlo: draws + 1 forward passes; expansion: one gradient and 3 forward passes, more at large rho",
         exact=False,
         reference=(
             'Mason-Williams et al., "A Function-Centric Perspective on Flat and Sharp Minima", TMLR 2026; after '
@@ -57,7 +61,8 @@ def sam_sharpness(
         risk: Model, loss and N samples.
         method: "monte_carlo" averages over draws; "expansion" needs a gradient and a few forward passes.
         rho: The root of the mean squared norm of a perturbation.
-        draws: How many, for "monte_carlo".
+        draws: How many, for "monte_carlo". With ``rtol`` of the risk, draws are made in rounds until the standard error
+            is that small, at most 64 times as many.
 
     Returns:
         The estimate, in units of the loss per unit of parameters. ``stderr`` is that over draws (monte_carlo) or of the
@@ -65,26 +70,31 @@ def sam_sharpness(
 
     Reference: Mason-Williams et al., "A Function-Centric Perspective on Flat and Sharp Minima", TMLR 2026.
     """
-    if rho <= 0:
-        raise SharpscopeError(f"rho must be positive, got {rho}")
+    if not 0 < rho < math.inf:
+        raise SharpscopeError(f"rho must be positive and finite, got {rho}")
     if draws < 2:
         raise SharpscopeError(f"draws must be at least 2, so that a standard error exists, got {draws}")
     scale = rho / math.sqrt(risk.parameter_count)
     if method == "expansion":
         return (yield from _expansion(risk, rho, scale))
+    return (yield from _monte_carlo(risk, rho, scale, draws))
+
+
+def _monte_carlo(risk: Risk, rho: float, scale: float, draws: int) -> Generator[Any, Any, Estimate]:
     stream = risk.stream.child("sam_sharpness")
-    perturbed = PerturbedLosses(
-        [Gaussian(0.0, stream.child("zero")), *(Gaussian(scale, stream.child(k)) for k in range(draws))]
-    )
-    yield perturbed
-    at_zero, *changes = perturbed.differences
-    return mean_of(
-        [abs(change) / rho for change in changes],
-        perturbed.samples,
-        rho=rho,
-        route="monte_carlo",
-        at_zero=abs(at_zero) / rho,
-    )
+    at_zero, samples = 0.0, 0
+
+    def make(start: int, count: int) -> Generator[Any, Any, list[float]]:
+        nonlocal at_zero, samples
+        points = [Gaussian(scale, stream.child(k)) for k in range(start, start + count)]
+        perturbed = PerturbedLosses([Gaussian(0.0, stream.child("zero")), *points])
+        yield perturbed
+        first, *changes = perturbed.differences
+        at_zero, samples = max(at_zero, abs(first) / rho), perturbed.samples
+        return [abs(change) / rho for change in changes]
+
+    values = yield from draw_rounds(make, draws, risk.rtol)
+    return judged(mean_of(values, samples, rho=rho, route="monte_carlo", at_zero=at_zero), risk.rtol)
 
 
 def _expansion(risk: Risk, rho: float, scale: float) -> Generator[Any, Any, Estimate]:
@@ -94,29 +104,38 @@ def _expansion(risk: Risk, rho: float, scale: float) -> Generator[Any, Any, Esti
     s = gradient.norm() / math.sqrt(risk.parameter_count)
     at_zero = first.differences[0] / rho
     drifts = _drifts(first, rho)
-    while (len(drifts) < 2 or abs(_mean(drifts)) > _NEGLIGIBLE * s) and len(drifts) < _MOST_PAIRS:
-        if len(drifts) == 1 and abs(drifts[0]) <= _NEGLIGIBLE * s:
-            break
+    value, stderr = _folded(drifts, s)
+    while stderr > _PRECISION * value and len(drifts) < _MOST_PAIRS:
         more = _pairs(risk, scale, len(drifts), max(3, len(drifts)))
         yield more
         drifts += _drifts(more, rho)
-    mu = _mean(drifts)
-    # One pair has no spread of its own; its error is then bounded by its size, a factor of itself.
-    spread = mean_of(drifts, 1).stderr if len(drifts) > 1 else abs(mu)
-    slope = math.erf(abs(mu) / (s * math.sqrt(2))) if s > 0 else 1.0
+        value, stderr = _folded(drifts, s)
     return Estimate(
-        folded_normal_mean(mu, s),
-        stderr=slope * spread,
+        value,
+        stderr=stderr,
         samples=gradient.samples,
         details={
             "rho": rho,
             "route": "expansion",
             "at_zero": abs(at_zero),
             "gradient_part": s * math.sqrt(2 / math.pi),
-            "mu": mu,
+            "mu": mean_of(drifts, 1).value,
             "pairs": len(drifts),
         },
     )
+
+
+def _folded(drifts: list[float], s: float) -> tuple[float, float]:
+    """Return the folded normal mean at the mean of the drifts, and its standard error.
+
+    The error is the rise of the value when mu is off by its own standard error: the value is convex and even in mu, so
+    that a derivative at mu near 0 would see no error at all.
+    """
+    drift = mean_of(drifts, 1)
+    size = abs(drift.value)
+    upper = size + drift.stderr if len(drifts) > 1 else _FIRST_PAIR_MAY_MISS * size
+    value = folded_normal_mean(size, s)
+    return value, folded_normal_mean(upper, s) - value
 
 
 def folded_normal_mean(mu: float, s: float) -> float:
@@ -130,19 +149,14 @@ def folded_normal_mean(mu: float, s: float) -> float:
     if s == 0:
         return abs(mu)
     ratio = mu / s
-    return s * math.sqrt(2 / math.pi) * math.exp(-(ratio**2) / 2) + mu * math.erf(ratio / math.sqrt(2))
+    return s * math.sqrt(2 / math.pi) * math.exp(-ratio * ratio / 2) + mu * math.erf(ratio / math.sqrt(2))
 
 
 def _pairs(risk: Risk, scale: float, start: int, count: int) -> PerturbedLosses:
     stream = risk.stream.child("sam_sharpness", "pairs")
-    points = [Gaussian(scale, stream.child(k), sign) for k in range(start, start + count) for sign in (1, -1)]
-    return PerturbedLosses([Gaussian(0.0, stream.child("zero")), *points])
+    return PerturbedLosses([Gaussian(0.0, stream.child("zero")), *antithetic(scale, stream, start, count)])
 
 
 def _drifts(perturbed: PerturbedLosses, rho: float) -> list[float]:
     _, *changes = perturbed.differences
-    return [(up + down) / (2 * rho) for up, down in zip(changes[::2], changes[1::2], strict=True)]
-
-
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
+    return [mean / rho for mean in pair_means(changes)]

@@ -12,7 +12,7 @@ from sharpscope.curvature.losses import CallableLoss, Loss
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.radial import gradient_of
 from sharpscope.curvature.risk import Parameters
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import NotDefined
 from sharpscope.seeding import Stream
 
 
@@ -89,7 +89,7 @@ def with_normalized_logits(loss: Loss) -> Loss:
 
     def normalized(outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.shape[1] < 2:
-            raise SharpscopeError("logits can be normalized only where there are at least two outputs, got one")
+            raise NotDefined("logits can be normalized only where there are at least two outputs, got one")
         return loss.values(outputs / outputs.std(dim=1, correction=0, keepdim=True), targets)
 
     return CallableLoss(normalized)
@@ -98,7 +98,7 @@ def with_normalized_logits(loss: Loss) -> Loss:
 def zero_one(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return 1 where the largest output is not the target's, else 0: shape ``[B]``."""
     if targets.is_floating_point() or targets.shape != outputs.shape[:1] or outputs.shape[1] < 2:
-        raise SharpscopeError("accuracy needs class indices as targets and at least two outputs")
+        raise NotDefined("accuracy needs class indices as targets, and at least two outputs")
     return (outputs.argmax(dim=1) != targets).double()
 
 

@@ -15,7 +15,7 @@ from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.reductions import Count
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import NotDefined, SharpscopeError
 
 
 @measure(
@@ -49,14 +49,15 @@ def distance_from_init(risk: Risk, *, init: str | None = None) -> Steps:
         The exact value (``stderr`` 0).
 
     Raises:
-        SharpscopeError: If the initialization is unknown, unreadable, or that of another model.
+        NotDefined: If the initialization is not known.
+        SharpscopeError: If it is unreadable, or that of another model.
 
     Reference: Nagarajan and Kolter, "Generalization in Deep Networks: The Role of Distance from Initialization",
     NeurIPS 2017 workshop, arXiv 1901.01672.
     """
     start = _read(init) if init is not None else risk.init
     if start is None:
-        raise SharpscopeError(
+        raise NotDefined(
             "the initialization is not known; pass the option init, a safetensors file of the parameters before "
             "training"
         )

@@ -1,0 +1,74 @@
+"""Derivatives of the outputs in the inputs: a backward pass gives a row of the Jacobian of every sample of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.passes import Evaluation
+from sharpscope.errors import NotDefined
+
+
+def moves(batch: Batch, tensor: Tensor) -> bool:
+    """Tell whether a tensor among the inputs is differentiated: floating-point, with one row a sample."""
+    return tensor.is_floating_point() and batch.has_rows(tensor)
+
+
+class InputDerivatives:
+    """The outputs of one batch as a differentiable function of its inputs.
+
+    Floating-point tensors among the inputs with one row a sample are differentiated, also within tuples and mappings;
+    all others are held fixed. In eval mode no sample's outputs depend on another sample, so a cotangent for the whole
+    batch gives every sample's own gradient.
+
+    Args:
+        evaluation: The batch; its graph is built anew, since passes keep none in the inputs.
+
+    Attributes:
+        leaves: The tensors differentiated, B rows each.
+
+    Raises:
+        NotDefined: If no input is floating-point, as with token ids.
+    """
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.leaves: list[Tensor] = []
+        batch = evaluation.batch
+
+        def differentiable(tensor: Tensor) -> Tensor:
+            if not moves(batch, tensor):
+                return tensor
+            self.leaves.append(tensor.detach().requires_grad_())
+            # A model may work in place on its input, which a leaf forbids.
+            return self.leaves[-1].clone()
+
+        with torch.enable_grad():
+            moved = batch.map(differentiable)
+            if not self.leaves:
+                raise NotDefined(
+                    "derivatives in the input need floating-point inputs with one row a sample, got none (integers, "
+                    "such as token ids, have no derivative); pass embeddings as inputs, with forward=... to take them"
+                )
+            self._outputs = evaluation.risk.outputs(moved, evaluation.risk.parameters)
+
+    def pull(self, cotangents: Tensor) -> list[Tensor]:
+        """Return the gradient of ``<cotangents_n, f(x_n)>`` in every leaf.
+
+        Args:
+            cotangents: Shape ``[B, C]``, in float64; rounded once to the precision of the outputs.
+        """
+        if not self._outputs.requires_grad:
+            return [torch.zeros_like(leaf) for leaf in self.leaves]
+        found = torch.autograd.grad(
+            self._outputs, self.leaves, cotangents.to(self._outputs), retain_graph=True, allow_unused=True
+        )
+        return [torch.zeros_like(x) if g is None else g for x, g in zip(self.leaves, found, strict=True)]
+
+
+def power_sums(gradients: Sequence[Tensor], power: int, dtype: torch.dtype) -> Tensor:
+    """Return ``sum_i |g_i|^power`` over all coordinates of each sample's gradient: shape ``[B]``, in ``dtype``."""
+    parts = [g.to(dtype).abs().pow(power).flatten(1).sum(dim=1) for g in gradients]
+    return torch.stack(parts).sum(dim=0)

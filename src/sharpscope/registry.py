@@ -12,17 +12,29 @@ program. So a new member is one function and one line:
 {'width': 4}
 >>> MODELS["tiny"]((1, 8, 8), 10, width=4)
 '4 units for 10 classes'
+
+A family serves all names with its prefix, which another library or the user's own code knows:
+
+>>> @MODELS.family("zoo")
+... def zoo(name, shape, classes, *, pretrained: bool = False):
+...     "The zoo's models."
+...     return f"{name} for {classes} classes"
+>>> MODELS["zoo:lion"]((3, 8, 8), 10, pretrained=True)
+'lion for 10 classes'
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar, get_type_hints
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -111,13 +123,16 @@ class Registry(Mapping[str, Entry[F]], Generic[F]):
     Args:
         kind: What it holds, in the singular, for messages: "measure".
         package: The package, or packages, whose modules register members when imported.
+        importable: Whether ``module:function`` names a member of the user's own, imported when it is asked for.
     """
 
-    def __init__(self, kind: str, package: str | tuple[str, ...] = ()) -> None:
+    def __init__(self, kind: str, package: str | tuple[str, ...] = (), *, importable: bool = False) -> None:
         self.kind = kind
+        self._importable = importable
         self._packages = (package,) if isinstance(package, str) else package
         self._loaded = False
         self._entries: dict[str, Entry[F]] = {}
+        self._families: dict[str, Entry[F]] = {}
 
     def register(self, name: str | None = None, *, version: int = 1, facts: Any = None) -> Callable[[F], F]:
         """Return a decorator that enrolls a function under its own name, or the one given."""
@@ -135,6 +150,53 @@ class Registry(Mapping[str, Entry[F]], Generic[F]):
 
         return enroll
 
+    def family(
+        self, prefix: str, *, form: str = "NAME", version: int = 1, facts: Any = None
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Return a decorator that lets a function serve all names ``prefix:NAME``.
+
+        Args:
+            prefix: What its names begin with, before the colon.
+            form: What follows the colon, for messages and lists.
+            version: The version of its definition.
+            facts: What the registry wants declared of its members.
+
+        Returns:
+            The decorator; its function takes the part after the colon before all else.
+        """
+
+        def enroll(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._families[prefix] = Entry(self.kind, f"{prefix}:{form}", cast(F, function), version, facts)
+            return function
+
+        return enroll
+
+    @property
+    def families(self) -> dict[str, Entry[F]]:
+        """The families by the form of their names, such as ``zoo:NAME``."""
+        self._load()
+        return {entry.name: entry for _, entry in sorted(self._families.items())}
+
+    def _has_form(self, name: object) -> bool:
+        """Return whether a name is one of a family, or of a function to import."""
+        prefix, colon, rest = str(name).partition(":")
+        if not colon or not rest:
+            return False
+        return prefix in self._families or (self._importable and all(map(str.isidentifier, prefix.split("."))))
+
+    def _elsewhere(self, name: str) -> Entry[F]:
+        """Return the entry of a name of that form."""
+        prefix, _, rest = name.partition(":")
+        family = self._families.get(prefix)
+        if family is None:
+            return Entry(self.kind, name, imported(name, self.kind))
+
+        @functools.wraps(family.function)
+        def member(*args: Any, **options: Any) -> Any:
+            return family.function(rest, *args, **options)
+
+        return Entry(self.kind, name, cast(F, member), family.version, family.facts)
+
     def _load(self) -> None:
         if not self._loaded:
             self._loaded = True
@@ -144,9 +206,11 @@ class Registry(Mapping[str, Entry[F]], Generic[F]):
 
     def __getitem__(self, name: str) -> Entry[F]:
         self._load()
-        if name not in self._entries:
-            raise UnknownName(self.kind, str(name), self._entries)
-        return self._entries[name]
+        if name in self._entries:
+            return self._entries[name]
+        if self._has_form(name):
+            return self._elsewhere(name)
+        raise UnknownName(self.kind, str(name), [*self._entries, *self.families])
 
     def __iter__(self) -> Iterator[str]:
         self._load()
@@ -158,7 +222,36 @@ class Registry(Mapping[str, Entry[F]], Generic[F]):
 
     def __contains__(self, name: object) -> bool:
         self._load()
-        return name in self._entries
+        return name in self._entries or self._has_form(name)
+
+
+def imported(path: str, kind: str) -> Any:
+    """Return what ``package.module:name`` stands for; a module in the current folder need not be installed.
+
+    Args:
+        path: Where it is.
+        kind: What it is, for messages.
+
+    Raises:
+        SpecError: If it cannot be imported, or is no function.
+
+    >>> imported("math:sqrt", "function")(4.0)
+    2.0
+    """
+    module, _, name = path.partition(":")
+    # As `python -m` does.
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+        raise SpecError(f"the {kind} '{path}' cannot be imported ({reason})") from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise SpecError(f"the {kind} '{path}' should be a function, got a {type(found).__name__}")
+    return found
 
 
 def _lower(sentence: str) -> str:

@@ -83,7 +83,7 @@ def listing(what: str) -> Mapping[str, str]:
     if what not in REGISTRIES:
         raise UnknownName("list", what, [*REGISTRIES, "studies"])
     registry = REGISTRIES[what]()
-    return {name: registry[name].summary for name in registry}
+    return {name: entry.summary for name, entry in (*registry.items(), *registry.families.items())}
 
 
 def explanation(name: str) -> str:
@@ -110,7 +110,7 @@ def _explain(kind: str, entry: Entry) -> list[str]:
     rows["Reference"] = facts.reference
     for title, content in rows.items():
         parts = content if isinstance(content, list) else [content]
-        lines += [f"{title + ':':<13}{part}" if i == 0 else f"{'':<13}{part}" for i, part in enumerate(parts) if part]
+        lines += [f"{title + ':':<14}{part}" if i == 0 else f"{'':<14}{part}" for i, part in enumerate(parts) if part]
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sharpscope.errors import SharpscopeError, SpecError, UnknownName
+from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.registry import Entry, Registry
 from sharpscope.spec import Component, Loc
 from sharpscope.study.record import Wish, plain
@@ -31,12 +31,9 @@ def entry(registry: Registry[Any], name: str, loc: Loc) -> Entry[Any]:
     """Return a member of a registry.
 
     Raises:
-        SpecError: At ``loc``, if it has no such member.
+        SpecError: At ``loc``, if it has no such member or cannot import it.
     """
-    try:
-        return registry[name]
-    except UnknownName as error:
-        raise SpecError(str(error), loc) from None
+    return at(loc, lambda: registry[name])
 
 
 def completed(registry: Registry[Any], component: Component, loc: Loc) -> Component:

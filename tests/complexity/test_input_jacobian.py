@@ -112,9 +112,7 @@ def test_the_precision_asked_is_reached_by_more_projections() -> None:
 def test_a_linear_model_has_its_weights_norm() -> None:
     model = nn.Linear(5, 3).double()
     data = (torch.randn(7, 5, dtype=torch.float64), torch.zeros(7, dtype=torch.long))
-    found = measure(
-        model, data, {"a": {"measure": "input_jacobian_norm", "outputs": "logits"}, "geometric_complexity": {}}
-    )
+    found = measure(model, data, {"input_jacobian_norm": {"outputs": "logits"}, "geometric_complexity": {}})
     norm = float(model.weight.detach().norm())
     assert found["input_jacobian_norm"].value == pytest.approx(norm, rel=1e-12)
     assert found["geometric_complexity"].value == pytest.approx(norm**2, rel=1e-12)

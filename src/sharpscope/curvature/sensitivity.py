@@ -9,6 +9,7 @@ a parameter in any other way is found out and reported; another route must serve
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ _Signature = tuple[str, ...]
 _LINEAR_IN_PARAMETERS: dict[Callable[..., Any], _Signature] = {
     F.linear: ("input", "weight", "bias"),
     F.conv1d: ("input", "weight", "bias"),
-    F.conv2d: ("input", "weight", "bias"),
+    F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
     F.conv3d: ("input", "weight", "bias"),
     F.conv_transpose1d: ("input", "weight", "bias"),
     F.conv_transpose2d: ("input", "weight", "bias"),
@@ -31,46 +32,57 @@ _LINEAR_IN_PARAMETERS: dict[Callable[..., Any], _Signature] = {
     F.group_norm: ("input", "num_groups", "weight", "bias"),
     F.instance_norm: ("input", "running_mean", "running_var", "weight", "bias"),
     F.rms_norm: ("input", "normalized_shape", "weight"),
-    F.embedding: ("input", "weight"),
+    F.embedding: ("input", "weight", "padding_idx"),
 }
 
 
-class RadialRecorder(TorchFunctionMode):
-    """Records, during a forward and a backward pass, what each operation contributes.
+@dataclass(frozen=True)
+class Operation:
+    """A call of a function whose output is linear in its own parameters.
+
+    Attributes:
+        function: What was called.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        parameters: The names of the parameters among its arguments, in order.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    parameters: tuple[str, ...]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments by name, as far as names are known."""
+        return dict(zip(_LINEAR_IN_PARAMETERS.get(self.function, ()), self.args, strict=False)) | self.kwargs
+
+
+class OperationRecorder(TorchFunctionMode):
+    """Watches a forward pass for operations linear in their own parameters, with samples as the first dimension.
 
     Args:
         parameters: The tensors in use as parameters, by name.
         size: The number of samples B of the batch.
-        dtype: The precision of the sums.
-        keep: Keep a copy of every output; needed by models that overwrite them in place.
 
     Attributes:
         anchor: A zero added to outputs that would else lie outside the graph; differentiate in it as well.
-        uncovered: Why this route cannot serve, or None.
-        overwritten: True if an output was changed in place before its contribution was taken.
+        uncovered: Why a parameter is used in any other way, or None.
     """
 
-    def __init__(self, parameters: dict[str, Tensor], size: int, dtype: torch.dtype, *, keep: bool = False) -> None:
+    def __init__(self, parameters: dict[str, Tensor], size: int) -> None:
         super().__init__()
         first = next(iter(parameters.values()))
         self.anchor = torch.zeros((), dtype=first.dtype, device=first.device, requires_grad=True)
         self.uncovered: str | None = None
-        self.overwritten = False
         self._names = {id(tensor): name for name, tensor in parameters.items()}
         self._unseen = set(parameters)
         self._size = size
-        self._dtype = dtype
-        self._keep = keep
-        self._contributions: dict[str, Tensor] = {}
 
     @property
     def unseen(self) -> set[str]:
         """Parameters that no recorded function was called with."""
         return self._unseen
-
-    def contributions(self) -> dict[str, Tensor]:
-        """Return the contribution to each sample, shape ``[B]``, by the name of the operation's first parameter."""
-        return self._contributions
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -81,14 +93,20 @@ class RadialRecorder(TorchFunctionMode):
         if not used or self.uncovered is not None or not any(isinstance(t, Tensor) for t in _flat((result,))):
             return result
         self._unseen.difference_update(used)
-        signature = _LINEAR_IN_PARAMETERS.get(func)
-        if signature is None or not self._affine_in_parameters(dict(zip(signature, args, strict=False)) | kwargs):
+        operation = Operation(func, args, kwargs, tuple(used))
+        if func not in _LINEAR_IN_PARAMETERS or not self._affine_in_parameters(operation.arguments):
             self.uncovered = f"{getattr(func, '__name__', func)} uses {', '.join(map(repr, used))}"
             return result
         if result.shape[0] != self._size:
             self.uncovered = f"the samples are not the first dimension where {used[0]!r} is used"
             return result
-        return self._record(used[0], result) if torch.is_grad_enabled() else result
+        if not torch.is_grad_enabled():
+            return result
+        return self._record(operation, result if result.requires_grad else result + self.anchor)
+
+    def _record(self, operation: Operation, result: Tensor) -> Tensor:
+        """Take note of an operation and its output, which is in the graph; return what the model goes on with."""
+        raise NotImplementedError
 
     def _affine_in_parameters(self, arguments: dict[str, Any]) -> bool:
         """Tell whether all of weight and bias are parameters, and nothing else is, so that z is linear in them."""
@@ -98,9 +116,33 @@ class RadialRecorder(TorchFunctionMode):
             return False
         return all(t is None or id(t) in self._names for t in own)
 
-    def _record(self, name: str, result: Tensor) -> Tensor:
-        if not result.requires_grad:
-            result = result + self.anchor
+
+class RadialRecorder(OperationRecorder):
+    """Records, during a forward and a backward pass, what each operation contributes.
+
+    Args:
+        parameters: The tensors in use as parameters, by name.
+        size: The number of samples B of the batch.
+        dtype: The precision of the sums.
+        keep: Keep a copy of every output; needed by models that overwrite them in place.
+
+    Attributes:
+        overwritten: True if an output was changed in place before its contribution was taken.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor], size: int, dtype: torch.dtype, *, keep: bool = False) -> None:
+        super().__init__(parameters, size)
+        self.overwritten = False
+        self._dtype = dtype
+        self._keep = keep
+        self._contributions: dict[str, Tensor] = {}
+
+    def contributions(self) -> dict[str, Tensor]:
+        """Return the contribution to each sample, shape ``[B]``, by the name of the operation's first parameter."""
+        return self._contributions
+
+    def _record(self, operation: Operation, result: Tensor) -> Tensor:
+        name = operation.parameters[0]
         # The alias shares memory and version but not the graph, so that the hook makes no reference cycle.
         value = result.detach().clone() if self._keep else result.detach()
         version = value._version

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sharpscope.curvature.risk import Risk
 
@@ -17,7 +18,8 @@ def mean_loss(risk: Risk) -> Tensor:
     """Return L(theta) as a differentiable scalar of the model's own parameters."""
     total, samples = torch.zeros((), dtype=torch.float64), 0
     for batch in risk:
-        outputs = risk.outputs(batch, dict(risk.model.named_parameters()))
+        with sdpa_kernel(SDPBackend.MATH):  # the only form of attention that can be differentiated twice
+            outputs = risk.outputs(batch, dict(risk.model.named_parameters()))
         total = total + risk.loss.values(outputs, batch.targets).sum()
         samples += batch.size
     return total / samples
@@ -28,7 +30,7 @@ def hessian(risk: Risk, parameters: Sequence[nn.Parameter] | None = None) -> Ten
     chosen = list(risk.model.parameters()) if parameters is None else list(parameters)
     gradients = torch.autograd.grad(mean_loss(risk), chosen, create_graph=True)
     flat = torch.cat([g.reshape(-1) for g in gradients])
-    rows = [torch.autograd.grad(entry, chosen, retain_graph=True) for entry in flat]
+    rows = [torch.autograd.grad(entry, chosen, retain_graph=True, materialize_grads=True) for entry in flat]
     return torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
 
 

@@ -29,6 +29,9 @@ class Loss(Protocol):
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return ``d2l/df2``, shape ``[B, C, C]``."""
 
+    def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
+        """Return ``(d2l/df2) u`` for one vector a sample, ``u`` of shape ``[B, C]``: shape ``[B, C]``."""
+
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return ``u_k^T (d2l/df2) u_k`` for directions ``u`` of shape ``[C, K]``: shape ``[B, K]``."""
 
@@ -51,6 +54,14 @@ class CrossEntropy:
         """Return ``diag(p) - p p^T``."""
         p = outputs.softmax(dim=1)
         return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+
+    def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
+        """Return ``p (u - <p, u>)``."""
+        p = outputs.softmax(dim=1)
+        # Differences to the entry of the most probable class, so that nothing cancels where it has nearly all of p.
+        centered = vectors - vectors.gather(1, outputs.argmax(dim=1, keepdim=True))
+        weighted = p * centered
+        return weighted - p * weighted.sum(dim=1, keepdim=True)
 
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return the variance of ``u_k`` under ``p``: ``sum_c p_c u_ck^2 - (sum_c p_c u_ck)^2``."""
@@ -76,6 +87,10 @@ class MeanSquaredError:
         size = outputs.shape[1]
         eye = torch.eye(size, dtype=outputs.dtype, device=outputs.device) * (2 / size)
         return eye.expand(outputs.shape[0], size, size)
+
+    def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
+        """Return ``(2 / C) u``."""
+        return vectors * (2 / outputs.shape[1])
 
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return ``(2 / C) |u_k|^2``, the same for every sample."""
@@ -122,6 +137,10 @@ class CallableLoss:
             columns = gradient.sum(dim=0)
             rows = [torch.autograd.grad(c, outputs, retain_graph=True)[0] for c in columns]
         return torch.stack(rows, dim=1)
+
+    def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
+        """Return the products with the explicit Hessian."""
+        return torch.einsum("bce,be->bc", self.hessian(outputs, targets), vectors)
 
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return the quadratic forms of the explicit Hessian."""

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.graph import Graph
 from sharpscope.curvature.head import HeadFinder
-from sharpscope.curvature.radial import RadialRoute, gradient_of
+from sharpscope.curvature.radial import RadialRoute, gradient_of, output_gradient
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.errors import HeadNotFound, NotDefined
 
@@ -29,6 +30,7 @@ class Need(enum.Flag):
     FEATURES = enum.auto()
     RADIAL = enum.auto()
     GRADIENT = enum.auto()
+    GRAPH = enum.auto()
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Evaluation:
         radial: <theta, grad l_n>, shape ``[B]``, by the part of the model it stems from.
         radial_route: How those were computed.
         gradient: The sum of the samples' gradients, by parameter.
+        kept: The graph of the batch, if a reduction needs it.
     """
 
     risk: Risk
@@ -60,6 +63,13 @@ class Evaluation:
     radial: dict[str, Tensor] = field(default_factory=dict)
     radial_route: str = ""
     gradient: Parameters = field(default_factory=dict)
+    kept: Graph | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the batch, for reductions that declared to need it."""
+        assert self.kept is not None, "the reduction does not declare Need.GRAPH"
+        return self.kept
 
 
 class Reduction(Protocol):
@@ -107,7 +117,11 @@ class Evaluator:
                 raised when None.
         """
         loss = LossSum()
-        serving: list[Reduction] = [loss, *reductions]
+        serving: list[Reduction] = [loss]
+        for reduction in reductions:
+            follow = getattr(reduction, "follow", None)
+            if follow is None or not any(follow(earlier) for earlier in serving):
+                serving.append(reduction)
         for batch in self.risk:
             needs = Need.NOTHING
             for reduction in serving:
@@ -130,10 +144,17 @@ class Evaluator:
         gradient: Parameters = {}
         differentiate = bool(needs & Need.GRADIENT)
         parameters = self.risk.parameters
+        graph: Graph | None = None
         if differentiate:
             parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         with self.head.watch() as calls:
-            if needs & Need.RADIAL:
+            if needs & Need.GRAPH and not needs & Need.RADIAL:
+                graph = Graph(self.risk, batch)
+                outputs = graph.outputs
+                if differentiate:
+                    seed = output_gradient(self.risk, batch, outputs)
+                    gradient = dict(zip(parameters, graph.pull_back(seed, list(parameters)), strict=True))
+            elif needs & Need.RADIAL:
                 outputs, radial, gradient = self.radial.evaluate(batch, parameters, gradient=differentiate)
             else:
                 with torch.set_grad_enabled(differentiate):
@@ -145,6 +166,7 @@ class Evaluator:
         losses = self.risk.loss.values(precise, targets)
         evaluation = Evaluation(self.risk, batch, precise, targets, losses, radial=radial, gradient=gradient)
         evaluation.radial_route = self.radial.name
+        evaluation.kept = graph if graph is not None or not needs & Need.GRAPH else Graph(self.risk, batch)
         if needs & Need.FEATURES:
             try:
                 evaluation.features = self.head.features(batch, outputs.detach(), calls, self.risk.parameters)

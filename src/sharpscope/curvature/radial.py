@@ -44,13 +44,14 @@ def tangent(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tensor, Te
     """
 
     def run(parameters: Parameters) -> Tensor:
-        return risk.call(batch, parameters)
+        return risk.call(batch, {**risk.parameters, **parameters})
 
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         # At its first use, forward mode compiles its formulas with torch.jit.script, which warns of its own age.
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         try:
-            return torch.func.jvp(run, (risk.parameters,), (direction,))
+            point = {name: risk.parameters[name] for name in direction}
+            return torch.func.jvp(run, (point,), (direction,))
         except (NotImplementedError, RuntimeError) as error:
             if not _lacks_forward_mode(error):
                 raise
@@ -63,14 +64,16 @@ def _lacks_forward_mode(error: Exception) -> bool:
 
 
 def _tangent_by_double_backward(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tensor, Tensor]:
-    parameters = {name: p.detach().requires_grad_() for name, p in risk.parameters.items()}
+    parameters = {name: risk.parameters[name].detach().requires_grad_() for name in direction}
     with torch.enable_grad():
-        outputs = risk.outputs(batch, parameters)
+        outputs = risk.outputs(batch, {**risk.parameters, **parameters})
         cotangent = torch.zeros_like(outputs, requires_grad=True)
         pulled = torch.autograd.grad(
             outputs, list(parameters.values()), cotangent, create_graph=True, allow_unused=True
         )
         used = [(g, direction[name]) for name, g in zip(parameters, pulled, strict=True) if g is not None]
+        if not used:
+            return outputs.detach(), torch.zeros_like(outputs)
         product = torch.stack([(g * d).sum() for g, d in used]).sum()
         (pushed,) = torch.autograd.grad(product, cotangent)
     return outputs.detach(), pushed

@@ -78,8 +78,9 @@ class Risk:
         self._call = _Caller(model, forward)
         # Half precision has too few digits for differences of losses; such a model is measured in float32.
         self.dtype = torch.float32 if any(p.dtype in (torch.float16, torch.bfloat16) for p in own.values()) else None
-        self.parameters: Parameters = {name: self._detached(p) for name, p in own.items()}
-        self._buffers = {name: self._detached(b).clone() for name, b in model.named_buffers()}
+        with torch.inference_mode(False):
+            self.parameters: Parameters = {name: self._detached(p) for name, p in own.items()}
+            self._buffers = {name: self._detached(b).clone() for name, b in model.named_buffers()}
         self.samples = 0
         self._mean_loss: float | None = None
         self._entered: list[contextlib.ExitStack] = []

@@ -1,0 +1,50 @@
+"""The differentiable evaluation of one batch, kept for as many derivatives as a pass takes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.risk import Parameters, Risk
+
+
+class Graph:
+    """Outputs of a batch with the graph that leads to them from the parameters.
+
+    Attention runs in its plain form, since its fast kernels cannot be differentiated twice.
+
+    Args:
+        risk: The risk.
+        batch: The samples.
+    """
+
+    def __init__(self, risk: Risk, batch: Batch) -> None:
+        self.risk = risk
+        self.batch = batch
+        self.parameters: Parameters = {n: p.detach().requires_grad_() for n, p in risk.parameters.items()}
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            self.outputs = risk.outputs(batch, self.parameters)
+        self._gradients: dict[tuple[str, ...], list[Tensor]] = {}
+
+    def gradient(self, names: Sequence[str]) -> list[Tensor]:
+        """Return the gradient of the summed losses in some parameters, itself differentiable; computed once."""
+        key = tuple(names)
+        if key not in self._gradients:
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+                precise = self.outputs if self.risk.device.type == "mps" else self.outputs.double()
+                total = self.risk.loss.values(precise, self.batch.targets).sum()
+                chosen = [self.parameters[name] for name in names]
+                self._gradients[key] = list(
+                    torch.autograd.grad(total, chosen, create_graph=True, materialize_grads=True)
+                )
+        return self._gradients[key]
+
+    def pull_back(self, cotangents: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Return the sum over samples of ``J_n^T u_n`` for cotangents ``u`` of shape ``[B, C]``, by parameter."""
+        chosen = [self.parameters[name] for name in names]
+        seed = cotangents.to(self.outputs)
+        return list(torch.autograd.grad(self.outputs, chosen, seed, retain_graph=True, materialize_grads=True))

@@ -1,0 +1,340 @@
+"""Eigenvalues, trace, Frobenius norm and spectral density of the Hessian and of the Gauss-Newton matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Any, Literal
+
+import torch
+
+from sharpscope.curvature.estimate import Estimate, mean_of
+from sharpscope.curvature.estimators import Algorithm, Moments, Ritz, deflated_moments, lanczos
+from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
+from sharpscope.curvature.measure import MeasureFacts, Steps, measure
+from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space
+from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.rounds import BUDGET, further_draws, judged
+from sharpscope.errors import SharpscopeError
+
+Patterns = str | list[str] | None
+Route = Literal["exact", "differences"]
+
+_SHIFTS = frozenset({"b+c", "W+1u"})
+_SCALES = "It changes under rescalings of the parameters that leave the function as it is."
+_GGN = "It equals the Hessian where the model is linear, or its outputs fit perfectly; it is never negative."
+
+
+def _facts(label: str, symbol: str, cost: str, reference: str, *caveats: str) -> MeasureFacts:
+    return MeasureFacts(
+        label=label,
+        symbol=symbol,
+        sharper_is="larger",
+        invariances=_SHIFTS,
+        cost=cost,
+        exact=False,
+        reference=reference,
+        caveats=(_SCALES, *caveats),
+    )
+
+
+_EIGENVALUE_COST = "about 10 to 30 products, each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
+_TRACE_COST = "2 x sketch + probes products (32), each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
+_DENSITY_COST = "starts x steps products (96), each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
+_GOLUB = 'Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977'
+_MEYER = 'Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021'
+_GHORBANI = 'Ghorbani et al., "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", ICML 2019'
+
+
+@measure(_facts("Hessian top eigenvalue", r"\lambda_{max}(H)", _EIGENVALUE_COST, _GOLUB))
+def hessian_top_eigenvalue(
+    risk: Risk, *, k: int = 1, budget: int = 100, parameters: Patterns = None, route: Route = "exact"
+) -> Steps:
+    r"""Largest algebraic eigenvalue of the Hessian of the risk (larger is sharper).
+
+    .. math:: \lambda_{max}(\nabla^2 L(\theta))
+
+    By block Lanczos with full reorthogonalization, one pass over the data a step. Memory: one vector of P numbers a
+    product.
+
+    Args:
+        risk: Model, loss and N samples.
+        k: How many of the largest eigenvalues; all stand in ``details``.
+        budget: At most so many Hessian-vector products.
+        parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
+        route: "exact" products, or "differences" of gradients at about two thirds of the time.
+
+    Returns:
+        The eigenvalue. ``stderr`` is the norm of its residual: an eigenvalue lies within that distance. ``converged``
+        is true where the residual is at most ``rtol`` (1e-3 by default) of the value.
+
+    Reference: Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
+    """
+    return (yield from _top_eigenvalue(risk, Hessian(Space(risk, parameters), route), k, budget))
+
+
+@measure(_facts("Gauss-Newton top eigenvalue", r"\lambda_{max}(G)", _EIGENVALUE_COST, _GOLUB, _GGN))
+def ggn_top_eigenvalue(risk: Risk, *, k: int = 1, budget: int = 100, parameters: Patterns = None) -> Steps:
+    r"""Largest eigenvalue of the generalized Gauss-Newton matrix (larger is sharper).
+
+    .. math:: \lambda_{max}(E[J^T A J])
+
+    Args:
+        risk: Model, loss and N samples.
+        k: How many of the largest eigenvalues; all stand in ``details``.
+        budget: At most so many products.
+        parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
+
+    Returns:
+        The eigenvalue; ``stderr`` is the norm of its residual, as in ``hessian_top_eigenvalue``.
+
+    Reference: Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
+    """
+    return (yield from _top_eigenvalue(risk, GaussNewton(Space(risk, parameters)), k, budget))
+
+
+@measure(_facts("Hessian trace", r"\mathrm{tr}(H)", _TRACE_COST, _MEYER))
+def hessian_trace(
+    risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None, route: Route = "exact"
+) -> Steps:
+    r"""Trace of the Hessian of the risk (larger is sharper).
+
+    .. math:: \mathrm{tr}(\nabla^2 L(\theta))
+
+    The part in a sketched subspace of the large eigenvalues is exact; random probes estimate the rest.
+
+    Args:
+        risk: Model, loss and N samples.
+        sketch: The dimension of the subspace; 0 for plain Hutchinson probes.
+        probes: How many probes; with ``rtol`` more are drawn until it is reached.
+        parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
+        route: "exact" products, or "differences" of gradients at about two thirds of the time.
+
+    Returns:
+        The estimate with its standard error over probes; ``details["layers"]`` has value and standard error of the
+        trace of each module's own block, from the same products.
+
+    Reference: Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021.
+    """
+    return (yield from _trace(risk, Hessian(Space(risk, parameters), route), sketch, probes))
+
+
+@measure(_facts("Gauss-Newton trace", r"\mathrm{tr}(G)", _TRACE_COST, _MEYER, _GGN))
+def ggn_trace(risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None) -> Steps:
+    r"""Trace of the generalized Gauss-Newton matrix (larger is sharper).
+
+    .. math:: \mathrm{tr}(E[J^T A J])
+
+    Args:
+        risk: Model, loss and N samples.
+        sketch: The dimension of the subspace that is exact; 0 for plain Hutchinson probes.
+        probes: How many probes; with ``rtol`` more are drawn until it is reached.
+        parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
+
+    Returns:
+        The estimate with its standard error over probes; ``details["layers"]`` as in ``hessian_trace``.
+
+    Reference: Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021.
+    """
+    return (yield from _trace(risk, GaussNewton(Space(risk, parameters)), sketch, probes))
+
+
+@measure(_facts("Hessian Frobenius norm", r"\|H\|_F", _TRACE_COST, _MEYER))
+def hessian_frobenius_norm(
+    risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None, route: Route = "exact"
+) -> Steps:
+    r"""Frobenius norm of the Hessian of the risk (larger is sharper).
+
+    .. math:: \|\nabla^2 L(\theta)\|_F = \sqrt{E_g |H g|^2}
+
+    Args:
+        risk: Model, loss and N samples.
+        sketch: The dimension of the subspace that is exact; 0 for plain probes.
+        probes: How many probes; with ``rtol`` more are drawn until it is reached.
+        parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
+        route: "exact" products, or "differences" of gradients at about two thirds of the time.
+
+    Returns:
+        The root of an unbiased estimate of the square, with the standard error that follows to first order.
+
+    Reference: Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021.
+    """
+    return (yield from _frobenius_norm(risk, Hessian(Space(risk, parameters), route), sketch, probes))
+
+
+@measure(_facts("Gauss-Newton Frobenius norm", r"\|G\|_F", _TRACE_COST, _MEYER, _GGN))
+def ggn_frobenius_norm(risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None) -> Steps:
+    r"""Frobenius norm of the generalized Gauss-Newton matrix (larger is sharper).
+
+    .. math:: \|E[J^T A J]\|_F
+
+    Args:
+        risk: Model, loss and N samples.
+        sketch: The dimension of the subspace that is exact; 0 for plain probes.
+        probes: How many probes; with ``rtol`` more are drawn until it is reached.
+        parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
+
+    Returns:
+        The root of an unbiased estimate of the square, with the standard error that follows to first order.
+
+    Reference: Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021.
+    """
+    return (yield from _frobenius_norm(risk, GaussNewton(Space(risk, parameters)), sketch, probes))
+
+
+@measure(_facts("Hessian spectral density", r"\rho_H(\lambda)", _DENSITY_COST, _GHORBANI))
+def hessian_density(
+    risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Patterns = None, route: Route = "exact"
+) -> Steps:
+    r"""Spectral density of the Hessian; its value is the trace, its shape stands in the details (larger is sharper).
+
+    .. math:: \rho(\lambda) = \frac{1}{P} \sum_i \delta(\lambda - \lambda_i(H))
+
+    By stochastic Lanczos quadrature. Memory: ``starts * steps`` vectors of P numbers.
+
+    Args:
+        risk: Model, loss and N samples.
+        starts: Independent random starts.
+        steps: Lanczos steps a start: the points of its quadrature.
+        parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
+        route: "exact" products, or "differences" of gradients at about two thirds of the time.
+
+    Returns:
+        The trace that the density implies, with its standard error over starts. ``details`` have ``nodes`` and
+        ``weights`` (a list a start; the weights of a start add up to 1), and ``negative``, the share of eigenvalues
+        below zero by more than 1e-3 of the largest, with its standard error.
+
+    Reference: Ghorbani et al., "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", ICML
+        2019.
+    """
+    return (yield from _density(risk, Hessian(Space(risk, parameters), route), starts, steps))
+
+
+@measure(_facts("Gauss-Newton spectral density", r"\rho_G(\lambda)", _DENSITY_COST, _GHORBANI, _GGN))
+def ggn_density(risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Patterns = None) -> Steps:
+    r"""Spectral density of the Gauss-Newton matrix; its value is the trace, its shape stands in the details.
+
+    .. math:: \rho(\lambda) = \frac{1}{P} \sum_i \delta(\lambda - \lambda_i(G))
+
+    Args:
+        risk: Model, loss and N samples.
+        starts: Independent random starts.
+        steps: Lanczos steps a start: the points of its quadrature.
+        parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
+
+    Returns:
+        The trace that the density implies; ``details`` as in ``hessian_density``.
+
+    Reference: Ghorbani et al., "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", ICML
+        2019.
+    """
+    return (yield from _density(risk, GaussNewton(Space(risk, parameters)), starts, steps))
+
+
+def multiplied(operator: Operator, algorithm: Algorithm[Any]) -> Generator[Any, Any, tuple[Any, int]]:
+    """Run an algorithm with the products of an operator, one pass over the data for each block that it asks for.
+
+    Returns:
+        What the algorithm found, and the number of samples.
+    """
+    block = next(algorithm)
+    while True:
+        products = Products(operator, block)
+        yield products
+        try:
+            block = algorithm.send(products.value)
+        except StopIteration as stop:
+            return stop.value, products.samples
+
+
+def _generator(risk: Risk, operator: Operator, purpose: str) -> torch.Generator:
+    return risk.stream.child(operator.name, purpose).torch(operator.space.device)
+
+
+def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Generator[Any, Any, Estimate]:
+    if k < 1 or budget < k:
+        raise SharpscopeError(f"k must be at least 1 and budget at least k, got k={k} and budget={budget}")
+    space = operator.space
+    algorithm = lanczos(
+        space.size,
+        _generator(risk, operator, "lanczos"),
+        k=k,
+        block=min(k, 4),
+        tol=risk.rtol or 1e-3,
+        budget=budget,
+        dtype=space.dtype,
+    )
+    found: Ritz
+    found, samples = yield from multiplied(operator, algorithm)
+    details = {
+        "eigenvalues": found.values.tolist(),
+        "residuals": found.residuals.tolist(),
+        "products": found.products,
+        "route": operator.route,
+        "parameters": space.size,
+    }
+    return Estimate(float(found.values[0]), float(found.residuals[0]), samples, found.converged, details)
+
+
+def _moments(
+    risk: Risk, operator: Operator, sketch: int, probes: int, of: str
+) -> Generator[Any, Any, tuple[Moments, int]]:
+    if probes < 2 or sketch < 0:
+        raise SharpscopeError(f"probes must be at least 2 and sketch at least 0, got {probes} and {sketch}")
+
+    def further(found: Moments) -> int:
+        return 0 if risk.rtol is None else further_draws(getattr(found, of), risk.rtol, BUDGET * probes)
+
+    space = operator.space
+    algorithm = deflated_moments(
+        space.size,
+        _generator(risk, operator, "probes"),
+        sketch=sketch,
+        probes=probes,
+        further=further,
+        blocks=space.layers(),
+        dtype=space.dtype,
+    )
+    return (yield from multiplied(operator, algorithm))
+
+
+def _trace(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generator[Any, Any, Estimate]:
+    found, samples = yield from _moments(risk, operator, sketch, probes, "trace")
+    layers = {name: mean_of(values, samples) for name, values in found.blocks.items()}
+    estimate = mean_of(
+        found.trace,
+        samples,
+        route=operator.route,
+        products=found.products,
+        layers={name: {"value": e.value, "stderr": e.stderr} for name, e in layers.items()},
+    )
+    return judged(estimate, risk.rtol)
+
+
+def _frobenius_norm(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generator[Any, Any, Estimate]:
+    found, samples = yield from _moments(risk, operator, sketch, probes, "square")
+    square = mean_of(found.square, samples, route=operator.route, products=found.products)
+    root = math.sqrt(square.value)
+    stderr = square.stderr / (2 * root) if root > 0 else 0.0
+    return judged(Estimate(root, stderr, samples, details=square.details), risk.rtol)
+
+
+def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generator[Any, Any, Estimate]:
+    if starts < 2 or steps < 1:
+        raise SharpscopeError(f"starts must be at least 2 and steps at least 1, got {starts} and {steps}")
+    space = operator.space
+    generator = _generator(risk, operator, "density")
+    algorithm = quadrature(space.size, generator, starts=starts, steps=steps, dtype=space.dtype)
+    found, samples = yield from multiplied(operator, algorithm)
+    negative = found.nodes < -1e-3 * float(found.nodes.abs().max())
+    share = mean_of((found.weights * negative).sum(dim=1).tolist(), samples)
+    traces = (space.size * (found.weights * found.nodes).sum(dim=1)).tolist()
+    return mean_of(
+        traces,
+        samples,
+        route=operator.route,
+        products=found.products,
+        nodes=found.nodes.tolist(),
+        weights=found.weights.tolist(),
+        negative={"value": share.value, "stderr": share.stderr},
+    )

@@ -1,11 +1,12 @@
 import hashlib
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from sharpscope.data import Source
-from sharpscope.data.download import RemoteFile, fetch, locate
+from sharpscope.data.download import RemoteFile, fetch, locate, verify_file
 from sharpscope.errors import DataError
 
 CONTENT = bytes(range(256)) * 40
@@ -25,6 +26,8 @@ class Handler(BaseHTTPRequestHandler):
         if start >= len(CONTENT):
             self.send_error(416)
             return
+        if kind == "slow":
+            time.sleep(0.2)
         body = (b"x" * len(CONTENT) if kind == "damaged" else CONTENT)[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
@@ -115,3 +118,32 @@ def test_a_file_that_is_nowhere_is_downloaded_into_the_first_folder(server, tmp_
     found = locate(FILE, Source(tmp_path), ("a", "b"), mirrors(server, "good"))
     assert found == tmp_path / "a" / "file.bin"
     assert found.read_bytes() == CONTENT
+
+
+def test_of_two_that_want_one_file_one_downloads_it(server, tmp_path):
+    target, failures = tmp_path / "new" / "file.bin", []
+
+    def want():
+        try:
+            fetch(FILE, mirrors(server, "slow"), target)
+        except DataError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=want) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert target.read_bytes() == CONTENT
+    assert [path for path, _ in server.requests] == ["/slow/file.bin"]
+    assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
+
+
+def test_a_file_published_with_an_md5_alone_is_verified_by_it(server, tmp_path):
+    fetch(RemoteFile("file.bin", md5=hashlib.md5(CONTENT).hexdigest()), mirrors(server, "good"), tmp_path / "file.bin")
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    with pytest.raises(DataError, match=r"MD5 \w+ instead of 0123"):
+        fetch(RemoteFile("file.bin", md5="0123"), mirrors(server, "good"), tmp_path / "other.bin")
+    with pytest.raises(DataError, match=r"not the file that was published: MD5 \w+ instead of 0123"):
+        verify_file(RemoteFile("file.bin", md5="0123"), tmp_path / "file.bin")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+import pooch
 import torch
 from torch import Tensor
 
@@ -33,6 +35,41 @@ class Source:
         if self.data_dir is not None and not self.data_dir.is_dir():
             raise DataError(f"data directory {self.data_dir} is not a folder; create it or name another one")
 
+    @property
+    def home(self) -> Path:
+        """The folder that files are looked for in and downloaded to: the user's, else the cache."""
+        return self.data_dir or Path(pooch.os_cache("sharpscope"))
+
+
+class CorruptionSuite(Protocol):
+    """Corrupted copies of a test set that somebody published, read from their files when they are wanted."""
+
+    @property
+    def name(self) -> str:
+        """What it is called: ``CIFAR-10-C``."""
+
+    @property
+    def version(self) -> int:
+        """Of how it is read; predictions on what another version read are made anew."""
+
+    @property
+    def corruptions(self) -> tuple[str, ...]:
+        """The names of its corruptions, each at the severities 1 to 5."""
+
+    def prepare(self) -> None:
+        """See that every file is there and is the published one; download what is missing.
+
+        Raises:
+            DataError: If a file is missing or damaged.
+        """
+
+    def images(self, corruption: str, severity: int) -> Tensor:
+        """Return the test inputs under one condition, in the order of the dataset's own.
+
+        Raises:
+            DataError: If a file is missing or damaged.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -40,16 +77,18 @@ class Dataset:
 
     Attributes:
         name: The name it is registered under.
-        train_inputs: Images as uint8 ``[N, C, H, W]``, or float features ``[N, D]``.
+        train_inputs: Images as uint8 ``[N, C, H, W]``, float features ``[N, D]``, or symbols as int64 ``[N, L]``.
         train_targets: Class indices, int64 ``[N]``.
         test_inputs: Like ``train_inputs``; never augmented.
         test_targets: Class indices, int64.
         classes: Names of the classes, in the order of their indices.
-        mean: Mean of each channel; for images in units of [0, 1].
+        mean: Mean of each channel; for images in units of [0, 1]; empty for symbols.
         std: Standard deviation of each channel, likewise.
         augment: The augmentation that suits the data, or None. It maps a batch of inputs on any device, with
             a generator on that device, to a batch of the same shape and dtype: a training step gathers its
             batch, augments it, then normalizes it.
+        vocabulary: The number of symbols, where inputs are symbols.
+        corrupted: The published corruptions of the test set, which take the place of generated ones.
 
     Raises:
         DataError: If the tensors do not fit each other.
@@ -64,6 +103,8 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: Augmentation | None = None
+    vocabulary: int | None = None
+    corrupted: CorruptionSuite | None = None
 
     def __post_init__(self) -> None:
         for split, inputs, targets in (
@@ -71,7 +112,9 @@ class Dataset:
             ("test", self.test_inputs, self.test_targets),
         ):
             self._check(split, inputs, targets)
-        if not len(self.mean) == len(self.std) == self.train_inputs.shape[1]:
+            if self.vocabulary is not None:
+                self._check_symbols(split, inputs)
+        if self.vocabulary is None and not len(self.mean) == len(self.std) == self.train_inputs.shape[1]:
             raise DataError(
                 f"dataset '{self.name}' has {self.train_inputs.shape[1]} channels but declares "
                 f"{len(self.mean)} means and {len(self.std)} standard deviations; give one of each a channel"
@@ -96,18 +139,34 @@ class Dataset:
                 f"lie in 0..{len(self.classes) - 1}, got {low}..{high}"
             )
 
+    def _check_symbols(self, split: str, inputs: Tensor) -> None:
+        if inputs.dtype != torch.int64 or inputs.ndim != 2:
+            raise DataError(
+                f"dataset '{self.name}' declares a vocabulary, so its {split} inputs must be int64 of shape [N, L], "
+                f"got {inputs.dtype} of shape {tuple(inputs.shape)}"
+            )
+        low, high = int(inputs.min()), int(inputs.max())
+        if low < 0 or high >= (self.vocabulary or 0):
+            raise DataError(
+                f"dataset '{self.name}' declares {self.vocabulary} symbols, so its {split} inputs must lie in "
+                f"0..{(self.vocabulary or 0) - 1}, got {low}..{high}"
+            )
+
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one input: ``(C, H, W)`` or ``(D,)``."""
-        return tuple(self.train_inputs.shape[1:])
+        """The shape of one input: ``(C, H, W)`` or ``(D,)``, for symbols ``(L, vocabulary)`` as if one-hot."""
+        shape = tuple(self.train_inputs.shape[1:])
+        return shape if self.vocabulary is None else (*shape, self.vocabulary)
 
     def normalize(self, inputs: Tensor) -> Tensor:
-        """Return what a model sees: float32, zero mean and unit variance in each channel.
+        """Return what a model sees: float32, brought to zero mean and unit variance in each channel.
 
         Args:
             inputs: Any batch of this dataset's inputs, augmented or corrupted or neither; bytes are first
-                brought to [0, 1].
+                brought to [0, 1], and symbols are left alone.
         """
+        if self.vocabulary is not None:
+            return inputs
         # In one multiplication and one addition: this runs in every training step.
         unit = 255.0 if inputs.dtype == torch.uint8 else 1.0
         broadcast = (-1, *(1,) * (inputs.ndim - 2))

@@ -12,9 +12,8 @@ from sharpscope.data.augmentations import random_flip, random_rotation, random_s
 from sharpscope.data.dataset import Augmentation, Dataset, Source
 from sharpscope.data.download import RemoteFile, locate, verify
 from sharpscope.data.registry import DATASETS
-from sharpscope.data.selection import stratified
+from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
-from sharpscope.seeding import Stream
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ class IdxArchive:
         """
         train_inputs, train_targets = self._read(self.train, source)
         test_inputs, test_targets = self._read(self.test, source)
-        train = stratified(train_targets, train_size, Stream(self.name, "train", subset_seed))
-        test = stratified(test_targets, test_size, Stream(self.name, "test"))
+        train, test = subsets(self.name, train_targets, test_targets, train_size, test_size, subset_seed)
         return Dataset(
             name=self.name,
             train_inputs=train_inputs[train],

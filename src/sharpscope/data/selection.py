@@ -47,3 +47,31 @@ def stratified(targets: Tensor, size: int | None, stream: Stream) -> Tensor:
         keys[members] = (np.arange(count) + 0.5) / count
     prefix = order[np.argsort(keys, kind="stable")[:size]]
     return torch.from_numpy(np.sort(prefix))
+
+
+def subsets(
+    name: str,
+    train_targets: Tensor,
+    test_targets: Tensor,
+    train_size: int | None,
+    test_size: int | None,
+    subset_seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Return which samples of two published splits a dataset holds; the test set is the same for every seed.
+
+    Args:
+        name: Of the dataset; each draws from its own streams.
+        train_targets: Class indices of the training split.
+        test_targets: Class indices of the test split.
+        train_size: Size of a stratified training subset; None for all. Sizes are nested.
+        test_size: Likewise, of the test split.
+        subset_seed: Which training subset of that size.
+
+    Returns:
+        Indices into both splits, in ascending order.
+
+    Raises:
+        DataError: If a size is out of range.
+    """
+    train = stratified(train_targets, train_size, Stream(name, "train", subset_seed))
+    return train, stratified(test_targets, test_size, Stream(name, "test"))

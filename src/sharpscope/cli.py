@@ -18,6 +18,9 @@ FAILED = 1
 WRONG = 2
 INTERRUPTED = 130
 
+# Of the click that typer uses: its own copy or the installed one, as versions go.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
 app = typer.Typer(
     name="sharpscope",
     help="Measure what the sharpness of a minimum means.",
@@ -67,12 +70,10 @@ def run_command(arguments: list[str]) -> int:
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
     """Turn errors that a user can act on into one sentence and an exit code."""
-    import click
-
     try:
         yield
-    except click.UsageError as error:
-        error.show()
+    except _UsageError as error:
+        error.show()  # type: ignore[attr-defined]
         raise typer.Exit(WRONG) from None
     except SharpscopeError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -136,9 +136,11 @@ def _located(document: Document, overrides: Sequence[str]) -> Iterator[None]:
 
 
 def _place(document: Document, overrides: Sequence[str], loc: Loc) -> str:
+    """Return where a value stands: in the override that gave it, else in the text, with the overrides inside it."""
     dotted = ".".join(map(str, loc))
     # The last override wins, as it does in the tree.
     for key in reversed(overrides):
         if f"{dotted}.".startswith(f"{key}."):
             return f"--set {key}"
-    return document.place(loc)
+    within = [f"--set {key}" for key in overrides if loc and key.startswith(f"{dotted}.")]
+    return ", with ".join([document.place(loc), *within])

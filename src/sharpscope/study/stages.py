@@ -21,9 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.risk import Risk
 from sharpscope.data import Dataset
 from sharpscope.errors import SharpscopeError
-from sharpscope.measurement import measure
+from sharpscope.measurement import measure_risk
 from sharpscope.models import build
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.safety.basic import test_accuracy, test_loss, train_accuracy, train_loss
@@ -113,6 +115,10 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, SharpscopeError) else f"{type(error).__name__}: {text}"
 
 
+class NotFinite(SharpscopeError):
+    """A training that ended in weights whose outputs overflow: it diverged, if only at its end."""
+
+
 class CleanBatches:
     """The clean training data as a model sees it, in a fixed order; nothing is kept between passes."""
 
@@ -127,13 +133,17 @@ class CleanBatches:
 
 @dataclass
 class _Stages:
-    """One run while it is worked on."""
+    """One run while it is worked on.
+
+    ``suspect`` is set when a stored file was found damaged, so that all of them are looked at.
+    """
 
     run_id: str
     assignment: Assignment
     bench: Bench
     folder: RunFolder
     record: Record = field(init=False)
+    suspect: bool = False
     done: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -157,14 +167,14 @@ class _Stages:
             self.record = self.folder.read_record() or self.record
         except Damaged as error:
             self._note(error)
+            self.suspect = True
             with contextlib.suppress(Damaged):
                 self.record = self.folder.read_record() or self.record
         try:
             self._do_all()
             self.record.state, self.record.reason = "done", ""
-        except Diverged as error:
+        except (Diverged, NotFinite) as error:
             self.record = Record(self.run_id, "diverged", str(error), timings=self.record.timings)
-            self.record.files[HISTORY] = self.folder.write(HISTORY, to_parquet(error.history.to_columns()))
         except Exception as error:  # noqa: BLE001 - whatever a run raises is its own failure, not the study's
             self.record.state, self.record.reason = "failed", one_line(error)
             with contextlib.suppress(OSError):
@@ -179,7 +189,7 @@ class _Stages:
 
     def _do_all(self) -> None:
         predictions = self._stored_predictions()
-        if predictions is None or self._missing_measures():
+        if predictions is None or self._missing_measures() or self.suspect:
             weights = self._stored_weights()
             if weights is None:
                 weights, predictions = self._train(), None
@@ -190,7 +200,9 @@ class _Stages:
         self._score(predictions)
 
     def _note(self, error: Damaged) -> None:
-        self.notes.append(f"run {self.run_id}: {error}; it is made again")
+        text = f"run {self.run_id}: {error}; it is made again"
+        if text not in self.notes:
+            self.notes.append(text)
 
     @contextlib.contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -231,7 +243,11 @@ class _Stages:
             recipe = Recipe.from_spec(self.run.training, self.run.regime)
             init = self._write_init(model)
             stream = Stream(self.run.seed, "training")
-            history = train(model, self.dataset, recipe, stream, device=self.assignment.device)
+            try:
+                history = train(model, self.dataset, recipe, stream, device=self.assignment.device)
+            except Diverged as error:
+                self.folder.write(HISTORY, to_parquet(error.history.to_columns()))
+                raise
             weights = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
             files = {HISTORY: self.folder.write(HISTORY, to_parquet(history.to_columns()))}
             files[WEIGHTS] = self.folder.write(WEIGHTS, save(weights))
@@ -275,6 +291,9 @@ class _Stages:
 
     def _logits(self, model: nn.Module, inputs: Tensor) -> np.ndarray:
         outputs = predict(model, inputs, self.dataset.normalize, batch_size=BATCH_SIZE, device=self.assignment.device)
+        finite = torch.isfinite(outputs).all(dim=1)
+        if not finite.all():
+            raise NotFinite(f"the trained model's outputs are NaN or infinite for {int((~finite).sum())} samples")
         return outputs.numpy()
 
     def _predict_corrupted(self, model: nn.Module) -> Corrupted:
@@ -291,14 +310,16 @@ class _Stages:
         missing = self._missing_measures()
         if not missing:
             return
+        asked = {key: {"measure": wanted.name, **wanted.options} for key, wanted in missing.items()}
         with self._stage("measures"):
-            found = measure(
+            risk = Risk(
                 model,
-                CleanBatches(self.dataset),
-                measures={key: {"measure": wanted.name, **wanted.options} for key, wanted in missing.items()},
-                seed=self.run.seed,
+                Batches(CleanBatches(self.dataset)),
                 device=self.assignment.device,
+                stream=Stream(self.run.seed, "measure"),
+                init=dict(self._initial_model().named_parameters()),
             )
+            found = measure_risk(risk, asked)
         for key, wanted in missing.items():
             estimate = found[key]
             self.record.measures[key] = {

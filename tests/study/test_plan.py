@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sharpscope.errors import SharpscopeError, SpecError
+from sharpscope.study.plan import make_plan
+from sharpscope.study.source import load_source, presets
+from sharpscope.study.store import Store
+
+BAD = {
+    "unknown key": ({"trainin": {}}, "line 24: unknown key 'trainin'; did you mean 'training'?"),
+    "unknown training key": ({"training": {"lrr": 1}}, "unknown key 'lrr' in training; did you mean 'lr'?"),
+    "list for a number": ({"training": {"lr": [0.1, 0.2]}}, "write them in the grid: grid: {training.lr: [0.1, 0.2]}"),
+    "negative number": ({"training": {"lr": -1}}, "training.lr: input should be greater than 0, got -1"),
+    "unknown regime": ({"regimes": ["baseline", "smm"]}, "line 14: unknown regime 'smm'; did you mean 'sam'?"),
+    "unknown part": ({"regimes": ["smm+augmentation"]}, "unknown regime 'smm'; did you mean 'sam'?"),
+    "regime twice": ({"regimes": ["sam", "sam"]}, "the regime 'sam' is listed twice"),
+    "regime option": (
+        {"regimes": [{"sam": {"roh": 1}}]},
+        "line 14: unknown option 'roh' of regime 'sam'; did you mean",
+    ),
+    "regime value": ({"regimes": [{"sam": {"rho": "big"}}]}, "line 14: option 'rho' of regime 'sam'"),
+    "same run twice": ({"regimes": ["sam", {"sam": {"rho": 0.05}}]}, "are the same run once defaults are filled in"),
+    "unknown dataset": ({"data": "digit"}, "line 2: unknown dataset 'digit'; did you mean 'digits'?"),
+    "dataset option": ({"data": {"name": "digits", "size": 1}}, "line 4: unknown option 'size' of dataset 'digits'"),
+    "too many": ({"data": {"name": "digits", "train_size": 10**6}}, "line 2: "),
+    "unknown model": ({"model": "resnet9"}, "line 5: unknown model 'resnet9'; did you mean"),
+    "model option": ({"model": {"name": "mlp", "hiden": [3]}}, "line 7: unknown option 'hiden' of model 'mlp'"),
+    "optimizer": ({"training": {"optimizer": "sdg"}}, "unknown optimizer 'sdg'; did you mean 'sgd'"),
+    "schedule": ({"training": {"schedule": "cosin"}}, "unknown schedule 'cosin'; did you mean 'cosine'?"),
+    "momentum": ({"training": {"optimizer": "adam", "momentum": 0.9}}, "'adam' takes no momentum"),
+    "grid key": ({"grid": {"trainin.lr": [1]}}, "the grid key 'trainin.lr' names nothing that varies"),
+    "grid value": ({"grid": {"training.lr": [0.1, "x"]}}, "training.lr: input should be a valid number"),
+    "grid of names": ({"grid": {"model.name": ["mlp", "resnet9"]}}, "unknown model 'resnet9'"),
+    "empty grid": ({"grid": {"training.lr": []}}, "grid.training.lr is an empty list"),
+    "no seeds": ({"grid": {"seed": 0}}, "grid.seed is a number of seeds or a list of them, got 0"),
+    "measure": ({"measures": ["flatness"]}, "unknown measure 'flatness'; did you mean 'relative_flatness'"),
+    "measure option": ({"measures": {"margin": {"q": 1}}}, "unknown option 'q' of measure 'margin'"),
+    "score": ({"scores": ["eec"]}, "unknown score 'eec'; did you mean 'ece'?"),
+    "score option": ({"scores": {"ece": {"bins": "few"}}}, "option 'bins' of score 'ece'"),
+    "taken column": ({"measures": {"seed": {"measure": "margin"}}}, "'seed' cannot be the key of a measure"),
+    "primary": ({"primary": ["test_acuracy"]}, "the primary quantity 'test_acuracy' is not measured"),
+    "plugin": ({"plugins": ["absent.py"]}, "the plugin 'absent.py' is missing"),
+    "name": ({"name": "a b"}, "line 1: "),
+    "no name": ({"name": None}, "the key 'name' is missing"),
+    "no data": ({"data": None}, "the key 'data' is missing"),
+    "data without name": ({"data": {"train_size": 5}}, "the key 'data.name' is missing"),
+    "number for a mapping": ({"training": 5}, "training: "),
+    "regimes not a list": ({"regimes": "sam"}, "regimes: "),
+    "image model": ({"data": "circles", "model": "resnet8"}, "takes images of shape"),
+    "no augmentation": ({"data": "circles", "regimes": ["augmentation"]}, "declares no augmentation"),
+    "no images": ({"data": "circles", "scores": ["corruption_accuracy"]}, "needs corruptions"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_each_mistake_is_one_sentence_with_its_place(case, study_file):
+    changes, message = BAD[case]
+    with pytest.raises(SpecError) as caught:
+        make_plan(load_source(str(study_file(**changes))))
+    assert str(caught.value).startswith("tiny.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "Value error" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.lrr=1", "--set training.lrr: unknown key 'lrr' in training"),
+        ("training.lr=[1", "--set training.lr, line 1, column 3: this is not YAML"),
+        ("regimes=[bse]", "--set regimes: unknown regime 'bse'"),
+        ("data.train_size=1000000", "tiny.yaml, line 2, with --set data.train_size: "),
+        ("regimes.sam=1", "--set regimes.sam: 'regimes.sam' leads into regimes"),
+        ("name.first=x", "tiny.yaml, line 1, with --set name.first: "),
+        ("training.lr", "--set takes key=value"),
+    ],
+)
+def test_a_mistake_in_an_override_names_it(override, message, study_file):
+    with pytest.raises(SpecError) as caught:
+        make_plan(load_source(str(study_file()), [override]))
+    assert str(caught.value).startswith(message)
+
+
+def test_overrides_are_yaml_and_the_last_wins(study_file):
+    overrides = ["training.lr=1e-3", "training.lr=1e-2", "grid.seed=[4, 7]", "grid.training.batch_size=[8, 16]"]
+    study = load_source(str(study_file()), overrides).study
+    assert study.training.lr == 0.01
+    assert study.grid == {"seed": [4, 7], "training.batch_size": [8, 16]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "got nothing"), ("- a\n", "got a list"), ("text", "got a str"), (b"\xff\xfe\x00", "UTF-8")],
+)
+def test_a_file_that_is_no_study(content, message, tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SharpscopeError, match=message):
+        load_source(str(path))
+
+
+def test_a_study_that_is_nowhere_names_the_near_ones(tmp_path, study_file):
+    study_file()
+    with pytest.raises(SharpscopeError, match=r"there is no file .*; did you mean .*tiny.yaml"):
+        load_source(str(tmp_path / "tyni.yaml"))
+    with pytest.raises(SharpscopeError, match="no preset and no file 'digit'; did you mean 'digits'"):
+        load_source("digit")
+    with pytest.raises(SharpscopeError, match=r"is a folder.*tiny.yaml"):
+        load_source(str(tmp_path))
+
+
+def test_every_preset_can_be_planned():
+    assert "digits" in presets()
+    for name in presets():
+        assert make_plan(load_source(name)).runs
+
+
+def test_identities_ignore_what_is_at_its_default(plan_of):
+    plain = list(plan_of(regimes=["sam"]).runs)
+    assert plain == list(plan_of(regimes=[{"sam": {"rho": 0.05}, "label": "mine"}]).runs)
+    assert plain == list(plan_of(regimes=["sam"], data={"name": "digits", "train_size": 60, "subset_seed": 0}).runs)
+    assert plain == list(plan_of(regimes=["sam"], training={"epochs": 2, "batch_size": 32, "optimizer": "SGD"}).runs)
+    assert plain == list(plan_of(regimes=["sam"], measures=None, scores=["nll"]).runs)
+    assert not set(plain) & set(plan_of(regimes=[{"sam": {"rho": 0.06}}]).runs)
+
+
+def test_the_order_of_parts_does_not_matter_to_an_identity(plan_of):
+    assert list(plan_of(regimes=["augmentation+sam"]).runs) == list(plan_of(regimes=["sam+augmentation"]).runs)
+
+
+def test_study_yaml_plans_to_the_same_runs_and_wishes(plan_of, tmp_path):
+    plan = plan_of(regimes=["baseline", {"sam": {"rho": 0.1}}], measures=None, scores=None)
+    store = Store(tmp_path / "out")
+    store.write_study(json.loads(json.dumps(plan.study.model_dump())))
+    again = make_plan(load_source(str(store.path / "study.yaml")))
+    assert list(again.runs) == list(plan.runs)
+    assert again.wishes == plan.wishes
+    assert again.catalog == plan.catalog
+
+
+def test_defaults_are_filled_in(plan_of):
+    study = plan_of(measures=None, scores=None, primary=None).study
+    assert "relative_flatness" in study.measures
+    assert study.scores["ece"] == {"score": "ece", "bins": 15, "norm": "l1"}
+    assert study.primary == ("relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy")
+    assert study.model.options["activation"] == "relu"
+
+
+def test_accuracy_in_the_primary_family_is_the_test_accuracy(plan_of):
+    assert plan_of(scores=["accuracy"], primary=["accuracy"]).study.primary == ("test_accuracy",)
+    with pytest.raises(SpecError, match="listed twice"):
+        plan_of(scores=["accuracy"], primary=["accuracy", "test_accuracy"])
+
+
+def test_scores_of_images_are_left_out_where_there_are_none(plan_of):
+    plan = plan_of(data="circles", scores=None)
+    assert "corruption_accuracy" not in plan.wishes.scores
+    assert plan.wishes.corruptions == {}

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sharpscope.analysis.ledger import load_ledger, load_results
+from sharpscope.safety import SCORES
+from sharpscope.study import stages
+from sharpscope.study.pairs import update_pairs
+from sharpscope.study.store import Store
+
+from .conftest import perform_all
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "out")
+
+
+def test_a_study_ends_in_a_ledger(plan_of, store):
+    plan = plan_of(scores=["accuracy", "ece", "generalization_gap", "prediction_disagreement"])
+    outcomes = perform_all(plan, store)
+    assert {o.state for o in outcomes} == {"done"}
+    assert outcomes[0].stages == ("training", "predictions", "measures", "scores")
+    assert update_pairs(store) == []
+    ledger = load_ledger(store.path)
+    assert list(ledger["run_id"]) == list(plan.runs)
+    assert list(ledger.columns) == [
+        *("run_id", "state", "regime", "seed", "train_loss", "test_loss", "train_accuracy", "test_accuracy"),
+        *("relative_flatness", "relative_flatness_stderr", "gradient_norm", "gradient_norm_stderr"),
+        *("accuracy", "ece", "generalization_gap", "prediction_disagreement"),
+    ]
+    assert not ledger.isna().any().any()
+    pd.testing.assert_series_equal(
+        ledger["generalization_gap"], ledger["train_accuracy"] - ledger["test_accuracy"], check_names=False
+    )
+    # Two seeds: the pair's value stands in both rows, and the pairs hold it once for each regime.
+    first, second = (Store(store.path).run(r) for r in list(plan.runs)[::2])
+    a, b = (f.read_predictions(f.read_record()).test.predicted for f in (first, second))
+    assert ledger["prediction_disagreement"].iloc[0] == ledger["prediction_disagreement"].iloc[2] == (a != b).mean()
+    results = load_results(store.path)
+    assert results.pairs[["regime", "seed_a", "seed_b"]].values.tolist() == [["baseline", 0, 1], ["sam", 0, 1]]
+    assert len(results.reliability) == 4 * 15
+    assert results.reliability["count"].sum() == 4 * 797
+    assert "accuracy" not in results.quantities
+    assert results.quantities["relative_flatness"].symbol
+
+
+def test_regimes_of_a_seed_share_their_initialization(plan_of, store):
+    plan = plan_of()
+    perform_all(plan, store)
+    inits = {run.seed: set() for run in plan.runs.values()}
+    for run_id, run in plan.runs.items():
+        inits[run.seed].add(store.run(run_id).read_record().init)
+    assert all(len(names) == 1 for names in inits.values())
+    assert len(list((store.path / "inits").iterdir())) == 2
+
+
+def test_a_finished_run_is_left_alone(plan_of, store):
+    plan = plan_of()
+    perform_all(plan, store)
+    before = {path: path.stat().st_mtime_ns for path in store.path.rglob("*.safetensors")}
+    assert [o.stages for o in perform_all(plan, store)] == [()] * 4
+    assert {path: path.stat().st_mtime_ns for path in store.path.rglob("*.safetensors")} == before
+
+
+def test_what_is_added_later_is_computed_without_training_and_equals_what_is_computed_at_once(plan_of, store, tmp_path):
+    perform_all(plan_of(), store)
+    more = {
+        "measures": ["gradient_norm", "relative_flatness", "sam_sharpness", "distance_from_init"],
+        "scores": ["ece", "nll", "corruption_accuracy", "prediction_disagreement"],
+        "regimes": ["sam"],
+    }
+    later = perform_all(plan_of(**more), store)
+    assert {o.stages for o in later} == {("predictions", "measures", "scores")}
+    at_once = Store(tmp_path / "at_once")
+    perform_all(plan_of(**more), at_once)
+    for place in (store, at_once):
+        update_pairs(place)
+    pd.testing.assert_frame_equal(load_ledger(store.path), load_ledger(at_once.path), check_exact=True)
+
+
+def test_a_score_added_later_reads_the_predictions_alone(plan_of, store):
+    perform_all(plan_of(scores=["ece"]), store)
+    assert {o.stages for o in perform_all(plan_of(scores=["ece", "brier"]), store)} == {("scores",)}
+
+
+def test_other_options_recompute_that_estimate_alone(plan_of, store):
+    perform_all(plan_of(), store)
+    before = store.run(next(iter(plan_of().runs))).read_record()
+    changed = plan_of(measures={"relative_flatness": {"normalize": False}, "gradient_norm": {}})
+    assert {o.stages for o in perform_all(changed, store)} == {("measures", "scores")}
+    after = store.run(before.run_id).read_record()
+    assert after.measures["relative_flatness"]["value"] != before.measures["relative_flatness"]["value"]
+    assert after.measures["gradient_norm"] == before.measures["gradient_norm"]
+
+
+def test_the_ledger_shows_no_value_of_another_definition(plan_of, store):
+    perform_all(plan_of(), store)
+    changed = plan_of(scores={"ece": {"bins": 5}, "nll": {}})
+    store.write_catalog(changed.catalog)
+    ledger = load_ledger(store.path)
+    assert ledger["ece"].isna().all()
+    assert ledger["relative_flatness"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "redone"),
+    [
+        ("run.json", ("predictions", "measures", "scores")),
+        ("weights.safetensors", ("training", "predictions", "measures", "scores")),
+        ("predictions.safetensors", ("predictions", "scores")),
+    ],
+)
+def test_a_torn_file_is_noticed_and_made_again(name, redone, plan_of, store):
+    plan = plan_of()
+    perform_all(plan, store)
+    before = load_ledger(store.path)
+    run_id = next(iter(plan.runs))
+    path = store.run(run_id).path / name
+    path.write_bytes(path.read_bytes()[:-40])
+    outcome = perform_all(plan, store)[0]
+    assert outcome.state == "done"
+    assert f"{name} is damaged" in outcome.notes[0]
+    # Weights that are torn but not asked for are made again too: a finished run has whole files.
+    assert outcome.stages == redone
+    pd.testing.assert_frame_equal(load_ledger(store.path), before, check_exact=True)
+
+
+@pytest.mark.parametrize(("lr", "reason"), [(1e20, "at epoch"), (1e9, "the trained model's outputs are NaN or inf")])
+def test_divergence_is_a_result_with_a_reason(lr, reason, plan_of, store):
+    plan = plan_of(regimes=["baseline"], training={"lr": lr, "epochs": 3})
+    outcomes = perform_all(plan, store)
+    assert {o.state for o in outcomes} == {"diverged"}
+    assert reason in outcomes[0].reason
+    assert [o.stages for o in perform_all(plan, store)] == [()] * 2
+    results = load_results(store.path)
+    assert results.ledger["relative_flatness"].isna().all()
+    assert set(results.failures["state"]) == {"diverged"}
+
+
+def test_a_failure_is_recorded_and_the_others_go_on(plan_of, store, monkeypatch):
+    plan = plan_of()
+    victim = list(plan.runs)[1]
+    original = SCORES["ece"].function
+
+    def broken(predictions, **options):
+        if (
+            stages_seen := store.run(victim).path / "predictions.safetensors"
+        ).exists() and not stages_seen.parent.joinpath("run.json").exists():
+            raise RuntimeError("two\nlines")
+        return original(predictions, **options)
+
+    monkeypatch.setitem(SCORES._entries, "ece", dataclasses.replace(SCORES["ece"], function=broken))
+    assert [o.state for o in perform_all(plan, store)] == ["done", "failed", "done", "done"]
+    monkeypatch.undo()
+    record = store.run(victim).read_record()
+    assert record.reason == "RuntimeError: two lines"
+    assert "RuntimeError: two" in (store.run(victim).path / "traceback.txt").read_text()
+    assert np.isnan(load_ledger(store.path)["gradient_norm"].iloc[1])
+    # What failed is tried again, from where it stood.
+    assert perform_all(plan, store)[1].stages == ("scores",)
+
+
+def test_an_interruption_passes(plan_of, store, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        perform_all(plan_of(), store)
+
+
+def test_a_full_disk_fails_the_run_and_tears_nothing(plan_of, store, monkeypatch):
+    plan = plan_of()
+    perform_all(plan_of(regimes=["baseline"]), store)
+    before = load_ledger(store.path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sharpscope.study.files.os.fsync", full)
+    monkeypatch.setattr(Store, "write_study", lambda *_: None)
+    monkeypatch.setattr(Store, "write_catalog", lambda *_: None)
+    outcomes = perform_all(plan, store)
+    assert [o.state for o in outcomes] == ["done", "failed", "done", "failed"]
+    assert outcomes[1].reason == "No space left on device"
+    assert not list(store.path.rglob("*.tmp"))
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(load_ledger(store.path), before, check_exact=True)
+    assert {o.state for o in perform_all(plan, store)} == {"done"}
+
+
+def test_run_json_says_what_it_was(plan_of, store):
+    plan = plan_of(grid={"seed": 1, "training.lr": [0.01, 0.1]})
+    perform_all(plan, store)
+    content = json.loads((store.run(list(plan.runs)[-1]).path / "run.json").read_text())
+    assert content["coordinates"] == {"regime": "sam", "seed": 0, "training.lr": 0.1}
+    assert content["spec"]["training"]["lr"] == 0.1
+    assert content["measures"]["gradient_norm"]["converged"] is True
+    assert content["provenance"]["versions"]["torch"]
+    assert list(load_ledger(store.path)["training.lr"]) == [0.01, 0.01, 0.1, 0.1]

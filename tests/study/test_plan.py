@@ -14,8 +14,8 @@ BAD = {
     "unknown training key": ({"training": {"lrr": 1}}, "unknown key 'lrr' in training; did you mean 'lr'?"),
     "list for a number": ({"training": {"lr": [0.1, 0.2]}}, "write them in the grid: grid: {training.lr: [0.1, 0.2]}"),
     "negative number": ({"training": {"lr": -1}}, "training.lr: input should be greater than 0, got -1"),
-    "unknown regime": ({"regimes": ["baseline", "smm"]}, "line 14: unknown regime 'smm'; did you mean 'sam'?"),
-    "unknown part": ({"regimes": ["smm+augmentation"]}, "unknown regime 'smm'; did you mean 'sam'?"),
+    "unknown regime": ({"regimes": ["baseline", "smm"]}, "line 14: unknown regime 'smm'; did you mean 'sam'"),
+    "unknown part": ({"regimes": ["smm+augmentation"]}, "unknown regime 'smm'; did you mean 'sam'"),
     "regime twice": ({"regimes": ["sam", "sam"]}, "the regime 'sam' is listed twice"),
     "regime option": (
         {"regimes": [{"sam": {"roh": 1}}]},

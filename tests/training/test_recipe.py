@@ -62,7 +62,11 @@ def test_the_order_of_parts_does_not_matter():
 
     one, other = "augmentation+sam+weight_decay", "weight_decay+augmentation+sam"
     assert fields(recipe((), one)) == fields(recipe((), other))
-    assert fields(recipe((), one)) == (True, {"weight_decay": 5e-4}, {"rho": 0.05, "adaptive": False})
+    assert fields(recipe((), one)) == (
+        True,
+        {"weight_decay": 5e-4},
+        {"rho": 0.05, "adaptive": False, "per_worker": False},
+    )
 
 
 def test_parts_are_applied_in_the_order_of_their_names(monkeypatch):
@@ -81,7 +85,7 @@ def test_parts_are_applied_in_the_order_of_their_names(monkeypatch):
 
 def test_regime_options_reach_the_recipe():
     made = recipe({"momentum": 0.9}, {"sam": {"rho": 0.1, "adaptive": True}, "weight_decay": {"value": "1e-3"}})
-    assert made.update.keywords == {"rho": 0.1, "adaptive": True}
+    assert made.update.keywords == {"rho": 0.1, "adaptive": True, "per_worker": False}
     assert made.make_optimizer([one_parameter()]).defaults["weight_decay"] == 1e-3
 
 
@@ -95,13 +99,26 @@ def test_weight_decay_replaces_one_that_is_switched_off():
 @pytest.mark.parametrize("name", list(REGIMES))
 def test_every_regime_has_a_summary_and_composes_with_the_baseline(name):
     assert REGIMES[name].summary
-    assert isinstance(recipe((), f"baseline+{name}" if name != "baseline" else name), Recipe)
+    training = {"momentum": 0.9}
+    assert isinstance(recipe(training, f"baseline+{name}" if name != "baseline" else name), Recipe)
 
 
-def test_two_parts_cannot_both_replace_the_update_step():
-    made = recipe((), "sam")
-    with pytest.raises(SpecError, match="two parts"):
-        made.with_update(made.update)
+@pytest.mark.parametrize("pair", ["asam+sam", "fsam+looksam", "gradient_norm_penalty+gsam"])
+def test_two_parts_cannot_both_replace_the_update_step(pair):
+    with pytest.raises(SpecError, match="two parts of the regime replace the update step") as caught:
+        check(Training(), [regime(pair)])
+    assert caught.value.loc == ("regimes", 0, pair.split("+")[1])
+
+
+def test_asam_is_the_adaptive_form_of_sam():
+    assert recipe((), "asam").update.keywords == {"rho": 0.5, "adaptive": True, "per_worker": False}
+
+
+@pytest.mark.parametrize("training", [{}, {"optimizer": "adagrad"}])
+def test_momentum_sam_needs_a_momentum(training):
+    with pytest.raises(SpecError, match=r"keeps none as it is set; set training\.momentum"):
+        check(Training(**training), [regime("msam")])
+    assert check(Training(optimizer="adamw"), [regime("msam")]) is None
 
 
 OPTIONS = ("training", "optimizer_options")

@@ -3,62 +3,16 @@ from functools import partial
 
 import pytest
 import torch
+from tests.training.quadratic import CURVATURE, INPUTS, TARGETS, Point, descent, on_batch, on_quadratic, small_net
 from torch import nn
 
-from sharpscope.seeding import Stream
-from sharpscope.training.steps import Pass, sam, sgd
-
-
-class Point(nn.Module):
-    """A point on a quadratic, its coordinates spread over two parameters."""
-
-    def __init__(self, *values):
-        super().__init__()
-        self.first = nn.Parameter(torch.tensor(values[:1], dtype=torch.float64))
-        self.rest = nn.Parameter(torch.tensor(values[1:], dtype=torch.float64))
-
-    @property
-    def values(self):
-        return torch.cat([self.first, self.rest]).detach()
-
-
-CURVATURE = torch.tensor([3.0, 0.5, 2.0], dtype=torch.float64)
-
-
-def on_quadratic(point):
-    """Loss sum(c x^2) / 2, so the gradient is c x."""
-    point.zero_grad()
-    x = torch.cat([point.first, point.rest])
-    loss = (CURVATURE * x**2).sum() / 2
-    loss.backward()
-    return Pass(loss.detach(), x.detach())
-
-
-def small_net(batch_norm=True):
-    layers = [nn.Linear(4, 6), *([nn.BatchNorm1d(6)] if batch_norm else []), nn.Tanh(), nn.Linear(6, 3)]
-    with Stream("net").governing():
-        return nn.Sequential(*layers).double()
-
-
-INPUTS = torch.randn(8, 4, generator=Stream("inputs").torch(), dtype=torch.float64)
-TARGETS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
-
-
-def on_batch(model):
-    model.zero_grad()
-    outputs = model(INPUTS)
-    loss = nn.functional.cross_entropy(outputs, TARGETS)
-    loss.backward()
-    return Pass(loss.detach(), outputs.detach())
-
-
-def descent(model, **options):
-    return torch.optim.SGD(model.parameters(), **{"lr": 0.1, **options})
+from sharpscope.training.steps import Pass, Step
+from sharpscope.training.updates.sam import Sam
 
 
 def test_sam_on_a_quadratic_by_hand():
     point = Point(1.0, 2.0, -1.0)
-    found = sam(point, descent(point), rho=0.7)(partial(on_quadratic, point))
+    found = Sam(point, descent(point), rho=0.7)(partial(on_quadratic, point))
     # g = (3, 1, -2), |g| = sqrt(14); the gradient at x + rho g / |g| is c (x + rho g / |g|).
     scale = 0.7 / math.sqrt(14)
     expected = [
@@ -72,7 +26,7 @@ def test_sam_on_a_quadratic_by_hand():
 
 def test_adaptive_sam_on_a_quadratic_by_hand():
     point = Point(1.0, 2.0, -1.0)
-    sam(point, descent(point), rho=0.7, adaptive=True)(partial(on_quadratic, point))
+    Sam(point, descent(point), rho=0.7, adaptive=True)(partial(on_quadratic, point))
     # x g = (3, 2, 2), |x g| = sqrt(17); eps = rho x^2 g / |x g| with x^2 g = (3, 4, -2).
     scale = 0.7 / math.sqrt(17)
     expected = [
@@ -101,7 +55,7 @@ def test_sam_equals_autograd_on_flat_weights(adaptive):
     eps = 0.3 * theta**2 * g / (theta * g).norm() if adaptive else 0.3 * g / g.norm()
     expected = theta - 0.1 * gradient(theta + eps)
 
-    sam(model, descent(model), rho=0.3, adaptive=adaptive)(partial(on_batch, model))
+    Sam(model, descent(model), rho=0.3, adaptive=adaptive)(partial(on_batch, model))
     torch.testing.assert_close(
         nn.utils.parameters_to_vector(model.parameters()).detach(), expected, rtol=1e-12, atol=1e-14
     )
@@ -113,14 +67,14 @@ def test_sam_puts_weights_back_to_the_bit():
     inputs = INPUTS.float()
     visited = []
 
-    def backward():
+    def backward(*, synchronize=True):
         visited.append([parameter.detach().clone() for parameter in model.parameters()])
         model.zero_grad()
         loss = nn.functional.cross_entropy(model(inputs), TARGETS)
         loss.backward()
         return Pass(loss.detach(), loss.detach())
 
-    sam(model, descent(model, lr=0.0), rho=0.37)(backward)
+    Sam(model, descent(model, lr=0.0), rho=0.37)(backward)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     distance = sum(((a - b) ** 2).sum() for a, b in zip(*visited, strict=True)).sqrt()
     assert distance.item() == pytest.approx(0.37, rel=1e-5)
@@ -128,12 +82,12 @@ def test_sam_puts_weights_back_to_the_bit():
 
 def test_sam_restores_weights_and_buffers_when_the_second_pass_fails():
     model = small_net()
-    step = sam(model, descent(model), rho=0.5)
+    step = Sam(model, descent(model), rho=0.5)
     on_batch(model)
     passes = iter([lambda: on_batch(model)])
     state = []
 
-    def backward():
+    def backward(*, synchronize=True):
         run = next(passes, None)
         if run is None:
             on_batch(model)
@@ -147,7 +101,7 @@ def test_sam_restores_weights_and_buffers_when_the_second_pass_fails():
     assert all(torch.equal(state[0][name], tensor) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("make", [sgd, partial(sam, rho=0.5)], ids=["sgd", "sam"])
+@pytest.mark.parametrize("make", [Step, partial(Sam, rho=0.5)], ids=["sgd", "sam"])
 def test_batch_norm_statistics_see_one_clean_pass_a_step(make):
     model, reference = small_net(), small_net()
     step = make(model, descent(model))
@@ -163,7 +117,7 @@ def test_batch_norm_statistics_see_one_clean_pass_a_step(make):
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_sam_stays_where_the_gradient_is_zero(adaptive):
     point = Point(0.0, 0.0, 0.0)
-    sam(point, descent(point), rho=0.5, adaptive=adaptive)(partial(on_quadratic, point))
+    Sam(point, descent(point), rho=0.5, adaptive=adaptive)(partial(on_quadratic, point))
     assert point.values.tolist() == [0.0, 0.0, 0.0]
 
 
@@ -174,7 +128,7 @@ def test_sam_leaves_frozen_and_unused_parameters_alone():
     frozen = model[0].weight.clone()
     visited = []
 
-    def backward():
+    def backward(*, synchronize=True):
         visited.append((model[0].weight.clone(), model.unused.detach().clone()))
         return on_chain(model)
 
@@ -184,11 +138,11 @@ def test_sam_leaves_frozen_and_unused_parameters_alone():
         loss.backward()
         return Pass(loss.detach(), loss.detach())
 
-    sam(model, descent(model), rho=0.5)(backward)
+    Sam(model, descent(model), rho=0.5)(backward)
     assert all(torch.equal(weight, frozen) and torch.equal(unused, torch.ones(3)) for weight, unused in visited)
 
 
-@pytest.mark.parametrize("make", [sgd, partial(sam, rho=1e-9)], ids=["sgd", "sam"])
+@pytest.mark.parametrize("make", [Step, partial(Sam, rho=1e-9)], ids=["sgd", "sam"])
 def test_momentum_and_weight_decay_by_hand(make):
     point = Point(1.0, 2.0, -1.0)
     step = make(point, descent(point, momentum=0.9, weight_decay=0.2))

@@ -73,7 +73,7 @@ def train(
     return watch.history
 
 
-def _backward(model: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> Pass:
+def _backward(model: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor, *, synchronize: bool = True) -> Pass:
     model.zero_grad()
     outputs = model(inputs)
     value = loss(outputs, targets)

@@ -19,7 +19,7 @@ from sharpscope.registry import Entry, Registry
 from sharpscope.training.optimizers import OPTIMIZERS, make_optimizer
 from sharpscope.training.registry import REGIMES, SCHEDULES
 from sharpscope.training.schedules import constant
-from sharpscope.training.steps import Update, sgd
+from sharpscope.training.steps import Step, Update
 
 Schedule = Callable[[int, int], float]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -47,7 +47,7 @@ class Recipe:
     schedule: Schedule = constant
     batch_size: int = 64
     epochs: int = 30
-    update: Update = sgd
+    update: Update = Step
     augment: bool = False
     loss: Loss = cross_entropy
 
@@ -120,7 +120,7 @@ class Recipe:
         Raises:
             SpecError: If another part of the regime has replaced it already.
         """
-        if self.update is not sgd:
+        if self.update is not Step:
             raise SpecError("two parts of the regime replace the update step; keep one of them")
         return replace(self, update=update)
 

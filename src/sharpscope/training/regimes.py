@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat
 
-from sharpscope.training import steps
 from sharpscope.training.recipe import Recipe
 from sharpscope.training.registry import REGIMES
 
@@ -16,20 +14,6 @@ from sharpscope.training.registry import REGIMES
 def baseline(recipe: Recipe) -> Recipe:
     """No regularization beyond the training's own settings."""
     return recipe
-
-
-@REGIMES.register()
-def sam(recipe: Recipe, *, rho: PositiveFloat = 0.05, adaptive: bool = False) -> Recipe:
-    """Sharpness-aware minimization: descend by the gradient at the worst point nearby.
-
-    Args:
-        recipe: The recipe to change.
-        rho: Radius of the neighborhood.
-        adaptive: Measure distances relative to each weight (ASAM), which asks for a larger ``rho``.
-
-    Reference: Foret et al., "Sharpness-Aware Minimization", ICLR 2021; Kwon et al., "ASAM", ICML 2021.
-    """
-    return recipe.with_update(partial(steps.sam, rho=rho, adaptive=adaptive))
 
 
 @REGIMES.register()

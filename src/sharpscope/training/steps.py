@@ -1,18 +1,22 @@
-"""Update steps: how gradients become new weights.
+"""What every update step is made of: how gradients become new weights.
 
-An update is made for a model and its optimizer, once, and then called at every step with a way to evaluate
-the gradient of the current batch wherever the weights are.
+An update is made for a model and its optimizer, once, and then called at every step with a way to evaluate the
+gradient of the current batch wherever the weights are. So it knows nothing of precision, of micro-batches or of other
+workers, and is right with all of them. The steps that go beyond the optimizer's own are in ``updates``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+# A vector over all parameters, in the parts that they are.
+Vector = list[Tensor] | tuple[Tensor, ...]
 
 
 class Pass(NamedTuple):
@@ -27,81 +31,73 @@ class Pass(NamedTuple):
     outputs: Tensor
 
 
-# Clears the gradients, runs one forward and one backward pass over the batch, and leaves its gradients in
-# ``.grad``.
-Backward = Callable[[], Pass]
-Step = Callable[[Backward], Pass]
+class Backward(Protocol):
+    """Evaluates the gradient of the current batch, always the same samples, where the weights are now."""
+
+    def __call__(self, *, synchronize: bool = True) -> Pass:
+        """Clear the gradients, go forward and backward over the batch, and leave its gradient in ``.grad``.
+
+        Args:
+            synchronize: Whether the gradient is that of all workers' samples or of this worker's alone.
+
+        Raises:
+            Overflow: If the gradient is not finite in half precision; the step is then not taken.
+        """
+
+
+class Step:
+    """The plain step: the optimizer's own, on the gradient where the weights are.
+
+    A step that raises must have changed neither weights nor its own state.
+
+    Args:
+        model: Whose trained parameters are to change.
+        optimizer: Of these parameters.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self.weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = optimizer
+
+    def __call__(self, backward: Backward) -> Pass:
+        """Take the step; report the pass that stands for it in the record of the training."""
+        found = backward()
+        self.optimizer.step()
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what later steps depend on, beside weights and optimizer: tensors, numbers and lists of them."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
+
+
 Update = Callable[[nn.Module, Optimizer], Step]
 
 
-def sgd(model: nn.Module, optimizer: Optimizer) -> Step:
-    """Make the plain step: the optimizer's own, on the gradient where the weights are."""
+class Excursion(Step):
+    """A step that evaluates the gradient away from the weights, and comes back to the bit.
 
-    def step(backward: Backward) -> Pass:
-        found = backward()
-        optimizer.step()
-        return found
-
-    return step
-
-
-def sam(model: nn.Module, optimizer: Optimizer, *, rho: float, adaptive: bool = False) -> Step:
-    r"""Make the sharpness-aware step: the optimizer's own, on the gradient at the worst point nearby.
-
-    With the gradient g at the weights :math:`\theta`, the second one is taken at :math:`\theta + \epsilon`,
-
-    .. math:: \epsilon = \rho \, g / \|g\|, \quad \text{adaptive: } \rho \, \theta^2 g / \|\theta g\|,
-
-    with the norm over all parameters jointly. Weights are put back to the bit before the optimizer steps.
-    Buffers, such as the running statistics of BatchNorm, see the first pass only.
+    Buffers, such as the running statistics of BatchNorm, come back too: they see the pass at the weights only.
 
     Args:
         model: Whose trained parameters are moved; those without a gradient stay.
         optimizer: Takes the step.
-        rho: Radius of the neighborhood.
-        adaptive: Whether distances are relative to each weight.
-
-    Returns:
-        The step; it reports the first pass, at the weights themselves.
-
-    Reference: Foret et al., ICLR 2021, Algorithm 1; Kwon et al., ICML 2021, Algorithm 1 with the
-    normalization operator :math:`|\theta|` and without its stabilizer.
+        rho: How far the weights are moved.
     """
-    weights = Snapshot(parameter for parameter in model.parameters() if parameter.requires_grad)
-    buffers = Snapshot(model.buffers())
 
-    def step(backward: Backward) -> Pass:
-        found = backward()
-        with restored(weights), restored(buffers):
-            _climb(weights.tensors, rho, adaptive)
-            backward()
-        optimizer.step()
-        return found
+    def __init__(self, model: nn.Module, optimizer: Optimizer, *, rho: float) -> None:
+        super().__init__(model, optimizer)
+        self.rho = rho
+        self._weights = Snapshot(self.weights)
+        self._buffers = Snapshot(model.buffers())
 
-    return step
-
-
-@torch.no_grad()
-def _climb(weights: Sequence[Tensor], rho: float, adaptive: bool) -> None:
-    """Move weights in place to the worst point at distance ``rho``, to first order.
-
-    Args:
-        weights: Leaves; those without a gradient stay, and all stay where the gradient is zero.
-        rho: The distance.
-        adaptive: Whether it is relative to each weight.
-    """
-    moved = [weight for weight in weights if weight.grad is not None]
-    direction = [weight.grad for weight in moved if weight.grad is not None]
-    if not moved:
-        return
-    if adaptive:
-        direction = list(torch._foreach_mul(direction, moved))
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(direction)))
-    if adaptive:
-        direction = list(torch._foreach_mul(direction, moved))
-    # No .item(): the scale stays on the device, so the host runs ahead.
-    scale = torch.where(norm > 0, rho / norm, 0.0)
-    torch._foreach_add_(moved, list(torch._foreach_mul(direction, scale)))
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Put weights and buffers back at the end of the block, however it ends."""
+        with restored(self._weights), restored(self._buffers):
+            yield
 
 
 class Snapshot:
@@ -136,3 +132,68 @@ def restored(snapshot: Snapshot) -> Iterator[None]:
         yield
     finally:
         snapshot.restore()
+
+
+def gradients(weights: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the weights that have a gradient, and their gradients: tensors that the next pass leaves alone."""
+    moved = [weight for weight in weights if weight.grad is not None]
+    return moved, [weight.grad for weight in moved if weight.grad is not None]
+
+
+def norm(vector: Vector) -> Tensor:
+    """Return the Euclidean norm of a vector given in parts, a scalar; it stays on the device."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(vector)))
+
+
+@torch.no_grad()
+def move(weights: Vector, direction: Vector, length: float) -> None:
+    """Move weights in place by ``length`` along a direction; they stay where the direction is zero."""
+    if weights:
+        _add_scaled(weights, direction, _ratio(length, norm(direction)))
+
+
+@torch.no_grad()
+def climb(weights: Vector, gradient: Vector, rho: float, *, adaptive: bool = False) -> None:
+    r"""Move weights in place to the worst point at distance ``rho``, to first order.
+
+    .. math:: \epsilon = \rho \, g / \|g\|, \quad \text{adaptive: } \rho \, \theta^2 g / \|\theta g\|,
+
+    with the norm over all parameters jointly.
+
+    Args:
+        weights: Leaves; all stay where the gradient is zero.
+        gradient: Their gradients.
+        rho: The distance.
+        adaptive: Whether it is relative to each weight.
+    """
+    if not weights:
+        return
+    if not adaptive:
+        move(weights, gradient, rho)
+        return
+    relative = torch._foreach_mul(gradient, weights)
+    _add_scaled(weights, torch._foreach_mul(relative, weights), _ratio(rho, norm(relative)))
+
+
+@torch.no_grad()
+def orthogonal(vector: Vector, to: Vector) -> list[Tensor]:
+    """Return the part of a vector that is orthogonal to another; all of it where the other is zero."""
+    inner = torch.stack([(a * b).sum() for a, b in zip(vector, to, strict=True)]).sum()
+    along = torch._foreach_mul(to, _ratio(inner, norm(to).square()))
+    return list(torch._foreach_sub(vector, along))
+
+
+@torch.no_grad()
+def add_along(gradient: Vector, direction: Vector, share: float) -> None:
+    """Add to a gradient in place ``share`` of its own norm along a direction; nothing where that is zero."""
+    if gradient:
+        _add_scaled(gradient, direction, _ratio(share * norm(gradient), norm(direction)))
+
+
+def _ratio(numerator: Tensor | float, denominator: Tensor) -> Tensor:
+    # No .item(): the scale stays on the device, so the host runs ahead.
+    return torch.where(denominator > 0, numerator / denominator, 0.0)
+
+
+def _add_scaled(tensors: Vector, direction: Vector, scale: Tensor) -> None:
+    torch._foreach_add_(tensors, list(torch._foreach_mul(direction, scale)))

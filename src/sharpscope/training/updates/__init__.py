@@ -1,0 +1,1 @@
+"""Update steps beyond the optimizer's own, one family a file; each is a regime."""

@@ -1,0 +1,54 @@
+"""A quadratic and a small network, each with a way to evaluate its gradient."""
+
+import torch
+from torch import nn
+
+from sharpscope.seeding import Stream
+from sharpscope.training.steps import Pass
+
+
+class Point(nn.Module):
+    """A point on a quadratic, its coordinates spread over two parameters."""
+
+    def __init__(self, *values):
+        super().__init__()
+        self.first = nn.Parameter(torch.tensor(values[:1], dtype=torch.float64))
+        self.rest = nn.Parameter(torch.tensor(values[1:], dtype=torch.float64))
+
+    @property
+    def values(self):
+        return torch.cat([self.first, self.rest]).detach()
+
+
+CURVATURE = torch.tensor([3.0, 0.5, 2.0], dtype=torch.float64)
+
+
+def on_quadratic(point):
+    """Loss sum(c x^2) / 2, so the gradient is c x."""
+    point.zero_grad()
+    x = torch.cat([point.first, point.rest])
+    loss = (CURVATURE * x**2).sum() / 2
+    loss.backward()
+    return Pass(loss.detach(), x.detach())
+
+
+def small_net(batch_norm=True):
+    layers = [nn.Linear(4, 6), *([nn.BatchNorm1d(6)] if batch_norm else []), nn.Tanh(), nn.Linear(6, 3)]
+    with Stream("net").governing():
+        return nn.Sequential(*layers).double()
+
+
+INPUTS = torch.randn(8, 4, generator=Stream("inputs").torch(), dtype=torch.float64)
+TARGETS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+
+
+def on_batch(model):
+    model.zero_grad()
+    outputs = model(INPUTS)
+    loss = nn.functional.cross_entropy(outputs, TARGETS)
+    loss.backward()
+    return Pass(loss.detach(), outputs.detach())
+
+
+def descent(model, **options):
+    return torch.optim.SGD(model.parameters(), **{"lr": 0.1, **options})

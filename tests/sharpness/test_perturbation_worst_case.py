@@ -1,0 +1,228 @@
+"""Worst-case sharpness against exact optima of quadratics, brute force, and its own invariances."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.cases import CASES, SPLITS, Case
+from tests.sharpness.quadratics import Quadratic, linear, rescaled, square
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from sharpscope import measure
+from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.passes import Evaluator
+from sharpscope.curvature.perturbation import Gaussian, GradientAt, with_normalized_logits
+from sharpscope.curvature.risk import Risk
+from sharpscope.errors import SharpscopeError
+from sharpscope.seeding import Stream
+from sharpscope.sharpness.worst_case import worst_case_sharpness
+
+MEASURE = "worst_case_sharpness"
+MLP = CASES[0]
+
+
+def worst(model: nn.Module, data: Any, **options: Any) -> float:
+    return measure(model, data, {MEASURE: options})[MEASURE].value
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_one_step_is_that_of_sharpness_aware_minimization(norm: str, adaptive: bool) -> None:
+    case, rho = Quadratic.make(), 0.3
+    g, scale = case.gradient, np.abs(case.theta) if adaptive else np.ones_like(case.theta)
+    unit = np.sign(g) if norm == "linf" else scale * g / np.linalg.norm(scale * g)
+    found = worst_case_sharpness(case.risk(), rho=rho, norm=norm, adaptive=adaptive)
+    assert found.value == pytest.approx(case.rise(rho * scale * unit), rel=1e-12)
+    assert (found.stderr, found.samples, found.converged) == (0.0, 12, True)
+
+
+@pytest.mark.parametrize("curvature", ["convex", "indefinite", "concave"])
+@pytest.mark.parametrize("rho", [0.1, 1.0, 10.0])
+def test_many_steps_reach_the_optimum_of_the_trust_region(curvature: str, rho: float) -> None:
+    case = Quadratic.make(curvature)
+    found = worst_case_sharpness(case.risk(), rho=rho, steps=120)
+    assert found.value == pytest.approx(case.largest_rise(rho), rel=1e-6)
+    assert found.converged
+    assert worst_case_sharpness(case.risk(), rho=rho).value <= found.value
+
+
+def test_adaptive_steps_reach_the_optimum_in_relative_coordinates() -> None:
+    case = Quadratic.make()
+    scaled = Quadratic(nn.Linear(6, 1, bias=False).double(), case.x * case.model.weight.detach().abs(), case.signs)
+    with torch.no_grad():
+        scaled.model.weight.copy_(case.model.weight.sign())
+    # L(theta + |theta| u) is a risk of u; its linear term x / 5 is scaled with x too.
+    found = worst_case_sharpness(case.risk(), rho=0.7, steps=120, adaptive=True)
+    assert found.value == pytest.approx(scaled.largest_rise(0.7), rel=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_in_the_cube_a_linear_risk_rises_by_the_dual_norm(steps: int, adaptive: bool) -> None:
+    case = Quadratic.make("indefinite")
+    g = (case.signs[:, None] * case.x).mean(dim=0).numpy()
+    found = worst_case_sharpness(case.risk(loss=linear), rho=0.2, steps=steps, norm="linf", adaptive=adaptive)
+    expected = 0.2 * np.abs(g * case.theta if adaptive else g).sum()
+    assert found.value == pytest.approx(expected, rel=1e-12)
+
+
+def test_it_is_never_negative() -> None:
+    """One step far beyond the maximum of a concave risk ends lower than it began."""
+    case = Quadratic.make("concave")
+    g = case.gradient
+    assert case.rise(50 * g / np.linalg.norm(g)) < 0
+    assert worst_case_sharpness(case.risk(), rho=50.0).value == 0.0
+    assert worst_case_sharpness(case.risk(), rho=50.0, steps=60).value == pytest.approx(case.largest_rise(50.0))
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_restarts_leave_a_point_without_gradient(norm: str) -> None:
+    case = Quadratic.make()
+    with torch.no_grad():
+        case.model.weight.zero_()
+    options = {"rho": 0.5, "steps": 120, "norm": norm}
+    assert worst_case_sharpness(case.risk(loss=square), **options).value == 0.0
+    found = worst_case_sharpness(case.risk(loss=square), restarts=4, **options).value
+    if norm == "l2":
+        assert found == pytest.approx(0.5**2 * np.linalg.eigvalsh(case.hessian)[-1] / 2, rel=1e-6)
+    else:
+        corners = 0.5 * np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1)
+        assert found == pytest.approx(max(e @ case.hessian @ e / 2 for e in corners.T), rel=1e-9)
+
+
+def test_a_search_that_still_rises_says_so() -> None:
+    case = Quadratic.make("indefinite")
+    short = worst_case_sharpness(case.risk(), rho=10.0, steps=2)
+    assert not short.converged
+    assert short.details["last_gain"] > 0.01
+
+
+@pytest.mark.parametrize("per_neuron", [False, True])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("logit_normalized", [False, True])
+def test_adaptive_sharpness_does_not_see_rescaling(
+    per_neuron: bool, steps: int, norm: str, logit_normalized: bool
+) -> None:
+    model = MLP.model()
+    other = rescaled(model, per_neuron=per_neuron)  # type: ignore[arg-type]
+    options = {"norm": norm, "steps": steps, "restarts": steps // 2, "logit_normalized": logit_normalized}
+    adaptive = [worst(m, MLP.data(), adaptive=True, **options) for m in (model, other)]
+    plain = [worst(m, MLP.data(), **options) for m in (model, other)]
+    assert adaptive[0] == pytest.approx(adaptive[1], rel=1e-9)
+    assert plain[0] != pytest.approx(plain[1], rel=1e-2)
+
+
+def test_normalized_logits_hide_their_scale() -> None:
+    model, data = MLP.model(), MLP.data()
+    loud = lambda m, x: 7 * m(x)
+    for options in ({}, {"steps": 3}):
+        hidden = measure(model, data, {MEASURE: {"logit_normalized": True, **options}}, forward=loud)[MEASURE].value
+        seen = measure(model, data, {MEASURE: options}, forward=loud)[MEASURE].value
+        assert hidden == pytest.approx(worst(model, data, logit_normalized=True, **options), rel=1e-9)
+        assert seen > 2 * worst(model, data, **options)
+
+
+def test_one_step_with_normalized_logits_equals_brute_force() -> None:
+    model = MLP.model().eval()
+    x, y = (torch.cat(part) for part in zip(*MLP.data(), strict=True))
+
+    def risk(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
+        f = torch.func.functional_call(model, parameters, (x,))
+        spread = ((f - f.mean(dim=1, keepdim=True)) ** 2).mean(dim=1, keepdim=True).sqrt()
+        return F.cross_entropy(f / spread, y)
+
+    theta = {name: p.detach() for name, p in model.named_parameters()}
+    g = torch.func.grad(risk)(theta)
+    length = math.sqrt(sum(float(v.square().sum()) for v in g.values()))
+    moved = {name: p + 0.05 / length * g[name] for name, p in theta.items()}
+    expected = float(risk(moved) - risk(theta))
+    assert worst(model, MLP.data(), logit_normalized=True) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("m", [1, 5, 12, 100])
+def test_groups_follow_the_samples_and_not_the_batches(m: int) -> None:
+    x, y = (torch.cat(part) for part in zip(*MLP.data(), strict=True))
+    options = {"steps": 2, "rho": 0.1}
+    parts = [(x[i : i + m], y[i : i + m]) for i in range(0, 12, m)]
+    expected = sum(len(p[1]) * worst(MLP.model(), p, **options) for p in parts) / 12
+    for split in SPLITS:
+        found = measure(MLP.model(), MLP.data(split), {MEASURE: {"m": m, **options}})[MEASURE]
+        assert found.value == pytest.approx(expected, rel=1e-9)
+        assert (found.details["groups"], found.samples) == (len(parts), 12)
+
+
+@pytest.mark.parametrize("case", [CASES[3], CASES[11]], ids=lambda c: c.name)
+def test_groups_and_restarts_do_not_depend_on_the_split(case: Case) -> None:
+    options = {"m": 5, "steps": 3, "restarts": 2, "rho": 0.1}
+    values = [worst(case.model(), case.data(split), **options) for split in SPLITS]
+    assert values == pytest.approx([values[0]] * len(SPLITS), rel=1e-9)
+
+
+def test_a_smaller_group_has_the_larger_maximum() -> None:
+    values = [worst(MLP.model(), MLP.data(), m=m, steps=10) for m in (1, 4, 12)]
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_loader_that_shuffles_makes_no_difference() -> None:
+    x, y = (torch.cat(part) for part in zip(*MLP.data(), strict=True))
+    loader = DataLoader(TensorDataset(x, y), batch_size=5, shuffle=True)
+    options = {"steps": 3, "restarts": 1}
+    assert worst(MLP.model(), loader, **options) == pytest.approx(worst(MLP.model(), (x, y), **options), rel=1e-9)
+
+
+def test_it_shares_the_gradient_at_theta() -> None:
+    calls = 0
+
+    def counted(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return model(x)
+
+    measure(MLP.model(), MLP.data((12,)), [MEASURE, "gradient_norm"], forward=counted)
+    assert calls == 3, "one gradient, and two forward passes for the risk at theta and at the point found"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_gradients_at_a_perturbation_equal_autograd(case: Case) -> None:
+    model = case.model()
+    point = Gaussian(0.1, Stream(4))
+    for normalized in (False, True):
+        risk = Risk(model, Batches(case.data()))
+        loss = with_normalized_logits(risk.loss) if normalized else None
+        reduction = GradientAt(point, loss)
+        with risk:
+            Evaluator(risk).run([reduction])
+            moved = {k: v.requires_grad_() for k, v in point.apply(risk.parameters).items()}
+            values = (loss or risk.loss).values
+            total = sum(values(risk.outputs(b, moved), b.targets).sum() for b in risk) / 12
+            base = sum(values(risk.outputs(b), b.targets).sum() for b in risk) / 12
+            expected = torch.autograd.grad(total, list(moved.values()), allow_unused=True)
+        assert reduction.difference == pytest.approx(float((total - base).detach()), rel=1e-9)
+        for name, gradient in zip(moved, expected, strict=True):
+            wanted = torch.zeros_like(moved[name]) if gradient is None else gradient
+            torch.testing.assert_close(reduction.value[name], wanted, rtol=1e-8, atol=1e-12)
+
+
+def test_a_risk_that_overflows_is_not_converged() -> None:
+    found = measure(MLP.model(), MLP.data(), {MEASURE: {"rho": 1e120, "steps": 3}})[MEASURE]
+    assert not math.isfinite(found.value)
+    assert not found.converged
+
+
+@pytest.mark.parametrize("options", [{"rho": 0.0}, {"steps": 0}, {"restarts": -1}, {"m": 0}, {"norm": "l1"}])
+def test_options_out_of_range_are_named(options: dict[str, Any]) -> None:
+    with pytest.raises(SharpscopeError, match=next(iter(options))):
+        worst(MLP.model(), MLP.data(), **options)
+
+
+def test_one_output_cannot_be_normalized() -> None:
+    case = Quadratic.make()
+    with pytest.raises(SharpscopeError, match="at least two outputs"):
+        worst_case_sharpness(case.risk(), logit_normalized=True)

@@ -1,8 +1,8 @@
 """The Gram matrix of Jacobian rows of many samples, without ever holding all rows.
 
-With rows ``b_nr = c_nr^T J_n``, J_n the Jacobian of sample n's outputs in all P parameters and R cotangents c_nr a sample,
-this is ``K = B B^T``, shape ``[m R, m R]``. It is a sum over parameters, so it is built from one group of parameters
-after the other. What is kept of a group is, for each parameter, whichever costs less: rows, or the factors of rows.
+With rows ``b_nr = c_nr^T J_n``, J_n the Jacobian of sample n's outputs in all P parameters and R cotangents c_nr, it is
+``K = B B^T``, shape ``[m R, m R]``: a sum over parameters, built from one group of parameters after the other. What is
+kept of a group is, for each parameter, whichever costs less: rows, or the factors of rows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.risk import Risk
@@ -58,7 +59,7 @@ def output_gram(risk: Risk, batches: Sequence[Batch], cotangents: Sequence[Tenso
         del store.rows
         for plan in group:
             if plan.factored is not None:
-                inputs, gradients = (torch.cat(c) for c in zip(*store.factors.pop(plan.name), strict=True))
+                inputs, gradients = _joined(store.factors.pop(plan.name))
                 add = _add_kernel if plan.factored == "kernel" else _add_products
                 add(gram, inputs, gradients, plan.width)
     return gram.triu() + gram.triu(1).T
@@ -154,6 +155,17 @@ def _groups(plans: Sequence[_Plan], size: int, budget: int) -> list[list[_Plan]]
         groups[-1].append(plan)
         room -= need
     return groups
+
+
+def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Join factors of batches; shorter ones, of sequences padded batch by batch, get positions without a gradient."""
+    steps = max(gradients.shape[2] for _, gradients in parts)
+    inputs, gradients = [], []
+    for a, g in parts:
+        missing = steps - g.shape[2]
+        inputs.append(F.pad(a, (0, 0, 0, missing) if a.is_floating_point() else (0, missing)))
+        gradients.append(F.pad(g, (0, 0, 0, missing)))
+    return torch.cat(inputs), torch.cat(gradients)
 
 
 def _add_rows(gram: Tensor, rows: Tensor) -> None:

@@ -1,0 +1,242 @@
+"""Information geometric sharpness: the gradients of the samples in the metric of the model's Fisher information."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from sharpscope.curvature.batches import Batch, Reservoir
+from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.losses import CrossEntropy, class_indices
+from sharpscope.curvature.measure import MeasureFacts, Steps, measure
+from sharpscope.curvature.output_gram import output_gram
+from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.risk import Risk
+from sharpscope.errors import NotDefined
+from sharpscope.seeding import Stream
+
+# Eigenvalues below this share of the largest count as zero.
+_CUT = 1e-6
+# The side of the matrix whose eigenvalues are found: 512 MB in float64.
+_MOST_ROWS = 8192
+_SAMPLES = 512
+_PIECE = 64
+
+
+@measure(
+    MeasureFacts(
+        label="Information geometric sharpness",
+        symbol=r"E[g^T F^+ g]",
+        sharper_is="larger",
+        invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
+        cost="m (C - 1) backward passes of single samples, (m (C - 1))^2 P products, and eigenvalues of that side",
+        exact=True,
+        reference='Jang et al., "A Reparametrization-Invariant Sharpness Measure Based on Information Geometry", '
+        "NeurIPS 2022",
+        caveats=(
+            "At full rank, which overparameterized models reach, it is sum_n (exp(l_n) - 1) over the m samples: the "
+            "loss alone, growing with m. The form of the head escapes this when m (C - 1) > C (D + 1).",
+            "Compare values of the same m only.",
+            "Invariance holds up to the cut of the eigenvalues, whose sizes a reparametrization changes.",
+        ),
+    )
+)
+def information_geometric_sharpness(
+    risk: Risk,
+    *,
+    parameters: Literal["all", "head"] = "all",
+    samples: Annotated[int, Field(ge=1)] | None = None,
+) -> Steps:
+    r"""Mean squared length of the samples' gradients in the metric of the Fisher information (larger is sharper).
+
+    .. math:: E[g_n^T F^+ g_n], \quad F = E[J_n^T (\mathrm{diag}(p) - p p^T) J_n]
+
+    with F over the same m samples and its eigenvalues below :math:`10^{-6}` of the largest taken as zero. It is
+    computed from :math:`K = B B^T`, B the stacked :math:`Q_n^T R_n^T J_n / \sqrt{m}`, with
+    :math:`R = \mathrm{diag}(\sqrt p) - p \sqrt{p}^T` and Q_n a basis of what is orthogonal to :math:`\sqrt{p_n}`, which
+    R maps to zero: :math:`\sum_n a_n^T [K K^+]_{nn} a_n`, :math:`a_n = -Q_n^T R_n^T e_y / p_y`.
+
+    **What the full form is.** The rank is at most m (C - 1). Where it is reached, as by any subset that the model is
+    overparameterized for, :math:`K K^+` is the identity and the value is :math:`\sum_n (1 - p_y) / p_y = \sum_n
+    (e^{l_n} - 1)`: pure loss, whatever the geometry (``details["full_rank"]``; ``details["loss_form"]`` is that sum).
+    ``parameters="head"`` takes gradients and F in the weight and bias of the head only, over enough samples that
+    m (C - 1) > C (D + 1).
+
+    Jacobians are never held as a whole: memory is that of three matrices of side m (C - 1) (C (D + 1) for the head
+    where that is smaller) in float64 and 1 GB, whatever N and nearly whatever P. In float32 the eigenvalues near the
+    cut have about one digit, which the value hardly depends on.
+
+    Args:
+        risk: Model and N samples with class indices as targets; cross-entropy.
+        parameters: "all", or "head" for those of the final linear layer.
+        samples: m, drawn without replacement in a way that no cut into batches changes. When None, as many as are
+            there up to 512, or for the head up to 4 C (D + 1) / (C - 1) if that is more; fewer where the matrix would
+            have more than 8,192 rows.
+
+    Returns:
+        The value for these samples (``stderr`` 0), dimensionless.
+
+    Raises:
+        NotDefined: If the loss is not cross-entropy, or there are fewer than two outputs.
+        HeadNotFound: For the head, if the model has none.
+
+    Reference: Jang et al., "A Reparametrization-Invariant Sharpness Measure Based on Information Geometry",
+    NeurIPS 2022.
+    """
+    if not isinstance(risk.loss, CrossEntropy):
+        raise NotDefined("information_geometric_sharpness is defined for loss='cross_entropy' only")
+    drawn = _Drawn(samples, risk.stream.child("information_geometric_sharpness"), head=parameters == "head")
+    yield drawn
+    outputs, targets = drawn.outputs, drawn.targets
+    roots = fisher_roots(outputs)
+    weights = -roots.gather(1, targets[:, None, None].expand(-1, 1, roots.shape[2])).squeeze(1)
+    weights = weights / outputs.softmax(dim=1).gather(1, targets[:, None])
+    if parameters == "head":
+        value, rank = _head_form(drawn.features, roots, weights)
+    else:
+        value, rank = _full_form(risk, drawn, roots, weights)
+    most = weights.numel()
+    return Estimate(
+        value,
+        samples=len(targets),
+        details={
+            "parameters": parameters,
+            "population": drawn.population,
+            "rank": rank,
+            "rank_cap": most,
+            "full_rank": rank == most,
+            "loss_form": float(weights.square().sum()),
+        },
+    )
+
+
+class _Drawn:
+    """The m samples, their outputs and, for the head, their features with a constant 1 for its bias."""
+
+    def __init__(self, samples: int | None, stream: Stream, *, head: bool) -> None:
+        self.needs = Need.FEATURES if head else Need.OUTPUTS
+        self._samples = samples
+        self._stream = stream
+        self._head = head
+        self._reservoir: Reservoir | None = None
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Offer a batch."""
+        outputs, batch = evaluation.outputs, evaluation.batch
+        if outputs.shape[1] < 2:
+            raise NotDefined("information_geometric_sharpness needs at least two outputs, got one")
+        kept: Any = batch.inputs
+        if self._head:
+            kept = self._features(evaluation)
+        targets = class_indices(outputs, evaluation.targets)
+        if self._reservoir is None:
+            self._reservoir = Reservoir(self._size(outputs, kept), self._stream)
+        self._reservoir.add(Batch((kept, outputs), targets))
+
+    def _features(self, evaluation: Evaluation) -> Tensor:
+        assert evaluation.features is not None
+        assert evaluation.head is not None
+        assert evaluation.head.module is not None
+        features = evaluation.features.to(evaluation.risk.precise)
+        biased = evaluation.head.module.bias is not None
+        return torch.cat([features, torch.ones_like(features[:, :1])], dim=1) if biased else features
+
+    def _size(self, outputs: Tensor, kept: Any) -> int:
+        if self._samples is not None:
+            return self._samples
+        ranks = outputs.shape[1] - 1
+        if not self._head:
+            return max(1, min(_SAMPLES, _MOST_ROWS // ranks))
+        side = outputs.shape[1] * kept.shape[1]
+        return max(_SAMPLES, -(-4 * side // ranks)) if side <= _MOST_ROWS else max(1, _MOST_ROWS // ranks)
+
+    @property
+    def pieces(self) -> list[Batch]:
+        """The samples in small batches; the inputs are a pair of what was kept and the outputs."""
+        assert self._reservoir is not None
+        return self._reservoir.batches(_PIECE)
+
+    @property
+    def population(self) -> int:
+        """N."""
+        assert self._reservoir is not None
+        return self._reservoir.seen
+
+    @property
+    def outputs(self) -> Tensor:
+        """Shape ``[m, C]``, in float64."""
+        return torch.cat([piece.inputs[1] for piece in self.pieces])
+
+    @property
+    def targets(self) -> Tensor:
+        """Shape ``[m]``."""
+        return torch.cat([piece.targets for piece in self.pieces])
+
+    @property
+    def features(self) -> Tensor:
+        """For the head, shape ``[m, D + 1]``."""
+        return torch.cat([piece.inputs[0] for piece in self.pieces])
+
+
+def fisher_roots(outputs: Tensor) -> Tensor:
+    """Return S_n with ``S S^T = diag(p) - p p^T`` and C - 1 columns: shape ``[m, C, C - 1]``.
+
+    It is ``(diag(sqrt p) - p sqrt(p)^T) Q``, the columns of Q those of a Householder reflection that are orthogonal to
+    sqrt(p). Nothing cancels where one class has nearly all probability.
+    """
+    root = outputs.softmax(dim=1).sqrt()
+    vertex = root.argmax(dim=1, keepdim=True)
+    size, classes = root.shape
+    mirror = root.scatter_add(1, vertex, torch.ones_like(vertex, dtype=root.dtype))
+    mirror = mirror / (1 + root.gather(1, vertex))
+    reflected = torch.eye(classes).to(root) - mirror[:, :, None] * root[:, None, :]
+    every = torch.arange(classes, device=root.device).expand(size, classes)
+    others = every[every != vertex].view(size, 1, classes - 1).expand(-1, classes, -1)
+    return root[:, :, None] * reflected.gather(2, others)
+
+
+def _full_form(risk: Risk, drawn: _Drawn, roots: Tensor, weights: Tensor) -> tuple[float, int]:
+    cotangents = roots.transpose(1, 2) / len(roots) ** 0.5
+    pieces = drawn.pieces
+    batches = [Batch(piece.inputs[0], piece.targets) for piece in pieces]
+    gram = output_gram(risk, batches, cotangents.split([piece.size for piece in pieces]))
+    return _explained(gram, weights)
+
+
+def _head_form(features: Tensor, roots: Tensor, weights: Tensor) -> tuple[float, int]:
+    """Take the gradients ``g_n = -S_n a_n x phi_n`` and F = E[S S^T x phi phi^T] of the head, on the smaller side."""
+    size = len(features)
+    side = roots.shape[1] * features.shape[1]
+    if side >= weights.numel():
+        inner = (features @ features.T)[:, None, :, None] * torch.einsum("ncr,mcs->nrms", roots, roots)
+        return _explained(inner.flatten(2).flatten(0, 1) / size, weights)
+    fisher = features.new_zeros(side, side)
+    for phi, root in zip(features.split(_PIECE), roots.split(_PIECE), strict=True):
+        rows = torch.einsum("ncr,nd->nrcd", root, phi).flatten(2).flatten(0, 1)
+        fisher += rows.T @ rows / size
+    values, vectors = torch.linalg.eigh(fisher)
+    kept = values > _CUT * values[-1]
+    whitened = vectors[:, kept] / values[kept].sqrt()
+    total = 0.0
+    for phi, root, weight in zip(features.split(_PIECE), roots.split(_PIECE), weights.split(_PIECE), strict=True):
+        gradients = torch.einsum("ncr,nr,nd->ncd", root, weight, phi).flatten(1)
+        total += float((gradients @ whitened).square().sum())
+    return total / size, int(kept.sum())
+
+
+def _explained(gram: Tensor, weights: Tensor) -> tuple[float, int]:
+    """Return ``sum_n a_n^T [K K^+]_nn a_n`` and the rank of K.
+
+    Args:
+        gram: K, ``[m R, m R]``.
+        weights: a, ``[m, R]``.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    kept = values > _CUT * values[-1]
+    if bool(kept.all()):
+        return float(weights.square().sum()), len(values)
+    parts = vectors.view(*weights.shape, -1)[:, :, kept] * weights[:, :, None]
+    return float(parts.sum(dim=1).square().sum()), int(kept.sum())

@@ -1,0 +1,123 @@
+"""Information geometric sharpness equals its definition by dense matrices, and what it is at full rank."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.cases import CASES, SPLITS, Case
+from torch import Tensor, nn
+
+from sharpscope import measure
+from sharpscope.curvature import dense
+from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.risk import Risk
+from sharpscope.errors import SharpscopeError
+from sharpscope.sharpness.information_geometric import fisher_roots
+
+NAME = "information_geometric_sharpness"
+
+
+def definition(risk: Risk, chosen: slice = slice(None)) -> tuple[float, int]:
+    """Return E[g^T F^+ g] over all samples with the dense Fisher matrix of some parameters, and its rank."""
+    J = dense.output_jacobians(risk).detach()[:, :, chosen]
+    batches = list(risk)
+    p = torch.cat([risk.outputs(b).detach().softmax(dim=1) for b in batches])
+    y = torch.cat([b.targets for b in batches])
+    A = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    F = torch.einsum("ncp,ncd,ndq->pq", J, A, J) / len(J)
+    g = torch.einsum("ncp,nc->np", J, p - nn.functional.one_hot(y, p.shape[1]))
+    values, vectors = torch.linalg.eigh(F)
+    kept = values > 1e-6 * values[-1]
+    return float(((g @ vectors[:, kept]).square() / values[kept]).sum(dim=1).mean()), int(kept.sum())
+
+
+def loss_form(risk: Risk) -> float:
+    losses = torch.cat([risk.losses(risk.outputs(b), b.targets).detach() for b in risk])
+    return float(losses.expm1().sum())
+
+
+@pytest.mark.parametrize("samples", [12, 80])
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_both_forms_equal_their_definitions(case: Case, samples: int) -> None:
+    data = case.data((5, samples - 5))
+    with Risk(case.model(), Batches(data)) as risk:
+        expected, rank = definition(risk)
+        head = [m for m in risk.model.modules() if isinstance(m, nn.Linear)][-1]
+        length = sum(p.numel() for p in head.parameters())
+        expected_head, rank_head = definition(risk, slice(-length, None))
+        expected_loss = loss_form(risk)
+    found = measure(case.model(), data, {"all": {"measure": NAME}, "head": {"measure": NAME, "parameters": "head"}})
+    assert found["all"].value == pytest.approx(expected, rel=1e-6)
+    assert found["head"].value == pytest.approx(expected_head, rel=1e-6)
+    assert found["all"].details["rank"] == rank
+    assert found["head"].details["rank"] == rank_head
+    for estimate in found.values():
+        assert estimate.stderr == 0
+        assert estimate.samples == samples
+        assert estimate.details["loss_form"] == pytest.approx(expected_loss, rel=1e-9)
+        assert estimate.details["full_rank"] == (estimate.details["rank"] == 3 * samples)
+
+
+def test_at_full_rank_it_is_the_loss_alone() -> None:
+    case = CASES[0]
+    found = measure(case.model(), case.data((8,)), [NAME])[NAME]
+    with Risk(case.model(), Batches(case.data((8,)))) as risk:
+        assert found.details["full_rank"]
+        assert found.value == pytest.approx(loss_form(risk), rel=1e-9)
+
+
+def test_the_form_of_the_head_is_more_than_the_loss() -> None:
+    case = CASES[0]
+    found = measure(case.model(), case.data((200,)), {NAME: {"parameters": "head"}})[NAME]
+    assert not found.details["full_rank"]
+    assert found.details["rank"] <= 3 * 7
+    assert found.value < 0.9 * found.details["loss_form"]
+
+
+@pytest.mark.parametrize("parameters", ["all", "head"])
+@pytest.mark.parametrize("case", [CASES[3], CASES[7], CASES[11]], ids=lambda c: c.name)
+def test_neither_the_value_nor_the_choice_of_samples_depends_on_the_split(case: Case, parameters: str) -> None:
+    asked = {"some": {"measure": NAME, "samples": 7, "parameters": parameters}}
+    values = [measure(case.model(), case.data(split), asked)["some"] for split in SPLITS]
+    assert all(e.samples == 7 and e.details["population"] == 12 for e in values)
+    assert [e.value for e in values[1:]] == pytest.approx([values[0].value] * 2, rel=1e-9)
+    other = measure(case.model(), case.data(), asked, seed=1)["some"].value
+    assert other != pytest.approx(values[0].value, rel=1e-6)
+
+
+def test_roots_of_the_fisher_matrix_keep_their_digits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.cat([torch.randn(6, 5, generator=generator), torch.eye(5) * 80, torch.zeros(1, 5)]).double()
+    S = fisher_roots(outputs)
+    p = outputs.softmax(dim=1)
+    expected = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    off = ~torch.eye(5, dtype=torch.bool)
+    product = S @ S.mT
+    torch.testing.assert_close(product[:, off], expected[:, off], rtol=1e-12, atol=0)
+    rest = torch.stack([p[:, [d for d in range(5) if d != c]].sum(dim=1) for c in range(5)], dim=1)
+    torch.testing.assert_close(product.diagonal(dim1=1, dim2=2), p * rest, rtol=1e-12, atol=0)
+    assert S.shape == (12, 5, 4)
+
+
+def test_rescaling_layers_changes_nothing() -> None:
+    case = CASES[0]
+    model = case.model()
+    before = measure(model, case.data((60,)), {"all": {"measure": NAME}, "h": {"measure": NAME, "parameters": "head"}})
+    with torch.no_grad():
+        model[0].weight.mul_(1.3), model[0].bias.mul_(1.3)
+        model[2].weight.div_(1.3)
+    after = measure(model, case.data((60,)), {"all": {"measure": NAME}, "h": {"measure": NAME, "parameters": "head"}})
+    for key in before:
+        assert after[key].value == pytest.approx(before[key].value, rel=1e-3)
+
+
+def test_other_losses_are_refused() -> None:
+    data = (torch.randn(5, 2), torch.zeros(5, 3))
+    with pytest.raises(SharpscopeError, match="cross_entropy"):
+        measure(nn.Linear(2, 3), data, [NAME], loss="mse")
+
+    def halved(outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets, reduction="none") / 2
+
+    with pytest.raises(SharpscopeError, match="cross_entropy"):
+        measure(nn.Linear(2, 3), (data[0], torch.zeros(5, dtype=torch.long)), [NAME], loss=halved)

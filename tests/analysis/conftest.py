@@ -1,12 +1,16 @@
 """A study with plausible numbers, made without training anything."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from sharpscope.analysis import Quantity, StudyResults
+from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.report import write_report
 
 REGIMES = ("baseline", "sam", "augmentation", "augmentation+sam", "weight_decay", "weight_decay+sam")
 
@@ -72,7 +76,7 @@ _SAFETY = {"test_accuracy", "ece", "nll", "brier", "corruption_accuracy"}
 def _run(rng: np.random.Generator, regime: str, seed: int, luck: float) -> dict[str, object]:
     row: dict[str, object] = {"run_id": f"{regime}-{seed:02d}", "state": "done", "regime": regime, "seed": seed}
     for name, (center, spread, shift) in _CENTERS.items():
-        moved = (_SAFER if name in _SAFETY else _SHARPER)[regime]
+        moved = (_SAFER if name in _SAFETY else _SHARPER).get(regime, 0.0)
         sign = 1 if shift > 0 else -1
         value = center + shift * moved + spread * (0.5 * sign * luck + 0.85 * rng.standard_normal())
         row[name] = max(value, center / 20)
@@ -105,7 +109,7 @@ def _reliability(rng: np.random.Generator, run: dict[str, object]) -> list[dict[
 
 def _pairs(rng: np.random.Generator, regime: str, seeds: int) -> list[dict[str, object]]:
     effects = 0.006 * rng.standard_normal(seeds)
-    center = 0.065 - 0.009 * _SAFER[regime]
+    center = 0.065 - 0.009 * _SAFER.get(regime, 0.0)
     return [
         {
             "regime": regime,
@@ -192,3 +196,19 @@ def make_results() -> Callable[..., StudyResults]:
 @pytest.fixture(scope="session")
 def results() -> StudyResults:
     return synthetic()
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a study of four seeds, one run of which diverged."""
+    return write_report(synthetic(seeds=4, failed=1), tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def comparisons(results: StudyResults) -> pd.DataFrame:
+    return comparisons_table(results)
+
+
+@pytest.fixture(scope="session")
+def correlations(results: StudyResults) -> pd.DataFrame:
+    return correlations_table(results)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sharpscope.analysis.results import StudyResults, describe_group, select
+from sharpscope.analysis.results import StudyResults, select
 from sharpscope.analysis.statistics import (
     Interval,
     benjamini_hochberg,
@@ -40,7 +40,8 @@ BY_JACKKNIFE = "jackknife values of pairs"
 # The paper corrects within these scores and within the sharpness measures, for each regime by itself.
 _PAPER_SCORES = frozenset({"ece", "corruption_accuracy", "prediction_disagreement"})
 
-_STREAM = Stream(0, "analysis")
+# All quantities see the same resamples of seeds, so their intervals are comparable.
+_STREAM = Stream(0, "analysis", "mean")
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,7 @@ def regimes_table(results: StudyResults) -> pd.DataFrame:
 
 def _mean(results: StudyResults, group: dict[str, Any], regime: str, quantity: str) -> Interval:
     cell = sample(results, group, regime, quantity)
-    stream = _STREAM.child("mean", describe_group(group), regime, quantity)
-    interval = mean_interval(cell.values.to_numpy(float), stream)
+    interval = mean_interval(cell.values.to_numpy(float), _STREAM)
     if cell.matrix is None or interval.n:
         return interval
     # Two seeds have one pair: its value stands, without an interval.
@@ -156,7 +156,7 @@ def _compare(results: StudyResults, group: dict[str, Any], regime: str, name: st
     quantity = results.quantities[name]
     reference = str(results.reference)
     first, second = sample(results, group, regime, name).minus(sample(results, group, reference, name))
-    interval = mean_interval(first - second, _STREAM.child("difference", describe_group(group), regime, name))
+    interval = mean_interval(first - second, _STREAM)
     test = signed_rank_test(first, second)
     paper_p = np.nan
     if quantity.orientation:

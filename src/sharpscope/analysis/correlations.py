@@ -12,6 +12,9 @@ from sharpscope.seeding import Stream
 POOLED = "pooled"
 WITHIN = "within regimes"
 
+# Every pair of quantities sees the same resamples of seeds, so their intervals are comparable.
+_STREAM = Stream(0, "analysis", "correlation")
+
 COLUMNS = ["measure", "quantity", "scope", "n", "spearman", "ci_low", "ci_high", "kendall"]
 
 
@@ -49,10 +52,8 @@ def _scopes(results: StudyResults, measure: str, outcome: str) -> list[tuple[str
     cells = ledger.groupby([*results.keys, "regime"], sort=False, dropna=False).ngroup().to_numpy()
 
     def correlate(scope: str, rows: np.ndarray, labels: np.ndarray | None = None) -> tuple[str, Correlation]:
-        # All pairs of quantities see the same resamples of seeds, so their intervals are comparable.
-        stream = Stream(0, "analysis", "correlation", scope)
         chosen = None if labels is None else labels[rows]
-        return scope, rank_correlation(x[rows], y[rows], seeds[rows], stream, cells=chosen)
+        return scope, rank_correlation(x[rows], y[rows], seeds[rows], _STREAM, cells=chosen)
 
     everything = np.ones(len(ledger), dtype=bool)
     scopes = [correlate(POOLED, everything), correlate(WITHIN, everything, cells)]

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -54,21 +56,26 @@ def figure_files(results: StudyResults, regimes: pd.DataFrame) -> dict[str, byte
     }
     drawings["reliability"] = lambda: _reliability(results)
     drawings["regimes"] = lambda: _forest(results, regimes)
-    files = {}
+    files: dict[str, bytes] = {}
     with mpl.rc_context(_STYLE):
         for name, draw in drawings.items():
             figure = draw()
             if figure is not None:
-                files[f"{name}.pdf"] = _render(figure, "pdf", {"CreationDate": None})
-                files[f"{name}.svg"] = _render(figure, "svg", {"Date": None})
+                pdf, svg = _render(figure)
+                files |= {f"{name}.pdf": pdf, f"{name}.svg": svg}
     return files
 
 
-def _render(figure: Figure, suffix: str, metadata: dict[str, None]) -> bytes:
+def _render(figure: Figure) -> tuple[bytes, bytes]:
+    """Return a figure as PDF and as SVG, without dates: the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix, metadata=metadata)
-    return buffer.getvalue()
+    # Layout costs more than drawing, so both files share one; ``savefig`` would draw twice more for each.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    pdf, svg = io.BytesIO(), io.BytesIO()
+    FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
+    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
+    return pdf.getvalue(), svg.getvalue()
 
 
 def spans_decades(values: np.ndarray) -> bool:

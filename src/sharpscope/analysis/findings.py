@@ -121,10 +121,10 @@ def _of_regime(results: StudyResults, rows: pd.DataFrame) -> str:
         return "no significant difference in this family."
     if results.keys:
         total = rows.groupby("quantity")["p"].count().to_dict()
-        phrases = [
-            f"{cell['verdict']} {_label(results, cell['quantity'])} in {len(part)} of {total[cell['quantity']]} settings"
-            for cell, part in split(real, ["quantity", "verdict"])
-        ]
+        phrases = []
+        for cell, part in split(real, ["quantity", "verdict"]):
+            settings = f"{len(part)} of {total[cell['quantity']]} settings"
+            phrases.append(f"{cell['verdict']} {_label(results, cell['quantity'])} in {settings}")
     else:
         phrases = [_phrase(results, row) for row in records(real)]
     return "; ".join(phrases) + "."

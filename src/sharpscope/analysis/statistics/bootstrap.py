@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -31,8 +32,16 @@ class Interval:
 
 
 def resampled_weights(n: int, stream: Stream, resamples: int = RESAMPLES) -> np.ndarray:
-    """Return how often each of ``n`` units is drawn in each resample, shape ``[resamples, n]``."""
-    return stream.numpy().multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    """Return how often each of ``n`` units is drawn in each resample, shape ``[resamples, n]``; read-only."""
+    return _drawn(n, stream.path, resamples)
+
+
+@lru_cache(maxsize=16)
+def _drawn(n: int, path: tuple[int | str, ...], resamples: int) -> np.ndarray:
+    # A study asks for the same resamples hundreds of times: all its quantities share them.
+    weights = Stream(*path).numpy().multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    weights.flags.writeable = False
+    return weights
 
 
 def expanded_tail(n: int, level: float = LEVEL) -> float:
@@ -53,6 +62,9 @@ def expanded_tail(n: int, level: float = LEVEL) -> float:
 
 def mean_interval(values: np.ndarray, stream: Stream, *, level: float = LEVEL, resamples: int = RESAMPLES) -> Interval:
     """Return the mean with its expanded percentile bootstrap interval; for a paired difference, give differences.
+
+    Resampled means stay between the least and the greatest value, so with fewer than five values the interval is
+    their range and its level is lower (about 1 - 2/2^n).
 
     Args:
         values: Independent values, one a seed, shape ``[n]``; NaN are left out.

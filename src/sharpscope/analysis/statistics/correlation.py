@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from sharpscope.analysis.statistics.bootstrap import LEVEL, expanded_tail, resampled_weights
 from sharpscope.seeding import Stream
@@ -101,9 +100,10 @@ def _not_above(values: np.ndarray) -> np.ndarray:
 
 
 def _kendall(x: np.ndarray, y: np.ndarray) -> float:
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(stats.kendalltau(x, y).statistic)
+    """Return Kendall's tau-b; NaN where one of the two is constant."""
+    a, b = (np.sign(values[:, None] - values[None, :]) for values in (x, y))
+    ordered = float(np.sqrt(np.sum(a * a) * np.sum(b * b)))
+    return float(np.sum(a * b)) / ordered if ordered else float("nan")
 
 
 def _mean(values: list[float]) -> float:

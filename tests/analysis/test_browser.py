@@ -1,0 +1,89 @@
+"""The page in a real browser: silent, offline, interactive, and within its window."""
+
+import shutil
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, report):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.noise, page.requests = [], []
+    page.on("console", lambda message: page.noise.append(message.text))
+    page.on("pageerror", lambda error: page.noise.append(str(error)))
+    page.on("request", lambda request: page.requests.append(request.url))
+    page.goto(report.as_uri())
+    page.wait_for_selector("#plot .scatterlayer .point")
+    yield page
+    page.close()
+
+
+def positions(page) -> list[str]:
+    return page.eval_on_selector_all(
+        "#plot .scatterlayer .point", "points => points.map(p => p.getAttribute('transform'))"
+    )
+
+
+def test_silent_and_offline(page, report):
+    page.hover(".regimes td.number >> nth=1")
+    page.select_option("#choose-y", "fisher_rao_norm")
+    assert page.noise == []
+    assert page.requests == [report.as_uri()]
+
+
+def test_a_point_per_finished_run_which_moves_with_the_choice(page):
+    before = positions(page)
+    assert len(before) == 6 * 4 - 1
+    page.select_option("#choose-y", "fisher_rao_norm")
+    page.wait_for_function("document.querySelector('#plot .ytitle').textContent === 'Fisher–Rao norm'")
+    assert positions(page) != before
+    page.select_option("#choose-x", "ece")
+    page.wait_for_function("document.querySelector('#plot .xtitle').textContent === 'Expected calibration error'")
+    assert not page.is_checked("#log-x")
+
+
+def test_hovering_a_cell_and_a_point_tells_more(page):
+    page.hover(".regimes td.number >> nth=1")
+    tip = page.inner_text("#tip")
+    assert "Difference to baseline" in tip
+    assert "Rank-biserial effect" in tip
+    page.locator("#plot").scroll_into_view_if_needed()
+    page.evaluate("Plotly.Fx.hover('plot', [{curveNumber: 1, pointNumber: 2}])")
+    assert "sam-02" in page.text_content("#plot .hoverlayer")
+
+
+@pytest.mark.parametrize("width", [1280, 800, 390])
+def test_page_is_not_wider_than_its_window(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(300)  # Plotly follows the window after a pause of its own
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_dark_scheme_is_followed(page):
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light

@@ -1,0 +1,120 @@
+"""The tables of regimes, comparisons and correlations, against SciPy and pandas on the same numbers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sharpscope.analysis.comparisons import comparisons_table, regimes_table
+from sharpscope.analysis.correlations import POOLED, WITHIN
+
+
+def one(table, **where):
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def by_seed(results, regime, column):
+    ledger = results.ledger
+    return ledger[ledger["regime"] == regime].sort_values("seed")[column].to_numpy(float)
+
+
+def test_one_row_a_quantity_and_regime(results, comparisons):
+    assert len(comparisons) == len(results.quantities) * 5
+    assert not comparisons.duplicated(["quantity", "regime"]).any()
+    assert (comparisons["reference"] == "baseline").all()
+
+
+def test_difference_and_p_are_those_of_paired_seeds(results, comparisons):
+    row = one(comparisons, quantity="nll", regime="sam")
+    x, y = by_seed(results, "sam", "nll"), by_seed(results, "baseline", "nll")
+    assert row["difference"] == pytest.approx((x - y).mean())
+    assert row["p"] == pytest.approx(stats.wilcoxon(x, y, method="exact").pvalue)
+    assert row["ci_low"] < row["difference"] < row["ci_high"]
+
+
+def test_seeds_are_paired_by_seed_not_by_position(results, comparisons):
+    shuffled = replace(results, ledger=results.ledger.sample(frac=1, random_state=0))
+    key = ["quantity", "regime"]
+    again = comparisons_table(shuffled).set_index(key).loc[pd.MultiIndex.from_frame(comparisons[key])]
+    np.testing.assert_allclose(again["p"], comparisons["p"])
+
+
+def test_primary_family_is_the_declared_one_with_holm(results, comparisons):
+    primary = comparisons[comparisons["family"] == "primary"]
+    assert set(primary["quantity"]) == set(results.study["primary"])
+    assert len(primary) == 25
+    assert (primary["correction"] == "Holm").all()
+    # Ten seeds just suffice: 25 * 2 / 2^10.
+    assert primary["p_adjusted_smallest"].to_numpy() == pytest.approx(25 * 2 / 1024)
+    secondary = comparisons[comparisons["family"] == "secondary"]
+    expected = stats.false_discovery_control(secondary["p"], method="bh")
+    np.testing.assert_allclose(secondary["p_adjusted"], expected)
+
+
+def test_papers_scheme_is_one_sided_and_corrected_within_its_families(results, comparisons):
+    row = one(comparisons, quantity="ece", regime="sam")
+    x, y = by_seed(results, "sam", "ece"), by_seed(results, "baseline", "ece")
+    assert row["p_paper"] == pytest.approx(stats.wilcoxon(x, y, alternative="less", method="exact").pvalue)
+    family = comparisons[
+        comparisons["quantity"].isin(["ece", "corruption_accuracy", "prediction_disagreement"])
+        & (comparisons["regime"] == "sam")
+    ]
+    expected = stats.false_discovery_control(family["p_paper"], method="by")
+    np.testing.assert_allclose(family["p_paper_adjusted"], expected)
+    assert np.isnan(one(comparisons, quantity="parameter_norm", regime="sam")["p_paper"])
+    assert np.isnan(one(comparisons, quantity="test_accuracy", regime="sam")["p_paper_adjusted"])
+
+
+def test_verdict_follows_the_declared_direction(comparisons):
+    assert one(comparisons, quantity="ece", regime="augmentation+sam")["verdict"] == "better"
+    assert one(comparisons, quantity="relative_flatness", regime="augmentation+sam")["verdict"] == "sharper"
+    assert one(comparisons, quantity="margin", regime="augmentation+sam")["verdict"] == "lower"
+
+
+def test_scores_of_pairs_keep_the_mean_of_pairs(results, comparisons):
+    pairs = results.pairs.groupby("regime")["prediction_disagreement"].mean()
+    row = one(comparisons, quantity="prediction_disagreement", regime="sam")
+    assert row["difference"] == pytest.approx(pairs["sam"] - pairs["baseline"])
+    assert row["method"] == "jackknife values of pairs"
+    mean = one(regimes_table(results), quantity="prediction_disagreement", regime="sam")
+    assert mean["mean"] == pytest.approx(pairs["sam"])
+
+
+def test_regimes_hold_mean_and_sd_over_runs(results):
+    row = one(regimes_table(results), quantity="brier", regime="augmentation")
+    values = by_seed(results, "augmentation", "brier")
+    assert (row["n"], row["mean"], row["sd"]) == (10, pytest.approx(values.mean()), pytest.approx(values.std(ddof=1)))
+
+
+def test_failed_runs_shrink_n(make_results):
+    table = comparisons_table(make_results(failed=3))
+    assert one(table, quantity="ece", regime="weight_decay+sam")["n"] == 7
+    assert one(table, quantity="prediction_disagreement", regime="weight_decay")["n"] == 10
+
+
+def test_settings_are_compared_and_corrected_by_themselves(make_results):
+    table = comparisons_table(make_results(training__lr=[0.01, 0.1]))
+    alone = comparisons_table(make_results(training__lr=[0.01]))
+    part = table[table["training.lr"] == 0.01].reset_index(drop=True)
+    pd.testing.assert_frame_equal(part, alone)
+
+
+def test_too_few_seeds_cannot_be_significant(make_results):
+    table = comparisons_table(make_results(seeds=3))
+    assert not table["significant"].any()
+    assert (table["p_adjusted_smallest"] > 0.05).all()
+    assert comparisons_table(make_results(regimes=("baseline",))).empty
+
+
+def test_correlations_pooled_and_within(results, correlations):
+    ledger = results.ledger
+    pooled = one(correlations, measure="margin", quantity="ece", scope=POOLED)
+    assert pooled["spearman"] == pytest.approx(stats.spearmanr(ledger["margin"], ledger["ece"]).statistic)
+    parts = [stats.spearmanr(p["margin"], p["ece"]).statistic for _, p in ledger.groupby("regime")]
+    within = one(correlations, measure="margin", quantity="ece", scope=WITHIN)
+    assert within["spearman"] == pytest.approx(np.mean(parts))

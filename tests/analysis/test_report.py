@@ -1,0 +1,75 @@
+"""The report says what the statistics allow, whatever came of the study."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.findings import find
+from sharpscope.analysis.report import write_report
+
+
+def test_page_is_whole_small_and_asks_for_nothing(report):
+    text = report.read_text("utf-8")
+    assert report.stat().st_size < 8_000_000
+    assert not re.search(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"'](?!data:)", text)
+    assert "train loss became NaN in epoch 3" in text
+    assert "default-src 'none'" in text
+    assert {p.name for p in report.parent.iterdir()} == {"report.html", "tables", "figures"}
+
+
+def test_same_results_same_bytes(report, make_results, tmp_path):
+    first, second = report.parent, write_report(make_results(seeds=4, failed=1), tmp_path).parent
+    files = [p.relative_to(first) for p in first.rglob("*") if p.is_file()]
+    assert len(files) == 19
+    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in files)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"seeds": 1}, "No difference could be significant"),
+        ({"seeds": 3, "regimes": ["baseline"]}, "no other regime to compare it with"),
+        ({"seeds": 2, "failed": 12}, "None of the 12 runs finished"),
+        ({"seeds": 3, "training__lr": [0.01, 0.1]}, "training.lr = 0.1"),
+        ({"seeds": 3, "regimes": ["mine(<b>=1)", *(f"sam(rho={i})" for i in range(1, 10))]}, "mine(&lt;b&gt;=1)"),
+    ],
+    ids=["one seed", "one regime", "all diverged", "two settings", "other regimes"],
+)
+def test_page_stands_whatever_came_of_the_study(make_results, tmp_path, options, sentence):
+    assert sentence in write_report(make_results(**options), tmp_path).read_text("utf-8")
+
+
+def test_missing_scores_and_pairs(make_results, tmp_path):
+    results = make_results(seeds=3)
+    lost = ["ece", "prediction_disagreement", "relative_flatness"]
+    bare = replace(
+        results,
+        ledger=results.ledger.drop(columns=lost),
+        pairs=results.pairs.iloc[:0],
+        reliability=results.reliability.iloc[:0],
+        provenance={},
+    )
+    text = write_report(bare, tmp_path).read_text("utf-8")
+    assert "Not measured in this study" in text
+    assert not (tmp_path / "figures" / "measures_vs_ece.pdf").exists()
+
+
+def test_headline_names_regimes_by_what_is_significant(results, comparisons, correlations):
+    found = find(results, comparisons, correlations)
+    assert found.headline == (
+        "Compared with baseline, sam, augmentation, augmentation+sam and weight_decay+sam have significantly sharper "
+        "minima and significantly better scores; weight_decay does not differ significantly."
+    )
+    assert dict(found.by_regime)["weight_decay"] == "no significant difference in this family."
+
+
+def test_headline_says_so_when_nothing_is_significant(results, correlations):
+    ledger = results.ledger.copy()
+    baseline = ledger[ledger["regime"] == "baseline"].set_index("seed")
+    for name in results.quantities:
+        ledger[name] = ledger["seed"].map(baseline[name])
+    same = replace(results, ledger=ledger)
+    found = find(same, comparisons_table(same), correlations)
+    assert found.headline.startswith("No regime differs significantly from baseline in any of the 25 comparisons")

@@ -131,41 +131,48 @@ class RadialMoments:
         return {name: share / self._square for name, share in self._shares.items()}
 
 
-class FeatureMoments:
-    """Mean, variance, minimum and maximum of each feature, by merging means and squared deviations.
+class Moments:
+    """Variance, minimum and maximum of each column, by merging means and squared deviations.
 
     A one-pass E[x^2] - E[x]^2 would lose all digits where the mean is large against the deviation.
     """
 
-    needs = Need.FEATURES
-
     def __init__(self) -> None:
-        self.samples = 0
+        self.rows = 0
         self._mean: Tensor | None = None
 
-    def update(self, evaluation: Evaluation) -> None:
-        """Merge a batch in (Chan, Golub and LeVeque 1979)."""
-        assert evaluation.features is not None
-        phi = evaluation.features.to(evaluation.risk.precise)
-        n, mean = phi.shape[0], phi.mean(dim=0)
-        squares = (phi - mean).square().sum(dim=0)
-        low, high = phi.amin(dim=0), phi.amax(dim=0)
+    def add(self, values: Tensor) -> None:
+        """Merge the rows of ``[n, D]`` in (Chan, Golub and LeVeque 1979)."""
+        n, mean = values.shape[0], values.mean(dim=0)
+        squares = (values - mean).square().sum(dim=0)
+        low, high = values.amin(dim=0), values.amax(dim=0)
         if self._mean is None:
             self._mean, self._squares, self._low, self._high = mean, squares, low, high
         else:
-            total = self.samples + n
+            total = self.rows + n
             shift = mean - self._mean
             self._mean = self._mean + shift * (n / total)
-            self._squares = self._squares + squares + shift.square() * (self.samples * n / total)
+            self._squares = self._squares + squares + shift.square() * (self.rows * n / total)
             self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
-        self.samples += n
+        self.rows += n
 
     @property
     def variance(self) -> Tensor:
         """Population variances, shape ``[D]``."""
-        return self._squares / self.samples
+        return self._squares / self.rows
 
     @property
     def constant(self) -> Tensor:
-        """Which features have one value on all samples, shape ``[D]``."""
+        """Which columns have one value in all rows, shape ``[D]``."""
         return self._low == self._high
+
+
+class FeatureMoments(Moments):
+    """The moments of the features phi over the samples."""
+
+    needs = Need.FEATURES
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Add a batch."""
+        assert evaluation.features is not None
+        self.add(evaluation.features.to(evaluation.risk.precise))

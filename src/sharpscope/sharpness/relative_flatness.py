@@ -1,4 +1,4 @@
-"""Relative flatness of the head (Petzka et al., NeurIPS 2021), in closed form."""
+"""Relative flatness (Petzka et al., NeurIPS 2021): of the head in closed form, of other layers by probes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.reductions import FeatureMoments
 from sharpscope.curvature.risk import Risk
+from sharpscope.errors import SharpscopeError
+from sharpscope.sharpness.layer_flatness import layer_flatness
 
 
 class _HeadCurvature:
@@ -64,21 +66,30 @@ class _HeadCurvature:
         symbol=r"\kappa",
         sharper_is="larger",
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
-        cost="one forward pass, shared with all measures of outputs and features",
+        cost="one forward pass, shared with all measures of outputs and features; 2.5 gradients a probe for layers",
         exact=True,
         reference='Petzka et al., "Relative Flatness and Generalization", NeurIPS 2021, Definition 3',
         caveats=(
             "It depends on confidence: scaling the logits changes it at unchanged predictions.",
-            "It describes the head only; a hidden layer may tell another story.",
+            "It describes the head only, unless a layer is named; a hidden layer may tell another story.",
+            "The value of a hidden layer is an estimate and can be negative.",
         ),
         default=True,
-        variants=(({"normalize": False}, frozenset({"LW", "b+c", "W+1u", "BN"})),),
+        variants=(
+            ({"normalize": False}, frozenset({"LW", "b+c", "W+1u", "BN"})),
+            ({"variant": "max_eigenvalue"}, frozenset({"LW", "NW", "b+c", "BN"})),
+        ),
     )
 )
 def relative_flatness(
-    risk: Risk, *, normalize: bool = True, variant: Literal["trace", "max_eigenvalue"] = "trace"
+    risk: Risk,
+    *,
+    normalize: bool = True,
+    variant: Literal["trace", "max_eigenvalue"] = "trace",
+    layer: str | None = None,
+    probes: int = 32,
 ) -> Steps:
-    r"""Relative flatness of the final linear layer (larger is sharper).
+    r"""Relative flatness of the final linear layer, or of others (larger is sharper).
 
     .. math:: \kappa = \sum_{s,s'} \langle w_s, w_{s'} \rangle \, \mathrm{Tr}(H_{s,s'})
 
@@ -92,15 +103,25 @@ def relative_flatness(
             unchanged. Features that are constant on the data are left out, and ``details`` says which.
         variant: "trace" as above; "max_eigenvalue" for :math:`\sum_s |w_s|^2 \lambda_{max}(H_{s,s})`, as in the code of
             the paper's authors.
+        layer: None for the head, in closed form. The name of a linear or convolutional layer, or "all" for all of them,
+            is estimated by Hessian-vector products, whose number does not depend on how many layers are asked for. A
+            convolution is the matrix of its filters; filters of different groups read different inputs, so their cross
+            terms do not count. Inputs are normalized by channel.
+        probes: Products for layers; with ``rtol`` more are made until it is reached.
 
     Returns:
-        The exact value (``stderr`` 0), dimensionless; ``details`` name the head.
+        The exact value (``stderr`` 0), dimensionless; ``details`` name the head. For layers: the sum over them, with
+        its standard error over probes; ``details["layers"]`` has each one's value and standard error.
 
     Raises:
         HeadNotFound: If the model has no linear layer in whose weight the outputs are linear.
 
     Reference: Petzka et al., "Relative Flatness and Generalization", NeurIPS 2021, Definition 3.
     """
+    if layer is not None:
+        if variant != "trace":
+            raise SharpscopeError("variant='max_eigenvalue' exists for the head only; leave out layer or variant")
+        return (yield from layer_flatness(risk, layer, normalize=normalize, probes=probes))
     curvature = _HeadCurvature(variant=variant, pairs=normalize)
     moments = FeatureMoments()
     yield (curvature, moments) if normalize else curvature

@@ -1,0 +1,110 @@
+"""The estimate for any layer agrees with the double sum over dense Hessian blocks, and with the closed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.cases import CASES, SPLITS, Case
+from torch import nn
+
+from sharpscope import measure
+from sharpscope.curvature import dense
+from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.risk import Risk
+
+BY_NAME = {case.name: case for case in CASES}
+
+
+def definition(case: Case, layer: str) -> float:
+    """Return the raw double sum of one layer from its dense Hessian block."""
+    with Risk(case.model(), Batches(case.data())) as risk:
+        module = risk.model.get_submodule(layer)
+        weight = module.weight
+        block = dense.hessian(risk, [weight]).detach()
+    W = weight.detach()
+    groups = getattr(module, "groups", 1)
+    index = torch.arange(W.numel()).reshape(W.shape)
+    if isinstance(module, nn.ConvTranspose2d):
+        parts = [
+            (w.transpose(0, 1).flatten(1), i.transpose(0, 1).flatten(1))
+            for w, i in zip(W.chunk(groups), index.chunk(groups), strict=True)
+        ]
+    else:
+        parts = [(w.flatten(1), i.flatten(1)) for w, i in zip(W.chunk(groups), index.chunk(groups), strict=True)]
+    total = 0.0
+    for w, i in parts:
+        for s in range(len(w)):
+            for t in range(len(w)):
+                total += float(w[s] @ w[t]) * float(block[i[s], i[t]].sum())
+    return total
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("mlp", "2"),
+        ("residual", "deep"),
+        ("residual", "short"),
+        ("grouped", "0"),
+        ("grouped", "3"),
+        ("attention", "qkv"),
+    ],
+)
+def test_raw_values_agree_with_the_definition(name: str, layer: str) -> None:
+    case = BY_NAME[name]
+    options = {"layer": layer, "normalize": False, "probes": 200}
+    found = measure(case.model(), case.data(), {"relative_flatness": options})["relative_flatness"]
+    assert found.stderr > 0
+    assert abs(found.value - definition(case, layer)) < 4 * found.stderr
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("name", ["mlp_gelu", "residual", "mapping"])
+def test_the_head_agrees_with_its_closed_form(name: str, normalize: bool) -> None:
+    case = BY_NAME[name]
+    head = next(n for n, m in reversed(list(case.model().named_modules())) if isinstance(m, nn.Linear))
+    asked = {
+        "closed": {"measure": "relative_flatness", "normalize": normalize},
+        "probed": {"measure": "relative_flatness", "normalize": normalize, "layer": head, "probes": 200},
+    }
+    if name == "mapping":  # its head is applied once, to a mean over positions
+        assert head == "head"
+    found = measure(case.model(), case.data(), asked)
+    assert abs(found["closed"].value - found["probed"].value) < 4 * found["probed"].stderr
+
+
+def test_all_layers_come_from_the_same_products_however_the_data_is_cut() -> None:
+    case = BY_NAME["residual"]
+    values = []
+    for split in SPLITS:
+        found = measure(case.model(), case.data(split), {"relative_flatness": {"layer": "all"}})["relative_flatness"]
+        assert list(found.details["layers"]) == ["stem", "deep", "short", "head"]
+        assert sum(layer["value"] for layer in found.details["layers"].values()) == pytest.approx(found.value)
+        values.append(found.value)
+    assert values == pytest.approx([values[0]] * len(SPLITS), rel=1e-9)
+
+
+def test_rescaling_neurons_moves_the_raw_value_only() -> None:
+    case = BY_NAME["mlp"]
+    found = []
+    for factor in (torch.ones(7), torch.linspace(0.3, 3.0, 7)):
+        model = case.model()
+        with torch.no_grad():
+            model[0].weight *= factor[:, None]  # type: ignore[index]
+            model[0].bias *= factor  # type: ignore[index]
+            model[2].weight /= factor  # type: ignore[index]
+        asked = {
+            n: {"measure": "relative_flatness", "layer": "2", "normalize": n == "scaled"} for n in ("scaled", "raw")
+        }
+        found.append(measure(model, case.data(), asked))
+    # The same stream draws the same signs, so even the estimates are equal where the definition is.
+    assert found[0]["scaled"].value == pytest.approx(found[1]["scaled"].value, rel=1e-9)
+    assert found[0]["raw"].value != pytest.approx(found[1]["raw"].value, rel=1e-3)
+
+
+def test_unknown_layers_are_named_with_the_known_ones() -> None:
+    case = BY_NAME["residual"]
+    with pytest.raises(ValueError, match="'steam'; did you mean 'stem'"):
+        measure(case.model(), case.data(), {"relative_flatness": {"layer": "steam"}})
+    with pytest.raises(ValueError, match="norm"):
+        measure(case.model(), case.data(), {"relative_flatness": {"layer": "norm"}})

@@ -43,8 +43,13 @@ class Batch:
 
     def to(self, device: torch.device, dtype: torch.dtype | None) -> Batch:
         """Move to a device; floating-point inputs also to ``dtype`` if that is not None."""
-        moved = self.map(lambda t: t.to(device, dtype if t.is_floating_point() else None))
-        return Batch(moved.inputs, self.targets.to(device))
+
+        def move(tensor: Tensor) -> Tensor:
+            # A tensor made in inference mode has no part in derivatives, a copy of it has.
+            tensor = tensor.clone() if tensor.is_inference() else tensor
+            return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
+        return Batch(self.map(move).inputs, self.targets.to(device))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the same batch with a function applied to every tensor among its inputs."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sharpscope.data.corrupted import SEVERITIES, corrupt, corrupted_test_sets
-from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.corrupted import SEVERITIES, corrupt, corrupted_test_sets, corruptions_of
+from sharpscope.data.dataset import CorruptionSuite, Dataset, Source
 from sharpscope.data.registry import CORRUPTIONS, DATASETS, CorruptionFacts
 from sharpscope.data.selection import stratified
 
@@ -12,9 +12,11 @@ __all__ = [
     "DATASETS",
     "SEVERITIES",
     "CorruptionFacts",
+    "CorruptionSuite",
     "Dataset",
     "Source",
     "corrupt",
     "corrupted_test_sets",
+    "corruptions_of",
     "stratified",
 ]

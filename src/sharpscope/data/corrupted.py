@@ -11,7 +11,7 @@ from torch import Tensor
 from sharpscope.data.dataset import Dataset
 from sharpscope.data.draws import Draws
 from sharpscope.data.registry import CORRUPTIONS
-from sharpscope.errors import DataError
+from sharpscope.errors import DataError, UnknownName
 from sharpscope.seeding import Stream
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -69,6 +69,17 @@ def corrupt(
     return result
 
 
+def corruptions_of(dataset: Dataset) -> dict[str, int]:
+    """Return the corruptions that a dataset's test set comes under, with the versions of their definitions.
+
+    Those of a published suite are told from generated ones by its name: ``CIFAR-10-C/fog``.
+    """
+    suite = dataset.corrupted
+    if suite is None:
+        return {name: CORRUPTIONS[name].version for name in CORRUPTIONS}
+    return {f"{suite.name}/{name}": suite.version for name in suite.corruptions}
+
+
 def corrupted_test_sets(
     dataset: Dataset,
     corruptions: Sequence[str] | None = None,
@@ -78,8 +89,8 @@ def corrupted_test_sets(
     """Yield the test inputs under every condition, one at a time, so that memory holds one copy.
 
     Args:
-        dataset: Whose test images are corrupted.
-        corruptions: Names; None for all that are registered.
+        dataset: Whose test images are corrupted: read from its published suite if it has one, else generated.
+        corruptions: Names out of ``corruptions_of(dataset)``; None for all of them.
         severities: Any of 1..5.
         stream: Of the draws; None for the one that makes the corrupted test sets of a dataset the same in
             every run.
@@ -88,10 +99,17 @@ def corrupted_test_sets(
         The condition, such as ``gaussian_noise-3``, and uint8 images shaped like ``dataset.test_inputs``.
 
     Raises:
-        DataError: If the dataset does not hold images.
-        UnknownName: If a corruption is not registered.
+        DataError: If the dataset does not hold images, or a file of its suite is missing or damaged.
+        UnknownName: If a corruption is not one of this dataset's.
     """
+    offered = corruptions_of(dataset)
     draws = Stream("corruptions", dataset.name) if stream is None else stream
-    for name in CORRUPTIONS if corruptions is None else corruptions:
+    for name in offered if corruptions is None else corruptions:
+        if name not in offered:
+            raise UnknownName("corruption", name, offered, f" of dataset '{dataset.name}'")
         for severity in severities:
-            yield f"{name}-{severity}", corrupt(dataset.test_inputs, name, severity, draws)
+            if dataset.corrupted is None:
+                images = corrupt(dataset.test_inputs, name, severity, draws)
+            else:
+                images = dataset.corrupted.images(name.rpartition("/")[2], severity)
+            yield f"{name}-{severity}", images

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sharpscope.data import DATASETS, SEVERITIES, Dataset, Source, corrupted_test_sets
+from sharpscope.data import DATASETS, SEVERITIES, Dataset, Source, corrupted_test_sets, corruptions_of
 from sharpscope.spec import Component
 
 # Corrupted test sets larger than this together are made anew for every run.
@@ -34,8 +34,15 @@ class Bench:
         return self._load(self._key(component))
 
     def corrupted(self, component: Component, corruptions: Sequence[str]) -> Iterable[tuple[str, Tensor]]:
-        """Return every condition with the test inputs under it."""
+        """Return every condition with the test inputs under it.
+
+        Args:
+            component: The dataset.
+            corruptions: Those of all datasets of a study; each dataset takes its own of them.
+        """
         dataset = self.dataset(component)
+        offered = corruptions_of(dataset)
+        corruptions = [name for name in corruptions if name in offered]
         size = dataset.test_inputs.nbytes * len(corruptions) * len(SEVERITIES)
         if size > KEPT_BYTES:
             return corrupted_test_sets(dataset, corruptions)

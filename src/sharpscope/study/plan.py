@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sharpscope.curvature.measure import MEASURES
-from sharpscope.data import CORRUPTIONS, DATASETS, Dataset
+from sharpscope.data import DATASETS, Dataset, corruptions_of
 from sharpscope.data import Source as DataSource
 from sharpscope.errors import SpecError
 from sharpscope.measurement import resolve_measures
@@ -197,10 +197,21 @@ def _wishes(study: Study, datasets: list[Dataset]) -> Wishes:
             raise SpecError(message, ("scores", key))
         (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
     needed = any(_needs_corruptions(w.name) for w in (scores | pair_scores).values())
-    corruptions = {name: CORRUPTIONS[name].version for name in CORRUPTIONS} if needed else {}
+    corruptions = _corruptions(datasets) if needed else {}
     wishes = Wishes(measures, scores, pair_scores, corruptions)
     check_columns(wishes)
     return wishes
+
+
+def _corruptions(datasets: Iterable[Dataset]) -> dict[str, int]:
+    """Return the corruptions of all datasets, with the versions of their definitions; their files are there then."""
+    found: dict[str, int] = {}
+    for dataset in datasets:
+        found |= corruptions_of(dataset)
+        suite = dataset.corrupted
+        if suite is not None:
+            at(("data",), suite.prepare)
+    return found
 
 
 def _needs_corruptions(score: str) -> bool:

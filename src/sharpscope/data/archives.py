@@ -1,0 +1,135 @@
+"""Reading members of archives without unpacking them to the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from sharpscope.errors import DataError
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in a tar file.
+
+    Attributes:
+        name: Its path in the archive.
+        offset: Where its first byte is, in the archive as unpacked by gzip or the like.
+        size: How many bytes there are.
+        read: Returns them, while the archive is open.
+    """
+
+    name: str
+    offset: int
+    size: int
+    read: Callable[[], bytes]
+
+
+@contextlib.contextmanager
+def open_tar(path: Path) -> Iterator[Iterator[Member]]:
+    """Open a tar file, packed or not, and yield its files one by one; memory does not grow with their number.
+
+    Args:
+        path: The archive.
+
+    Raises:
+        DataError: If it is no tar file, is cut off or damaged, or holds a path that leaves its folder.
+    """
+    try:
+        with tarfile.open(path, "r:*") as tar:
+            yield _files_of(tar, path)
+    # The readers of gzip and of tar tell a damaged file by any of these.
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{path} cannot be read, it is cut off or damaged ({error}); get it again") from None
+
+
+def _files_of(tar: tarfile.TarFile, path: Path) -> Iterator[Member]:
+    while (header := tar.next()) is not None:
+        # Otherwise the archive keeps the header of every file it has seen.
+        tar.members = []  # type: ignore[attr-defined]
+        name = inside(header.name, path)
+        if header.isfile():
+            yield Member(name, header.offset_data, header.size, partial(_read, tar, header))
+
+
+def _read(tar: tarfile.TarFile, header: tarfile.TarInfo) -> bytes:
+    opened = tar.extractfile(header)
+    contents = b"" if opened is None else opened.read()
+    if len(contents) != header.size:
+        raise EOFError(f"{header.name} ends {header.size - len(contents)} bytes early")
+    return contents
+
+
+def tar_contents(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
+    """Return the contents of some files of a tar file.
+
+    Args:
+        path: The archive.
+        wanted: Their names in the archive.
+
+    Raises:
+        DataError: If one is missing, or the archive is damaged or holds a path that leaves its folder.
+    """
+    names = set(wanted)
+    with open_tar(path) as members:
+        found = {member.name: member.read() for member in members if member.name in names}
+    for name in sorted(names - set(found)):
+        raise DataError(f"{path} should hold {name} and does not; get it again")
+    return found
+
+
+class Zip:
+    """A zip file whose members are read by name.
+
+    Args:
+        path: The archive.
+
+    Raises:
+        DataError: If it is no zip file, is cut off or damaged, or holds a path that leaves its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(f"{path} cannot be read as a zip file ({error}); get it again") from None
+        self.names = frozenset(inside(name, path) for name in self._zip.namelist())
+
+    def read(self, name: str) -> bytes:
+        """Return the contents of a member.
+
+        Raises:
+            DataError: If it is missing or damaged.
+        """
+        if name not in self.names:
+            raise DataError(f"{self.path} should hold {name} and does not; get it again")
+        try:
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise DataError(f"{name} in {self.path} is damaged ({error}); get it again") from None
+
+    def __enter__(self) -> Zip:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._zip.close()
+
+
+def inside(name: str, archive: Path) -> str:
+    """Return the path of a member without needless parts.
+
+    Raises:
+        DataError: If it leads out of the folder that the archive would be unpacked to.
+    """
+    # A backslash separates folders on some systems, and a colon names a drive there.
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1]):
+        raise DataError(f"{archive} holds '{name}', a path that leaves its folder; do not use this archive")
+    return path.as_posix()

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from sharpscope.data.augmentations import random_flip, random_rotation, random_shift, rotate
+from sharpscope.data.augmentations import random_flip, random_resized_crop, random_rotation, random_shift, rotate
 
 
 def generator(seed=0):
@@ -95,3 +95,28 @@ def test_no_angle_and_no_shift_change_nothing():
     assert random_rotation(images, generator(), degrees=0).equal(images)
     assert random_shift(images, generator(), pixels=0).equal(images)
     assert random_flip(images, generator(), probability=0.0).equal(images)
+
+
+def test_a_resized_crop_shows_a_part_of_the_image_over_the_whole():
+    # A ramp from 0 to 1 along each axis: after a crop it is a ramp over a shorter interval.
+    ramp = (torch.arange(32) + 0.5) / 32
+    images = torch.stack([ramp.expand(32, 32), ramp.unsqueeze(1).expand(32, 32)]).expand(2000, 2, 32, 32)
+    cropped = random_resized_crop(images, torch.Generator().manual_seed(0), scale=(0.25, 0.5), ratio=(0.5, 2.0))
+    width = (cropped[:, 0, 16, 24] - cropped[:, 0, 16, 8]) * 2
+    height = (cropped[:, 1, 24, 16] - cropped[:, 1, 8, 16]) * 2
+    area = width * height
+    # Sides of at most 1 leave the area as drawn, since 0.5 * 2 is 1.
+    assert area.min() >= 0.25 - 1e-4
+    assert area.max() <= 0.5 + 1e-4
+    # The mean of 2,000 uniform draws has a standard deviation of 0.25 / sqrt(12 * 2000) = 0.0016.
+    assert area.mean() == pytest.approx(0.375, abs=0.008)
+    assert (width / height).log().mean() == pytest.approx(0.0, abs=0.04)
+    assert (width / height).max() <= 2.0 + 1e-3
+    # Nothing of the border enters.
+    assert cropped.min() > 0.0
+
+
+def test_a_resized_crop_of_everything_is_the_image():
+    images = torch.randint(0, 256, (4, 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    whole = random_resized_crop(images, torch.Generator().manual_seed(0), scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    assert whole.equal(images)

@@ -81,7 +81,39 @@ def rotate(images: Tensor, angles: Tensor, shifts: Tensor, *, fill: float = 0.0)
     aspect = height / width
     across = torch.stack([cosine, -sine * aspect, sine * aspect * down - cosine * right], dim=1)
     along = torch.stack([sine / aspect, cosine, -sine / aspect * right - cosine * down], dim=1)
-    theta = torch.stack([across, along], dim=1)
+    return _resampled(images, torch.stack([across, along], dim=1), fill)
+
+
+def random_resized_crop(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """Cut a rectangle of random area and aspect from each image and resize it to the whole.
+
+    A side that would be longer than the image's is cut to it.
+
+    Args:
+        images: Shape ``[N, C, H, W]``.
+        generator: Source of four draws a sample.
+        scale: Smallest and largest area, as shares of the image; uniform.
+        ratio: Smallest and largest width over height, in units of the image's own; uniform in their logarithms.
+
+    Reference: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015.
+    """
+    area, aspect, across, down = torch.rand((4, len(images)), generator=generator, device=images.device)
+    area = scale[0] + (scale[1] - scale[0]) * area
+    aspect = ratio[0] * (ratio[1] / ratio[0]) ** aspect
+    width, height = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
+    zero = torch.zeros_like(area)
+    rows = [width, zero, (1 - width) * (2 * across - 1)], [zero, height, (1 - height) * (2 * down - 1)]
+    return _resampled(images, torch.stack([torch.stack(row, dim=1) for row in rows], dim=1), 0.0)
+
+
+def _resampled(images: Tensor, theta: Tensor, fill: float) -> Tensor:
+    """Return images whose pixels come, bilinearly, from where the affine maps ``theta`` ``[N, 2, 3]`` send them."""
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     # Zeros enter at the border, so the fill is made zero for the resampling.
     moved = functional.grid_sample(images.to(torch.float32) - fill, grid, align_corners=False) + fill

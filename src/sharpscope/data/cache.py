@@ -1,0 +1,36 @@
+"""Arrays that took long to make, kept as files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from sharpscope.errors import DataError
+
+
+@contextlib.contextmanager
+def filling(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Yield a new array of bytes in a NumPy file that appears at ``path`` once the block has ended well.
+
+    Args:
+        path: Where the file is to stand; missing folders are made.
+        shape: Of the array.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        yield array
+        array.flush()
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror or error}); free some space there") from None
+    finally:
+        temporary.unlink(missing_ok=True)

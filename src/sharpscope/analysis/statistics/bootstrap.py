@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from scipy import stats
@@ -44,6 +44,7 @@ def _drawn(n: int, path: tuple[int | str, ...], resamples: int) -> np.ndarray:
     return weights
 
 
+@cache
 def expanded_tail(n: int, level: float = LEVEL) -> float:
     """Return the tail probability at which percentiles of ``n`` values reach ``level``.
 

@@ -79,17 +79,22 @@ def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.n
         y: Shape ``[n]``.
         weights: How often each run is drawn, shape ``[resamples, n]``.
     """
-    total = weights.sum(axis=1, keepdims=True)
+    total = weights.sum(axis=1)
     centered = []
     for values in (x, y):
         ranks = weights @ _not_above(values)  # midranks in each resample, up to a constant
-        with np.errstate(invalid="ignore", divide="ignore"):
-            centered.append(ranks - (weights * ranks).sum(axis=1, keepdims=True) / total)
+        mean = np.divide(_dot(weights, ranks), total, out=np.zeros_like(total), where=total > 0)
+        centered.append(ranks - mean[:, None])
     a, b = centered
-    variance = (weights * a * a).sum(axis=1) * (weights * b * b).sum(axis=1)
+    weighted = weights * a
+    variance = _dot(weighted, a) * _dot(weights * b, b)
     defined = variance > 1e-9
-    covariance = (weights * a * b).sum(axis=1)
-    return np.divide(covariance, np.sqrt(variance), out=np.full(len(weights), np.nan), where=defined)
+    return np.divide(_dot(weighted, b), np.sqrt(variance), out=np.full(len(weights), np.nan), where=defined)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the inner product of each row of one with the same row of the other."""
+    return np.einsum("ri,ri->r", a, b)
 
 
 def _not_above(values: np.ndarray) -> np.ndarray:

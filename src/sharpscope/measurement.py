@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.batches import Batch, Batches
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES, run_together
 from sharpscope.curvature.risk import Forward, Risk, device_of, random_state_kept
+from sharpscope.curvature.sampling import sampling_errors
 from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName
 from sharpscope.seeding import Stream
 
@@ -101,7 +102,8 @@ def measure(
         forward: A callable (model, inputs) -> outputs, for models with their own signature.
         head: The final linear layer; found by itself when None.
         batch_size: Samples evaluated at a time; bounds the memory.
-        subset: At most this many samples, drawn by ``seed``.
+        subset: At most this many samples, drawn by ``seed``; the standard error then contains that of the subset, from
+            measuring random groups of it, which doubles the cost.
         rtol: The relative standard error asked of estimators, which then draw until it is reached or their budget is
             spent; their fixed budgets when None.
         seed: The seed of all randomness.
@@ -126,17 +128,27 @@ def measure(
     # Data may draw random numbers when it is first looked at, and tensors made in inference mode have no derivatives.
     with random_state_kept(device), torch.inference_mode(False):
         batches = Batches(data, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
-        risk = Risk(
-            model,
-            batches,
-            loss=loss,
-            forward=forward,
-            head=head,
-            device=device,
-            stream=stream.child("estimators"),
-            rtol=rtol,
+
+        def run(samples: Iterable[Batch], told: bool = False) -> tuple[Risk, Measurements]:
+            risk = Risk(
+                model,
+                samples,
+                loss=loss,
+                forward=forward,
+                head=head,
+                device=device,
+                stream=stream.child("estimators"),
+                rtol=rtol,
+            )
+            return risk, _run(risk, asked, told and progress, strict=measures is not None)
+
+        risk, measured = run(batches, told=True)
+        if batches.population is None:
+            return measured
+        errors = sampling_errors(
+            lambda samples: run(samples)[1], batches, risk.samples, batches.population, stream.child("groups")
         )
-        return _run(risk, asked, progress, strict=measures is not None)
+        return Measurements({key: e.of_subset(errors.get(key), batches.population) for key, e in measured.items()})
 
 
 def measure_risk(risk: Risk, measures: Asked | None = None, *, progress: bool = False) -> Measurements:

@@ -33,9 +33,18 @@ class Estimate:
         error = f" ± {self.stderr:.2g}" if self.stderr > 0 else ""
         return f"{self.value:.6g}{error}{'' if self.converged else ' (not converged)'}"
 
-    def with_sampling_error(self, stderr: float) -> Estimate:
-        """Return this estimate with the error of a subset of the data joined to its own."""
-        return replace(self, stderr=math.hypot(self.stderr, stderr))
+    def of_subset(self, error: float | None, population: int) -> Estimate:
+        """Return this estimate for all data points, of which it saw a subset.
+
+        Args:
+            error: The standard error that the choice of the subset leaves; None if it could not be told, 0 if the
+                subset is all.
+            population: How many data points there are.
+        """
+        if self.samples >= population:
+            return self
+        details = {**self.details, "population": population, "sampling_stderr": error}
+        return replace(self, stderr=math.hypot(self.stderr, math.inf if error is None else error), details=details)
 
 
 def mean_of(draws: Sequence[float], samples: int, **details: Any) -> Estimate:

@@ -75,14 +75,14 @@ class HeadFinder:
         """Record the calls of the candidates, in order, while the model runs."""
         calls: list[Call] = []
 
-        def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        def record(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
             assert isinstance(module, nn.Linear)
             if self.module is None:
                 calls.clear()  # only the last call can be the head; others would be kept alive in vain
-            calls.append(Call(module, args[0].detach(), output.detach(), output._version))
+            calls.append(Call(module, _input(args, named).detach(), output.detach(), output._version))
 
         watched = [self.module] if self.module is not None else list(self._names)
-        handles = [module.register_forward_hook(record) for module in watched]
+        handles = [module.register_forward_hook(record, with_kwargs=True) for module in watched]
         try:
             yield calls
         finally:
@@ -141,14 +141,14 @@ class HeadFinder:
         inputs: list[Tensor] = []
         leaves: list[Tensor] = []
 
-        def cut(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            inputs.append(args[0].detach())
+        def cut(_module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> Tensor:
+            inputs.append(_input(args, named).detach())
             leaves.append(output.detach().requires_grad_())
             torch.set_grad_enabled(True)
             # A tail may work in place, which a leaf forbids.
             return leaves[-1].view_as(leaves[-1]).clone()
 
-        handle = module.register_forward_hook(cut)
+        handle = module.register_forward_hook(cut, with_kwargs=True)
         try:
             with torch.no_grad():
                 outputs = self.risk.outputs(batch, parameters)
@@ -189,3 +189,7 @@ class HeadFinder:
             f"the model's outputs are not linear in the weight of a final linear layer (tried {tried}); "
             "return logits rather than probabilities, or pass head=... or leave out the measures of the head"
         )
+
+
+def _input(args: tuple[Tensor, ...], named: dict[str, Tensor]) -> Tensor:
+    return args[0] if args else named["input"]

@@ -12,7 +12,7 @@ from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.losses import class_indices
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
-from sharpscope.curvature.reductions import GradientSum, Values
+from sharpscope.curvature.reductions import Count, GradientSum, Values
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import NotDefined, SharpscopeError
 
@@ -75,7 +75,7 @@ def parameter_norm(risk: Risk) -> Steps:
     Reference: Neyshabur et al., "Norm-Based Capacity Control in Neural Networks", COLT 2015.
     """
     squares = [float(p.to(risk.precise).square().sum()) for p in risk.parameters.values()]
-    count = _Count()
+    count = Count()
     yield count
     return Estimate(math.sqrt(math.fsum(squares)), samples=count.samples, details={"parameters": risk.parameter_count})
 
@@ -148,8 +148,9 @@ def margin(risk: Risk, *, quantile: float = 0.1) -> Steps:
     margins = Values(_margins)
     yield margins
     values = margins.all.numpy()
-    value = float(np.quantile(values, quantile))
-    return Estimate(value, samples=len(values), details={"mean": float(values.mean()), "min": float(values.min())})
+    with np.errstate(invalid="ignore"):  # infinite outputs: the value is then no number, which is said of it
+        value, mean = float(np.quantile(values, quantile)), float(values.mean())
+    return Estimate(value, samples=len(values), details={"mean": mean, "min": float(values.min())})
 
 
 def _margins(evaluation: Evaluation) -> Tensor:
@@ -161,20 +162,7 @@ def _margins(evaluation: Evaluation) -> Tensor:
     return own - outputs.scatter(1, index, -torch.inf).amax(dim=1)
 
 
-class _Count:
-    """The number of samples, for measures that use nothing else of the data."""
-
-    needs = Need.NOTHING
-
-    def __init__(self) -> None:
-        self.samples = 0
-
-    def update(self, evaluation: Evaluation) -> None:
-        """Count a batch."""
-        self.samples += evaluation.batch.size
-
-
-class _Head(_Count):
+class _Head(Count):
     """The head that a pass over the data finds."""
 
     needs = Need.FEATURES

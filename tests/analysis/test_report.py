@@ -73,3 +73,23 @@ def test_headline_says_so_when_nothing_is_significant(results, correlations):
     same = replace(results, ledger=ledger)
     found = find(same, comparisons_table(same), correlations)
     assert found.headline.startswith("No regime differs significantly from baseline in any of the 25 comparisons")
+
+
+def test_study_of_which_no_run_has_ended(make_results, tmp_path):
+    results = make_results(seeds=1)
+    empty = replace(
+        results,
+        ledger=results.ledger.iloc[:0],
+        pairs=results.pairs.iloc[:0],
+        reliability=results.reliability.iloc[:0],
+    )
+    assert "None of the 0 runs finished" in write_report(empty, tmp_path).read_text("utf-8")
+
+
+def test_regimes_without_a_seed_in_common_are_described_but_not_tested(make_results, tmp_path):
+    results = make_results(seeds=2, regimes=["baseline", "sam"])
+    ledger = results.ledger
+    apart = ledger[(ledger["regime"] == "baseline") == (ledger["seed"] == 0)]
+    text = write_report(replace(results, ledger=apart, pairs=results.pairs.iloc[:0]), tmp_path).read_text("utf-8")
+    assert "No seed finished in two regimes" in text
+    assert "There is nothing to test" in text

@@ -61,7 +61,7 @@
     return {
       type: "scatter", mode: "markers", name: regime.name, x: take(data.values[x]), y: take(data.values[y]),
       customdata: chosen.map((i) => [data.runs.id[i], data.runs.seed[i], data.runs.group[i] ? `<br>${data.runs.group[i]}` : ""]),
-      marker: { color: regime.color, symbol: regime.symbol, size: 9, opacity: 0.9, line: { color: shown, width: 1 } },
+      marker: { color: regime.color, symbol: regime.symbol, size: regime.symbol.startsWith("triangle") ? 11 : 9, opacity: 0.9, line: { color: shown, width: 1 } },
       error_y: { type: "data", array: stderr, visible: stderr.some((value) => value > 0), thickness: 1, width: 0 },
       hovertemplate: `<b>${regime.name}</b>, seed %{customdata[1]}%{customdata[2]}<br>run %{customdata[0]}<br>`
         + `${data.labels[x]}: %{x:.4~g}<br>${data.labels[y]}: %{y:.4~g}<extra></extra>`,
@@ -81,6 +81,7 @@
     return {
       font: { family: style.getPropertyValue("--sans"), size: 13, color: color("--ink-2") },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--ink-3"), activecolor: color("--accent") },
       margin: { l: 56, r: 12, t: 12, b: 48 }, height: narrow ? 420 : 480,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemsizing: "constant" },
       hoverlabel: { align: "left", bgcolor: color("--raised"), bordercolor: color("--rule"), font: { color: color("--ink") } },
@@ -112,7 +113,7 @@
     const traces = data.regimes.map((regime) => trace(regime, x, y, group));
     control("plot-caption").textContent = caption(x, y);
     return Plotly.react(plot, traces, layout(x, y), {
-      responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: `${y}-vs-${x}` },
     });
   }

@@ -20,6 +20,7 @@ def bytes_of(*shape):
 AUGMENTATIONS = {
     "shift": lambda images, g: random_shift(images, g, pixels=2),
     "flip": random_flip,
+    "resized crop": random_resized_crop,
     "rotation": lambda images, g: random_rotation(images, g, degrees=10, shift=1),
 }
 

@@ -1,4 +1,5 @@
 import io
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -143,8 +144,10 @@ def test_an_archive_that_is_cut_off_is_refused(made):
 
 
 def test_without_pillow_the_extra_is_named(made, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "PIL", None)
-    with pytest.raises(DataError, match=r"needs Pillow; install it with: pip install 'sharpscope\[images\]'"):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(
+        DataError, match=r"needs the package PIL .*pip install 'sharpscope\[images\]'"
+    ):
         made.load()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sharpscope.errors import DataError
+from sharpscope.extras import optional
 
 
 def decode(packed: bytes, where: str, size: int | None = None) -> np.ndarray:
@@ -40,13 +41,10 @@ def to_array(image: Any, size: int | None = None) -> np.ndarray:
         # The middle square first, so that nothing is resized only to be cut off.
         side, (width, height) = min(image.size), image.size
         left, top = (width - side) // 2, (height - side) // 2
-        image = image.resize((size, size), _pillow().Resampling.BICUBIC, box=(left, top, left + side, top + side))
+        square = image.crop((left, top, left + side, top + side))
+        image = square.resize((size, size), _pillow().Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1))
 
 
 def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise DataError("reading image files needs Pillow; install it with: pip install 'sharpscope[images]'") from None
-    return Image
+    return optional("PIL.Image", "images", "reading image files", DataError)

@@ -123,6 +123,7 @@ def measure(
         ['gradient_norm', 'parameter_norm']
     """
     asked = resolve_measures(measures)
+    refused: dict[str, NotDefined] | None = {} if measures is None else None
     stream = Stream(seed, "measure")
     device = torch.device(device) if device is not None else device_of(model)
     # Data may draw random numbers when it is first looked at, and tensors made in inference mode have no derivatives.
@@ -140,9 +141,11 @@ def measure(
                 stream=stream.child("estimators"),
                 rtol=rtol,
             )
-            return risk, _run(risk, asked, told and progress, strict=measures is not None)
+            return risk, _run(risk, asked, told and progress, refused)
 
         risk, measured = run(batches, told=True)
+        if refused:
+            _warn_of(refused)
         if batches.population is None:
             return measured
         errors = sampling_errors(
@@ -165,16 +168,23 @@ def measure_risk(risk: Risk, measures: Asked | None = None, *, progress: bool = 
     Raises:
         SharpscopeError: As ``measure``.
     """
-    return _run(risk, resolve_measures(measures), progress, strict=measures is not None)
-
-
-def _run(risk: Risk, asked: Mapping[str, tuple[str, dict[str, Any]]], progress: bool, *, strict: bool) -> Measurements:
-    steps = {key: (MEASURES[name].function.steps, options) for key, (name, options) in asked.items()}
-    refused: dict[str, NotDefined] = {}
-    estimates = run_together(risk, steps, _report if progress else None, None if strict else refused.__setitem__)
+    refused: dict[str, NotDefined] | None = {} if measures is None else None
+    measured = _run(risk, resolve_measures(measures), progress, refused)
     if refused:
         _warn_of(refused)
-    return Measurements(estimates)
+    return measured
+
+
+def _run(
+    risk: Risk,
+    asked: Mapping[str, tuple[str, dict[str, Any]]],
+    progress: bool,
+    refused: dict[str, NotDefined] | None,
+) -> Measurements:
+    """Measure, and note in ``refused`` what is not defined here; the first such raises if that is None."""
+    steps = {key: (MEASURES[name].function.steps, options) for key, (name, options) in asked.items()}
+    note = None if refused is None else refused.__setitem__
+    return Measurements(run_together(risk, steps, _report if progress else None, note))
 
 
 def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -212,7 +222,7 @@ def _warn_of(refused: Mapping[str, NotDefined]) -> None:
     for key, error in refused.items():
         keys_by_reason.setdefault(str(error), []).append(key)
     reasons = "; ".join(f"{', '.join(keys)}: {reason}" for reason, keys in keys_by_reason.items())
-    warnings.warn(f"left out of the default measures: {reasons}", stacklevel=4)
+    warnings.warn(f"left out of the default measures: {reasons}", stacklevel=3)
 
 
 def _report(waiting: int) -> None:

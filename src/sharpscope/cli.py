@@ -61,10 +61,19 @@ def run_command(arguments: list[str]) -> int:
         print("Interrupted; what was done is kept, and the same command goes on.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has seen enough; Python must not complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _reader_has_seen_enough()
+    except SystemExit as stop:
+        # Typer turns a broken pipe into an exit of its own.
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _reader_has_seen_enough()
+        raise
     return code if isinstance(code, int) else 0
+
+
+def _reader_has_seen_enough() -> int:
+    """Keep Python from complaining when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,9 @@ from torch import nn
 from sharpscope.data import DATASETS, Source
 from sharpscope.errors import SharpscopeError
 from sharpscope.measurement import Measurements, measure
-from sharpscope.study.stages import CleanBatches, one_line
+from sharpscope.registry import imported
+from sharpscope.study.reasons import one_line
+from sharpscope.study.stages import CleanBatches
 
 
 def measure_checkpoint(
@@ -46,19 +46,11 @@ def measure_checkpoint(
 
 
 def _model(factory: str) -> nn.Module:
-    module_name, _, attribute = factory.partition(":")
-    if not module_name or not attribute:
-        raise SharpscopeError(f"--model takes pkg.module:factory, such as mynets.cnn:make, got '{factory}'")
-    # As `python -m` does: a module beside the user is found without being installed.
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    make = imported(factory, "model")
     try:
-        make = getattr(importlib.import_module(module_name), attribute)
         model = make()
     except Exception as error:
         raise SharpscopeError(f"--model {factory} fails: {one_line(error)}") from error
-    finally:
-        sys.path.remove(here)
     if not isinstance(model, nn.Module):
         raise SharpscopeError(f"--model {factory} must return a torch.nn.Module, got a {type(model).__name__}")
     return model

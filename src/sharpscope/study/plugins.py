@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharpscope.errors import SpecError
+from sharpscope.study.listing import REGISTRIES
+from sharpscope.study.reasons import one_line
 
 
 def resolve_plugins(plugins: Sequence[str], folder: Path) -> tuple[str, ...]:
@@ -37,6 +39,10 @@ def load_plugins(paths: Sequence[str]) -> None:
     Raises:
         SpecError: If one fails: one sentence with the line in it where it does.
     """
+    if paths:
+        # Built-in members first, so that it is the plugin that is told of a name that is taken.
+        for registry in REGISTRIES.values():
+            len(registry())
     for index, name in enumerate(paths):
         path = Path(name)
         module_name = f"sharpscope_plugin_{path.stem}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
@@ -46,8 +52,7 @@ def load_plugins(paths: Sequence[str]) -> None:
             _import(path, module_name)
         except Exception as error:
             sys.modules.pop(module_name, None)
-            reason = f"{type(error).__name__}: {error}".split("\n", 1)[0]
-            message = f"the plugin {path.name} fails{_line(error, path)}: {reason}"
+            message = f"the plugin {path.name} fails{_line(error, path)}: {one_line(error)}"
             raise SpecError(message, ("plugins", index)) from error
 
 

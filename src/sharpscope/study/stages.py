@@ -35,6 +35,7 @@ from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.study.bench import Bench
 from sharpscope.study.provenance import provenance
+from sharpscope.study.reasons import one_line
 from sharpscope.study.record import Record, Wish, Wishes, plain
 from sharpscope.study.store import HISTORY, PREDICTIONS, WEIGHTS, Damaged, RunFolder, Store, to_parquet
 from sharpscope.training import Diverged, Recipe, predict, train
@@ -105,15 +106,6 @@ def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
         return Outcome(run_id, "failed", one_line(error), seconds=time.perf_counter() - started)
     seconds = time.perf_counter() - started
     return Outcome(run_id, record.state, record.reason, tuple(done), tuple(notes), seconds)
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error as one line."""
-    if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
-    text = " ".join(str(error).split())
-    return text if isinstance(error, SharpscopeError) else f"{type(error).__name__}: {text}"
 
 
 class NotFinite(SharpscopeError):

@@ -190,7 +190,8 @@ def reliability_panels(results: StudyResults) -> list[dict[str, Any]]:
 def family_table(results: StudyResults, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
     """Return what each family of tests is and could find."""
     rows = []
-    tested = comparisons[comparisons["p"].notna()]
+    # Sorted by name, the primary family comes before the secondary one.
+    tested = comparisons[comparisons["p"].notna()].sort_values("family", kind="stable")
     for cell, tests in split(tested, [*results.keys, "family"]):
         reachable = tests["p_adjusted_smallest"].min()
         rows.append(

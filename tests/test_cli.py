@@ -49,6 +49,14 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"sharpscope {sharpscope.__version__}\n"
 
 
+def test_every_measure_can_be_planned_and_timed(here, capsys):
+    from sharpscope.study.listing import listing
+
+    measures = list(listing("measures"))
+    assert run_command(["plan", "tiny.yaml", "--set", f"measures={measures}"]) == 0, capsys.readouterr().err
+    assert "4 to do" in capsys.readouterr().out
+
+
 def test_a_study_from_run_to_report(here, capsys):
     assert run_command(["plan", "tiny.yaml"]) == 0
     shown = capsys.readouterr().out

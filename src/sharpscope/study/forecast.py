@@ -11,13 +11,12 @@ from typing import TypeVar
 import torch
 
 from sharpscope.data import SEVERITIES, Dataset
-from sharpscope.measurement import measure
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.study.plan import Plan
 from sharpscope.study.record import Wishes
-from sharpscope.study.stages import CleanBatches
+from sharpscope.study.stages import measure_clean
 from sharpscope.study.store import Damaged, Store
 from sharpscope.training import Diverged, Recipe, predict, train
 
@@ -112,8 +111,8 @@ def _measuring(plan: Plan, model: torch.nn.Module, dataset: Dataset) -> float:
     if not plan.wishes.measures:
         return 0.0
     few = replace(dataset, train_inputs=dataset.train_inputs[:SAMPLES], train_targets=dataset.train_targets[:SAMPLES])
-    wanted = {key: {"measure": wish.name, **wish.options} for key, wish in plan.wishes.measures.items()}
-    seconds = _timed(lambda: measure(model, CleanBatches(few), measures=wanted))
+    init = dict(model.named_parameters())
+    seconds = _timed(lambda: measure_clean(model, few, plan.wishes.measures, 0, init))
     return seconds / len(few.train_inputs) * len(dataset.train_inputs)
 
 

@@ -84,9 +84,9 @@ class Lines:
         reason = f": {outcome.reason}" if outcome.reason else ""
         count = f"{self._total - self._clock.left}/{self._total}"
         failed = f", {self._clock.failed} failed" if self._clock.failed else ""
+        how = f"in {outcome.seconds:.1f} s" if outcome.stages or outcome.reason else "by another command"
         self._print(
-            f"{count} {outcome.run_id} {outcome.state} in {outcome.seconds:.1f} s ({label}){reason}"
-            f" [{self._clock.remaining}{failed}]"
+            f"{count} {outcome.run_id} {outcome.state} {how} ({label}){reason} [{self._clock.remaining}{failed}]"
         )
         for note in outcome.notes:
             self.note(note)

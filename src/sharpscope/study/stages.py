@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.risk import Risk
 from sharpscope.data import Dataset
 from sharpscope.errors import SharpscopeError
-from sharpscope.measurement import measure_risk
+from sharpscope.measurement import Measurements, measure_risk
 from sharpscope.models import build
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.safety.basic import test_accuracy, test_loss, train_accuracy, train_loss
@@ -122,6 +122,29 @@ class CleanBatches:
         inputs, targets = self._dataset.train_inputs, self._dataset.train_targets
         for batch, labels in zip(inputs.split(BATCH_SIZE), targets.split(BATCH_SIZE), strict=True):
             yield self._dataset.normalize(batch), labels
+
+
+def measure_clean(
+    model: nn.Module,
+    dataset: Dataset,
+    wishes: Mapping[str, Wish],
+    seed: int,
+    init: Mapping[str, Tensor],
+    device: str = "cpu",
+) -> Measurements:
+    """Measure a model on the clean training data.
+
+    Args:
+        model: The trained model.
+        dataset: Its data.
+        wishes: What to measure, by key.
+        seed: The seed of all estimators.
+        init: The parameters before training, by name.
+        device: Where to compute.
+    """
+    batches = Batches(CleanBatches(dataset))
+    risk = Risk(model, batches, device=device, stream=Stream(seed, "measure"), init=init)
+    return measure_risk(risk, {key: {"measure": wanted.name, **wanted.options} for key, wanted in wishes.items()})
 
 
 @dataclass
@@ -303,16 +326,9 @@ class _Stages:
         missing = self._missing_measures()
         if not missing:
             return
-        asked = {key: {"measure": wanted.name, **wanted.options} for key, wanted in missing.items()}
         with self._stage("measures"):
-            risk = Risk(
-                model,
-                Batches(CleanBatches(self.dataset)),
-                device=self.assignment.device,
-                stream=Stream(self.run.seed, "measure"),
-                init=dict(self._initial_model().named_parameters()),
-            )
-            found = measure_risk(risk, asked)
+            init = dict(self._initial_model().named_parameters())
+            found = measure_clean(model, self.dataset, missing, self.run.seed, init, self.assignment.device)
         for key, wanted in missing.items():
             estimate = found[key]
             self.record.measures[key] = {

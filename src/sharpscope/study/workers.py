@@ -115,15 +115,13 @@ def run_jobs(jobs: Sequence[Sequence[str]], assignment: Assignment, workers: int
     context = multiprocessing.get_context("spawn")
     pickled = pickle.dumps(assignment)
     queue: deque[Sequence[str]] = deque(jobs)
-    postponed: list[tuple[str, ...]] = []
+    postponed: list[tuple[float, Sequence[str]]] = []
     crew: list[_Worker] = []
     try:
         while queue or postponed or any(worker.undone for worker in crew):
-            if not queue and postponed and not any(worker.undone for worker in crew):
-                time.sleep(PATIENCE)
-            if not queue:
-                queue.extend(postponed)
-                postponed.clear()
+            now = time.monotonic()
+            queue.extend(job for due, job in postponed if due <= now)
+            postponed = [(due, job) for due, job in postponed if due > now]
             while queue and len(crew) < workers and all(worker.undone for worker in crew):
                 crew.append(_Worker(context, pickled))
                 yield from _hand_out(queue, crew[-1])
@@ -132,7 +130,7 @@ def run_jobs(jobs: Sequence[Sequence[str]], assignment: Assignment, workers: int
                     yield from _hand_out(queue, worker)
             for outcome in _next_outcomes(crew, assignment):
                 if outcome.state == "busy":
-                    postponed.append((outcome.run_id,))
+                    postponed.append((now + PATIENCE, (outcome.run_id,)))
                 else:
                     yield outcome
     finally:

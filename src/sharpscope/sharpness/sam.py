@@ -6,6 +6,8 @@ import math
 from collections.abc import Generator
 from typing import Any, Literal
 
+from scipy import stats
+
 from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.perturbation import Gaussian, PerturbedLosses, antithetic, pair_means
@@ -14,12 +16,11 @@ from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.rounds import draw_rounds, judged
 from sharpscope.errors import SharpscopeError
 
-# The expansion draws pairs until its standard error is below this share of its value.
+# The expansion draws pairs until what it does not know of mu is below this share of its value.
 _PRECISION = 0.01
 _MOST_PAIRS = 32
-# One pair shows no spread. It varies most if the curvature has a single direction, as a chi-square variable of one
-# degree of freedom, and is below a tenth of its mean then in a quarter of the cases.
-_FIRST_PAIR_MAY_MISS = 10.0
+# What mu is held to be below: it is above in one of twenty cases.
+_DOUBT = 0.05
 
 
 @measure(
@@ -28,7 +29,7 @@ _FIRST_PAIR_MAY_MISS = 10.0
         symbol=r"S_\rho",
         sharper_is="larger",
         invariances=frozenset({"b+c", "W+1u"}),
-        cost="monte_carlo: draws + 1 forward passes; expansion: one gradient and 3 forward passes, more at large rho",
+        cost="monte_carlo: draws + 2 forward passes; expansion: one gradient and 4 to 75 forward passes, by need",
         exact=False,
         reference=(
             'Mason-Williams et al., "A Function-Centric Perspective on Flat and Sharp Minima", TMLR 2026; after '
@@ -104,38 +105,49 @@ def _expansion(risk: Risk, rho: float, scale: float) -> Generator[Any, Any, Esti
     s = gradient.norm() / math.sqrt(risk.parameter_count)
     at_zero = first.differences[0] / rho
     drifts = _drifts(first, rho)
-    value, stderr = _folded(drifts, s)
-    while stderr > _PRECISION * value and len(drifts) < _MOST_PAIRS:
+    while _doubt(drifts, s) > _PRECISION * _value(drifts, s) and len(drifts) < _MOST_PAIRS:
         more = _pairs(risk, scale, len(drifts), max(3, len(drifts)))
         yield more
         drifts += _drifts(more, rho)
-        value, stderr = _folded(drifts, s)
+    drift = mean_of(drifts, 1)
+    value = _value(drifts, s)
+    # The value is convex and even in mu, so that its derivative at mu near 0 would see no error at all.
+    off = folded_normal_mean(abs(drift.value) + drift.stderr, s) - value if len(drifts) > 1 else _doubt(drifts, s)
     return Estimate(
         value,
-        stderr=stderr,
+        stderr=off,
         samples=gradient.samples,
         details={
             "rho": rho,
             "route": "expansion",
             "at_zero": abs(at_zero),
             "gradient_part": s * math.sqrt(2 / math.pi),
-            "mu": mean_of(drifts, 1).value,
+            "mu": drift.value,
             "pairs": len(drifts),
         },
     )
 
 
-def _folded(drifts: list[float], s: float) -> tuple[float, float]:
-    """Return the folded normal mean at the mean of the drifts, and its standard error.
+def _value(drifts: list[float], s: float) -> float:
+    return folded_normal_mean(mean_of(drifts, 1).value, s)
 
-    The error is the rise of the value when mu is off by its own standard error: the value is convex and even in mu, so
-    that a derivative at mu near 0 would see no error at all.
+
+def _doubt(drifts: list[float], s: float) -> float:
+    """Return how much the value would rise if mu were as large as the drifts allow for.
+
+    A drift is a weighted sum of chi-square variables of one degree of freedom, one for each direction of curvature, so
+    that a few small ones do not say that mu is small. Their mean is taken for a chi-square variable with at least one
+    degree of freedom a drift, and more where the drifts agree: half of those that their spread tells of.
     """
     drift = mean_of(drifts, 1)
-    size = abs(drift.value)
-    upper = size + drift.stderr if len(drifts) > 1 else _FIRST_PAIR_MAY_MISS * size
-    value = folded_normal_mean(size, s)
-    return value, folded_normal_mean(upper, s) - value
+    size, pairs = abs(drift.value), len(drifts)
+    bound = size
+    if pairs == 1 or drift.stderr > 0:
+        freedom = max(pairs, (size / drift.stderr) * (size / drift.stderr))
+        bound = size * freedom / float(stats.chi2.ppf(_DOUBT, freedom))
+    if pairs > 1:
+        bound = max(bound, size + 2 * drift.stderr)
+    return folded_normal_mean(bound, s) - folded_normal_mean(size, s)
 
 
 def folded_normal_mean(mu: float, s: float) -> float:

@@ -110,7 +110,9 @@ class Regime(Strict):
         else:
             raise ValueError("a regime is a name, names joined by '+', or a mapping of names to their options")
         if not written:
-            return value
+            if isinstance(value, Regime):
+                return value
+            raise ValueError("a regime names at least one part, such as baseline")
         parts = [Component(name=n, options=o) for key, opts in written.items() for n, o in _parts(key, opts)]
         names = [part.name for part in parts]
         if len(set(names)) < len(names):
@@ -301,6 +303,18 @@ def validated(kind: type[Strict], tree: Any, chosen: Mapping[str, Any] | None = 
         raise SpecError(_sentence(kind, first, dotted), loc) from None
 
 
+# Pydantic speaks of Python's types; a study is written in YAML.
+_EXPECTED = {
+    **dict.fromkeys(("model_type", "dict_type"), "expected a mapping of keys to values"),
+    **dict.fromkeys(("tuple_type", "list_type"), "expected a list"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
+    "string_type": "expected text",
+    "too_short": "expected at least one",
+    "string_pattern_mismatch": "expected letters, digits, '.', '_' and '-', of which the first is a letter or digit",
+}
+
+
 def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
     if error["type"] == "extra_forbidden":
         *path, key = error["loc"]
@@ -317,7 +331,8 @@ def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
     hint = ""
     if isinstance(got, list) and "." in dotted:
         hint = f"; to try several values, write them in the grid: grid: {{{dotted}: {got}}}"
-    return f"{dotted}: {message[:1].lower()}{message[1:]}, got {got!r}{hint}"
+    expected = _EXPECTED.get(error["type"]) or f"{message[:1].lower()}{message[1:]}"
+    return f"{dotted}: {expected}, got {got!r}{hint}"
 
 
 def _named(kind: str, value: Any) -> Any:

@@ -4,11 +4,23 @@ import pytest
 import torch
 from torch import nn
 
+from sharpscope.errors import SpecError
 from sharpscope.models import MODELS, build
 from sharpscope.seeding import Stream
 
-SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 9, 5)]
+IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 9, 5)]
+SEQUENCES = [(6, 9), (25, 56)]
 CLASSES = 7
+
+
+def shapes_of(name):
+    """Return the shapes that a model must take: those of images, or of sequences if it refuses images."""
+    try:
+        with torch.device("meta"):
+            MODELS[name](IMAGES[0], CLASSES)
+    except SpecError:
+        return SEQUENCES
+    return IMAGES
 
 
 @pytest.fixture(params=list(MODELS))
@@ -17,36 +29,50 @@ def name(request):
 
 
 @pytest.fixture
-def model(name):
-    return build(name, (1, 8, 8), CLASSES, Stream(0, "init")).eval()
+def shape(name):
+    return shapes_of(name)[0]
 
 
-def samples(shape, count=3):
-    return torch.randn(count, *shape, generator=Stream("inputs").torch())
+@pytest.fixture
+def model(name, shape):
+    return build(name, shape, CLASSES, Stream(0, "init")).eval()
+
+
+def samples(shape, count=3, device="cpu"):
+    if len(shape) == 2:
+        positions, symbols = shape
+        return torch.randint(0, symbols, (count, positions), generator=Stream("inputs").torch()).to(device)
+    return torch.randn(count, *shape, generator=Stream("inputs").torch()).to(device)
 
 
 def test_has_a_summary(name):
     assert MODELS[name].summary
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_maps_images_of_any_size_and_channels_to_one_output_a_class(name, shape):
-    with torch.device("meta"):
-        model = MODELS[name](shape, CLASSES)
-        outputs = model(torch.empty(4, *shape))
-    assert outputs.shape == (4, CLASSES)
-    assert all(parameter.device.type == "meta" for parameter in model.parameters())
+def test_maps_samples_of_any_size_to_one_output_a_class(name):
+    for shape in shapes_of(name):
+        with torch.device("meta"):
+            model = MODELS[name](shape, CLASSES)
+            outputs = model(samples(shape, 4, "meta"))
+        assert outputs.shape == (4, CLASSES)
+        assert all(parameter.device.type == "meta" for parameter in model.parameters())
 
 
-def test_trains_every_parameter(name):
-    model = build(name, (1, 8, 8), CLASSES, Stream(0, "init"))
-    nn.functional.cross_entropy(model(samples((1, 8, 8))), torch.tensor([0, 1, 2])).backward()
+def test_refuses_samples_of_the_wrong_kind(name):
+    wrong = IMAGES[0] if shapes_of(name) is SEQUENCES else SEQUENCES[0]
+    with pytest.raises(SpecError, match=f"the model '{name}' takes"):
+        build(name, wrong, CLASSES, Stream(0, "init"))
+
+
+def test_trains_every_parameter(name, shape):
+    model = build(name, shape, CLASSES, Stream(0, "init"))
+    nn.functional.cross_entropy(model(samples(shape)), torch.tensor([0, 1, 2])).backward()
     assert [n for n, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 @torch.no_grad()
-def test_is_a_function_of_each_sample_in_eval_mode(model):
-    inputs = samples((1, 8, 8), 5)
+def test_is_a_function_of_each_sample_in_eval_mode(model, shape):
+    inputs = samples(shape, 5)
     together = model(inputs)
     assert torch.equal(together, model(inputs))
     apart = torch.cat([model(inputs[:2]), model(inputs[2:])])
@@ -54,27 +80,27 @@ def test_is_a_function_of_each_sample_in_eval_mode(model):
 
 
 @torch.no_grad()
-def test_ends_in_a_linear_layer(model):
+def test_ends_in_a_linear_layer(model, shape):
     found = []
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     for layer in layers:
         layer.register_forward_hook(lambda module, inputs, output: found.append(output))
-    outputs = model(samples((1, 8, 8)))
+    outputs = model(samples(shape))
     assert found[-1] is outputs
     assert layers[-1].out_features == CLASSES
 
 
-def test_initialization_depends_on_the_stream_alone(name):
+def test_initialization_depends_on_the_stream_alone(name, shape):
     def initial(seed, noise):
         torch.manual_seed(noise)
-        return build(name, (1, 8, 8), CLASSES, Stream(seed, "init")).state_dict()
+        return build(name, shape, CLASSES, Stream(seed, "init")).state_dict()
 
     first, again, other = initial(0, 1), initial(0, 2), initial(1, 1)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-def test_building_leaves_the_global_random_state_alone(name):
+def test_building_leaves_the_global_random_state_alone(name, shape):
     before = torch.get_rng_state()
-    build(name, (1, 8, 8), CLASSES, Stream(0, "init"))
+    build(name, shape, CLASSES, Stream(0, "init"))
     assert torch.equal(torch.get_rng_state(), before)

@@ -71,7 +71,7 @@ def test_images_become_color_bytes_of_one_size(pictures):
 
 
 def test_images_of_several_sizes_are_refused(pictures):
-    with pytest.raises(DataError, match="has images of 2 sizes; bring them to one by option 'size'"):
+    with pytest.raises(DataError, match="has images of 2 sizes; bring them to one by the option 'size'"):
         load(pictures, "pictures", labels="fine")
 
 

@@ -1,6 +1,8 @@
-"""Residual networks for small images: a 3x3 stem of stride 1 and no pooling before the last layer."""
+"""Residual networks, with a stem for small images or the one of ImageNet."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from pydantic import PositiveInt
@@ -36,28 +38,82 @@ class BasicBlock(nn.Module):
         return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
-class ResNet(nn.Module):
-    """Stem, stages of basic blocks that double the channels and halve the side, average pooling, linear head.
+class Bottleneck(nn.Module):
+    """A 3x3 convolution between two of 1x1 with BatchNorm, and a skip; the stride is that of the 3x3 one.
 
     Args:
-        channels: Of the images.
-        classes: The number of outputs.
-        blocks: Blocks of each stage; all stages but the first begin with stride 2.
-        width: Channels of the first stage.
+        inputs: Channels that come in.
+        outputs: Channels that go out, four times those of the 3x3 convolution.
+        stride: Of the 3x3 convolution, where torchvision has it too (He et al. have it in the first one).
     """
 
-    def __init__(self, channels: int, classes: int, blocks: tuple[int, ...], width: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-        )
+        inner = outputs // 4
+        self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[N, inputs, H, W]`` to ``[N, outputs, H / stride, W / stride]``."""
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = torch.relu(self.bn2(self.conv2(y)))
+        return torch.relu(self.bn3(self.conv3(y)) + self.shortcut(x))
+
+
+Stem = Literal["auto", "small", "imagenet"]
+
+# Images with a side longer than this get the stem of ImageNet, which makes it four times shorter.
+SMALL = 64
+
+
+def _stem(channels: int, width: int, kind: Stem, side: int) -> nn.Sequential:
+    """Return a 3x3 convolution of stride 1, or a 7x7 one of stride 2 and pooling."""
+    small = kind == "small" or (kind == "auto" and side <= SMALL)
+    kernel, stride = (3, 1) if small else (7, 2)
+    convolution = nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)
+    pooling = [] if small else [nn.MaxPool2d(3, 2, padding=1)]
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), *pooling)
+
+
+class ResNet(nn.Module):
+    """Stem, stages of blocks that double the channels and halve the side, average pooling, linear head.
+
+    Args:
+        shape: Of the images: ``(C, H, W)``.
+        classes: The number of outputs.
+        blocks: Blocks of each stage; all stages but the first begin with stride 2.
+        width: Channels of the stem, and of the first stage's 3x3 convolutions.
+        block: What a stage consists of.
+        stem: For small images, or the one of ImageNet; by the shorter side of the images when "auto".
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        blocks: tuple[int, ...],
+        width: int,
+        block: type[BasicBlock | Bottleneck] = BasicBlock,
+        stem: Stem = "small",
+    ) -> None:
+        super().__init__()
+        self.stem = _stem(shape[0], width, stem, min(shape[1:]))
+        expansion = 4 if block is Bottleneck else 1
         layers: list[nn.Module] = []
         inputs = width
         for stage, count in enumerate(blocks):
-            outputs = width * 2**stage
-            for block in range(count):
-                stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(BasicBlock(inputs, outputs, stride))
+            outputs = width * 2**stage * expansion
+            for place in range(count):
+                stride = 2 if stage > 0 and place == 0 else 1
+                layers.append(block(inputs, outputs, stride))
                 inputs = outputs
         self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, classes)
@@ -71,28 +127,34 @@ class ResNet(nn.Module):
 @MODELS.register()
 def resnet8(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 16) -> nn.Module:
     """ResNet-8 for small images: three stages of one block (16, 32, 64 channels)."""
-    return ResNet(image_shape("resnet8", shape)[0], classes, (1, 1, 1), width)
+    return ResNet(image_shape("resnet8", shape), classes, (1, 1, 1), width)
 
 
 @MODELS.register()
 def resnet20(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 16) -> nn.Module:
     """ResNet-20 of He et al. (2016) for small images, with projection shortcuts."""
-    return ResNet(image_shape("resnet20", shape)[0], classes, (3, 3, 3), width)
+    return ResNet(image_shape("resnet20", shape), classes, (3, 3, 3), width)
 
 
 @MODELS.register()
 def resnet32(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 16) -> nn.Module:
     """ResNet-32 of He et al. (2016) for small images, with projection shortcuts."""
-    return ResNet(image_shape("resnet32", shape)[0], classes, (5, 5, 5), width)
+    return ResNet(image_shape("resnet32", shape), classes, (5, 5, 5), width)
 
 
 @MODELS.register()
-def resnet18(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64) -> nn.Module:
-    """ResNet-18 with the stem for small images: 3x3, stride 1, no max pooling."""
-    return ResNet(image_shape("resnet18", shape)[0], classes, (2, 2, 2, 2), width)
+def resnet18(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, stem: Stem = "auto") -> nn.Module:
+    """ResNet-18; its stem suits the size of the images: 3x3, or 7x7 and pooling above 64 pixels."""
+    return ResNet(image_shape("resnet18", shape), classes, (2, 2, 2, 2), width, stem=stem)
 
 
 @MODELS.register()
-def resnet34(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64) -> nn.Module:
-    """ResNet-34 with the stem for small images: 3x3, stride 1, no max pooling."""
-    return ResNet(image_shape("resnet34", shape)[0], classes, (3, 4, 6, 3), width)
+def resnet34(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, stem: Stem = "auto") -> nn.Module:
+    """ResNet-34; its stem suits the size of the images: 3x3, or 7x7 and pooling above 64 pixels."""
+    return ResNet(image_shape("resnet34", shape), classes, (3, 4, 6, 3), width, stem=stem)
+
+
+@MODELS.register()
+def resnet50(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, stem: Stem = "auto") -> nn.Module:
+    """ResNet-50, of bottlenecks; its stem suits the size of the images: 3x3, or 7x7 and pooling above 64 pixels."""
+    return ResNet(image_shape("resnet50", shape), classes, (3, 4, 6, 3), width, Bottleneck, stem)

@@ -6,10 +6,10 @@ from pydantic import PositiveInt
 from torch import nn
 
 from sharpscope.models.initialization import initialize_convolutions
-from sharpscope.models.registry import MODELS, image_shape
+from sharpscope.models.registry import MODELS, Share, dropped, image_shape
 
 
-def _vgg(channels: int, classes: int, convolutions: tuple[int, ...], width: int) -> nn.Module:
+def _vgg(channels: int, classes: int, convolutions: tuple[int, ...], width: int, dropout: float) -> nn.Module:
     """Return stages of 3x3 convolutions, each ending in pooling, then a hidden layer and the head.
 
     Args:
@@ -17,6 +17,7 @@ def _vgg(channels: int, classes: int, convolutions: tuple[int, ...], width: int)
         classes: The number of outputs.
         convolutions: How many each stage has; channels double from stage to stage, at most to 8 times ``width``.
         width: Channels of the first stage.
+        dropout: Share of the hidden layer's outputs that training drops.
     """
     layers: list[nn.Module] = []
     inputs = channels
@@ -28,25 +29,25 @@ def _vgg(channels: int, classes: int, convolutions: tuple[int, ...], width: int)
             inputs = outputs
         # Rounding the side up keeps one pixel at the least, however small the images are.
         layers.append(nn.MaxPool2d(2, ceil_mode=True))
-    hidden = [nn.Linear(inputs, inputs), nn.BatchNorm1d(inputs), nn.ReLU()]
+    hidden = [nn.Linear(inputs, inputs), nn.BatchNorm1d(inputs), nn.ReLU(), *dropped(dropout)]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *hidden, nn.Linear(inputs, classes))
     initialize_convolutions(model)
     return model
 
 
 @MODELS.register()
-def vgg11(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64) -> nn.Module:
+def vgg11(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: Share = 0.0) -> nn.Module:
     """VGG-11 with BatchNorm for small images."""
-    return _vgg(image_shape("vgg11", shape)[0], classes, (1, 1, 2, 2, 2), width)
+    return _vgg(image_shape("vgg11", shape)[0], classes, (1, 1, 2, 2, 2), width, dropout)
 
 
 @MODELS.register()
-def vgg16(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64) -> nn.Module:
+def vgg16(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: Share = 0.0) -> nn.Module:
     """VGG-16 with BatchNorm for small images."""
-    return _vgg(image_shape("vgg16", shape)[0], classes, (2, 2, 3, 3, 3), width)
+    return _vgg(image_shape("vgg16", shape)[0], classes, (2, 2, 3, 3, 3), width, dropout)
 
 
 @MODELS.register()
-def vgg19(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64) -> nn.Module:
+def vgg19(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: Share = 0.0) -> nn.Module:
     """VGG-19 with BatchNorm for small images, as in arXiv 2510.12451."""
-    return _vgg(image_shape("vgg19", shape)[0], classes, (2, 2, 4, 4, 4), width)
+    return _vgg(image_shape("vgg19", shape)[0], classes, (2, 2, 4, 4, 4), width, dropout)

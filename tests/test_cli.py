@@ -150,6 +150,7 @@ def test_a_plugin_that_fails_is_told_with_its_line(plugin, message, here, capsys
         (["run", "tiny.yaml", "--set", "regimes=[bse]"], "--set regimes: unknown regime 'bse'"),
         (["run", "tyni.yaml"], "there is no file 'tyni.yaml'; did you mean tiny.yaml?"),
         (["run", "tiny.yaml", "--out", "tiny.yaml"], "--out must be a folder"),
+        (["run", "tiny.yaml", "--out", "tiny.yaml/deeper"], "Not a directory"),
         (["run", "tiny.yaml", "--data-dir", "absent"], "absent"),
         (["plan", "tiny.yaml", "--set", "model=resnet9"], "unknown model 'resnet9'"),
         (["status", "absent"], "there is no folder absent"),

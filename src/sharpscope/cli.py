@@ -92,7 +92,9 @@ def _one_sentence() -> Iterator[None]:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         print(f"Error: {error.strerror or error}{where}", file=sys.stderr)
-        raise typer.Exit(FAILED) from None
+        # A place that cannot be written is the command's mistake; a disk that fills up is not.
+        wrong_place = isinstance(error, PermissionError | NotADirectoryError)
+        raise typer.Exit(WRONG if wrong_place else FAILED) from None
 
 
 def _version(wanted: bool) -> None:

@@ -10,11 +10,15 @@ class SharpscopeError(ValueError):
     """Base of every error raised on purpose; its message is one clear sentence."""
 
 
-class UnknownName(SharpscopeError):
-    """A name that no registry (or no set of options) knows."""
+class UnknownName(SharpscopeError, KeyError):
+    """A name that no registry (or no set of options) knows; a ``KeyError`` too, since registries are mappings."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
         super().__init__(f"unknown {kind} '{name}'{where}{suggest(name, known)}")
+
+    def __str__(self) -> str:
+        # A KeyError would show its message in quotes.
+        return str(self.args[0])
 
 
 class NotDefined(SharpscopeError):

@@ -57,7 +57,12 @@ class Component(Strict):
         if isinstance(value, Mapping):
             rest = {str(k): v for k, v in value.items() if k not in {"name", "options", "version"}}
             known = {k: v for k, v in value.items() if k in {"name", "version"}}
-            return {**known, "options": {**value.get("options", {}), **rest}}
+            options = value.get("options") or {}
+            if not isinstance(options, Mapping):
+                raise ValueError(
+                    f"the options of '{value.get('name')}' are a mapping of names to values, got {options!r}"
+                )
+            return {**known, "options": {**options, **rest}}
         return value
 
     @model_serializer

@@ -20,7 +20,7 @@ from sharpscope.curvature.sample_jacobians import Use, pull_rows, pull_uses
 
 # Bytes kept at a time of a group of parameters; a single parameter may need more.
 _BUDGET = 1 << 30
-_COLUMNS = 4096
+_COLUMNS = 8192
 _ROWS = 512
 # Numbers of an intermediate of the kernel of factors.
 _KERNEL_NUMBERS = 1 << 24

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,9 @@ from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.curvature.sensitivity import Operation, OperationRecorder
 
-_ADDED_TO_CHANNELS = {F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
+_CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
+_NORMS_BY_CHANNEL = {F.batch_norm, F.group_norm, F.instance_norm}
+_NORMS_BY_FEATURE = {F.layer_norm, F.rms_norm}
 
 
 @dataclass
@@ -65,15 +66,24 @@ class Use:
 
     def rows(self, role: str) -> Tensor:
         """Return the Jacobian rows of one of its parameters, in the parameter's own layout: ``[B, R, numel]``."""
-        if role == "bias" and self.operation.function in _ADDED_TO_CHANNELS:
-            return self.gradients.flatten(3).sum(dim=3)
-        if role == "bias" and self.operation.function is F.linear:
-            return _rows(self.gradients).sum(dim=2)
+        call = self.operation.function
+        if call in _NORMS_BY_CHANNEL or call in _NORMS_BY_FEATURE or role == "bias":
+            gradients = self.gradients if role == "bias" else self.gradients * self._normalized()[:, None]
+            if call in _CONVOLUTIONS or call in _NORMS_BY_CHANNEL:
+                return gradients.flatten(3).sum(dim=3)
+            size = self.operation.arguments[role].numel()
+            return gradients.reshape(*gradients.shape[:2], -1, size).sum(dim=2)
         found = self.factors()
         if found is None or not found[0].is_floating_point():
             return self._rows_by_transforms(role)
         inputs, gradients = found
         return torch.einsum("brto,btd->brod", gradients, inputs).flatten(2)
+
+    def _normalized(self) -> Tensor:
+        """Return what a norm multiplies by its weight."""
+        arguments = self.operation.arguments
+        own = [value for value in (arguments.get("weight"), arguments.get("bias")) if value is not None]
+        return self.operation.call({id(value): None for value in own} | {id(arguments["input"]): self.inputs})
 
     def _rows_by_transforms(self, role: str) -> Tensor:
         """Differentiate the single operation for each sample by function transforms: any operation, but slower."""
@@ -82,11 +92,7 @@ class Use:
 
         def single(sample: Tensor, cotangents: Tensor) -> Tensor:
             def call(own: Tensor) -> Tensor:
-                def swap(value: Any) -> Any:
-                    return own if value is parameter else sample[None] if value is whole else value
-
-                kwargs = {k: swap(v) for k, v in operation.kwargs.items()}
-                return operation.function(*map(swap, operation.args), **kwargs)[0]
+                return operation.call({id(parameter): own, id(whole): sample[None]})[0]
 
             pull = torch.func.vjp(call, parameter)[1]
             return torch.func.vmap(lambda cotangent: pull(cotangent)[0])(cotangents)
@@ -117,6 +123,8 @@ class UseRecorder(OperationRecorder):
 
     def _record(self, operation: Operation, result: Tensor) -> Tensor:
         if self._wanted is None or self._wanted.intersection(operation.parameters):
+            # Operations before the first one wanted stay outside the graph, so backward passes end there.
+            result = self._anchored(result)
             use = Use(operation, operation.arguments["input"].detach().clone())
             self.uses.append(use)
             result.register_hook(use.pulled.append)

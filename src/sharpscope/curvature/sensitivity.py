@@ -57,6 +57,11 @@ class Operation:
         """The arguments by name, as far as names are known."""
         return dict(zip(_LINEAR_IN_PARAMETERS.get(self.function, ()), self.args, strict=False)) | self.kwargs
 
+    def call(self, replaced: dict[int, Any]) -> Any:
+        """Call it again with other arguments in the place of those with the given ids."""
+        args = [replaced.get(id(value), value) for value in self.args]
+        return self.function(*args, **{k: replaced.get(id(value), value) for k, value in self.kwargs.items()})
+
 
 class OperationRecorder(TorchFunctionMode):
     """Watches a forward pass for operations linear in their own parameters, with samples as the first dimension.
@@ -102,11 +107,15 @@ class OperationRecorder(TorchFunctionMode):
             return result
         if not torch.is_grad_enabled():
             return result
-        return self._record(operation, result if result.requires_grad else result + self.anchor)
+        return self._record(operation, result)
 
     def _record(self, operation: Operation, result: Tensor) -> Tensor:
-        """Take note of an operation and its output, which is in the graph; return what the model goes on with."""
+        """Take note of an operation and its output; return what the model goes on with."""
         raise NotImplementedError
+
+    def _anchored(self, result: Tensor) -> Tensor:
+        """Return an output in the graph."""
+        return result if result.requires_grad else result + self.anchor
 
     def _affine_in_parameters(self, arguments: dict[str, Any]) -> bool:
         """Tell whether all of weight and bias are parameters, and nothing else is, so that z is linear in them."""
@@ -143,6 +152,7 @@ class RadialRecorder(OperationRecorder):
 
     def _record(self, operation: Operation, result: Tensor) -> Tensor:
         name = operation.parameters[0]
+        result = self._anchored(result)
         # The alias shares memory and version but not the graph, so that the hook makes no reference cycle.
         value = result.detach().clone() if self._keep else result.detach()
         version = value._version

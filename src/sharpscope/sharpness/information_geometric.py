@@ -65,9 +65,9 @@ def information_geometric_sharpness(
     ``parameters="head"`` takes gradients and F in the weight and bias of the head only, over enough samples that
     m (C - 1) > C (D + 1).
 
-    Jacobians are never held as a whole: memory is that of three matrices of side m (C - 1) (C (D + 1) for the head
-    where that is smaller) in float64 and 1 GB, whatever N and nearly whatever P. In float32 the eigenvalues near the
-    cut have about one digit, which the value hardly depends on.
+    Jacobians are never held as a whole: memory is that of four matrices of side m (C - 1) (C (D + 1) for the head where
+    that is smaller) in float64 and 1 GB, whatever N and nearly whatever P. In float32 the eigenvalues near the cut have
+    about one digit, which the value hardly depends on.
 
     Args:
         risk: Model and N samples with class indices as targets; cross-entropy.
@@ -90,14 +90,14 @@ def information_geometric_sharpness(
         raise NotDefined("information_geometric_sharpness is defined for loss='cross_entropy' only")
     drawn = _Drawn(samples, risk.stream.child("information_geometric_sharpness"), head=parameters == "head")
     yield drawn
-    outputs, targets = drawn.outputs, drawn.targets
+    batches, outputs, targets = drawn.finish()
     roots = fisher_roots(outputs)
     weights = -roots.gather(1, targets[:, None, None].expand(-1, 1, roots.shape[2])).squeeze(1)
     weights = weights / outputs.softmax(dim=1).gather(1, targets[:, None])
     if parameters == "head":
-        value, rank = _head_form(drawn.features, roots, weights)
+        value, rank = _head_form(torch.cat([batch.inputs for batch in batches]), roots, weights)
     else:
-        value, rank = _full_form(risk, drawn, roots, weights)
+        value, rank = _full_form(risk, batches, roots, weights)
     most = weights.numel()
     return Estimate(
         value,
@@ -153,32 +153,17 @@ class _Drawn:
         side = outputs.shape[1] * kept.shape[1]
         return max(_SAMPLES, -(-4 * side // ranks)) if side <= _MOST_ROWS else max(1, _MOST_ROWS // ranks)
 
-    @property
-    def pieces(self) -> list[Batch]:
-        """The samples in small batches; the inputs are a pair of what was kept and the outputs."""
+    def finish(self) -> tuple[list[Batch], Tensor, Tensor]:
+        """Return the samples in small batches, the outputs ``[m, C]`` in float64, and the targets ``[m]``.
+
+        The batches' inputs are what was kept: the model's inputs, or for the head the features.
+        """
         assert self._reservoir is not None
-        return self._reservoir.batches(_PIECE)
-
-    @property
-    def population(self) -> int:
-        """N."""
-        assert self._reservoir is not None
-        return self._reservoir.seen
-
-    @property
-    def outputs(self) -> Tensor:
-        """Shape ``[m, C]``, in float64."""
-        return torch.cat([piece.inputs[1] for piece in self.pieces])
-
-    @property
-    def targets(self) -> Tensor:
-        """Shape ``[m]``."""
-        return torch.cat([piece.targets for piece in self.pieces])
-
-    @property
-    def features(self) -> Tensor:
-        """For the head, shape ``[m, D + 1]``."""
-        return torch.cat([piece.inputs[0] for piece in self.pieces])
+        self.population = self._reservoir.seen
+        pieces = self._reservoir.batches(_PIECE)
+        outputs = torch.cat([piece.inputs[1] for piece in pieces])
+        targets = torch.cat([piece.targets for piece in pieces])
+        return [Batch(piece.inputs[0], piece.targets) for piece in pieces], outputs, targets
 
 
 def fisher_roots(outputs: Tensor) -> Tensor:
@@ -198,11 +183,9 @@ def fisher_roots(outputs: Tensor) -> Tensor:
     return root[:, :, None] * reflected.gather(2, others)
 
 
-def _full_form(risk: Risk, drawn: _Drawn, roots: Tensor, weights: Tensor) -> tuple[float, int]:
+def _full_form(risk: Risk, batches: list[Batch], roots: Tensor, weights: Tensor) -> tuple[float, int]:
     cotangents = roots.transpose(1, 2) / len(roots) ** 0.5
-    pieces = drawn.pieces
-    batches = [Batch(piece.inputs[0], piece.targets) for piece in pieces]
-    gram = output_gram(risk, batches, cotangents.split([piece.size for piece in pieces]))
+    gram = output_gram(risk, batches, cotangents.split([batch.size for batch in batches]))
     return _explained(gram, weights)
 
 
@@ -227,6 +210,18 @@ def _head_form(features: Tensor, roots: Tensor, weights: Tensor) -> tuple[float,
     return total / size, int(kept.sum())
 
 
+def _certainly_full(gram: Tensor) -> bool:
+    """Tell whether all eigenvalues lie above the cut, by a Cholesky factorization, a small part of the cost of them.
+
+    The Frobenius norm bounds the largest eigenvalue from above, so yes is certain; no is not.
+    """
+    shift = _CUT * float(torch.linalg.matrix_norm(gram))
+    gram.diagonal().sub_(shift)
+    failed = int(torch.linalg.cholesky_ex(gram).info)
+    gram.diagonal().add_(shift)
+    return failed == 0
+
+
 def _explained(gram: Tensor, weights: Tensor) -> tuple[float, int]:
     """Return ``sum_n a_n^T [K K^+]_nn a_n`` and the rank of K.
 
@@ -234,9 +229,9 @@ def _explained(gram: Tensor, weights: Tensor) -> tuple[float, int]:
         gram: K, ``[m R, m R]``.
         weights: a, ``[m, R]``.
     """
+    if _certainly_full(gram):
+        return float(weights.square().sum()), len(gram)
     values, vectors = torch.linalg.eigh(gram)
     kept = values > _CUT * values[-1]
-    if bool(kept.all()):
-        return float(weights.square().sum()), len(values)
     parts = vectors.view(*weights.shape, -1)[:, :, kept] * weights[:, :, None]
     return float(parts.sum(dim=1).square().sum()), int(kept.sum())

@@ -11,12 +11,13 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -82,6 +83,13 @@ class Training(Strict):
         batch_size: Samples a step; the last batch of an epoch is smaller where they do not divide.
         epochs: Passes over the training data.
         schedule: How the learning rate changes from step to step, over the whole training.
+        warmup_steps: Steps over which it first rises linearly; the schedule runs over the rest.
+        accumulate: Micro-batches that a step goes through one after another, to need less memory; the step is still
+            on the gradient of the whole batch, and the running statistics of BatchNorm change once.
+        clip_norm: The largest norm of the gradient that an optimizer is given, over all parameters; None for no limit.
+        precision: What forward passes compute in; weights and optimizer stay in float32. ``fp16`` scales the loss.
+        stop_at_loss: End after the first epoch whose loss on the clean training data is at most this.
+        checkpoints_at_loss: Losses on the clean training data at whose first crossing the weights are kept.
     """
 
     optimizer: str = "sgd"
@@ -91,6 +99,12 @@ class Training(Strict):
     batch_size: PositiveInt = 64
     epochs: PositiveInt = 30
     schedule: str = "constant"
+    warmup_steps: NonNegativeInt = 0
+    accumulate: PositiveInt = 1
+    clip_norm: PositiveFloat | None = None
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    stop_at_loss: PositiveFloat | None = None
+    checkpoints_at_loss: list[PositiveFloat] = Field(default_factory=list)
 
 
 class Regime(Strict):

@@ -33,9 +33,9 @@ def on_quadratic(point):
 
 
 def small_net(batch_norm=True):
-    layers = [nn.Linear(4, 6), *([nn.BatchNorm1d(6)] if batch_norm else []), nn.Tanh(), nn.Linear(6, 3)]
     with Stream("net").governing():
-        return nn.Sequential(*layers).double()
+        layers = [nn.Linear(4, 6), *([nn.BatchNorm1d(6)] if batch_norm else []), nn.Tanh(), nn.Linear(6, 3)]
+    return nn.Sequential(*layers).double()
 
 
 INPUTS = torch.randn(8, 4, generator=Stream("inputs").torch(), dtype=torch.float64)

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from sharpscope.training.history import Diverged, Epoch, History
+from sharpscope.training.checkpoint import CheckpointError
+from sharpscope.training.distributed import Workers
+from sharpscope.training.history import Diverged, Epoch, History, Kept
 from sharpscope.training.loop import train
 from sharpscope.training.predict import predict
 from sharpscope.training.recipe import Recipe, check
 from sharpscope.training.registry import REGIMES, SCHEDULES
 
-__all__ = ["REGIMES", "SCHEDULES", "Diverged", "Epoch", "History", "Recipe", "check", "predict", "train"]
+__all__ = [
+    "REGIMES",
+    "SCHEDULES",
+    "CheckpointError",
+    "Diverged",
+    "Epoch",
+    "History",
+    "Kept",
+    "Recipe",
+    "Workers",
+    "check",
+    "predict",
+    "train",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -28,11 +29,45 @@ class Epoch:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Weights that a training had on its way, when a loss was first as small as asked.
+
+    Attributes:
+        level: The loss that was asked for.
+        epoch: After which epoch, from 1 on.
+        step: After how many steps.
+        loss: The loss that was found: ``level`` or less.
+        weights: The state dict of the model, contiguous and on the CPU; levels crossed at once share it.
+    """
+
+    level: float
+    epoch: int
+    step: int
+    loss: float
+    weights: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name."""
+        return {column.name: getattr(self, column.name) for column in fields(self)}
+
+
 @dataclass
 class History:
-    """The epochs of a training, in order."""
+    """The epochs of a training, in order, and how it ended.
+
+    Attributes:
+        epochs: A record of each.
+        ended: What ended it: ``epochs``, ``loss`` (the one to stop at) or ``patience`` (early stopping); empty before.
+        best_epoch: The epoch whose weights the model has after early stopping; None without it.
+        at_loss: Weights by the train loss at which they were to be kept, from the largest on; losses that were never
+            reached are absent.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
+    ended: str = ""
+    best_epoch: int | None = None
+    at_loss: dict[float, Kept] = field(default_factory=dict)
 
     def to_columns(self) -> dict[str, list[Any]]:
         """Return a table: the name of each column to its values, one an epoch."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
+from sharpscope.training.batches import Batches, held_out
+from sharpscope.training.checkpoint import Checkpoint, CheckpointError, OptimizerState, RandomState
+from sharpscope.training.distributed import ALONE, Workers
+from sharpscope.training.goals import Goals
+from sharpscope.training.gradient import Gradient
 from sharpscope.training.history import Epoch, History
 from sharpscope.training.modes import channels_last, mode
-from sharpscope.training.recipe import Loss, Recipe
-from sharpscope.training.steps import Pass
+from sharpscope.training.recipe import Penalty, Recipe
 from sharpscope.training.watch import Watch
 
 
@@ -26,56 +31,101 @@ def train(
     *,
     device: str | torch.device = "cpu",
     on_epoch: Callable[[Epoch], None] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 1,
+    workers: Workers = ALONE,
 ) -> History:
     """Train a model in place by a recipe.
 
-    The same stream gives the same weights to the bit, on the same device with the same number of threads. The
-    order of the data depends on the stream alone, so regimes that share a stream see the same batches. The
-    global random state is neither used nor changed.
+    The same stream gives the same weights to the bit, on the same device with the same number of threads, whether or
+    not the training was broken off and resumed. The order of the data depends on the stream alone, so regimes that
+    share a stream see the same batches. The global random state is neither used nor changed.
 
     Args:
         model: Its initialization is where the training begins; it is moved to ``device``.
-        data: The training split is used.
+        data: The training split is used, with labels as ``recipe.training_data`` has them.
         recipe: How to train.
         stream: Orders the data, draws the augmentation, and seeds layers that draw themselves (dropout).
         device: Where to train; the training data lives there too.
         on_epoch: Called after each epoch with its record.
+        checkpoint: A file that the training goes on from if it is there, and writes as it goes; the caller removes it.
+        checkpoint_every: Epochs from one writing to the next.
+        workers: The processes that train this model together; each calls this with the same arguments.
 
     Returns:
-        A record of each epoch.
+        A record of each epoch, how the training ended, and weights kept on the way.
 
     Raises:
         Diverged: If a loss or a weight is NaN or infinite.
         DataError: If the recipe augments and the data declares no augmentation.
+        CheckpointError: If the file is damaged, or belongs to another training, or there are several workers.
     """
+    if checkpoint is not None and workers.count > 1:
+        raise CheckpointError("a training by several workers keeps no checkpoint; leave it out, or train alone")
+    device = torch.device(device)
     model.to(device)
-    inputs, targets = data.train_inputs.to(device), data.train_targets.to(device)
-    augment = recipe.augmentation(data)
-    order, draws = stream.child("order").torch(), stream.child("augment").torch(device)
-    with stream.child("layers").governing(device), mode(model, train=True), channels_last(model):
+    data, spared = held_out(recipe.training_data(data), recipe, stream)
+    with _prepared(model, recipe, stream, device, workers) as penalties:
         optimizer = recipe.make_optimizer(model.parameters())
         update = recipe.update(model, optimizer)
-        watch = Watch(recipe.epochs * math.ceil(len(inputs) / recipe.batch_size))
-        for _ in range(recipe.epochs):
-            permutation = torch.randperm(len(inputs), generator=order).to(device)
-            for chosen in permutation.split(recipe.batch_size):
+        batches = Batches(data, recipe, stream, device, workers)
+        gradient = Gradient(model, recipe, penalties, workers, device)
+        watch = Watch(recipe.epochs * len(batches), workers)
+        result = recipe.averaging(model, batches.clean)
+        goals = Goals(recipe, result, data, spared, device)
+        saved = Checkpoint(
+            checkpoint,
+            _identity(recipe, stream, watch),
+            model=model,
+            optimizer=OptimizerState(optimizer),
+            update=update,
+            batches=batches,
+            scale=gradient.scale,
+            watch=watch,
+            result=result,
+            goals=goals,
+            layers=RandomState(device),
+        )
+        saved.restore()
+        while watch.epoch <= recipe.epochs and not goals.reached:
+            for batch in batches:
                 lr = recipe.lr * recipe.schedule(watch.step, watch.steps)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-                batch = data.normalize(augment(inputs[chosen], draws))
-                found = update(partial(_backward, model, recipe.loss, batch, targets[chosen]))
-                watch.see(found, targets[chosen])
+                watch.see(gradient.step(update, batch), batch.targets)
+                result.after_step(watch.step, watch.steps)
+            workers.average_buffers(model)
             epoch = watch.close_epoch(lr)
+            result.after_epoch(epoch.epoch, recipe.epochs)
+            goals.look(epoch.epoch, watch.step)
+            if epoch.epoch % checkpoint_every == 0:
+                saved.write()
             if on_epoch is not None:
                 on_epoch(epoch)
+        goals.settle(watch.history)
         model.zero_grad()
         watch.check_weights(model)
     return watch.history
 
 
-def _backward(model: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor, *, synchronize: bool = True) -> Pass:
-    model.zero_grad()
-    outputs = model(inputs)
-    value = loss(outputs, targets)
-    value.backward()
-    return Pass(value.detach(), outputs.detach())
+@contextmanager
+def _prepared(
+    model: nn.Module, recipe: Recipe, stream: Stream, device: torch.device, workers: Workers
+) -> Iterator[list[Penalty]]:
+    """Put model and random state into the shape for training for a block; yield what is added to the loss."""
+    layers = stream.child("layers", *([workers.rank] if workers.rank else []))
+    with layers.governing(device), mode(model, train=True), channels_last(model), ExitStack() as attached:
+        yield [attached.enter_context(penalizing(model)) for penalizing in recipe.penalties]
+
+
+def _identity(recipe: Recipe, stream: Stream, watch: Watch) -> dict[str, Any]:
+    """Return what tells trainings apart that would not fit each other's checkpoints."""
+    return {
+        "stream": stream.path,
+        "steps": watch.steps,
+        "batch_size": recipe.batch_size,
+        "optimizer": recipe.optimizer,
+        "optimizer_options": {option: str(value) for option, value in recipe.optimizer_options.items()},
+        "lr": recipe.lr,
+        "precision": recipe.precision,
+    }

@@ -71,3 +71,26 @@ def make_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, opt
     except (TypeError, ValueError, RuntimeError) as error:
         raise SpecError(f"optimizer '{name}' refuses its options: {error}") from None
     return optimizer
+
+
+def before_step(optimizer: Optimizer, change: Callable[[Optimizer], None]) -> None:
+    """Let an optimizer do something more at the beginning of each of its steps."""
+    optimizer.register_step_pre_hook(lambda stepping, args, kwargs: change(stepping))
+
+
+@torch.no_grad()
+def clip(optimizer: Optimizer, *, limit: float) -> None:
+    """Scale the gradient of all parameters together so that its norm is at most ``limit``."""
+    torch.nn.utils.clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), limit)
+
+
+@torch.no_grad()
+def decay(optimizer: Optimizer, *, coefficient: float) -> None:
+    """Shrink every parameter that has a gradient by the learning rate times a coefficient.
+
+    Reference: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, as ``torch.optim.AdamW`` does.
+    """
+    for group in optimizer.param_groups:
+        shrinking = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if shrinking:
+            torch._foreach_mul_(shrinking, 1 - group["lr"] * coefficient)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,13 +18,34 @@ from sharpscope.data import Dataset
 from sharpscope.data.dataset import Augmentation
 from sharpscope.errors import DataError, SpecError, UnknownName
 from sharpscope.registry import Entry, Registry
-from sharpscope.training.optimizers import OPTIMIZERS, make_optimizer
+from sharpscope.training.averaging import Result
+from sharpscope.training.optimizers import OPTIMIZERS, before_step, clip, decay, make_optimizer
 from sharpscope.training.registry import REGIMES, SCHEDULES
-from sharpscope.training.schedules import constant
+from sharpscope.training.schedules import constant, warmed_up
 from sharpscope.training.steps import Step, Update
 
 Schedule = Callable[[int, int], float]
 Loss = Callable[[Tensor, Tensor], Tensor]
+# Inputs, class indices, number of classes and draws to mixed inputs and probabilities of the classes.
+Mix = Callable[[Tensor, Tensor, int, torch.Generator], tuple[Tensor, Tensor]]
+# Outputs of a batch, as the model returned them, to what is added to its mean loss.
+Penalty = Callable[[Tensor], Tensor]
+# Watches a model for a block, to know more of it than its outputs.
+Penalizing = Callable[[nn.Module], AbstractContextManager[Penalty]]
+Averaging = Callable[[nn.Module, Callable[[], Iterable[Tensor]]], Result]
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stopping by data that is held out of the training data.
+
+    Attributes:
+        share: Of the training data that is held out, the same in every class.
+        patience: Epochs without a smaller loss after which the training ends.
+    """
+
+    share: float
+    patience: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,18 @@ class Recipe:
         update: Makes the step that turns gradients into new weights.
         augment: Whether batches pass through the dataset's own augmentation.
         loss: Outputs and targets of a batch to their mean loss.
+        accumulate: Micro-batches a step.
+        clip_norm: The largest norm of the gradient that the optimizer is given; None for no limit.
+        precision: What forward passes compute in, a name in ``PRECISIONS``.
+        decoupled_decay: Share of each weight, times the learning rate, that is taken off before the optimizer steps.
+        image_changes: What batches pass through after the dataset's own augmentation, each with a stream of its name.
+        mix: What mixes the samples of a normalized batch, or None.
+        penalties: What is added to the loss.
+        relabel: What the labels of the training data pass through, once, or None.
+        averaging: What the training results in, made from the model and its clean training data.
+        early_stopping: Whether and how to stop by held-out data.
+        stop_at_loss: The loss on the clean training data that ends the training; None for none.
+        checkpoints_at_loss: Such losses at whose first crossing the weights are kept.
     """
 
     optimizer: str = "sgd"
@@ -50,6 +85,18 @@ class Recipe:
     update: Update = Step
     augment: bool = False
     loss: Loss = cross_entropy
+    accumulate: int = 1
+    clip_norm: float | None = None
+    precision: str = "float32"
+    decoupled_decay: float = 0.0
+    image_changes: Mapping[str, Augmentation] = field(default_factory=dict)
+    mix: Mix | None = None
+    penalties: tuple[Penalizing, ...] = ()
+    relabel: Callable[[Dataset], Dataset] | None = None
+    averaging: Averaging = Result
+    early_stopping: EarlyStopping | None = None
+    stop_at_loss: float | None = None
+    checkpoints_at_loss: tuple[float, ...] = ()
 
     @classmethod
     def from_spec(cls, training: spec.Training, regime: spec.Regime) -> Recipe:
@@ -78,9 +125,14 @@ class Recipe:
             optimizer=optimizer.name,
             optimizer_options=_merged_options(training, optimizer),
             lr=training.lr,
-            schedule=_find(SCHEDULES, training.schedule, ("training", "schedule")),
+            schedule=warmed_up(_find(SCHEDULES, training.schedule, ("training", "schedule")), training.warmup_steps),
             batch_size=training.batch_size,
             epochs=training.epochs,
+            accumulate=_micro_batches(training),
+            clip_norm=training.clip_norm,
+            precision=training.precision,
+            stop_at_loss=training.stop_at_loss,
+            checkpoints_at_loss=tuple(training.checkpoints_at_loss),
         )
         try:
             return recipe._with_optimizer_tried()
@@ -93,8 +145,17 @@ class Recipe:
         return self
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Return the optimizer of this recipe for the parameters that want a gradient."""
-        return make_optimizer(self.optimizer, parameters, self.lr, self.optimizer_options)
+        """Return the optimizer of this recipe for the parameters that want a gradient.
+
+        Decoupled decay and clipping are part of its step, so that they act where and when it acts, whatever the update
+        step does before.
+        """
+        optimizer = make_optimizer(self.optimizer, parameters, self.lr, self.optimizer_options)
+        if self.decoupled_decay:
+            before_step(optimizer, partial(decay, coefficient=self.decoupled_decay))
+        if self.clip_norm is not None:
+            before_step(optimizer, partial(clip, limit=self.clip_norm))
+        return optimizer
 
     def with_optimizer_option(self, option: str, value: Any) -> Recipe:
         """Return the recipe with one more argument of its optimizer.
@@ -120,16 +181,42 @@ class Recipe:
         Raises:
             SpecError: If another part of the regime has replaced it already.
         """
-        if self.update is not Step:
-            raise SpecError("two parts of the regime replace the update step; keep one of them")
-        return replace(self, update=update)
+        return self.with_only("update step", update=update)
 
-    def augmentation(self, data: Dataset) -> Augmentation:
-        """Return what batches of ``data`` pass through before they are normalized.
+    def with_only(self, what: str, **change: Any) -> Recipe:
+        """Return the recipe with a field replaced that one part of a regime alone may replace.
+
+        Args:
+            what: The field in words.
+            **change: The field and its value.
 
         Raises:
-            DataError: If the recipe augments and the dataset declares no augmentation.
+            SpecError: If another part of the regime has replaced it already.
         """
+        (name,) = change
+        if getattr(self, name) is not getattr(Recipe, name):
+            raise SpecError(f"two parts of the regime replace the {what}; keep one of them")
+        return replace(self, **change)
+
+    def training_data(self, data: Dataset) -> Dataset:
+        """Return a dataset as it is trained on: with the labels that the regime gives it, all else the same.
+
+        Applied to its own result it changes nothing, so measures and scores may see the same data as the training.
+        """
+        return data if self.relabel is None else self.relabel(data)
+
+    def augmentation(self, data: Dataset) -> Augmentation:
+        """Return the dataset's own augmentation where the recipe wants it, and what changes nothing otherwise.
+
+        Raises:
+            DataError: If the recipe augments in a way that does not suit the data: by an augmentation that the dataset
+                does not declare, or by changes of images where there are none.
+        """
+        if self.image_changes and (data.train_inputs.ndim != 4 or data.train_inputs.dtype != torch.uint8):
+            raise DataError(
+                f"'{next(iter(self.image_changes))}' changes images in bytes, and dataset '{data.name}' has none; "
+                "take it out of the regimes"
+            )
         if not self.augment:
             return _unchanged
         if data.augment is None:
@@ -173,6 +260,16 @@ def _merged_options(training: spec.Training, optimizer: Entry) -> dict[str, Any]
             ("training", "momentum"),
         )
     return {**options, "momentum": training.momentum}
+
+
+def _micro_batches(training: spec.Training) -> int:
+    if training.accumulate > training.batch_size:
+        raise SpecError(
+            f"{training.accumulate} micro-batches are more than the {training.batch_size} samples of a batch; "
+            "accumulate fewer, or raise batch_size",
+            ("training", "accumulate"),
+        )
+    return training.accumulate
 
 
 def _find(registry: Registry, name: str, loc: tuple[str, ...]) -> Entry:

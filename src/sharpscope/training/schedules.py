@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 from sharpscope.training.registry import SCHEDULES
 
@@ -30,3 +32,16 @@ def cosine(step: int, steps: int) -> float:
     Reference: Loshchilov & Hutter, "SGDR", ICLR 2017, without restarts.
     """
     return 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+def warmed_up(schedule: Callable[[int, int], float], steps: int) -> Callable[[int, int], float]:
+    """Return a schedule that rises linearly over the first steps, and then runs over the rest of the training.
+
+    >>> [warmed_up(linear, 2)(step, 6) for step in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    return partial(_after_warmup, schedule, steps) if steps else schedule
+
+
+def _after_warmup(schedule: Callable[[int, int], float], warmup: int, step: int, steps: int) -> float:
+    return (step + 1) / warmup if step < warmup else schedule(step - warmup, steps - warmup)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sharpscope.training.distributed import ALONE, Workers
 from sharpscope.training.history import Diverged, Epoch, History
 from sharpscope.training.steps import Pass
 
@@ -20,14 +24,16 @@ class Watch:
 
     Args:
         steps: Steps of the whole training.
+        workers: Who share each batch; their records are put together.
 
     Attributes:
         step: Steps seen so far.
         history: The epochs closed so far.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, workers: Workers = ALONE) -> None:
         self.steps = steps
+        self._workers = workers
         self.step = 0
         self.history = History()
         self._unread: list[tuple[Tensor, Tensor, int]] = []
@@ -36,10 +42,16 @@ class Watch:
     def see(self, found: Pass, targets: Tensor) -> None:
         """Take note of one step.
 
+        Args:
+            found: What the step reports.
+            targets: Class indices ``[N]``, or probabilities ``[N, C]``, of which the largest counts as right.
+
         Raises:
             Diverged: If a loss of the last ``PATIENCE`` steps is not finite.
         """
         self.step += 1
+        if targets.ndim == 2:
+            targets = targets.argmax(dim=1)
         right = (found.outputs.argmax(dim=1) == targets).sum()
         self._unread.append((found.loss, right, len(targets)))
         if len(self._unread) == PATIENCE:
@@ -53,7 +65,7 @@ class Watch:
         """
         self._read()
         epoch = Epoch(
-            epoch=self._epoch,
+            epoch=self.epoch,
             batch_loss=self._loss / self._samples,
             batch_accuracy=self._right / self._samples,
             lr=lr,
@@ -74,8 +86,18 @@ class Watch:
                 raise Diverged(f"'{name}' is not finite", len(self.history.epochs), self.step, self.steps, self.history)
 
     @property
-    def _epoch(self) -> int:
+    def epoch(self) -> int:
+        """The epoch that goes on, from 1 on."""
         return len(self.history.epochs) + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the record as it is between two epochs."""
+        return {"step": self.step, "epochs": [asdict(epoch) for epoch in self.history.epochs]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.step = state["step"]
+        self.history.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
 
     def _begin_epoch(self) -> None:
         self._started = time.perf_counter()
@@ -86,11 +108,16 @@ class Watch:
             return
         losses, rights, counts = zip(*self._unread, strict=True)
         self._unread.clear()
+        device = "cpu" if self._workers.count == 1 else losses[0].device
+        samples = torch.tensor(counts, dtype=torch.float64, device=device)
+        sums = torch.stack(losses).to(device).double() * samples
+        right = torch.stack(rights).to(device).double()
+        self._workers.add_up([sums, right, samples])
         first = self.step - len(losses) + 1
-        for step, loss in enumerate(torch.stack(losses).tolist(), start=first):
+        for step, loss in enumerate(sums.tolist(), start=first):
             if not math.isfinite(loss):
                 what = "NaN" if math.isnan(loss) else "infinite"
-                raise Diverged(f"the loss became {what}", self._epoch, step, self.steps, self.history)
-            self._loss += loss * counts[step - first]
-        self._right += int(torch.stack(rights).sum())
-        self._samples += sum(counts)
+                raise Diverged(f"the loss became {what}", self.epoch, step, self.steps, self.history)
+        self._loss += math.fsum(sums.tolist())
+        self._right += int(right.sum())
+        self._samples += int(samples.sum())

@@ -1,0 +1,118 @@
+"""The batches of a training: their order, and what they pass through on the way to the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sharpscope.data import Dataset
+from sharpscope.data.selection import stratified
+from sharpscope.seeding import Stream
+from sharpscope.training.distributed import Workers
+from sharpscope.training.recipe import Recipe
+
+
+class Batch(NamedTuple):
+    """This worker's share of one batch.
+
+    Attributes:
+        inputs: As the model sees them.
+        targets: Class indices ``[N]``, or probabilities ``[N, C]`` where the recipe mixes samples.
+        samples: Of all workers together.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    samples: int
+
+    def split(self, parts: int) -> list[Batch]:
+        """Return the batch in parts of about equal size."""
+        if parts == 1:
+            return [self]
+        pairs = zip(self.inputs.chunk(parts), self.targets.chunk(parts), strict=True)
+        return [Batch(inputs, targets, self.samples) for inputs, targets in pairs]
+
+
+class Batches:
+    """The training data, batch by batch: gathered, augmented, normalized, mixed, and shared between workers.
+
+    Every purpose has a stream of its own, so a regime that draws more changes nothing else; and workers draw for the
+    whole batch, so their number makes no difference.
+
+    Args:
+        data: The training split is used.
+        recipe: How batches are made.
+        stream: Of the training.
+        device: Where the data lives.
+        workers: Who share each batch.
+    """
+
+    def __init__(self, data: Dataset, recipe: Recipe, stream: Stream, device: torch.device, workers: Workers) -> None:
+        self._inputs, self._targets = data.train_inputs.to(device), data.train_targets.to(device)
+        self._data = data
+        self._batch_size = recipe.batch_size
+        self._workers = workers
+        self._changes = {"augment": recipe.augmentation(data), **recipe.image_changes}
+        self._mix = recipe.mix
+        self._order = stream.child("order").torch()
+        self._draws = {purpose: stream.child(purpose).torch(device) for purpose in (*self._changes, "mix")}
+
+    def __len__(self) -> int:
+        """Return the number of batches an epoch."""
+        return math.ceil(len(self._inputs) / self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Go once through the data, in a new order."""
+        permutation = torch.randperm(len(self._inputs), generator=self._order).to(self._inputs.device)
+        for chosen in permutation.split(self._batch_size):
+            yield self._make(chosen)
+
+    def _make(self, chosen: Tensor) -> Batch:
+        images, targets = self._inputs[chosen], self._targets[chosen]
+        for purpose, change in self._changes.items():
+            images = change(images, self._draws[purpose])
+        inputs = self._data.normalize(images)
+        if self._mix is not None:
+            inputs, targets = self._mix(inputs, targets, len(self._data.classes), self._draws["mix"])
+        return Batch(self._workers.share(inputs), self._workers.share(targets), len(chosen))
+
+    def clean(self) -> Iterator[Tensor]:
+        """Go once through the inputs as they are, in a fixed order and in batches of about equal size."""
+        for images in self._inputs.tensor_split(len(self)):
+            yield self._data.normalize(images)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where each stream of random numbers is."""
+        states = {purpose: draws.get_state() for purpose, draws in self._draws.items()}
+        return {"order": self._order.get_state(), "draws": states}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._order.set_state(state["order"])
+        for purpose, draws in self._draws.items():
+            draws.set_state(state["draws"][purpose])
+
+
+def held_out(data: Dataset, recipe: Recipe, stream: Stream) -> tuple[Dataset, tuple[Tensor, Tensor] | None]:
+    """Take out of the training data what early stopping looks at.
+
+    Args:
+        data: The training split is divided.
+        recipe: Says how much is held out.
+        stream: Of the training.
+
+    Returns:
+        The data left to train on, and the inputs and targets held out; None without early stopping.
+    """
+    if recipe.early_stopping is None:
+        return data, None
+    size = max(1, round(recipe.early_stopping.share * len(data.train_targets)))
+    chosen = stratified(data.train_targets, size, stream.child("held-out"))
+    left = torch.ones(len(data.train_targets), dtype=torch.bool).index_fill(0, chosen, False)
+    remaining = replace(data, train_inputs=data.train_inputs[left], train_targets=data.train_targets[left])
+    return remaining, (data.train_inputs[chosen], data.train_targets[chosen])

@@ -1,0 +1,134 @@
+"""A training that is broken off and resumed, against one that runs through."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from sharpscope.data.augmentations import random_shift
+from sharpscope.models import build
+from sharpscope.seeding import Stream
+from sharpscope.spec import Regime, Training
+from sharpscope.training import CheckpointError, Recipe, Workers, train
+from sharpscope.training.checkpoint import read_tree, write_tree
+
+EPOCHS = 4
+
+
+class Killed(BaseException):
+    """What a signal does."""
+
+
+def recipe(regime="baseline", **training):
+    settings = {"momentum": 0.9, "batch_size": 8, "epochs": EPOCHS, **training}
+    return Recipe.from_spec(Training(**settings), Regime.model_validate(regime))
+
+
+def network(name="mlp"):
+    model = build(name, (1, 8, 8), 2, Stream(0, "init"))
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.2), model) if name == "mlp" else model
+
+
+def killed_after(epoch):
+    def on_epoch(record):
+        if record.epoch == epoch:
+            raise Killed
+
+    return on_epoch
+
+
+def resumed(data, made, path, name, epoch=2, **options):
+    with pytest.raises(Killed):
+        train(network(name), data, made, Stream(0), checkpoint=path, on_epoch=killed_after(epoch), **options)
+    torch.manual_seed(123)
+    model = build(name, (1, 8, 8), 2, Stream(1, "init")) if name != "mlp" else network(name)
+    return model, train(model, data, made, Stream(0), checkpoint=path, **options)
+
+
+@pytest.fixture
+def shifting(dataset):
+    from dataclasses import replace
+
+    return replace(dataset, augment=partial(random_shift, pixels=1))
+
+
+@pytest.mark.parametrize(
+    ("regime", "training", "name"),
+    [
+        ("augmentation+sam+weight_decay", {"schedule": "cosine", "warmup_steps": 5}, "resnet8"),
+        ("fsam+swa", {"optimizer": "adamw", "momentum": None}, "mlp"),
+        ({"looksam": {"every": 3}, "ema": {}}, {}, "mlp"),
+        ("msam+mixup+trivial_augment", {"clip_norm": 0.5, "accumulate": 2}, "mlp"),
+        ("early_stopping+label_noise+cutout", {"checkpoints_at_loss": [0.6, 0.3]}, "mlp"),
+        ("baseline", {"precision": "fp16"}, "mlp"),
+    ],
+)
+def test_a_resumed_training_gives_the_same_weights_to_the_bit(shifting, tmp_path, regime, training, name):
+    made, whole = recipe(regime, **training), network(name)
+    expected = train(whole, shifting, made, Stream(0))
+    model, history = resumed(shifting, made, tmp_path / "state", name)
+    for key, value in whole.state_dict().items():
+        assert value.equal(model.state_dict()[key]), key
+    timeless = [
+        [(epoch.epoch, epoch.batch_loss, epoch.batch_accuracy, epoch.lr) for epoch in one.epochs]
+        for one in (expected, history)
+    ]
+    assert timeless[0] == timeless[1]
+    assert (history.ended, history.best_epoch) == (expected.ended, expected.best_epoch)
+    assert list(history.at_loss) == list(expected.at_loss)
+    for level, kept in expected.at_loss.items():
+        assert all(value.equal(history.at_loss[level].weights[key]) for key, value in kept.weights.items())
+
+
+def test_epochs_since_the_last_writing_are_done_again(dataset, tmp_path):
+    whole = network()
+    train(whole, dataset, recipe(), Stream(0))
+    model, history = resumed(dataset, recipe(), tmp_path / "state", "mlp", epoch=3, checkpoint_every=2)
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3, 4]
+    assert all(value.equal(model.state_dict()[key]) for key, value in whole.state_dict().items())
+
+
+def test_a_finished_training_is_not_repeated(dataset, tmp_path):
+    path, seen = tmp_path / "state", []
+    first, second = network(), network()
+    train(first, dataset, recipe(), Stream(0), checkpoint=path)
+    train(second, dataset, recipe(), Stream(0), checkpoint=path, on_epoch=seen.append)
+    assert seen == []
+    assert all(value.equal(second.state_dict()[key]) for key, value in first.state_dict().items())
+
+
+def test_a_checkpoint_of_another_training_is_refused(dataset, tmp_path):
+    path = tmp_path / "state"
+    train(network(), dataset, recipe(), Stream(0), checkpoint=path)
+    for made, stream in ((recipe(lr=0.3), Stream(0)), (recipe(), Stream(1))):
+        with pytest.raises(CheckpointError, match="the checkpoint of another training"):
+            train(network(), dataset, made, stream, checkpoint=path)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"\x00" * 40, lambda data: b""])
+def test_a_damaged_checkpoint_is_refused(dataset, tmp_path, damage):
+    path = tmp_path / "state"
+    train(network(), dataset, recipe(), Stream(0), checkpoint=path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        train(network(), dataset, recipe(), Stream(0), checkpoint=path)
+
+
+def test_several_workers_keep_no_checkpoint(dataset, tmp_path):
+    with pytest.raises(CheckpointError, match="several workers"):
+        train(network(), dataset, recipe(), Stream(0), checkpoint=tmp_path / "state", workers=Workers(0, 2))
+
+
+def test_a_tree_comes_back_as_it_was(tmp_path):
+    shared = torch.arange(3)
+    tree = {"a": [1, 0.1, None, True, "text"], "b": {"c": shared, "d": [shared, torch.tensor(2.5).double()]}}
+    write_tree(tmp_path / "deep" / "tree", tree)
+    found = read_tree(tmp_path / "deep" / "tree")
+    assert found["a"] == tree["a"]
+    assert found["b"]["c"].equal(shared)
+    assert found["b"]["d"][0].equal(shared)
+    assert found["b"]["d"][1].dtype == torch.float64
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["tree"]
+    assert json.dumps(found["a"]) == json.dumps(tree["a"])

@@ -1,0 +1,122 @@
+"""Two processes that share every batch, against one that has it alone."""
+
+from functools import partial
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from tests.training.quadratic import INPUTS, TARGETS, small_net
+from torch import nn
+
+from sharpscope.data import Dataset
+from sharpscope.errors import SharpscopeError
+from sharpscope.seeding import Stream
+from sharpscope.spec import Regime, Training
+from sharpscope.training import Recipe, Workers, train
+from sharpscope.training.batches import Batch
+from sharpscope.training.distributed import ALONE
+from sharpscope.training.gradient import Gradient
+from sharpscope.training.steps import climb, gradients
+
+CPU = torch.device("cpu")
+CASES = {
+    "sgd": ("baseline", {}),
+    "sam": ({"sam": {"rho": 0.3}}, {"clip_norm": 0.5}),
+    "looksam": ({"looksam": {"rho": 0.3, "every": 2}}, {"accumulate": 2}),
+    "mixing": ("mixup+ema+relative_flatness", {}),
+}
+
+
+def data():
+    # 21 samples in batches of 8: the last has 5, of which one worker gets 3 and the other 2.
+    inputs = torch.randn(21, 4, generator=Stream("data").torch())
+    targets = torch.arange(21) % 3
+    split = {"train_inputs": inputs, "train_targets": targets, "test_inputs": inputs, "test_targets": targets}
+    return Dataset(name="points", classes=("a", "b", "c"), mean=(0.0,) * 4, std=(1.0,) * 4, **split)
+
+
+def trained(case, workers):
+    regime, training = CASES[case]
+    settings = {"momentum": 0.9, "batch_size": 8, "epochs": 3, "lr": 0.1, **training}
+    made = Recipe.from_spec(Training(**settings), Regime.model_validate(regime))
+    model = small_net(batch_norm=False).float()
+    history = train(model, data(), made, Stream(0), workers=workers)
+    return nn.utils.parameters_to_vector(model.parameters()).detach(), history
+
+
+def per_worker_step(workers):
+    """Take one step of SAM in which each worker climbs by its own samples; return the weights."""
+    made = Recipe.from_spec(Training(lr=0.1), Regime.model_validate({"sam": {"rho": 0.3, "per_worker": True}}))
+    model = small_net(batch_norm=False)
+    gradient = Gradient(model, made, (), workers, CPU)
+    own = Batch(workers.share(INPUTS[:7]), workers.share(TARGETS[:7]), 7)
+    gradient.step(made.update(model, made.make_optimizer(model.parameters())), own)
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def batch_norm_after_an_epoch(workers):
+    made = Recipe.from_spec(Training(batch_size=21, epochs=1), Regime.model_validate("baseline"))
+    model = small_net().float()
+    train(model, data(), made, Stream(0), workers=workers)
+    return model[1].running_mean
+
+
+def work(rank, address, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    workers = Workers.of_process_group()
+    found = {case: trained(case, workers) for case in CASES}
+    results = {case: weights for case, (weights, _) in found.items()}
+    results |= {f"{case} losses": [e.batch_loss for e in history.epochs] for case, (_, history) in found.items()}
+    results |= {"per worker": per_worker_step(workers), "statistics": batch_norm_after_an_epoch(workers)}
+    torch.save(results, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    torch.multiprocessing.spawn(work, (f"file://{folder}/meeting", str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_workers_train_as_one_does_on_the_joined_batch(results, case):
+    expected, history = trained(case, ALONE)
+    assert results[0][case].equal(results[1][case])
+    torch.testing.assert_close(results[0][case], expected, rtol=1e-4, atol=1e-6)
+    losses = [epoch.batch_loss for epoch in history.epochs]
+    for result in results:
+        assert result[f"{case} losses"] == pytest.approx(losses, rel=1e-4)
+
+
+def test_each_worker_may_climb_by_its_own_samples(results):
+    parts = [(INPUTS[:4], TARGETS[:4]), (INPUTS[4:7], TARGETS[4:7])]
+    total = 0
+    for inputs, targets in parts:
+        model = small_net(batch_norm=False)
+        loss = partial(nn.functional.cross_entropy, target=targets)
+        loss(model(inputs)).backward()
+        climb(*gradients(model.parameters()), 0.3)
+        model.zero_grad()
+        loss(model(inputs)).backward()
+        total = total + len(targets) / 7 * torch.cat([p.grad.flatten() for p in model.parameters()])
+    expected = nn.utils.parameters_to_vector(small_net(batch_norm=False).parameters()).detach() - 0.1 * total
+    for result in results:
+        torch.testing.assert_close(result["per worker"], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_running_statistics_are_averaged_over_workers(results):
+    assert results[0]["statistics"].equal(results[1]["statistics"])
+    order = torch.randperm(21, generator=Stream(0, "order").torch())
+    start = small_net().float()
+    means = [start[0](part).mean(0) for part in data().train_inputs[order].tensor_split(2)]
+    torch.testing.assert_close(results[0]["statistics"], 0.1 * (means[0] + means[1]).detach() / 2)
+
+
+def test_too_small_a_batch_and_a_missing_group_are_refused():
+    with pytest.raises(SharpscopeError, match="a batch of 1 cannot be shared by 2 workers"):
+        Workers(0, 2).share(torch.zeros(1, 4))
+    with pytest.raises(SharpscopeError, match="no process group"):
+        Workers.of_process_group()

@@ -84,6 +84,41 @@ def test_embeddings_are_products_of_unit_vectors_also_between_sequences_of_unlik
     compare(risk, batches, 3)
 
 
+LAYERS = {
+    "conv1d": (nn.Conv1d(3, 4, 2, groups=1), (3, 5)),
+    "conv2d_same": (nn.Conv2d(2, 3, 3, padding="same"), (2, 3, 3)),
+    "conv2d_circular": (nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), (2, 3, 3)),
+    "conv3d": (nn.Conv3d(2, 3, 2), (2, 2, 3, 2)),
+    "conv_transpose2d": (nn.ConvTranspose2d(2, 3, 2, stride=2), (2, 2, 3)),
+    "batch_norm_of_features": (nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5)), (4,)),
+    "instance_norm": (nn.InstanceNorm2d(3, affine=True), (3, 4, 2)),
+    "layer_norm_of_two_dimensions": (nn.LayerNorm((3, 4)), (2, 3, 4)),
+    "rms_norm": (nn.RMSNorm(4), (3, 4)),
+    "prelu": (nn.PReLU(3), (3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_of_every_kind(name: str) -> None:
+    layer, shape = LAYERS[name]
+    x = torch.randn(7, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    model = nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.LazyLinear(3)).double().eval()
+    model(x)
+    risk = Risk(model, Batches([(x[:3], torch.zeros(3).long()), (x[3:], torch.zeros(4).long())]))
+    with risk:
+        batches = list(risk)
+    compare(risk, batches, 2)
+
+
+def test_an_embedding_of_single_indices() -> None:
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    ids = torch.arange(7) % 5
+    risk = Risk(model, Batches([(ids[:3], torch.zeros(3).long()), (ids[3:], torch.zeros(4).long())]))
+    with risk:
+        batches = list(risk)
+    compare(risk, batches, 2)
+
+
 def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_gram, "_ROWS", 5)
     monkeypatch.setattr(output_gram, "_COLUMNS", 7)

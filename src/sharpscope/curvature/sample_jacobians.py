@@ -59,7 +59,7 @@ class Use:
             patches = F.unfold(self.inputs, arguments["weight"].shape[2:], **geometry)
             return patches.transpose(1, 2), gradients.flatten(3).transpose(2, 3)
         if call is F.embedding:
-            ids, gradients = self.inputs.flatten(1), _rows(gradients)
+            ids, gradients = self.inputs.reshape(len(self.inputs), -1), _rows(gradients)
             padding = arguments.get("padding_idx")
             return ids, gradients if padding is None else gradients * (ids != padding)[:, None, :, None]
         return None
@@ -70,7 +70,7 @@ class Use:
         if call in _NORMS_BY_CHANNEL or call in _NORMS_BY_FEATURE or role == "bias":
             gradients = self.gradients if role == "bias" else self.gradients * self._normalized()[:, None]
             if call in _CONVOLUTIONS or call in _NORMS_BY_CHANNEL:
-                return gradients.flatten(3).sum(dim=3)
+                return gradients.reshape(*gradients.shape[:3], -1).sum(dim=3)
             size = self.operation.arguments[role].numel()
             return gradients.reshape(*gradients.shape[:2], -1, size).sum(dim=2)
         found = self.factors()

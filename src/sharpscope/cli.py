@@ -58,8 +58,7 @@ def run_command(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("Interrupted; what was done is kept, and the same command goes on.", file=sys.stderr)
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
         return _reader_has_seen_enough()
     except SystemExit as stop:
@@ -67,6 +66,9 @@ def run_command(arguments: list[str]) -> int:
         if isinstance(stop.__context__, BrokenPipeError):
             return _reader_has_seen_enough()
         raise
+    # Typer turns an interruption into this code itself, or lets it pass, as versions go.
+    if code == INTERRUPTED:
+        print("Interrupted; what was done is kept, and the same command goes on.", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

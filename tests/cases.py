@@ -33,6 +33,19 @@ class Residual(nn.Module):
         return self.head(self.act(y).mean(dim=(2, 3)))
 
 
+class View(nn.Module):
+    """Flattens by ``view``, which only contiguous tensors allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3)
+        self.head = nn.Linear(12, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.conv(x))
+        return self.head(x.view(x.shape[0], -1))
+
+
 class Attention(nn.Module):
     """Token embedding by a linear layer, LayerNorm, scaled-dot-product attention, and optionally free parameters."""
 
@@ -167,6 +180,7 @@ CASES = [
     Case("residual", Residual, (2, 4, 4)),
     Case("residual_inplace", lambda: Residual(inplace=True), (2, 4, 4)),
     Case("grouped", grouped, (2, 3, 3)),
+    Case("view", View, (2, 4, 4)),
     Case("attention", lambda: Attention(free=False), (5, 3)),
     Case("attention_free_parameter", lambda: Attention(free=True), (5, 3), route="forward_mode"),
     Case("positionwise_mean", lambda: Positionwise(select=False), (5, 3)),

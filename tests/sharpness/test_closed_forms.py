@@ -75,7 +75,12 @@ def test_fisher_rao_norm_is_the_root_mean_square_of_radial_derivatives(case: Cas
         expected = float((dense.sample_gradients(risk) @ theta).detach().square().mean().sqrt())
         jacobians = dense.output_jacobians(risk)
         pushed = (jacobians @ theta).detach()
-        p = torch.cat([risk.outputs(batch).detach().softmax(dim=1) for batch in risk])
+        p = torch.cat(
+            [
+                risk.outputs(batch, dict(risk.model.named_parameters())).detach().softmax(dim=1)
+                for batch in dense.batches(risk)
+            ]
+        )
         variance = (p * pushed.square()).sum(dim=1) - (p * pushed).sum(dim=1).square()
         expected_model = float(variance.mean().sqrt())
     for split in SPLITS:
@@ -103,7 +108,9 @@ def test_controls_equal_brute_force(case: Case) -> None:
         gradient = dense.sample_gradients(risk).mean(dim=0)
         theta = dense.flat_parameters(risk)
         head = head_of(risk).weight.detach()
-        outputs = torch.cat([risk.outputs(batch).detach() for batch in risk])
+        outputs = torch.cat(
+            [risk.outputs(batch, dict(risk.model.named_parameters())).detach() for batch in dense.batches(risk)]
+        )
         targets = torch.cat([batch.targets for batch in risk])
     margins = torch.tensor(
         [f[y] - max(v for c, v in enumerate(f) if c != y) for f, y in zip(outputs, targets, strict=True)]

@@ -24,7 +24,9 @@ def risk_of(case: Case, split: tuple[int, ...] = (3, 4, 5)) -> Risk:
 
 def dense_ggn(risk: Risk) -> torch.Tensor:
     jacobians = dense.output_jacobians(risk).detach()
-    outputs = torch.cat([risk.outputs(batch).detach() for batch in risk])
+    outputs = torch.cat(
+        [risk.outputs(batch, dict(risk.model.named_parameters())).detach() for batch in dense.batches(risk)]
+    )
     targets = torch.cat([batch.targets for batch in risk])
     curvature = risk.loss.hessian(outputs, targets)
     return torch.einsum("ncp,nce,neq->pq", jacobians, curvature, jacobians) / len(outputs)

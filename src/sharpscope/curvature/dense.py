@@ -5,19 +5,25 @@ Slow and large on purpose: nothing here shares code with what it checks. For sma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.risk import Risk
+
+
+def batches(risk: Risk) -> Iterator[Batch]:
+    """Yield the batches of a risk as plain contiguous tensors, which every model takes."""
+    return (batch.map(Tensor.contiguous) for batch in risk)
 
 
 def mean_loss(risk: Risk) -> Tensor:
     """Return L(theta) as a differentiable scalar of the model's own parameters."""
     total, samples = torch.zeros((), dtype=torch.float64), 0
-    for batch in risk:
+    for batch in batches(risk):
         with sdpa_kernel(SDPBackend.MATH):  # the only form of attention that can be differentiated twice
             outputs = risk.outputs(batch, dict(risk.model.named_parameters()))
         total = total + risk.loss.values(outputs, batch.targets).sum()
@@ -36,9 +42,9 @@ def hessian(risk: Risk, parameters: Sequence[nn.Parameter] | None = None) -> Ten
 
 def sample_gradients(risk: Risk) -> Tensor:
     """Return the gradient of every sample's loss in all parameters: shape ``[N, P]``."""
-    parameters = dict(risk.model.named_parameters())
+    parameters: dict[str, Tensor] = dict(risk.model.named_parameters())
     rows = []
-    for batch in risk:
+    for batch in batches(risk):
         for i in range(batch.size):
             one = batch.take(slice(i, i + 1))
             loss = risk.loss.values(risk.outputs(one, parameters), one.targets).sum()
@@ -50,9 +56,9 @@ def sample_gradients(risk: Risk) -> Tensor:
 
 def output_jacobians(risk: Risk) -> Tensor:
     """Return the Jacobian of every sample's outputs in all parameters: shape ``[N, C, P]``."""
-    parameters = dict(risk.model.named_parameters())
+    parameters: dict[str, Tensor] = dict(risk.model.named_parameters())
     rows = []
-    for batch in risk:
+    for batch in batches(risk):
         outputs = risk.outputs(batch, parameters)
         for entry in outputs.reshape(-1):
             found = torch.autograd.grad(entry, list(parameters.values()), retain_graph=True, allow_unused=True)

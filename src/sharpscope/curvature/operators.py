@@ -36,6 +36,7 @@ class Space:
         self._sizes = [every[name].numel() for name in self.names]
         first = every[self.names[0]]
         self.dtype, self.device = first.dtype, first.device
+        self._laid_out = risk.laid_out
 
     @property
     def size(self) -> int:
@@ -45,7 +46,8 @@ class Space:
     def split(self, vector: Tensor) -> Parameters:
         """Return a vector ``[P]`` as tensors by parameter."""
         parts = vector.split(self._sizes)
-        return {n: part.view(shape) for n, part, shape in zip(self.names, parts, self._shapes, strict=True)}
+        views = (part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
+        return {name: self._laid_out(view) for name, view in zip(self.names, views, strict=True)}
 
     def join(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return tensors in the order of ``names`` as one vector ``[P]``."""

@@ -126,7 +126,7 @@ class Evaluator:
             needs = Need.NOTHING
             for reduction in serving:
                 needs |= reduction.needs
-            evaluation = self._evaluate(batch, needs)
+            evaluation = self._evaluate_laid_out(batch, needs)
             for reduction in tuple(serving):
                 try:
                     if evaluation.headless is not None and Need.FEATURES in reduction.needs:
@@ -138,6 +138,14 @@ class Evaluator:
                     serving.remove(reduction)
                     on_refusal(reduction, error)
         self.risk.check_same(loss.total / self.risk.samples)
+
+    def _evaluate_laid_out(self, batch: Batch, needs: Need) -> Evaluation:
+        try:
+            return self._evaluate(batch, needs)
+        except RuntimeError as error:
+            if not self.risk.give_up_layout(error):
+                raise
+            return self._evaluate(batch.map(self.risk.laid_out), needs)
 
     def _evaluate(self, batch: Batch, needs: Need) -> Evaluation:
         radial: dict[str, Tensor] = {}

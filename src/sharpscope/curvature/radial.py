@@ -51,7 +51,8 @@ def tangent(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tensor, Te
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         try:
             point = {name: risk.parameters[name] for name in direction}
-            return torch.func.jvp(run, (point,), (direction,))
+            outputs, pushed, *_ = torch.func.jvp(run, (point,), (direction,))
+            return outputs, pushed
         except (NotImplementedError, RuntimeError) as error:
             if not _lacks_forward_mode(error):
                 raise

@@ -53,7 +53,21 @@ def test_differences_of_gradients_state_their_route_and_come_near(case: Case) ->
     assert exact.details["route"] == "double_backward"
     assert near.details["route"] == "central_differences"
     assert near.value == pytest.approx(exact.value, rel=1e-6)
-    assert near.value != exact.value
+    assert 0 < near.details["product_error"] < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_error_of_differences_is_stated_at_kinks_too(seed: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+        data = (torch.randn(64, 8), torch.randint(0, 4, (64,)))
+    asked: dict[str, Any] = {
+        "exact": {"measure": "hessian_top_eigenvalue"},
+        "near": {"measure": "hessian_top_eigenvalue", "route": "differences"},
+    }
+    found = measure(model, data, asked)
+    assert abs(found["near"].value - found["exact"].value) <= found["near"].stderr + found["exact"].stderr
 
 
 @pytest.mark.parametrize("case", SPECTRAL, ids=lambda c: c.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -273,7 +274,8 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
         "route": operator.route,
         "parameters": space.size,
     }
-    return Estimate(float(found.values[0]), float(found.residuals[0]), samples, found.converged, details)
+    estimate = Estimate(float(found.values[0]), float(found.residuals[0]), samples, found.converged, details)
+    return _with_error_of(operator, estimate)
 
 
 def _moments(
@@ -308,7 +310,7 @@ def _trace(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generato
         products=found.products,
         layers={name: {"value": e.value, "stderr": e.stderr} for name, e in layers.items()},
     )
-    return judged(estimate, risk.rtol)
+    return judged(_with_error_of(operator, estimate), risk.rtol)
 
 
 def _frobenius_norm(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generator[Any, Any, Estimate]:
@@ -316,7 +318,7 @@ def _frobenius_norm(risk: Risk, operator: Operator, sketch: int, probes: int) ->
     square = mean_of(found.square, samples, route=operator.route, products=found.products)
     root = math.sqrt(square.value)
     stderr = square.stderr / (2 * root) if root > 0 else 0.0
-    return judged(Estimate(root, stderr, samples, details=square.details), risk.rtol)
+    return judged(_with_error_of(operator, Estimate(root, stderr, samples, details=square.details)), risk.rtol)
 
 
 def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generator[Any, Any, Estimate]:
@@ -329,7 +331,7 @@ def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generat
     negative = found.nodes < -1e-3 * float(found.nodes.abs().max())
     share = mean_of((found.weights * negative).sum(dim=1).tolist(), samples)
     traces = (space.size * (found.weights * found.nodes).sum(dim=1)).tolist()
-    return mean_of(
+    estimate = mean_of(
         traces,
         samples,
         route=operator.route,
@@ -338,3 +340,12 @@ def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generat
         weights=found.weights.tolist(),
         negative={"value": share.value, "stderr": share.stderr},
     )
+    return _with_error_of(operator, estimate)
+
+
+def _with_error_of(operator: Operator, estimate: Estimate) -> Estimate:
+    """Return an estimate with the error of inexact products joined to its own."""
+    if operator.error == 0:
+        return estimate
+    stderr = math.hypot(estimate.stderr, operator.error * abs(estimate.value))
+    return replace(estimate, stderr=stderr, details={**estimate.details, "product_error": operator.error})

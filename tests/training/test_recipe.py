@@ -6,7 +6,7 @@ from torch import nn
 
 from sharpscope.errors import DataError, SpecError
 from sharpscope.registry import Registry
-from sharpscope.spec import Regime, Training
+from sharpscope.spec import Regime, Run, Training
 from sharpscope.training import REGIMES, Recipe, check
 from sharpscope.training.optimizers import OPTIMIZERS
 
@@ -32,6 +32,33 @@ def test_a_recipe_takes_over_the_training():
     assert optimizer.defaults["lr"] == 0.2
     assert optimizer.defaults["momentum"] == 0.9
     assert optimizer.defaults["weight_decay"] == 0
+
+
+def test_what_does_not_touch_the_weights_stays_out_of_the_identity():
+    def run(**training):
+        parts = {"data": "digits", "model": "mlp", "regime": "sam", "seed": 0}
+        return Run.model_validate({**parts, "training": training})
+
+    assert run().identity()["training"] == {}
+    defaults = {"accumulate": 1, "clip_norm": None, "precision": "float32", "warmup_steps": 0}
+    assert run(**defaults, stop_at_loss=None, checkpoints_at_loss=[]).id == run().id
+    assert run(accumulate=2).id != run().id
+
+
+def test_every_new_setting_reaches_the_recipe():
+    made = recipe(
+        {
+            "warmup_steps": 4,
+            "accumulate": 2,
+            "clip_norm": 1.0,
+            "precision": "bf16",
+            "stop_at_loss": 0.1,
+            "checkpoints_at_loss": [0.5, 0.2],
+        }
+    )
+    assert made.schedule(0, 8) == 0.25
+    assert (made.accumulate, made.clip_norm, made.precision) == (2, 1.0, "bf16")
+    assert (made.stop_at_loss, made.checkpoints_at_loss) == (0.1, (0.5, 0.2))
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
@@ -137,6 +164,7 @@ OPTIONS = ("training", "optimizer_options")
         ({"optimizer_options": {"dampning": 1}}, (*OPTIONS, "dampning"), "did you mean 'dampening'"),
         ({"optimizer_options": {"dampening": "a"}}, (*OPTIONS, "dampening"), "valid number.*got 'a'"),
         ({"optimizer_options": {"lr": 1}}, (*OPTIONS, "lr"), "unknown option 'lr'"),
+        ({"accumulate": 9, "batch_size": 8}, ("training", "accumulate"), "9 micro-batches are more than the 8 samples"),
     ],
 )
 def test_a_wrong_training_is_refused_with_its_place(training, loc, message):

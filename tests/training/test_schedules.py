@@ -1,6 +1,7 @@
 import pytest
 
 from sharpscope.training import SCHEDULES
+from sharpscope.training.schedules import cosine, warmed_up
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,13 @@ def test_every_schedule_begins_at_the_learning_rate_and_stays_positive(name):
     assert factors[0] == 1
     assert all(0 < factor <= 1 for factor in factors)
     assert SCHEDULES[name].summary
+
+
+def test_a_warmup_rises_linearly_and_leaves_the_rest_to_the_schedule():
+    factors = [warmed_up(cosine, 4)(step, 12) for step in range(12)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert factors[4:] == [cosine(step, 8) for step in range(8)]
+
+
+def test_no_warmup_is_the_schedule_itself():
+    assert warmed_up(cosine, 0) is cosine

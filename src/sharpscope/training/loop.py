@@ -115,6 +115,8 @@ def _prepared(
     """Put model and random state into the shape for training for a block; yield what is added to the loss."""
     layers = stream.child("layers", *([workers.rank] if workers.rank else []))
     with layers.governing(device), mode(model, train=True), channels_last(model), ExitStack() as attached:
+        for attachment in recipe.attachments:
+            attached.enter_context(attachment(model))
         yield [attached.enter_context(penalizing(model)) for penalizing in recipe.penalties]
 
 

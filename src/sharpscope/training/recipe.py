@@ -32,6 +32,8 @@ Mix = Callable[[Tensor, Tensor, int, torch.Generator], tuple[Tensor, Tensor]]
 Penalty = Callable[[Tensor], Tensor]
 # Watches a model for a block, to know more of it than its outputs.
 Penalizing = Callable[[nn.Module], AbstractContextManager[Penalty]]
+# Changes a model for a block.
+Attachment = Callable[[nn.Module], AbstractContextManager[None]]
 Averaging = Callable[[nn.Module, Callable[[], Iterable[Tensor]]], Result]
 
 
@@ -69,6 +71,7 @@ class Recipe:
         image_changes: What batches pass through after the dataset's own augmentation, each with a stream of its name.
         mix: What mixes the samples of a normalized batch, or None.
         penalties: What is added to the loss.
+        attachments: What else is attached to the model while it is trained.
         relabel: What the labels of the training data pass through, once, or None.
         averaging: What the training results in, made from the model and its clean training data.
         early_stopping: Whether and how to stop by held-out data.
@@ -92,6 +95,7 @@ class Recipe:
     image_changes: Mapping[str, Augmentation] = field(default_factory=dict)
     mix: Mix | None = None
     penalties: tuple[Penalizing, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
     relabel: Callable[[Dataset], Dataset] | None = None
     averaging: Averaging = Result
     early_stopping: EarlyStopping | None = None

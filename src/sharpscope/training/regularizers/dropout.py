@@ -1,0 +1,55 @@
+"""Dropout of the features that the head sees, in a model that need not know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import nn
+from torch.nn import functional
+
+from sharpscope.errors import HeadNotFound
+from sharpscope.training.recipe import Recipe
+from sharpscope.training.registry import REGIMES
+
+
+@contextmanager
+def dropping_features(model: nn.Module, *, probability: float) -> Iterator[None]:
+    """Drop inputs of the last linear layer of a model for a block, while that layer is in train mode.
+
+    Raises:
+        HeadNotFound: If the model has no linear layer.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise HeadNotFound("dropout is before the final linear layer, and the model has none; leave it out")
+
+    def drop(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (functional.dropout(inputs[0], probability, training=layer.training), *inputs[1:])
+
+    handle = layers[-1].register_forward_pre_hook(drop)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@REGIMES.register()
+def dropout(recipe: Recipe, *, probability: Annotated[float, Field(gt=0, lt=1)] = 0.5) -> Recipe:
+    """Dropout of the features before the final linear layer.
+
+    Drawn anew for every pass, also for the two passes of a sharpness-aware step. Dropout elsewhere is an option of the
+    models that have it.
+
+    Args:
+        recipe: The recipe to change.
+        probability: Of a feature to be dropped.
+
+    Reference: Srivastava et al., "Dropout", JMLR 2014.
+    """
+    attachment = partial(dropping_features, probability=probability)
+    return replace(recipe, attachments=(*recipe.attachments, attachment))

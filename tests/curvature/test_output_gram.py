@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from sharpscope.curvature import dense, output_gram
 from sharpscope.curvature.batches import Batch, Batches
+from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk
 
 
 def risk_of(case: Case, split: tuple[int, ...] = (3, 4, 5)) -> tuple[Risk, list[Batch]]:
     risk = Risk(case.model(), Batches(case.data(split)))
     with risk:
+        Evaluator(risk).run([])  # as before every use: it settles the layout of the batches
         return risk, list(risk)
 
 

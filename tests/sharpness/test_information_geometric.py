@@ -17,12 +17,21 @@ from sharpscope.sharpness.information_geometric import fisher_roots
 NAME = "information_geometric_sharpness"
 
 
+def outputs_of(risk: Risk) -> tuple[Tensor, Tensor]:
+    """Return the outputs and targets of all samples."""
+    batches = list(dense.batches(risk))
+    parameters = dict(risk.model.named_parameters())
+    return (
+        torch.cat([risk.outputs(b, parameters).detach() for b in batches]),
+        torch.cat([b.targets for b in batches]),
+    )
+
+
 def definition(risk: Risk, chosen: slice = slice(None)) -> tuple[float, int]:
     """Return E[g^T F^+ g] over all samples with the dense Fisher matrix of some parameters, and its rank."""
     J = dense.output_jacobians(risk).detach()[:, :, chosen]
-    batches = list(risk)
-    p = torch.cat([risk.outputs(b).detach().softmax(dim=1) for b in batches])
-    y = torch.cat([b.targets for b in batches])
+    p, y = outputs_of(risk)
+    p = p.softmax(dim=1)
     A = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     F = torch.einsum("ncp,ncd,ndq->pq", J, A, J) / len(J)
     g = torch.einsum("ncp,nc->np", J, p - nn.functional.one_hot(y, p.shape[1]))
@@ -32,8 +41,7 @@ def definition(risk: Risk, chosen: slice = slice(None)) -> tuple[float, int]:
 
 
 def loss_form(risk: Risk) -> float:
-    losses = torch.cat([risk.losses(risk.outputs(b), b.targets).detach() for b in risk])
-    return float(losses.expm1().sum())
+    return float(risk.losses(*outputs_of(risk)).expm1().sum())
 
 
 @pytest.mark.parametrize("samples", [12, 80])
@@ -97,6 +105,23 @@ def test_roots_of_the_fisher_matrix_keep_their_digits() -> None:
     rest = torch.stack([p[:, [d for d in range(5) if d != c]].sum(dim=1) for c in range(5)], dim=1)
     torch.testing.assert_close(product.diagonal(dim1=1, dim2=2), p * rest, rtol=1e-12, atol=0)
     assert S.shape == (12, 5, 4)
+
+
+@pytest.mark.parametrize("parameters", ["all", "head"])
+def test_single_precision_keeps_its_digits_where_eigenvalues_are_cut(parameters: str) -> None:
+    """Confident predictions: rows of very unlike sizes, and eigenvalues far below the cut."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 5))
+    x = torch.randn(120, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model[2].weight.mul_(20)
+        y = model(x).argmax(dim=1)
+    asked = {NAME: {"parameters": parameters}}
+    single = measure(model, (x, y), asked)[NAME]
+    double = measure(model.double(), (x.double(), y), asked)[NAME]
+    assert not double.details["full_rank"]
+    assert single.value == pytest.approx(double.value, rel=1e-4)
 
 
 def test_rescaling_layers_changes_nothing() -> None:

@@ -38,7 +38,8 @@ _PIECE = 64
         "NeurIPS 2022",
         caveats=(
             "At full rank, which overparameterized models reach, it is sum_n (exp(l_n) - 1) over the m samples: the "
-            "loss alone, growing with m. The form of the head escapes this when m (C - 1) > C (D + 1).",
+            "loss alone, growing with m; short of full rank it stays near. The form of the head escapes this when "
+            "m (C - 1) > C (D + 1).",
             "Compare values of the same m only.",
             "Invariance holds up to the cut of the eigenvalues, whose sizes a reparametrization changes.",
         ),
@@ -62,12 +63,13 @@ def information_geometric_sharpness(
     **What the full form is.** The rank is at most m (C - 1). Where it is reached, as by any subset that the model is
     overparameterized for, :math:`K K^+` is the identity and the value is :math:`\sum_n (1 - p_y) / p_y = \sum_n
     (e^{l_n} - 1)`: pure loss, whatever the geometry (``details["full_rank"]``; ``details["loss_form"]`` is that sum).
+    Eigenvalues that are cut change little, since the samples that count have the large ones.
     ``parameters="head"`` takes gradients and F in the weight and bias of the head only, over enough samples that
     m (C - 1) > C (D + 1).
 
     Jacobians are never held as a whole: memory is that of four matrices of side m (C - 1) (C (D + 1) for the head where
     that is smaller) in float64 and 1 GB, whatever N and nearly whatever P. In float32 the eigenvalues near the cut have
-    about one digit, which the value hardly depends on.
+    few digits, but what lies there carries little of the value: of a trained network it kept six digits.
 
     Args:
         risk: Model and N samples with class indices as targets; cross-entropy.

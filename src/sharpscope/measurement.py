@@ -123,7 +123,8 @@ def measure(
         ['gradient_norm', 'parameter_norm']
     """
     asked = resolve_measures(measures)
-    refused: dict[str, NotDefined] | None = {} if measures is None else None
+    refused: dict[str, NotDefined] = {}
+    on_refusal = refused.__setitem__ if measures is None else None
     stream = Stream(seed, "measure")
     device = torch.device(device) if device is not None else device_of(model)
     # Data may draw random numbers when it is first looked at, and tensors made in inference mode have no derivatives.
@@ -141,7 +142,7 @@ def measure(
                 stream=stream.child("estimators"),
                 rtol=rtol,
             )
-            return risk, _run(risk, asked, told and progress, refused)
+            return risk, _run(risk, asked, told and progress, on_refusal)
 
         risk, measured = run(batches, told=True)
         if refused:
@@ -154,13 +155,20 @@ def measure(
         return Measurements({key: e.of_subset(errors.get(key), batches.population) for key, e in measured.items()})
 
 
-def measure_risk(risk: Risk, measures: Asked | None = None, *, progress: bool = False) -> Measurements:
+def measure_risk(
+    risk: Risk,
+    measures: Asked | None = None,
+    *,
+    progress: bool = False,
+    on_refusal: Callable[[str, NotDefined], None] | None = None,
+) -> Measurements:
     """Measure a risk that its caller has made, for what ``measure`` has no argument for, such as an initialization.
 
     Args:
         risk: Model, loss and data.
         measures: As in ``measure``.
         progress: Print a line before each pass over the data.
+        on_refusal: Called with the key of a measure that is not defined here, and why; it is then left out.
 
     Returns:
         The estimates by key.
@@ -168,8 +176,9 @@ def measure_risk(risk: Risk, measures: Asked | None = None, *, progress: bool = 
     Raises:
         SharpscopeError: As ``measure``.
     """
-    refused: dict[str, NotDefined] | None = {} if measures is None else None
-    measured = _run(risk, resolve_measures(measures), progress, refused)
+    refused: dict[str, NotDefined] = {}
+    note = refused.__setitem__ if on_refusal is None and measures is None else on_refusal
+    measured = _run(risk, resolve_measures(measures), progress, note)
     if refused:
         _warn_of(refused)
     return measured
@@ -179,12 +188,10 @@ def _run(
     risk: Risk,
     asked: Mapping[str, tuple[str, dict[str, Any]]],
     progress: bool,
-    refused: dict[str, NotDefined] | None,
+    on_refusal: Callable[[str, NotDefined], None] | None,
 ) -> Measurements:
-    """Measure, and note in ``refused`` what is not defined here; the first such raises if that is None."""
     steps = {key: (MEASURES[name].function.steps, options) for key, (name, options) in asked.items()}
-    note = None if refused is None else refused.__setitem__
-    return Measurements(run_together(risk, steps, _report if progress else None, note))
+    return Measurements(run_together(risk, steps, _report if progress else None, on_refusal))
 
 
 def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -218,11 +225,20 @@ def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, A
 
 
 def _warn_of(refused: Mapping[str, NotDefined]) -> None:
-    keys_by_reason: dict[str, list[str]] = {}
-    for key, error in refused.items():
-        keys_by_reason.setdefault(str(error), []).append(key)
-    reasons = "; ".join(f"{', '.join(keys)}: {reason}" for reason, keys in keys_by_reason.items())
+    reasons = told_together({key: str(error) for key, error in refused.items()})
     warnings.warn(f"left out of the default measures: {reasons}", stacklevel=3)
+
+
+def told_together(reasons: Mapping[str, str]) -> str:
+    """Return the reasons of several keys as one text, in which each reason is told once.
+
+    >>> told_together({"a": "no head", "b": "no head", "c": "no data"})
+    'a, b: no head; c: no data'
+    """
+    keys_by_reason: dict[str, list[str]] = {}
+    for key, reason in reasons.items():
+        keys_by_reason.setdefault(reason, []).append(key)
+    return "; ".join(f"{', '.join(keys)}: {reason}" for reason, keys in keys_by_reason.items())
 
 
 def _report(waiting: int) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sharpscope.errors import SharpscopeError
-from sharpscope.study.files import locked, presence, write_atomic
+from sharpscope.files import write_atomic
+from sharpscope.study.files import locked, presence
 from sharpscope.study.record import Record, Wish, Wishes
 from sharpscope.study.store import Damaged, RunFolder, Store
 

@@ -19,7 +19,7 @@ from sharpscope.analysis.findings import find
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.tables import table_files
-from sharpscope.study.files import write_atomic
+from sharpscope.files import write_atomic
 
 
 def write_report(results: StudyResults, directory: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and locks that the kernel frees when their holder dies.
+"""Locks that the kernel frees when their holder dies, and what a killed process leaves.
 
 The locks are ``flock`` locks. On a network file system they hold as far as the server supports them (NFS 4 does, some
 cluster file systems need a mount option); two machines writing to one folder without such support are not kept apart.
@@ -10,44 +10,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_TEMPORARY = ".tmp"
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: temporary file in the same folder, fsync, rename, fsync of the folder.
-
-    Args:
-        path: Where the file is to stand; missing folders are made.
-        data: All of its content.
-
-    Raises:
-        OSError: If the disk is full or the folder cannot be written; what stood at ``path`` is unchanged then.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_TEMPORARY}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+from sharpscope.files import TEMPORARY
 
 
 def digest(data: bytes) -> str:
@@ -58,7 +24,7 @@ def digest(data: bytes) -> str:
 def remove_temporary(folder: Path) -> None:
     """Remove what a killed process left half-written in this folder (not in the folders below it)."""
     if folder.is_dir():
-        for path in folder.glob(f".*{_TEMPORARY}"):
+        for path in folder.glob(f".*{TEMPORARY}"):
             path.unlink(missing_ok=True)
 
 

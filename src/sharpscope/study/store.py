@@ -27,8 +27,9 @@ import numpy as np
 import yaml
 
 from sharpscope.errors import SharpscopeError
+from sharpscope.files import write_atomic
 from sharpscope.safety import Predictions
-from sharpscope.study.files import digest, locked, presence, remove_temporary, write_atomic
+from sharpscope.study.files import digest, locked, presence, remove_temporary
 from sharpscope.study.record import Record, Wishes, encode
 
 __all__ = ["HISTORY", "PREDICTIONS", "WEIGHTS", "Damaged", "RunFolder", "Store", "to_parquet", "write_atomic"]

@@ -44,8 +44,11 @@ def loss_form(risk: Risk) -> float:
     return float(risk.losses(*outputs_of(risk)).expm1().sum())
 
 
-@pytest.mark.parametrize("samples", [12, 80])
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+# Twelve samples leave fewer rows than parameters; eighty more, where eigenvalues are cut.
+SIZES = [*((case, 12) for case in CASES), *((CASES[i], 80) for i in (0, 3, 7, 11))]
+
+
+@pytest.mark.parametrize(("case", "samples"), SIZES, ids=lambda v: getattr(v, "name", str(v)))
 def test_both_forms_equal_their_definitions(case: Case, samples: int) -> None:
     data = case.data((5, samples - 5))
     with Risk(case.model(), Batches(data)) as risk:

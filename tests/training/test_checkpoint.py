@@ -1,6 +1,7 @@
 """A training that is broken off and resumed, against one that runs through."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -49,8 +50,6 @@ def resumed(data, made, path, name, epoch=2, **options):
 
 @pytest.fixture
 def shifting(dataset):
-    from dataclasses import replace
-
     return replace(dataset, augment=partial(random_shift, pixels=1))
 
 
@@ -99,12 +98,21 @@ def test_a_finished_training_is_not_repeated(dataset, tmp_path):
     assert all(value.equal(second.state_dict()[key]) for key, value in first.state_dict().items())
 
 
-def test_a_checkpoint_of_another_training_is_refused(dataset, tmp_path):
+@pytest.mark.parametrize(
+    ("made", "stream", "differing"),
+    [
+        (recipe("sam", lr=0.3), Stream(0), "lr"),
+        (recipe("sam"), Stream(1), "stream"),
+        (recipe("fsam"), Stream(0), "update"),
+        (recipe({"sam": {"rho": 0.1}}), Stream(0), "update"),
+        (recipe("sam+swa", schedule="cosine", epochs=5), Stream(0), "averaging, epochs, schedule, steps"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(dataset, tmp_path, made, stream, differing):
     path = tmp_path / "state"
-    train(network(), dataset, recipe(), Stream(0), checkpoint=path)
-    for made, stream in ((recipe(lr=0.3), Stream(0)), (recipe(), Stream(1))):
-        with pytest.raises(CheckpointError, match="the checkpoint of another training"):
-            train(network(), dataset, made, stream, checkpoint=path)
+    train(network(), dataset, recipe("sam"), Stream(0), checkpoint=path)
+    with pytest.raises(CheckpointError, match=f"another training: it differs in {differing};"):
+        train(network(), dataset, made, stream, checkpoint=path)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"\x00" * 40, lambda data: b""])

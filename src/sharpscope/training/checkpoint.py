@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,9 +64,11 @@ class Checkpoint:
         if self._path is None or not self._path.exists():
             return
         tree = read_tree(self._path)
-        if tree["identity"] != self._identity:
+        found = tree["identity"]
+        if found != self._identity:
+            other = [key for key in {**found, **self._identity} if found.get(key) != self._identity.get(key)]
             raise CheckpointError(
-                f"{self._path} is the checkpoint of another training ({tree['identity']}, not {self._identity}); "
+                f"{self._path} is the checkpoint of another training: it differs in {', '.join(sorted(other))}; "
                 "remove it, or name another file"
             )
         for name, part in self._parts.items():
@@ -124,6 +128,23 @@ def _laid_out_as(weight: Tensor, value: Any) -> Any:
     if isinstance(value, Tensor) and value.shape == weight.shape:
         return torch.empty_like(weight, dtype=value.dtype).copy_(value)
     return value
+
+
+def described(recipe: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as JSON values: functions by their names, with what is bound to them."""
+    return {part.name: _described(getattr(recipe, part.name)) for part in fields(recipe)}
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, partial):
+        return [_described(value.func), _described(value.args), _described(value.keywords)]
+    if isinstance(value, Mapping):
+        return {str(key): _described(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_described(item) for item in value]
+    if callable(value):
+        return getattr(value, "__qualname__", None) or getattr(value, "name", type(value).__qualname__)
+    return value if isinstance(value, int | float | None) else str(value)
 
 
 def write_tree(path: Path, tree: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +12,7 @@ from torch import nn
 from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
 from sharpscope.training.batches import Batches, held_out
-from sharpscope.training.checkpoint import Checkpoint, CheckpointError, OptimizerState, RandomState
+from sharpscope.training.checkpoint import Checkpoint, CheckpointError, OptimizerState, RandomState, described
 from sharpscope.training.distributed import ALONE, Workers
 from sharpscope.training.goals import Goals
 from sharpscope.training.gradient import Gradient
@@ -75,7 +74,7 @@ def train(
         goals = Goals(recipe, result, data, spared, device)
         saved = Checkpoint(
             checkpoint,
-            _identity(recipe, stream, watch),
+            {**described(recipe), "stream": stream.path, "steps": watch.steps},
             model=model,
             optimizer=OptimizerState(optimizer),
             update=update,
@@ -118,16 +117,3 @@ def _prepared(
         for attachment in recipe.attachments:
             attached.enter_context(attachment(model))
         yield [attached.enter_context(penalizing(model)) for penalizing in recipe.penalties]
-
-
-def _identity(recipe: Recipe, stream: Stream, watch: Watch) -> dict[str, Any]:
-    """Return what tells trainings apart that would not fit each other's checkpoints."""
-    return {
-        "stream": stream.path,
-        "steps": watch.steps,
-        "batch_size": recipe.batch_size,
-        "optimizer": recipe.optimizer,
-        "optimizer_options": {option: str(value) for option, value in recipe.optimizer_options.items()},
-        "lr": recipe.lr,
-        "precision": recipe.precision,
-    }

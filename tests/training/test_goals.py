@@ -108,3 +108,14 @@ def test_early_stopping_keeps_the_best_epoch_on_data_that_it_held_out(dataset):
         train(reference, rest, recipe(epochs=epochs), Stream(0))
         losses.append(clean_loss(reference, held_out))
     assert best == min(losses) == losses[history.best_epoch - 1]
+
+
+def test_a_loss_to_stop_at_goes_before_early_stopping(dataset):
+    made = recipe("early_stopping", stop_at_loss=0.4)
+    model = network()
+    history = train(model, dataset, made, Stream(0))
+    assert (history.ended, history.best_epoch) == ("loss", None)
+    chosen = stratified(dataset.train_targets, 3, Stream(0, "held-out"))
+    left = torch.ones(30, dtype=torch.bool).index_fill(0, chosen, False)
+    rest = replace(dataset, train_inputs=dataset.train_inputs[left], train_targets=dataset.train_targets[left])
+    assert clean_loss(model, rest) <= 0.4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +13,7 @@ from sharpscope.data import Dataset
 from sharpscope.training.averaging import Result
 from sharpscope.training.history import History, Kept
 from sharpscope.training.predict import predict
-
-if TYPE_CHECKING:
-    from sharpscope.training.recipe import Recipe
+from sharpscope.training.recipe import Recipe
 
 
 class Goals:
@@ -67,7 +65,8 @@ class Goals:
     def settle(self, history: History) -> None:
         """Put the result into the model, and what was found into the record."""
         self._result.settle()
-        if self._best is not None:
+        # A loss to stop at asks for the weights that have it, whatever held-out data say.
+        if self._best is not None and self.reached != "loss":
             self._result.model.load_state_dict(self._best.weights)
             history.best_epoch = self._best.epoch
         history.ended = self.reached or "epochs"
@@ -97,7 +96,7 @@ class Goals:
         if self._best is None or loss < self._best.loss:
             self._best = Kept(loss, epoch, step, loss, self._weights())
         elif epoch - self._best.epoch >= self._patience:
-            self.reached = "patience"
+            self.reached = self.reached or "patience"
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> float:
         outputs = predict(self._result.model, inputs, self._data.normalize, device=self._device)

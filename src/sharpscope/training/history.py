@@ -59,7 +59,7 @@ class History:
     Attributes:
         epochs: A record of each.
         ended: What ended it: ``epochs``, ``loss`` (the one to stop at) or ``patience`` (early stopping); empty before.
-        best_epoch: The epoch whose weights the model has after early stopping; None without it.
+        best_epoch: The epoch whose weights the model has by early stopping; None if it has those of the last epoch.
         at_loss: Weights by the train loss at which they were to be kept, from the largest on; losses that were never
             reached are absent.
     """

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from sharpscope.analysis.ledger import load_ledger
     from sharpscope.curvature.estimate import Estimate
     from sharpscope.measurement import Measurements, measure
+    from sharpscope.monitor import SharpnessMonitor
 
 __version__ = "0.1.0"
-__all__ = ["Estimate", "Measurements", "load_ledger", "measure"]
+__all__ = ["Estimate", "Measurements", "SharpnessMonitor", "load_ledger", "measure"]
 
 _HOMES = {
     "Estimate": "sharpscope.curvature.estimate",
     "Measurements": "sharpscope.measurement",
+    "SharpnessMonitor": "sharpscope.monitor",
     "measure": "sharpscope.measurement",
     "load_ledger": "sharpscope.analysis.ledger",
 }

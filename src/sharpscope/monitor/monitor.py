@@ -1,0 +1,268 @@
+"""A callback that measures a model while it trains, and changes nothing of its training."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.risk import Forward, Risk, device_of
+from sharpscope.errors import NotDefined, SharpscopeError
+from sharpscope.measurement import Asked, Measurements, measure_risk, resolve_measures, told_together
+from sharpscope.monitor.overhead import Overhead
+from sharpscope.monitor.record import Record
+from sharpscope.monitor.samples import fixed_samples
+from sharpscope.seeding import Stream
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What says that a measure has no value at these parameters, or no room: reasons to note, none to stop a training.
+_NOTED = (SharpscopeError, torch.linalg.LinAlgError, torch.OutOfMemoryError)  # type: ignore[attr-defined]
+
+
+class SharpnessMonitor:
+    """Measures a model every few steps of its training, always on the same samples with the same random numbers.
+
+    The samples are drawn once, when the monitor is made, and kept in memory. What is measured at a step is what
+    ``sharpscope.measure`` would find for them then, and the training goes on as if it had not been watched:
+    parameters, buffers, modes, gradients, the global random state and a loader's own are left bit for bit. What
+    distributes or compiles a model is looked through; parameters that are sharded over processes cannot be measured.
+
+    Args:
+        data: Samples as for ``sharpscope.measure``, without random augmentation.
+        measures: Names, or keys with options, as for ``sharpscope.measure``. The cheap exact ones when None; those
+            that turn out not to be defined for the model are then left out with a warning.
+        every: Steps from one measurement to the next.
+        subset: At most this many samples, drawn by ``seed``; all when None. Standard errors do not hold the error of
+            this choice, which is the same at every step.
+        batch_size: Samples evaluated at a time; bounds the memory.
+        loss: As for ``sharpscope.measure``.
+        forward: As for ``sharpscope.measure``.
+        head: As for ``sharpscope.measure``.
+        rtol: As for ``sharpscope.measure``.
+        init: The parameters before training by name, for measures of the distance from them.
+        seed: The seed of all randomness.
+        max_overhead: A share of the time since the first step: a measurement that would lead beyond it is skipped and
+            counted, so that what is recorded then depends on the speed of the machine. No limit when None.
+        on_record: Called with the step and what was measured, after each measurement.
+
+    Attributes:
+        skipped: How many measurements were skipped for ``max_overhead``.
+
+    Raises:
+        SharpscopeError: For an unknown measure or option, or unfit data.
+
+    Examples:
+        >>> model = nn.Linear(2, 3)
+        >>> inputs, targets = torch.randn(64, 2), torch.randint(0, 3, (64,))
+        >>> monitor = SharpnessMonitor((inputs, targets), ["gradient_norm", "parameter_norm"], every=10)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> for step in range(31):
+        ...     _ = monitor.step(model, step)
+        ...     optimizer.zero_grad()
+        ...     nn.functional.cross_entropy(model(inputs), targets).backward()
+        ...     optimizer.step()
+        >>> list(monitor.to_frame(wide=True).index)
+        [0, 10, 20, 30]
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        measures: Asked | None = None,
+        *,
+        every: int = 100,
+        subset: int | None = 256,
+        batch_size: int | None = None,
+        loss: str | Callable[..., Any] = "cross_entropy",
+        forward: Forward | None = None,
+        head: nn.Linear | None = None,
+        rtol: float | None = None,
+        init: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
+        max_overhead: float | None = None,
+        on_record: Callable[[int, Measurements], object] | None = None,
+    ) -> None:
+        if every < 1:
+            raise SharpscopeError(f"every must be at least 1 step, got {every}")
+        # The streams of sharpscope.measure, so that it finds the same numbers.
+        stream = Stream(seed, "measure")
+        self._asked = {key: {"measure": name, **given} for key, (name, given) in resolve_measures(measures).items()}
+        self._by_default = measures is None
+        self._samples = fixed_samples(data, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
+        self._settings: dict[str, Any] = {"loss": loss, "forward": forward, "head": head, "rtol": rtol, "init": init}
+        self._stream = stream.child("estimators")
+        self._every = every
+        self._on_record = on_record
+        self._record = Record()
+        self._overhead = Overhead(max_overhead)
+        self._last_step: int | None = None
+        self._apart: list[str] = []
+        self._warned: set[str] = set()
+        self.skipped = 0
+
+    def step(self, model: nn.Module, step: int) -> Measurements | None:
+        """Tell the monitor of a step, and measure if it is time: at each multiple of ``every``, or the first step past.
+
+        Args:
+            model: The model as it is now.
+            step: How many steps the training has made; a step told twice counts once.
+
+        Returns:
+            What was measured; None if it was not time.
+        """
+        self._overhead.look()
+        previous, self._last_step = self._last_step, step
+        due = step % self._every == 0 if previous is None else step // self._every > previous // self._every
+        if not due:
+            return None
+        if not self._overhead.affords_another():
+            self.skipped += 1
+            return None
+        return self.record(model, step)
+
+    def record(self, model: nn.Module, step: int) -> Measurements:
+        """Measure now, whether or not it is time, such as after the last step.
+
+        Args:
+            model: The model as it is now.
+            step: How many steps the training has made.
+
+        Returns:
+            What was measured, without what failed.
+        """
+        self._overhead.look()
+        network = _plain(model)
+        attempt = _Attempt()
+        with self._overhead.measuring(device_of(network)):
+            self._measure(network, attempt)
+        self._leave_out_undefined(attempt)
+        found = Measurements({key: attempt.found[key] for key in self._asked if key in attempt.found})
+        self._record.add(step, found, attempt.failed, self._overhead.latest)
+        self._warn_of_failures(step, attempt.failed)
+        if self._on_record is not None:
+            self._on_record(step, found)
+        return found
+
+    def to_frame(self, *, wide: bool = False) -> pd.DataFrame:
+        """Return the record as a table.
+
+        Args:
+            wide: One row a step, with columns ``key`` and ``key_stderr``; else one row a step and measure: step, key,
+                value, stderr, converged, seconds (of all measures of the step together) and reason (of a failure).
+
+        Returns:
+            The table, in the order of the steps recorded.
+        """
+        return self._record.to_frame(wide=wide)
+
+    def to_csv(self, path: str | Path, *, wide: bool = False) -> None:
+        """Write the table as CSV, whole or not at all."""
+        self._record.to_csv(path, wide=wide)
+
+    def to_parquet(self, path: str | Path, *, wide: bool = False) -> None:
+        """Write the table as Parquet, whole or not at all."""
+        self._record.to_parquet(path, wide=wide)
+
+    @property
+    def overhead(self) -> float:
+        """The share of the time between the first step and the last that was spent measuring, from 0 to 1."""
+        return self._overhead.share
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the record and the clock as plain values, for a checkpoint."""
+        return {
+            "rows": self._record.state_dict(),
+            "overhead": self._overhead.state_dict(),
+            "last_step": self._last_step,
+            "skipped": self.skipped,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the record of a training that goes on."""
+        self._record.load_state_dict(state["rows"])
+        self._overhead.load_state_dict(state["overhead"])
+        self._last_step = state["last_step"]
+        self.skipped = state["skipped"]
+
+    def __repr__(self) -> str:
+        samples = sum(batch.size for batch in self._samples)
+        steps = len({row.step for row in self._record.rows})
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        return (
+            f"SharpnessMonitor({', '.join(self._asked)}; every {self._every} steps on {samples} samples; "
+            f"{steps} steps recorded{skipped}; {self.overhead:.1%} of the time)"
+        )
+
+    def _measure(self, network: nn.Module, attempt: _Attempt) -> None:
+        together = [key for key in self._asked if key not in self._apart]
+        for keys in (together, *([key] for key in self._apart)):
+            if keys:
+                self._try(network, keys, attempt)
+
+    def _try(self, network: nn.Module, keys: list[str], attempt: _Attempt) -> None:
+        """Measure together; where that fails, each alone, so that one measure does not take the others with it."""
+        try:
+            risk = Risk(network, self._samples, stream=self._stream, **self._settings)
+            asked = {key: self._asked[key] for key in keys}
+            attempt.found.update(measure_risk(risk, asked, on_refusal=attempt.refuse))
+        except _NOTED as error:
+            if len(keys) > 1:
+                for key in keys:
+                    self._try(network, [key], attempt)
+                return
+            (key,) = keys
+            attempt.failed[key] = str(error).removeprefix(f"{key}: ")
+            if key not in self._apart:
+                self._apart.append(key)
+
+    def _leave_out_undefined(self, attempt: _Attempt) -> None:
+        """Drop what nobody asked for by name and is not defined for this model."""
+        if not self._by_default or not attempt.undefined:
+            return
+        reasons = {key: attempt.failed.pop(key) for key in attempt.undefined}
+        for key in reasons:
+            del self._asked[key]
+        warnings.warn(f"left out of the default measures: {told_together(reasons)}", stacklevel=4)
+
+    def _warn_of_failures(self, step: int, failed: Mapping[str, str]) -> None:
+        news = {key: reason for key, reason in failed.items() if key not in self._warned}
+        if news:
+            self._warned |= news.keys()
+            warnings.warn(
+                f"not measured at step {step}: {told_together(news)}; the training goes on, and further failures of "
+                "the same measures are noted in the record alone",
+                stacklevel=4,
+            )
+
+
+class _Attempt:
+    """What one measurement yields: estimates, and the reasons why there are none."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Estimate] = {}
+        self.failed: dict[str, str] = {}
+        self.undefined: list[str] = []
+
+    def refuse(self, key: str, error: NotDefined) -> None:
+        """Take note of a measure that is not defined for this model, loss or data."""
+        self.failed[key] = str(error)
+        self.undefined.append(key)
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    """Return the network inside what distributes or compiles it: measuring needs neither, and must not communicate."""
+    while True:
+        if isinstance(model, DistributedDataParallel | DataParallel):
+            model = model.module
+        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
+            model = compiled
+        else:
+            return model

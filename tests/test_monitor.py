@@ -1,0 +1,540 @@
+"""Watching a training: what is recorded, when, at what cost, and that the training does not notice."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import random
+import sys
+import warnings
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from sharpscope import SharpnessMonitor, measure
+from sharpscope.curvature.measure import MEASURES
+from sharpscope.errors import SharpscopeError, SpecError
+from sharpscope.monitor import hf_callback, lightning_callback
+
+X = torch.randn(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(40) % 3
+DEFAULT = [name for name in MEASURES if MEASURES[name].facts.default]
+CHEAP = ["gradient_norm", "parameter_norm"]
+NORM_OF_BATCH = "normalizes by the statistics of each batch"
+
+
+def network() -> nn.Module:
+    """A network in which training draws random numbers and moves buffers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(12, 3)
+        )
+    model[1].eval()
+    return model
+
+
+def linear() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+
+class FakeClock:
+    """A clock that only goes on when told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    fake = FakeClock()
+    monkeypatch.setattr("sharpscope.monitor.overhead.perf_counter", fake)
+    return fake
+
+
+def everything(model: nn.Module, optimizer: torch.optim.Optimizer, *generators: torch.Generator) -> list[Any]:
+    """Return all that a training consists of, in a form that compares bit by bit."""
+    momenta = [s["momentum_buffer"] for s in optimizer.state.values() if s.get("momentum_buffer") is not None]
+    tensors = [*model.state_dict().values(), *(p.grad for p in model.parameters() if p.grad is not None), *momenta]
+    numpy_state = np.random.get_state()  # noqa: NPY002 - the global state is what is looked at
+    return [
+        *((str(t.dtype), t.detach().numpy().tobytes()) for t in tensors),
+        *(g.get_state().numpy().tobytes() for g in (torch.default_generator, *generators)),
+        (numpy_state[1].tobytes(), numpy_state[2:]),
+        random.getstate(),
+        [module.training for module in model.modules()],
+    ]
+
+
+def train(context: Any, *, watched: bool) -> list[Any]:
+    torch.manual_seed(3)
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    model = network().train()
+    model[1].eval()
+    model[0].bias.requires_grad_(False)
+    order = torch.Generator().manual_seed(4)
+    loader = DataLoader(TensorDataset(X, Y), 8, shuffle=True, generator=order)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+    monitor = SharpnessMonitor(loader, [*DEFAULT, "hessian_trace"], every=3, subset=16) if watched else None
+    step = 0
+    for _ in range(3):
+        for inputs, targets in loader:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = nn.functional.cross_entropy(model(inputs).float(), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+            if monitor is not None:
+                with context:
+                    monitor.step(model, step)
+    assert monitor is None or sorted(set(monitor.to_frame()["step"])) == [3, 6, 9, 12, 15]
+    return everything(model, optimizer, order)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [contextlib.nullcontext(), torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16)],
+    ids=["plain", "no_grad", "inference_mode", "autocast"],
+)
+def test_the_training_is_the_same_to_the_last_bit(context: Any) -> None:
+    assert train(context, watched=True) == train(context, watched=False)
+
+
+def test_making_a_monitor_leaves_a_loader_under_way_alone() -> None:
+    def rest(*, watched: bool) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        loader = DataLoader(TensorDataset(Y), 8, shuffle=True, generator=generator)
+        pairs = DataLoader(TensorDataset(X, Y), 8, shuffle=True, generator=generator)
+        iterator = iter(loader)
+        next(iterator)
+        if watched:
+            SharpnessMonitor(pairs, CHEAP)
+        return [y for (y,) in iterator] + [y for _, y in pairs]
+
+    assert all(map(torch.equal, rest(watched=True), rest(watched=False)))
+
+
+@pytest.mark.parametrize(
+    "data", [(X, Y), DataLoader(TensorDataset(X, Y), 8, shuffle=True)], ids=["tensors", "shuffled loader"]
+)
+def test_finds_what_measure_finds(data: Any) -> None:
+    asked = [*DEFAULT, "hessian_trace"]
+    monitor = SharpnessMonitor(data, asked, subset=20, seed=5)
+    found = monitor.step(network(), 0)
+    expected = measure(network(), data, asked, subset=20, seed=5)
+    assert found is not None
+    assert list(found) == asked
+    assert {k: e.value for k, e in found.items()} == {k: e.value for k, e in expected.items()}
+    assert found["hessian_trace"].stderr > 0
+
+
+def test_reads_the_data_once_and_keeps_no_more_than_the_subset() -> None:
+    passes = []
+
+    class Data:
+        def __iter__(self) -> Any:
+            passes.append(1)
+            return iter(zip(X.split(7), Y.split(7), strict=True))
+
+    monitor = SharpnessMonitor(Data(), CHEAP, subset=10, every=1)
+    for step in range(3):
+        found = monitor.step(linear(), step)
+        assert found is not None
+        assert found["gradient_norm"].samples == 10
+    assert len(passes) == 1
+    assert monitor.to_frame(wide=True)["gradient_norm"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "measured"),
+    [
+        ([0, 1, 2, 3, 4, 5], [0, 3]),
+        ([1, 2, 3, 4], [3]),
+        ([0, 2, 4, 6, 8], [0, 4, 6]),
+        ([2, 2, 3, 3, 3, 4], [3]),
+        ([0, 0, 1], [0]),
+        ([7, 8, 20, 21], [20, 21]),
+    ],
+)
+def test_measures_at_multiples_or_at_the_first_step_past_them(told: list[int], measured: list[int]) -> None:
+    monitor = SharpnessMonitor((X, Y), CHEAP, every=3)
+    returned = [step for step in told if monitor.step(linear(), step) is not None]
+    assert returned == measured == list(monitor.to_frame(wide=True).index)
+
+
+def test_the_table_has_a_row_for_each_step_and_measure(clock: FakeClock) -> None:
+    seen = []
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        clock.now += 1
+        return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+    asked = {"norm": {"measure": "parameter_norm"}, "hessian_trace": {"probes": 4}}
+    monitor = SharpnessMonitor((X, Y), asked, loss=loss, every=2, on_record=lambda *record: seen.append(record))
+    models = [linear(), network()]
+    found = [monitor.step(model, step) for step, model in zip([2, 4], models, strict=True)]
+    long = monitor.to_frame()
+    assert list(long.columns) == ["step", "key", "value", "stderr", "converged", "seconds", "reason"]
+    assert list(zip(long["step"], long["key"], strict=True)) == [(s, k) for s in (2, 4) for k in asked]
+    assert list(long["value"]) == [e.value for m in found for e in m.values()]  # type: ignore[union-attr]
+    assert list(long["stderr"]) == [e.stderr for m in found for e in m.values()]  # type: ignore[union-attr]
+    assert all(long["converged"])
+    assert set(long["reason"]) == {""}
+    assert (long.groupby("step")["seconds"].nunique() == 1).all()
+    assert long.groupby("step")["seconds"].first().sum() == clock.now - 100
+    wide = monitor.to_frame(wide=True)
+    assert list(wide.columns) == ["norm", "norm_stderr", "hessian_trace", "hessian_trace_stderr"]
+    assert wide["norm"].to_dict() == long[long["key"] == "norm"].set_index("step")["value"].to_dict()
+    assert seen == list(zip([2, 4], found, strict=True))
+
+
+def test_an_empty_record_is_a_table_too() -> None:
+    monitor = SharpnessMonitor((X, Y), CHEAP)
+    assert list(monitor.to_frame().columns)[:3] == ["step", "key", "value"]
+    assert len(monitor.to_frame(wide=True)) == 0
+    assert monitor.overhead == 0
+
+
+def test_records_on_demand_and_the_last_word_of_a_step_stands() -> None:
+    monitor = SharpnessMonitor((X, Y), ["parameter_norm"], every=100)
+    model = linear()
+    monitor.record(model, 17)
+    nn.init.zeros_(model[1].weight)
+    nn.init.zeros_(model[1].bias)
+    monitor.record(model, 17)
+    assert len(monitor.to_frame()) == 2
+    assert monitor.to_frame(wide=True).loc[17, "parameter_norm"] == 0
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_files_hold_the_table(tmp_path: Any, wide: bool) -> None:
+    monitor = SharpnessMonitor((X, Y), CHEAP, every=1)
+    for step in range(2):
+        monitor.step(linear(), step)
+    monitor.to_csv(tmp_path / "new" / "record.csv", wide=wide)
+    monitor.to_parquet(str(tmp_path / "record.parquet"), wide=wide)
+    frame = monitor.to_frame(wide=wide)
+    frame = frame.reset_index() if wide else frame
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "record.parquet"), frame)
+    from_csv = pd.read_csv(tmp_path / "new" / "record.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(from_csv, frame, check_dtype=False)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["new", "record.csv", "record.parquet"]
+
+
+def test_overhead_is_the_share_of_the_time_since_the_first_step(clock: FakeClock) -> None:
+    monitor = timed_monitor(clock, seconds=1.0)
+    model = linear()
+    for step in range(11):
+        monitor.step(model, step)
+        clock.now += 1.9
+    # Steps 0 to 10 are 10 steps of 1.9 s apart, and 0, 5 and 10 took 1 s more each.
+    assert monitor.overhead == pytest.approx(3 / 22)
+    assert "13.6% of the time" in repr(monitor)
+
+
+def timed_monitor(clock: FakeClock, *, seconds: float, **arguments: Any) -> SharpnessMonitor:
+    """Return a monitor every 5 steps whose measurements take some seconds by the clock."""
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        clock.now += seconds
+        return (outputs**2).sum(dim=1)
+
+    # The loss is evaluated once, since one pass over one batch is enough.
+    return SharpnessMonitor((X, Y), ["parameter_norm"], every=5, loss=loss, **arguments)
+
+
+def test_skips_what_would_cost_too_much(clock: FakeClock) -> None:
+    monitor = timed_monitor(clock, seconds=1.0, max_overhead=0.1)
+    model = linear()
+    for step in range(41):
+        monitor.step(model, step)
+        clock.now += 0.5
+    # The second measurement waits until 2 s are a tenth of all.
+    assert list(monitor.to_frame(wide=True).index) == [0, 40]
+    assert monitor.skipped == 7
+    assert "7 skipped" in repr(monitor)
+    assert monitor.overhead <= 0.1
+
+
+def test_a_record_goes_on_where_a_training_goes_on(clock: FakeClock) -> None:
+    first = timed_monitor(clock, seconds=1.0, max_overhead=0.1)
+    for step in range(8):
+        first.step(linear(), step)
+        clock.now += 0.5
+    clock.now += 1000
+    second = timed_monitor(clock, seconds=1.0, max_overhead=0.1)
+    second.load_state_dict(first.state_dict())
+    assert second.overhead == first.overhead
+    assert second.skipped == 1
+    for step in range(8, 41):
+        second.step(linear(), step)
+        clock.now += 0.5
+    assert list(second.to_frame(wide=True).index) == [0, 40]
+    assert first.to_frame().shape == (1, 7)
+
+
+def test_what_is_not_defined_is_noted_and_warned_of_once() -> None:
+    headless = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(dim=1))
+    monitor = SharpnessMonitor((X, Y), ["parameter_norm", "relative_flatness", "head_norm"], every=1)
+    with pytest.warns(UserWarning, match=r"not measured at step 0: relative_flatness, head_norm: .*not linear") as told:
+        found = monitor.step(headless, 0)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    assert found is not None
+    assert list(found) == ["parameter_norm"]
+    monitor.step(headless, 1)
+    rows = monitor.to_frame().set_index(["step", "key"])
+    assert len(rows) == 6
+    assert math.isnan(rows.loc[(1, "head_norm"), "value"])
+    assert "return logits rather than probabilities" in rows.loc[(1, "head_norm"), "reason"]
+    assert not rows.loc[(1, "head_norm"), "converged"]
+
+
+def test_defaults_that_are_not_defined_are_left_out() -> None:
+    headless = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(dim=1))
+    monitor = SharpnessMonitor((X, Y), every=1)
+    with pytest.warns(UserWarning, match="left out of the default measures: .*relative_flatness"):
+        monitor.step(headless, 0)
+    monitor.step(headless, 1)
+    keys = list(monitor.to_frame(wide=True).columns)
+    assert "gradient_norm" in keys
+    assert "relative_flatness" not in keys
+    assert not monitor.to_frame()["value"].isna().any()
+
+
+def test_a_measure_that_raises_does_not_take_the_others_with_it() -> None:
+    asked = {**dict.fromkeys(CHEAP), "bad": {"measure": "distance_from_init", "init": "missing.safetensors"}}
+    monitor = SharpnessMonitor((X, Y), asked, every=1)
+    with pytest.warns(UserWarning, match="not measured at step 0: bad: the initialization 'missing.safetensors'"):
+        monitor.step(linear(), 0)
+    monitor.step(linear(), 1)
+    rows = monitor.to_frame().set_index(["step", "key"])
+    assert not rows.loc[(1, "gradient_norm"), "reason"]
+    assert rows.loc[(1, "bad"), "reason"].startswith("the initialization 'missing.safetensors' cannot be read")
+
+
+def test_a_model_that_cannot_be_measured_stops_no_training() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten(), nn.Linear(16, 3))
+    monitor = SharpnessMonitor((X, Y), CHEAP, every=1)
+    with pytest.warns(UserWarning, match=NORM_OF_BATCH) as told:
+        assert not monitor.step(model, 0)
+    assert len(told) == 1
+    assert not monitor.step(model, 1)
+    assert monitor.to_frame()["reason"].str.contains(NORM_OF_BATCH).sum() == 4
+    found = monitor.step(linear(), 2)
+    assert found is not None
+    assert list(found) == CHEAP
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_diverged_model_stops_no_training(bad: float) -> None:
+    model = network()
+    nn.init.constant_(model[0].weight, bad)
+    every_measure = {name: {"draws": 4} if "draws" in MEASURES[name].defaults else {} for name in MEASURES}
+    monitor = SharpnessMonitor((X, Y), every_measure, subset=8, init=network().state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the failures, which other tests are about
+        monitor.step(model, 0)
+    rows = monitor.to_frame().set_index("key")
+    assert set(rows.index) == set(MEASURES)
+    for key in ("gradient_norm", "fisher_rao_norm", "hessian_trace"):
+        assert math.isnan(rows.loc[key, "value"])
+        assert not rows.loc[key, "converged"]
+        assert rows.loc[key, "reason"]
+
+
+def test_knows_the_initialization_it_is_given() -> None:
+    model = linear()
+    init = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    found = SharpnessMonitor((X, Y), ["distance_from_init", "parameter_norm"], init=init).step(model, 0)
+    assert found is not None
+    assert found["distance_from_init"].value == pytest.approx(found["parameter_norm"].value)
+
+
+def compiled(model: nn.Module) -> Any:
+    return torch.compile(model, backend="eager")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler about itself
+@pytest.mark.parametrize("wrap", [nn.DataParallel, compiled], ids=["distributed", "compiled"])
+def test_looks_through_what_wraps_a_model(wrap: Any) -> None:
+    expected = SharpnessMonitor((X, Y), DEFAULT).step(network(), 0)
+    found = SharpnessMonitor((X, Y), DEFAULT).step(wrap(network()), 0)
+    assert found is not None
+    assert expected is not None
+    assert found.to_json() == expected.to_json()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"measures": ["margn"]}, SpecError, "did you mean 'margin'"),
+        ({"every": 0}, SharpscopeError, "every must be at least 1"),
+        ({"subset": 0}, SharpscopeError, "subset must be at least 1"),
+        ({"max_overhead": 5}, SharpscopeError, "max_overhead must lie between 0 and 1"),
+        ({"data": iter([(X, Y)])}, SharpscopeError, "re-iterable"),
+    ],
+)
+def test_refuses_before_the_training_begins(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        SharpnessMonitor(**{"data": (X, Y), **arguments})
+
+
+def fake_package(monkeypatch: pytest.MonkeyPatch, name: str, base: str) -> None:
+    """Put a package in place that has nothing but the class that callbacks derive from."""
+    *parents, _ = name.split(".")
+    for parent in parents:
+        monkeypatch.setitem(sys.modules, parent, ModuleType(parent))
+    module = ModuleType(name)
+    setattr(module, base, type(base, (), {}))
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.mark.parametrize(
+    ("make", "module", "extra"),
+    [(lightning_callback, "lightning", "lightning"), (hf_callback, "transformers", "transformers")],
+)
+def test_adapters_name_the_package_they_miss(
+    monkeypatch: pytest.MonkeyPatch, make: Any, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SharpscopeError, match=rf"needs the package {module} .*'sharpscope\[{extra}\]'"):
+        make(SharpnessMonitor((X, Y), CHEAP))
+
+
+def test_lightning_callback_follows_the_global_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_package(monkeypatch, "lightning.pytorch", "Callback")
+    logged = []
+    logger = SimpleNamespace(log_metrics=lambda metrics, step: logged.append((step, metrics)))
+    trainer = SimpleNamespace(global_step=0, is_global_zero=True, loggers=[logger])
+    module = SimpleNamespace(net=linear())
+    monitor = SharpnessMonitor((X, Y), ["parameter_norm"], every=2)
+    callback = lightning_callback(monitor, network=lambda m: m.net)
+    assert type(callback).__mro__[1] is sys.modules["lightning.pytorch"].Callback
+    callback.on_train_start(trainer, module)
+    for batch, trainer.global_step in enumerate([1, 1, 2, 2, 3]):  # two batches a step
+        callback.on_train_batch_end(trainer, module, None, None, batch)
+    assert list(monitor.to_frame(wide=True).index) == [0, 2]
+    value = monitor.to_frame()["value"][0]
+    assert logged == [(step, {"sharpness/parameter_norm": value}) for step in (0, 2)]
+    again = lightning_callback(SharpnessMonitor((X, Y), ["parameter_norm"], every=2), log=False)
+    again.load_state_dict(callback.state_dict())
+    assert again.state_dict() == callback.state_dict()
+    other = SimpleNamespace(global_step=4, is_global_zero=False, loggers=[])
+    again.on_train_batch_end(other, linear(), None, None, 0)
+    assert again.state_dict() == callback.state_dict()
+
+
+def test_hf_callback_follows_the_global_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_package(monkeypatch, "transformers", "TrainerCallback")
+    state = SimpleNamespace(global_step=0, is_world_process_zero=True, log_history=[])
+    monitor = SharpnessMonitor((X, Y), ["parameter_norm"], every=2)
+    callback = hf_callback(monitor)
+    assert type(callback).__mro__[1] is sys.modules["transformers"].TrainerCallback
+    model = linear()
+    callback.on_train_begin(None, state, None, model=model, optimizer=None)
+    for state.global_step in (1, 2, 3):
+        callback.on_step_end(None, state, None, model=model)
+    value = monitor.to_frame()["value"][0]
+    assert state.log_history == [{"sharpness/parameter_norm": value, "step": step} for step in (0, 2)]
+    state.global_step, state.is_world_process_zero = 4, False
+    callback.on_step_end(None, state, None, model=model)
+    assert list(monitor.to_frame(wide=True).index) == [0, 2]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="the extra lightning is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_a_lightning_training_is_the_same_when_watched(tmp_path: Any) -> None:
+    import lightning.pytorch as pl
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x)
+
+        def training_step(self, batch: Any, _: int) -> torch.Tensor:
+            x, y = batch
+            return nn.functional.cross_entropy(self(x), y)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+    def fit(*callbacks: Any, epochs: int = 2, checkpoint: Any = None) -> Any:
+        pl.seed_everything(0)
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            callbacks=list(callbacks),
+            default_root_dir=tmp_path,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            accumulate_grad_batches=2,
+        )
+        module = Module()
+        trainer.fit(module, DataLoader(TensorDataset(X, Y), 5, shuffle=True), ckpt_path=checkpoint)
+        return trainer, module
+
+    monitor = SharpnessMonitor((X, Y), DEFAULT, every=2)
+    trainer, watched = fit(lightning_callback(monitor))
+    _, plain = fit()
+    assert all(map(torch.equal, watched.state_dict().values(), plain.state_dict().values()))
+    assert list(monitor.to_frame(wide=True).index) == [0, 2, 4, 6, 8]
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    later = SharpnessMonitor((X, Y), DEFAULT, every=2)
+    fit(lightning_callback(later), epochs=3, checkpoint=tmp_path / "two.ckpt")
+    assert list(later.to_frame(wide=True).index) == [0, 2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None or importlib.util.find_spec("accelerate") is None,
+    reason="transformers and accelerate are not both installed",
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_of_transformers_is_the_same_when_watched(tmp_path: Any) -> None:
+    from transformers import GPT2Config, GPT2ForSequenceClassification, Trainer, TrainingArguments, set_seed
+
+    generator = torch.Generator().manual_seed(0)
+    rows = [{"input_ids": torch.randint(1, 11, (6,), generator=generator), "labels": Y[i]} for i in range(24)]
+
+    def fit(*callbacks: Any) -> Any:
+        set_seed(0)
+        config = GPT2Config(vocab_size=11, n_positions=8, n_embd=8, n_layer=1, n_head=2, num_labels=3, pad_token_id=0)
+        model = GPT2ForSequenceClassification(config)
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path),
+            num_train_epochs=2,
+            per_device_train_batch_size=4,
+            report_to=[],
+            save_strategy="no",
+            use_cpu=True,
+            disable_tqdm=True,
+        )
+        trainer = Trainer(model=model, args=arguments, train_dataset=rows, callbacks=list(callbacks))
+        trainer.train()
+        return trainer
+
+    monitor = SharpnessMonitor(DataLoader(rows, 8), DEFAULT, every=5)
+    watched, plain = fit(hf_callback(monitor)), fit()
+    assert all(map(torch.equal, watched.model.state_dict().values(), plain.model.state_dict().values()))
+    assert list(monitor.to_frame(wide=True).index) == [0, 5, 10]
+    assert not monitor.to_frame()["value"].isna().any()
+    assert [row["step"] for row in watched.state.log_history if "sharpness/margin" in row] == [0, 5, 10]

@@ -6,7 +6,7 @@ import pytest
 
 from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source, presets
+from sharpscope.study.source import load_source
 from sharpscope.study.store import Store
 
 BAD = {
@@ -113,12 +113,6 @@ def test_a_study_that_is_nowhere_names_the_near_ones(tmp_path, study_file):
         load_source("digit")
     with pytest.raises(SharpscopeError, match=r"is a folder.*tiny.yaml"):
         load_source(str(tmp_path))
-
-
-def test_every_preset_can_be_planned():
-    assert "digits" in presets()
-    for name in presets():
-        assert make_plan(load_source(name)).runs
 
 
 def test_identities_ignore_what_is_at_its_default(plan_of):

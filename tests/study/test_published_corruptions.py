@@ -1,0 +1,77 @@
+"""Datasets with published corruptions in a study: these take the place of generated ones, and must be there first."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from sharpscope.data import DATASETS, SEVERITIES, Source
+from sharpscope.data.cifar import CifarArchive
+from sharpscope.errors import DataError, SpecError
+from sharpscope.spec import Component
+from sharpscope.study.bench import Bench
+from sharpscope.study.plan import make_plan
+from sharpscope.study.source import load_source
+
+STUDY = """
+name: published
+data: cifar10
+model: {name: mlp, hidden: [4]}
+grid: {data.name: [cifar10, digits]}
+scores: [corruption_accuracy]
+measures: [margin]
+"""
+
+
+@dataclass
+class Suite:
+    """Two corruptions; each condition is told by the value of its pixels."""
+
+    missing: bool = False
+    name = "suite"
+    version = 3
+    corruptions = ("fog", "snow")
+
+    def prepare(self):
+        if self.missing:
+            raise DataError("the suite is nowhere")
+
+    def images(self, corruption, severity):
+        return torch.full((797, 1, 8, 8), 10 * self.corruptions.index(corruption) + severity, dtype=torch.uint8)
+
+
+@pytest.fixture
+def suite(monkeypatch):
+    """Let ``cifar10`` be the digits with a published suite."""
+    suite = Suite()
+    digits = replace(DATASETS["digits"](Source(), train_size=20), corrupted=suite)
+    monkeypatch.setattr(CifarArchive, "load", lambda self, *arguments: digits)
+    return suite
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return load_source(str(tmp_path / "study.yaml"))
+
+
+def test_a_plan_names_published_corruptions_apart_from_generated_ones(suite, source):
+    corruptions = make_plan(source).wishes.corruptions
+    assert {name: version for name, version in corruptions.items() if "/" in name} == {"suite/fog": 3, "suite/snow": 3}
+    assert corruptions["gaussian_noise"] == 1
+
+
+def test_a_suite_that_is_missing_is_told_before_anything_runs(suite, source):
+    suite.missing = True
+    with pytest.raises(SpecError, match="the suite is nowhere"):
+        make_plan(source)
+
+
+def test_each_dataset_takes_its_own_of_a_studys_corruptions(suite, source):
+    corruptions = list(make_plan(source).wishes.corruptions)
+    bench = Bench(None)
+    found = {name: int(images[0, 0, 0, 0]) for name, images in bench.corrupted(Component(name="cifar10"), corruptions)}
+    assert found == {f"suite/{c}-{s}": 10 * i + s for i, c in enumerate(Suite.corruptions) for s in SEVERITIES}
+    generated = [name for name, _ in bench.corrupted(Component(name="digits"), corruptions)]
+    assert len(generated) == (len(corruptions) - 2) * len(SEVERITIES)
+    assert not any("suite" in name for name in generated)

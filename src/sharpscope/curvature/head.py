@@ -35,9 +35,9 @@ class Call:
             return False
         if self.output._version != self.version:  # a tail worked in place
             return False
-        if self.output.data_ptr() == outputs.data_ptr():
-            return True
-        return torch.equal(self.output.reshape(outputs.shape), outputs.detach())
+        # Not by their addresses: tensors of a forward-mode pass have none.
+        mine = self.output.reshape(outputs.shape)
+        return torch.allclose(mine, outputs.detach(), rtol=0.0, atol=0.0, equal_nan=True)
 
 
 @dataclass

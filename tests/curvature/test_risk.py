@@ -162,3 +162,22 @@ def test_one_class_is_flat_everywhere() -> None:
     assert all(estimate.value == 0 for estimate in found.values())
     with pytest.raises(SharpscopeError, match=r"margin: .*at least two outputs"):
         measure(nn.Linear(3, 1), (X, torch.zeros(10, dtype=torch.long)), ["margin"])
+
+
+def test_inputs_that_a_model_overwrites_are_the_users_no_more() -> None:
+    class Overwriting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x.mul_(2).sub_(1))
+
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    data = (x.clone(), torch.tensor([0, 1, 0, 1, 1, 0]))
+    model = Overwriting()
+    found = measure(model, data, ["fisher_rao_norm", "gradient_norm", "sam_sharpness"])
+    assert torch.equal(data[0], x)
+    plain = measure(model.head, (x * 2 - 1, data[1]), ["fisher_rao_norm", "gradient_norm", "sam_sharpness"])
+    for name, estimate in found.items():
+        assert estimate.value == pytest.approx(plain[name].value, rel=1e-5)

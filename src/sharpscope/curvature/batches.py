@@ -152,7 +152,7 @@ class Reservoir:
         """Return the subset in batches of at most ``size``; those padded to lengths of their own cannot be joined."""
         singles = [batch for _, _, batch in sorted(self._kept, key=lambda item: item[1])]
         joined: list[Batch] = []
-        for _, alike in itertools.groupby(singles, lambda batch: [t.shape for t in _tensors(batch.inputs)]):
+        for _, alike in itertools.groupby(singles, lambda batch: [t.shape for t in tensors_of(batch.inputs)]):
             while some := list(itertools.islice(alike, size)):
                 joined.append(_join(some))
         return joined
@@ -247,12 +247,13 @@ def as_batch(raw: Any) -> Batch:
 
 
 def _join(batches: list[Batch]) -> Batch:
-    leaves = [_tensors(b.inputs) for b in batches]
+    leaves = [tensors_of(b.inputs) for b in batches]
     columns = iter([torch.cat(c) if batches[0].has_rows(c[0]) else c[0] for c in zip(*leaves, strict=True)])
     return Batch(_map(batches[0].inputs, lambda _: next(columns)), torch.cat([b.targets for b in batches]))
 
 
-def _tensors(tree: Any) -> list[Tensor]:
+def tensors_of(tree: Any) -> list[Tensor]:
+    """Return every tensor of nested tuples, lists and mappings."""
     found: list[Tensor] = []
     _map(tree, found.append)
     return found

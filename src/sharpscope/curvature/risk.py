@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.losses import Loss, resolve_loss
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
@@ -86,6 +86,7 @@ class Risk:
             self._buffers = {name: self._detached(b).clone() for name, b in model.named_buffers()}
         self.samples = 0
         self._mean_loss: float | None = None
+        self._writes_inputs: bool | None = None
         self._entered: list[contextlib.ExitStack] = []
 
     @property
@@ -177,7 +178,13 @@ class Risk:
     def call(self, batch: Batch, parameters: Parameters) -> Tensor:
         """Return the outputs ``[B, C]`` like ``outputs``, unchecked for randomness: fit for function transforms."""
         state = {f"model.{k}": v for k, v in (*parameters.items(), *self._buffers.items())}
+        if self._writes_inputs is not False:
+            # The first call is on a copy, which shows whether the model works in place on its inputs.
+            batch = batch.map(Tensor.clone)
+        versions = [t._version for t in tensors_of(batch.inputs)]
         outputs = _as_tensor(functional_call(self._call, state, (batch.inputs,)))
+        if self._writes_inputs is None:
+            self._writes_inputs = versions != [t._version for t in tensors_of(batch.inputs)]
         if outputs.ndim == 1 and outputs.shape[0] == batch.size:
             outputs = outputs[:, None]
         if outputs.ndim != 2 or outputs.shape[0] != batch.size:

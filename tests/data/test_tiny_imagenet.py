@@ -145,9 +145,7 @@ def test_an_archive_that_is_cut_off_is_refused(made):
 
 def test_without_pillow_the_extra_is_named(made, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(
-        DataError, match=r"needs the package PIL .*pip install 'sharpscope\[images\]'"
-    ):
+    with pytest.raises(DataError, match=r"needs the package PIL .*pip install 'sharpscope\[images\]'"):
         made.load()
 
 

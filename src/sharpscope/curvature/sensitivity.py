@@ -161,7 +161,11 @@ class RadialRecorder(OperationRecorder):
             if value._version != version:
                 self.overwritten = True
                 return
-            products = (gradient * value).flatten(1).sum(dim=1, dtype=self._dtype)
+            products = gradient * value
+            if products.ndim > 2:
+                # First over the dimensions that need no copy in any memory format, then in the precise dtype.
+                products = products.sum(dim=tuple(range(2, products.ndim)))
+            products = products.flatten(1).sum(dim=1, dtype=self._dtype)
             known = self._contributions.get(name)
             self._contributions[name] = products if known is None else known + products
 

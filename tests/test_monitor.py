@@ -6,8 +6,10 @@ import contextlib
 import importlib.util
 import math
 import random
+import re
 import sys
 import warnings
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -26,6 +28,7 @@ from sharpscope.monitor import hf_callback, lightning_callback
 X = torch.randn(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(40) % 3
 DEFAULT = [name for name in MEASURES if MEASURES[name].facts.default]
+GUIDE = Path(__file__).parents[1] / "docs" / "how-to" / "watch-training.md"
 CHEAP = ["gradient_norm", "parameter_norm"]
 NORM_OF_BATCH = "normalizes by the statistics of each batch"
 
@@ -538,3 +541,21 @@ def test_a_training_of_transformers_is_the_same_when_watched(tmp_path: Any) -> N
     assert list(monitor.to_frame(wide=True).index) == [0, 5, 10]
     assert not monitor.to_frame()["value"].isna().any()
     assert [row["step"] for row in watched.state.log_history if "sharpness/margin" in row] == [0, 5, 10]
+
+
+@pytest.mark.parametrize("needs", ["", "lightning", "transformers,accelerate"])
+@pytest.mark.filterwarnings("ignore")
+def test_the_guide_runs(needs: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in filter(None, needs.split(",")):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python(?: needs=(\S+))?\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    assert needs in {need for need, _ in blocks}
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng():
+        for need, block in blocks:
+            if need in ("", needs):
+                exec(compile(block, str(GUIDE), "exec"), names)
+    assert (tmp_path / "sharpness.csv").read_text().startswith("step,")
+    assert len(names["monitor"].to_frame()) > 0

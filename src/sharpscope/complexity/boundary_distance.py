@@ -138,7 +138,7 @@ class _Slopes:
         gap = self._outputs.gather(1, self.predicted[:, None]) - self._outputs.gather(1, other[:, None])
         slope = self._dual_norm(self._gradients(other))
         # A tie is on the boundary even where the function is flat.
-        return torch.where(gap.squeeze(1) > 0, gap.squeeze(1) / slope, 0.0)
+        return torch.where(gap.squeeze(1) == 0, 0.0, gap.squeeze(1) / slope)
 
     def direction(self, other: Tensor) -> list[Tensor]:
         """Return, in each leaf, the steepest direction towards a class, of norm 1; zero where the function is flat."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import torch
@@ -203,6 +204,8 @@ def _head_form(features: Tensor, roots: Tensor, weights: Tensor) -> tuple[float,
     for phi, root in zip(features.split(_PIECE), roots.split(_PIECE), strict=True):
         rows = torch.einsum("ncr,nd->nrcd", root, phi).flatten(2).flatten(0, 1)
         fisher += rows.T @ rows / size
+    if not fisher.isfinite().all():
+        return math.nan, 0
     values, vectors = torch.linalg.eigh(fisher)
     kept = values > _CUT * values[-1]
     whitened = vectors[:, kept] / values[kept].sqrt()
@@ -237,6 +240,8 @@ def _explained(gram: Tensor, weights: Tensor) -> tuple[float, int]:
         gram: K, ``[m R, m R]``.
         weights: a, ``[m, R]``.
     """
+    if not gram.isfinite().all():
+        return math.nan, 0
     if _certainly_full(gram):
         return float(weights.square().sum()), len(gram)
     values, vectors = torch.linalg.eigh(gram)

@@ -182,7 +182,8 @@ class Run(Strict):
         return {
             "data": self.data.model_dump(),
             "model": self.model.model_dump(),
-            "training": self.training.model_dump(exclude_defaults=True),
+            # Weights kept on the way do not change those at the end.
+            "training": self.training.model_dump(exclude_defaults=True, exclude={"checkpoints_at_loss"}),
             "regime": [part.model_dump() for part in parts],
             "seed": self.seed,
         }

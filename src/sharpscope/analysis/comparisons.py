@@ -198,4 +198,6 @@ def _adjust(results: StudyResults, table: pd.DataFrame) -> pd.DataFrame:
 def _paper_family(results: StudyResults, name: str) -> str:
     if name in _PAPER_SCORES:
         return "safety"
-    return "sharpness" if results.quantities[name].sharper_is else ""
+    quantity = results.quantities[name]
+    # The paper measures at the end of training only.
+    return "sharpness" if quantity.sharper_is and not quantity.level else ""

@@ -24,25 +24,32 @@ def correlations_table(results: StudyResults) -> pd.DataFrame:
     The scopes are all runs (``pooled``), the mean over the cells of the coefficient within each (``within regimes``),
     and each regime by itself when nothing but the seed varies within it. A pooled relation that is absent within
     regimes tells regimes apart; it does not tell runs apart (Simpson's paradox).
+
+    A measure at a matched train loss is set against outcomes there and against those at the end of training.
     """
-    outcomes = [name for name in results.measured if results.quantities[name].kind != "measure"]
-    rows = []
-    for measure in results.of_kind("measure"):
-        for outcome in outcomes:
-            for scope, correlation in _scopes(results, measure, outcome):
-                rows.append(
-                    {
-                        "measure": measure,
-                        "quantity": outcome,
-                        "scope": scope,
-                        "n": correlation.n,
-                        "spearman": correlation.spearman,
-                        "ci_low": correlation.low,
-                        "ci_high": correlation.high,
-                        "kendall": correlation.kendall,
-                    }
-                )
+    rows = [
+        {
+            "measure": measure,
+            "quantity": outcome,
+            "scope": scope,
+            "n": correlation.n,
+            "spearman": correlation.spearman,
+            "ci_low": correlation.low,
+            "ci_high": correlation.high,
+            "kendall": correlation.kendall,
+        }
+        for level in ("", *results.levels)
+        for measure in results.of_kind("measure", level)
+        for outcome in outcomes(results, level)
+        for scope, correlation in _scopes(results, measure, outcome)
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def outcomes(results: StudyResults, level: str = "") -> list[str]:
+    """Return what measures at a matched train loss are set against: outcomes there, and at the end of training."""
+    names = dict.fromkeys([*(results.at(level) if level else ()), *results.at("")])
+    return [name for name in names if results.quantities[name].kind != "measure"]
 
 
 def _scopes(results: StudyResults, measure: str, outcome: str) -> list[tuple[str, Correlation]]:

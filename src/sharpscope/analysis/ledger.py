@@ -15,6 +15,7 @@ import pandas as pd
 
 from sharpscope.analysis.results import RUN_COLUMNS, Quantity, StudyResults
 from sharpscope.safety.reliability import reliability_bins
+from sharpscope.study.levels import column
 from sharpscope.study.pairs import read_pairs
 from sharpscope.study.record import Record, Wish
 from sharpscope.study.store import Damaged, RunFolder, Store, write_atomic
@@ -107,15 +108,18 @@ def _rows(store: Store, catalog: dict[str, Any]) -> list[_Row]:
 def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> pd.DataFrame:
     measures, scores, pair_scores = catalog["measures"], catalog["scores"], catalog["pair_scores"]
     columns = [*RUN_COLUMNS, *catalog["varying"], *catalog["training"]]
-    columns += [column for key in measures for column in (key, f"{key}_stderr")]
+    columns += [name for key in measures for name in (key, f"{key}_stderr")]
     columns += [*scores, *pair_scores]
+    for level in catalog["levels"]:
+        columns += [column(key, level) for key in catalog["at_loss"]]
+        columns += [name for key in measures for name in (column(key, level), f"{column(key, level)}_stderr")]
     means = _pair_means(pairs, pair_scores)
     table = [
         {
             "run_id": row.record.run_id,
             "state": row.record.state,
             **row.key,
-            **(_values(row.record, measures, scores) if row.record.state == "done" else {}),
+            **(_values(row.record, catalog) if row.record.state == "done" else {}),
             **means.get(row.record.run_id, {}),
         }
         for row in rows
@@ -125,16 +129,26 @@ def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> p
     return ledger.astype({"run_id": str, "state": str, "regime": str, "seed": "int64", **dict.fromkeys(floats, float)})
 
 
-def _values(record: Record, measures: dict[str, Any], scores: dict[str, Any]) -> dict[str, float]:
-    values: dict[str, float] = dict(record.training)
-    for key, stamp in measures.items():
-        stored = record.measures.get(key, {})
-        if _answers(stored, stamp, "measure"):
-            values |= {key: stored["value"], f"{key}_stderr": stored["stderr"]}
-    for key, stamp in scores.items():
+def _values(record: Record, catalog: dict[str, Any]) -> dict[str, float]:
+    values: dict[str, float] = record.training | _estimates(record.measures, catalog["measures"])
+    for key, stamp in catalog["scores"].items():
         stored = record.scores.get(key, {})
         if _answers(stored, stamp, "score"):
             values[key] = stored["value"]
+    for level in catalog["levels"]:
+        point = record.at_loss.get(level, {"training": {}, "measures": {}})
+        values |= {column(key, level): value for key, value in point["training"].items()}
+        values |= _estimates(point["measures"], catalog["measures"], level)
+    return values
+
+
+def _estimates(stored: dict[str, Any], stamps: dict[str, Any], level: str = "") -> dict[str, float]:
+    values: dict[str, float] = {}
+    for key, stamp in stamps.items():
+        estimate = stored.get(key, {})
+        if _answers(estimate, stamp, "measure"):
+            name = column(key, level) if level else key
+            values |= {name: estimate["value"], f"{name}_stderr": estimate["stderr"]}
     return values
 
 

@@ -65,7 +65,7 @@ def render(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFra
         "tables": view.regime_tables(results, regimes, comparisons),
         "families": view.family_table(results, comparisons),
         "comparisons": view.all_comparisons(results, comparisons),
-        "correlations": view.correlation_table(results, correlations),
+        "correlations": view.correlation_tables(results, correlations),
         "reliability": view.reliability_panels(results),
         "scatter": scatter if scatter["x"] and scatter["y"] else None,
         "css": (assets / "report.css").read_text("utf-8"),

@@ -30,6 +30,7 @@ class Quantity:
         summary: One line that says what it is.
         reference: Where it is defined.
         caveats: What a reader must know before believing it.
+        level: The train loss at whose first crossing it was found, as text; empty at the end of training.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Quantity:
     summary: str = ""
     reference: str = ""
     caveats: tuple[str, ...] = ()
+    level: str = ""
 
     @property
     def orientation(self) -> int:
@@ -120,9 +122,18 @@ class StudyResults:
         """The measured columns that are scores of pairs of runs."""
         return [name for name in self.measured if name in self.pairs.columns]
 
-    def of_kind(self, kind: str) -> list[str]:
-        """Return the measured columns of one kind."""
-        return [name for name in self.measured if self.quantities[name].kind == kind]
+    def of_kind(self, kind: str, level: str = "") -> list[str]:
+        """Return the measured columns of one kind: at the end of training, or at a matched train loss."""
+        return [name for name in self.at(level) if self.quantities[name].kind == kind]
+
+    def at(self, level: str) -> list[str]:
+        """Return the measured columns at a matched train loss; those at the end of training for the empty level."""
+        return [name for name in self.measured if self.quantities[name].level == level]
+
+    @cached_property
+    def levels(self) -> list[str]:
+        """The matched train losses that some run has reached, in the order of the columns."""
+        return list(dict.fromkeys(level for name in self.measured if (level := self.quantities[name].level)))
 
     @cached_property
     def primary(self) -> list[str]:

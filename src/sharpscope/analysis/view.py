@@ -11,7 +11,7 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.comparisons import ALPHA, BY_JACKKNIFE
-from sharpscope.analysis.correlations import POOLED, WITHIN
+from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes
 from sharpscope.analysis.findings import excludes_zero
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.reliability import aggregate, expected_calibration_error
@@ -54,6 +54,9 @@ def regime_tables(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.
             rows = [_row(results, name, means, tests) for name in results.of_kind(kind)]
             if rows:
                 sections.append({"title": title, "rows": rows})
+        for level in results.levels:
+            rows = [_row(results, name, means, tests) for name in results.at(level)]
+            sections.append({"title": f"At matched train loss {level}", "rows": rows})
         finished = runs[runs["state"] == "done"].groupby("regime").size()
         counts = {regime: int(finished.get(regime, 0)) for regime in results.regimes}
         tables.append({"title": describe_group(group), "sections": sections, "counts": counts})
@@ -130,15 +133,25 @@ def _strip(results: StudyResults, known: pd.DataFrame) -> Strip | None:
     return Strip(marks)
 
 
-def correlation_table(results: StudyResults, correlations: pd.DataFrame) -> dict[str, Any]:
-    """Return measures (rows) by outcomes (columns) with the pooled and the within-regime coefficient."""
-    outcomes = list(dict.fromkeys(correlations["quantity"]))
-    rows = []
-    for measure, part in correlations.groupby("measure", sort=False):
-        pooled, within = (by(part[part["scope"] == scope], "quantity") for scope in (POOLED, WITHIN))
-        cells = [_correlation_cell(pooled[outcome], within[outcome]) for outcome in outcomes]
-        rows.append({"label": results.quantities[str(measure)].label, "cells": cells})
-    return {"outcomes": [results.quantities[name].label for name in outcomes], "rows": rows}
+def correlation_tables(results: StudyResults, correlations: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return measures (rows) by outcomes (columns) with the pooled and the within-regime coefficient.
+
+    The first table is about the end of training, each further one about a matched train loss.
+    """
+    tables = []
+    for level in ("", *results.levels):
+        columns = outcomes(results, level)
+        rows = []
+        for measure in results.of_kind("measure", level):
+            part = correlations[correlations["measure"] == measure]
+            pooled, within = (by(part[part["scope"] == scope], "quantity") for scope in (POOLED, WITHIN))
+            cells = [_correlation_cell(pooled[outcome], within[outcome]) for outcome in columns]
+            rows.append({"label": results.quantities[measure].label, "cells": cells})
+        if rows and columns:
+            title = f"At matched train loss {level}" if level else ""
+            labels = [results.quantities[name].label for name in columns]
+            tables.append({"title": title, "outcomes": labels, "rows": rows})
+    return tables
 
 
 def _correlation_cell(pooled: Record, within: Record) -> dict[str, Any]:
@@ -249,7 +262,7 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
         "regimes": [{"name": r, "color": look.color, "symbol": look.symbol} for r, look in styles.items()],
         "labels": {name: results.quantities[name].label for name in results.measured},
         "x": [n for n in results.measured if results.quantities[n].kind != "measure"],
-        "y": results.of_kind("measure"),
+        "y": [n for n in results.measured if results.quantities[n].kind == "measure"],
         "runs": {
             "id": ledger["run_id"].astype(str).tolist(),
             "seed": ledger["seed"].astype(str).tolist(),

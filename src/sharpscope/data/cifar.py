@@ -14,7 +14,7 @@ from sharpscope.data.augmentations import random_flip, random_shift
 from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.download import RemoteFile, locate
 from sharpscope.data.published import ArraySuite
-from sharpscope.data.registry import DATASETS
+from sharpscope.data.registry import DATASETS, DatasetFacts
 from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
 
@@ -163,7 +163,9 @@ CIFAR100 = CifarArchive(
 )
 
 
-@DATASETS.register()
+@DATASETS.register(
+    facts=DatasetFacts(SHAPE, 10, 50_000, 10_000, augment, (CIFAR10.corrupted[0], ArraySuite.corruptions)),
+)
 def cifar10(
     source: Source,
     *,
@@ -194,7 +196,9 @@ def cifar10(
     return CIFAR10.load(source, train_size, test_size, subset_seed)
 
 
-@DATASETS.register()
+@DATASETS.register(
+    facts=DatasetFacts(SHAPE, 100, 50_000, 10_000, augment, (CIFAR100.corrupted[0], ArraySuite.corruptions)),
+)
 def cifar100(
     source: Source,
     *,

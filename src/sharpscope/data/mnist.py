@@ -11,7 +11,7 @@ from sharpscope.data import idx
 from sharpscope.data.augmentations import random_flip, random_rotation, random_shift
 from sharpscope.data.dataset import Augmentation, Dataset, Source
 from sharpscope.data.download import RemoteFile, locate, verify
-from sharpscope.data.registry import DATASETS
+from sharpscope.data.registry import DATASETS, DatasetFacts
 from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
 
@@ -163,7 +163,7 @@ FASHION_MNIST = IdxArchive(
 )
 
 
-@DATASETS.register()
+@DATASETS.register(facts=DatasetFacts((1, 28, 28), 10, 60_000, 10_000, augment_digits))
 def mnist(
     source: Source,
     *,
@@ -191,7 +191,7 @@ def mnist(
     return MNIST.load(source, train_size, test_size, subset_seed)
 
 
-@DATASETS.register()
+@DATASETS.register(facts=DatasetFacts((1, 28, 28), 10, 60_000, 10_000, augment_fashion))
 def fashion_mnist(
     source: Source,
     *,

@@ -19,7 +19,7 @@ from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.data.images import decode
 from sharpscope.data.published import BENCHMARK, mapped
-from sharpscope.data.registry import DATASETS
+from sharpscope.data.registry import DATASETS, DatasetFacts
 from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
 
@@ -238,7 +238,9 @@ TINY_IMAGENET = TinyImageNet(
 )
 
 
-@DATASETS.register()
+@DATASETS.register(
+    facts=DatasetFacts((3, SIDE, SIDE), 200, 100_000, 10_000, augment, (JpegSuite.name, JpegSuite.corruptions)),
+)
 def tiny_imagenet(
     source: Source,
     *,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.errors import SpecError, suggest
 from sharpscope.safety import SCORES
 from sharpscope.spec import Point, Study
+from sharpscope.study.levels import VALUES, column
 from sharpscope.study.record import SCHEMA, Wish, Wishes
 
 RESERVED = ("run_id", "state", "regime", "seed")
+_TRAINED_ON = "on the training set, not augmented, with the labels trained on"
 FIXED = {
-    "train_loss": ("training", "Train loss", "lower", "nats", "Mean cross-entropy on the clean training set"),
+    "train_loss": ("training", "Train loss", "lower", "nats", f"Mean cross-entropy {_TRAINED_ON}"),
     "test_loss": ("score", "Test loss", "lower", "nats", "Mean cross-entropy on the test set"),
-    "train_accuracy": ("training", "Train accuracy", "higher", "fraction", "Accuracy on the clean training set"),
+    "train_accuracy": ("training", "Train accuracy", "higher", "fraction", f"Accuracy {_TRAINED_ON}"),
     "test_accuracy": ("score", "Test accuracy", "higher", "fraction", "Accuracy on the test set"),
 }
 # Scores that every ledger has under another name already; a report tells them once.
@@ -32,11 +34,15 @@ def check_columns(wishes: Wishes) -> None:
     taken = dict.fromkeys((*RESERVED, *FIXED), "a column that every ledger has")
     for kind, keys in (("measure", wishes.measures), ("score", wishes.scores | wishes.pair_scores)):
         for key in keys:
-            for column in (key, f"{key}_stderr") if kind == "measure" else (key,):
-                if column in taken:
-                    message = f"'{key}' cannot be the key of a {kind}: '{column}' is {taken[column]}"
+            for name in (key, f"{key}_stderr") if kind == "measure" else (key,):
+                if name in taken:
+                    message = f"'{key}' cannot be the key of a {kind}: '{name}' is {taken[name]}"
                     raise SpecError(message, (f"{kind}s", key))
-                taken[column] = f"a column of the {kind} '{key}'"
+                taken[name] = f"a column of the {kind} '{key}'"
+    for level in wishes.levels:
+        for key in _keys_at(level, wishes):
+            if key in taken:
+                raise SpecError(f"'{key}' is {taken[key]}, and one at train loss {level}; rename it", ("measures",))
 
 
 def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...]:
@@ -46,6 +52,7 @@ def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...
         SpecError: If a declared quantity is not a column of the ledger.
     """
     known = [*FIXED, *wishes.measures, *wishes.scores, *wishes.pair_scores]
+    known += [key for level in wishes.levels for key in _keys_at(level, wishes)]
     if declared is None:
         return tuple(name for name in PRIMARY if name in known)
     family: list[str] = []
@@ -60,15 +67,18 @@ def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...
     return tuple(family)
 
 
+def _keys_at(level: str, wishes: Wishes) -> list[str]:
+    """Return the columns of quantities at a train loss, without those of standard errors."""
+    return [column(key, level) for key in (*VALUES, *wishes.measures)]
+
+
 def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[str, Any]:
     """Return the content of ``catalog.json``."""
-    quantities = [
-        {"name": name, "kind": kind, "label": label, "better": better, "unit": unit, "summary": summary}
-        for name, (kind, label, better, unit, summary) in FIXED.items()
-    ]
+    quantities = [_fixed(name) for name in FIXED]
     quantities += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
     scores = {key: w for key, w in (wishes.scores | wishes.pair_scores).items() if key not in TWINS}
     quantities += [_score(key, wanted) for key, wanted in scores.items()]
+    quantities += [quantity for level in wishes.levels for quantity in _at_level(level, wishes)]
     grid = [
         {
             "run_id": point.run.id,
@@ -82,12 +92,32 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[st
         "schema": SCHEMA,
         "varying": study.varying,
         "training": list(FIXED),
+        "levels": dict(wishes.levels),
+        "at_loss": list(VALUES),
         "measures": {key: wanted.stamp("measure") for key, wanted in wishes.measures.items()},
         "scores": {key: wanted.stamp("score") for key, wanted in wishes.scores.items()},
         "pair_scores": {key: wanted.stamp("score") for key, wanted in wishes.pair_scores.items()},
         "quantities": quantities,
         "grid": grid,
     }
+
+
+def _fixed(name: str) -> dict[str, Any]:
+    kind, label, better, unit, summary = FIXED[name]
+    return {"name": name, "kind": kind, "label": label, "better": better, "unit": unit, "summary": summary}
+
+
+def _at_level(level: str, wishes: Wishes) -> Iterator[dict[str, Any]]:
+    """Yield the facts of everything at a train loss: those of the same thing at the end, under another name."""
+    plain = [_fixed(key) if key in FIXED else _score(key, Wish(key)) for key in VALUES]
+    plain += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
+    for facts in plain:
+        yield {
+            **facts,
+            "name": column(facts["name"], level),
+            "label": f"{facts['label']} at train loss {level}",
+            "level": level,
+        }
 
 
 def _measure(key: str, wanted: Wish) -> dict[str, Any]:

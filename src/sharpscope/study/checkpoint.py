@@ -15,8 +15,8 @@ from sharpscope.data import DATASETS, Source
 from sharpscope.errors import SharpscopeError
 from sharpscope.measurement import Measurements, measure
 from sharpscope.registry import imported
+from sharpscope.study.evaluation import CleanBatches
 from sharpscope.study.reasons import one_line
-from sharpscope.study.stages import CleanBatches
 
 
 def measure_checkpoint(

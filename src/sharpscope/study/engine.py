@@ -7,11 +7,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from sharpscope.study.assignment import Assignment, Outcome
 from sharpscope.study.executors import EXECUTORS
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.plan import Plan
 from sharpscope.study.record import plain
-from sharpscope.study.stages import Assignment, Outcome
 from sharpscope.study.store import Damaged, Store
 
 

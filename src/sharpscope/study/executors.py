@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from sharpscope.registry import Registry
-from sharpscope.study.stages import Assignment, Outcome
+from sharpscope.study.assignment import Assignment, Outcome
 from sharpscope.study.workers import run_jobs
 
 # An executor is ``(jobs, assignment, *, options) -> iterator``: it yields the id of a run when work on it begins and

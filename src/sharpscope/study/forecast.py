@@ -14,9 +14,9 @@ from sharpscope.data import SEVERITIES, Dataset
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
+from sharpscope.study.evaluation import measure_clean
 from sharpscope.study.plan import Plan
 from sharpscope.study.record import Wishes
-from sharpscope.study.stages import measure_clean
 from sharpscope.study.store import Damaged, Store
 from sharpscope.training import Diverged, Recipe, predict, train
 

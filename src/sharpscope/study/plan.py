@@ -6,8 +6,7 @@ Everything that can be wrong with a study is found here, before anything is writ
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,20 +15,20 @@ from typing import Any
 import torch
 
 from sharpscope.curvature.measure import MEASURES
-from sharpscope.data import DATASETS, Dataset, corruptions_of
-from sharpscope.data import Source as DataSource
+from sharpscope.data import DATASETS, Dataset
 from sharpscope.errors import SpecError
-from sharpscope.measurement import resolve_measures
+from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
-from sharpscope.spec import Component, Point, Run, Study
+from sharpscope.spec import Point, Run, Study
 from sharpscope.study.catalog import catalog_of, check_columns, primary_of
+from sharpscope.study.levels import level_name
 from sharpscope.study.plugins import load_plugins, resolve_plugins
 from sharpscope.study.record import Wish, Wishes
-from sharpscope.study.resolve import at, completed, reduced, wish
+from sharpscope.study.resolve import completed, reduced, wish
 from sharpscope.study.source import Source
-from sharpscope.training import REGIMES, Recipe
-from sharpscope.training import check as check_recipes
+from sharpscope.study.trial import Trial, text_of
+from sharpscope.training import REGIMES
 
 Job = tuple[str, ...]
 
@@ -44,6 +43,7 @@ class Plan:
         wishes: What is wanted of each run.
         data_dir: The user's folder of datasets.
         datasets: What was loaded to check the study, by the text of its component.
+        notes: What the user should know before it is run.
     """
 
     study: Study
@@ -51,6 +51,7 @@ class Plan:
     wishes: Wishes
     data_dir: Path | None = None
     datasets: dict[str, Dataset] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -69,15 +70,17 @@ class Plan:
 
     def dataset_of(self, run: Run) -> Dataset:
         """Return the dataset of a run."""
-        return self.datasets[_text(run.data)]
+        return self.datasets[text_of(run.data)]
 
 
-def make_plan(source: Source, data_dir: Path | None = None) -> Plan:
+def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = True) -> Plan:
     """Resolve a study.
 
     Args:
         source: The study as written.
         data_dir: The user's folder of datasets.
+        to_run: Whether all data must be there. Else nothing is downloaded, and noise stands in for images that are
+            missing where the shape of these is known; the notes tell.
 
     Raises:
         SpecError: If the study cannot be run as written; the message has the place in the file.
@@ -87,14 +90,15 @@ def make_plan(source: Source, data_dir: Path | None = None) -> Plan:
         load_plugins(plugins)
         study = source.study.model_copy(update={"plugins": plugins})
         points = study.expand()
-        trial = _Trial(study, data_dir)
+        trial = Trial(study, data_dir, to_run=to_run)
         for point in points:
             trial.check(point.run)
         short = tuple(Point(_reduced(point.run), point.coordinates) for point in points)
         _check_distinct(short)
-        wishes = _wishes(study, list(trial.datasets.values()))
-        datasets = {_text(s.run.data): trial.datasets[_text(p.run.data)] for s, p in zip(short, points, strict=True)}
-        return Plan(_filled(study, wishes), short, wishes, data_dir, datasets)
+        wishes = _wishes(study, points, trial)
+        pairs = zip(short, points, strict=True)
+        datasets = {text_of(s.run.data): trial.datasets[text_of(p.run.data)] for s, p in pairs}
+        return Plan(_filled(study, wishes), short, wishes, data_dir, datasets, tuple(trial.notes))
 
 
 @contextlib.contextmanager
@@ -106,49 +110,6 @@ def _from_the_grid(grid: Mapping[str, Any]) -> Iterator[None]:
         dotted = ".".join(map(str, error.loc))
         loc = next((("grid", key) for key in grid if f"{dotted}.".startswith(f"{key}.")), error.loc)
         raise SpecError(error.message, loc) from None
-
-
-class _Trial:
-    """Tries every distinct part of a grid before any of it is run."""
-
-    def __init__(self, study: Study, data_dir: Path | None) -> None:
-        self.datasets: dict[str, Dataset] = {}
-        self._study = study
-        self._data_dir = data_dir
-        self._tried: set[str] = set()
-
-    def check(self, run: Run) -> None:
-        """Resolve every name and option of a run, load its data, and try its model and recipe on them."""
-        data, training = _text(run.data), run.training.model_dump_json()
-        if data not in self.datasets:
-            self.datasets[data] = at(("data",), lambda: self._load(run.data))
-        dataset = self.datasets[data]
-        if self._is_new(data, _text(run.model)):
-            completed(MODELS, run.model, ("model",))
-            at(("model",), lambda: _try_model(run.model, dataset))
-        if self._is_new(training):
-            check_recipes(run.training, self._study.regimes)
-        if self._is_new(data, training, run.regime.label):
-            recipe = Recipe.from_spec(run.training, run.regime)
-            at(("regimes", run.regime.label), lambda: recipe.augmentation(dataset))
-
-    def _is_new(self, *parts: str) -> bool:
-        key = "\n".join(parts)
-        new = key not in self._tried
-        self._tried.add(key)
-        return new
-
-    def _load(self, component: Component) -> Dataset:
-        options = completed(DATASETS, component, ()).options
-        dataset: Dataset = DATASETS[component.name](DataSource(self._data_dir), **options)
-        return dataset
-
-
-def _try_model(component: Component, dataset: Dataset) -> None:
-    """Make the model without memory for its weights, to see that it takes inputs of this shape."""
-    member = MODELS[component.name]
-    with torch.device("meta"):
-        member(dataset.input_shape, len(dataset.classes), **member.complete(component.options))
 
 
 def _reduced(run: Run) -> Run:
@@ -177,13 +138,11 @@ def _filled(study: Study, wishes: Wishes) -> Study:
     return study.model_copy(update=changed)
 
 
-def _wishes(study: Study, datasets: list[Dataset]) -> Wishes:
-    """Return what a study wants of each run; where it does not say, all that its data allow."""
+def _wishes(study: Study, points: Sequence[Point], trial: Trial) -> Wishes:
+    """Return what a study wants of each run; where it does not say, all that its data and models allow."""
+    datasets = list(trial.datasets.values())
     corruptible = all(data.test_inputs.dtype == torch.uint8 and data.test_inputs.ndim == 4 for data in datasets)
-    written = study.measures
-    if written is None:
-        written = {name: {"measure": name} for name in resolve_measures(None)}
-    measures = {key: wish(MEASURES, options, ("measures", key)) for key, options in written.items()}
+    measures = _measures(study, points, trial)
     written = study.scores
     if written is None:
         fit = [name for name in SCORES if corruptible or not _needs_corruptions(name)]
@@ -197,21 +156,27 @@ def _wishes(study: Study, datasets: list[Dataset]) -> Wishes:
             raise SpecError(message, ("scores", key))
         (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
     needed = any(_needs_corruptions(w.name) for w in (scores | pair_scores).values())
-    corruptions = _corruptions(datasets) if needed else {}
-    wishes = Wishes(measures, scores, pair_scores, corruptions)
+    corruptions = trial.corruptions() if needed else {}
+    wishes = Wishes(measures, scores, pair_scores, corruptions, _levels(points))
     check_columns(wishes)
     return wishes
 
 
-def _corruptions(datasets: Iterable[Dataset]) -> dict[str, int]:
-    """Return the corruptions of all datasets, with the versions of their definitions; their files are there then."""
-    found: dict[str, int] = {}
-    for dataset in datasets:
-        found |= corruptions_of(dataset)
-        suite = dataset.corrupted
-        if suite is not None:
-            at(("data",), suite.prepare)
-    return found
+def _measures(study: Study, points: Sequence[Point], trial: Trial) -> dict[str, Wish]:
+    """Return the measures that are wanted: the default ones as far as every model of the grid has them."""
+    if study.measures is not None:
+        return {key: wish(MEASURES, options, ("measures", key)) for key, options in study.measures.items()}
+    wanted = {name: wish(MEASURES, {"measure": name}, ("measures", name)) for name in resolve_measures(None)}
+    refused = trial.refused([point.run for point in points], wanted)
+    if refused:
+        trial.notes.append(f"left out of the default measures: {told_together(refused)}")
+    return {name: w for name, w in wanted.items() if name not in refused}
+
+
+def _levels(points: Sequence[Point]) -> dict[str, float]:
+    """Return the train losses at which all runs are to be measured, from the largest on."""
+    losses = {loss for point in points for loss in point.run.training.checkpoints_at_loss}
+    return {level_name(loss): loss for loss in sorted(losses, reverse=True)}
 
 
 def _needs_corruptions(score: str) -> bool:
@@ -234,7 +199,3 @@ def _check_distinct(points: Iterable[Point]) -> None:
 def _describe(point: Point) -> str:
     settings = "".join(f", {key} = {value}" for key, value in point.coordinates.items())
     return f"'{point.run.regime.label}'{settings}"
-
-
-def _text(component: Component) -> str:
-    return json.dumps(component.model_dump(), sort_keys=True)

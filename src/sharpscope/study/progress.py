@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from sharpscope.study.assignment import Outcome
 from sharpscope.study.engine import Watcher
-from sharpscope.study.stages import Outcome
 
 
 @contextlib.contextmanager

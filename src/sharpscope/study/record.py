@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sharpscope.errors import SharpscopeError
+from sharpscope.study.levels import column
 
 SCHEMA = 1
 FINAL = ("done", "diverged")
@@ -51,12 +52,14 @@ class Wishes:
         scores: Of the predictions of one run.
         pair_scores: Of the predictions of two runs.
         corruptions: The corruptions whose predictions the scores need, with the versions of their definitions.
+        levels: Names of the train losses at which all measures are wanted too, with the losses; see ``levels``.
     """
 
     measures: dict[str, Wish] = field(default_factory=dict)
     scores: dict[str, Wish] = field(default_factory=dict)
     pair_scores: dict[str, Wish] = field(default_factory=dict)
     corruptions: dict[str, int] = field(default_factory=dict)
+    levels: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -72,6 +75,8 @@ class Record:
         training: Loss and accuracy on both clean splits.
         measures: Key to stamp, value, standard error, samples, convergence and details.
         scores: Key to stamp and value.
+        at_loss: What was found at each train loss that was to be matched, by its name: epoch, step and loss of its
+            first crossing (no epoch: it was never reached), ``training`` and ``measures`` there.
         predictions: What the stored predictions were made from.
         files: Size and checksum of each file beside this one.
         init: Where the initial weights are, from the folder of the study.
@@ -87,6 +92,7 @@ class Record:
     training: dict[str, float] = field(default_factory=dict)
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    at_loss: dict[str, dict[str, Any]] = field(default_factory=dict)
     predictions: dict[str, Any] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     init: str = ""
@@ -108,7 +114,7 @@ class Record:
             content = json.loads(data)
             schema, found = content.pop("schema"), content["run_id"]
             if schema == SCHEMA and found == run_id:
-                numbers = {key: _numeric(content[key]) for key in ("training", "measures", "scores")}
+                numbers = {key: _numeric(content[key]) for key in ("training", "measures", "scores", "at_loss")}
                 return cls(**{**content, **numbers})
         except (ValueError, TypeError, KeyError, AttributeError):
             raise SharpscopeError("run.json is damaged") from None
@@ -122,7 +128,17 @@ class Record:
         keys += [k for k, w in wishes.scores.items() if not w.answered_by(self.scores.get(k), "score")]
         if not self.training or self.predictions.get("corruptions") != wishes.corruptions:
             keys.append("predictions")
-        return keys
+        return keys + [column(key, level) for level in wishes.levels for key in self.missing_at(level, wishes)]
+
+    def missing_at(self, level: str, wishes: Wishes) -> list[str]:
+        """Return what is wanted at a train loss and not in here; nothing where that loss was never reached."""
+        point = self.at_loss.get(level)
+        if point is None:
+            return ["weights"]
+        if point["epoch"] is None:
+            return []
+        keys = [k for k, w in wishes.measures.items() if not w.answered_by(point["measures"].get(k), "measure")]
+        return keys if point["training"] else ["predictions", *keys]
 
     def settled(self, wishes: Wishes) -> bool:
         """Return whether nothing is left to do for this run."""

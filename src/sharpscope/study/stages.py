@@ -12,79 +12,41 @@ import json
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sharpscope.curvature.batches import Batches
-from sharpscope.curvature.risk import Risk
 from sharpscope.data import Dataset
-from sharpscope.errors import SharpscopeError
-from sharpscope.measurement import Measurements, measure_risk
 from sharpscope.models import build
 from sharpscope.safety import SCORES, Predictions
-from sharpscope.safety.basic import test_accuracy, test_loss, train_accuracy, train_loss
-from sharpscope.safety.predictions import Corrupted, Split
 from sharpscope.seeding import Stream
-from sharpscope.spec import Run
+from sharpscope.study.assignment import Assignment, Outcome
 from sharpscope.study.bench import Bench
+from sharpscope.study.evaluation import (
+    NotFinite,
+    basics,
+    measure_clean,
+    predict_corrupted,
+    predictions_of,
+    stamped,
+    values_at_level,
+)
+from sharpscope.study.levels import weights_file
 from sharpscope.study.provenance import provenance
 from sharpscope.study.reasons import one_line
-from sharpscope.study.record import Record, Wish, Wishes, plain
-from sharpscope.study.store import HISTORY, PREDICTIONS, WEIGHTS, Damaged, RunFolder, Store, to_parquet
-from sharpscope.training import Diverged, Recipe, predict, train
+from sharpscope.study.record import Record, Wish, plain
+from sharpscope.study.store import CHECKPOINT, HISTORY, PREDICTIONS, WEIGHTS, Damaged, RunFolder, Store, to_parquet
+from sharpscope.training import CheckpointError, Diverged, History, Kept, Recipe, train
 
-BATCH_SIZE = 256
+Weights = dict[str, Tensor]
 
-
-@dataclass(frozen=True)
-class Assignment:
-    """All that a process needs to do the runs of a study; it can be pickled.
-
-    Attributes:
-        directory: The folder of the study.
-        runs: The runs by their ids.
-        coordinates: Regime, seed and varying keys of each run.
-        wishes: What is wanted of each run.
-        plugins: Python files to import first.
-        data_dir: The user's folder of datasets.
-        device: Where to compute.
-    """
-
-    directory: Path
-    runs: dict[str, Run]
-    coordinates: dict[str, dict[str, Any]]
-    wishes: Wishes
-    plugins: tuple[str, ...] = ()
-    data_dir: Path | None = None
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the work on a run ended.
-
-    Attributes:
-        run_id: The run.
-        state: ``done``, ``failed``, ``diverged``, or ``busy`` if another process is at work on it.
-        reason: Why it failed or diverged.
-        stages: The stages that were done now; none if all was stored.
-        notes: What the user should know: stored files that were damaged.
-        seconds: Time it took.
-    """
-
-    run_id: str
-    state: str
-    reason: str = ""
-    stages: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    seconds: float = 0.0
+# Seconds of training that a killed process may lose; a training that is shorter writes no checkpoint.
+CHECKPOINT_PAUSE = 60.0
 
 
 def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
@@ -108,45 +70,6 @@ def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
     return Outcome(run_id, record.state, record.reason, tuple(done), tuple(notes), seconds)
 
 
-class NotFinite(SharpscopeError):
-    """A training that ended in weights whose outputs overflow: it diverged, if only at its end."""
-
-
-class CleanBatches:
-    """The clean training data as a model sees it, in a fixed order; nothing is kept between passes."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        inputs, targets = self._dataset.train_inputs, self._dataset.train_targets
-        for batch, labels in zip(inputs.split(BATCH_SIZE), targets.split(BATCH_SIZE), strict=True):
-            yield self._dataset.normalize(batch), labels
-
-
-def measure_clean(
-    model: nn.Module,
-    dataset: Dataset,
-    wishes: Mapping[str, Wish],
-    seed: int,
-    init: Mapping[str, Tensor],
-    device: str = "cpu",
-) -> Measurements:
-    """Measure a model on the clean training data.
-
-    Args:
-        model: The trained model.
-        dataset: Its data.
-        wishes: What to measure, by key.
-        seed: The seed of all estimators.
-        init: The parameters before training, by name.
-        device: Where to compute.
-    """
-    batches = Batches(CleanBatches(dataset))
-    risk = Risk(model, batches, device=device, stream=Stream(seed, "measure"), init=init)
-    return measure_risk(risk, {key: {"measure": wanted.name, **wanted.options} for key, wanted in wishes.items()})
-
-
 @dataclass
 class _Stages:
     """One run while it is worked on.
@@ -166,12 +89,18 @@ class _Stages:
     def __post_init__(self) -> None:
         self.run = self.assignment.runs[self.run_id]
         self.wishes = self.assignment.wishes
+        self.device = self.assignment.device
         self.record = Record(self.run_id)
 
-    @property
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How this run trains."""
+        return Recipe.from_spec(self.run.training, self.run.regime)
+
+    @cached_property
     def dataset(self) -> Dataset:
-        """The data of this run."""
-        return self.bench.dataset(self.run.data)
+        """The data of this run, with the labels that it trains on."""
+        return self.recipe.training_data(self.bench.dataset(self.run.data))
 
     def complete(self) -> None:
         """Do all that is left, and record it."""
@@ -186,6 +115,7 @@ class _Stages:
             self.suspect = True
             with contextlib.suppress(Damaged):
                 self.record = self.folder.read_record() or self.record
+            self._drop_unwanted_levels()
         try:
             self._do_all()
             self.record.state, self.record.reason = "done", ""
@@ -200,23 +130,28 @@ class _Stages:
     def _write_record(self) -> None:
         self.record.spec = plain(self.run.model_dump())
         self.record.coordinates = plain(self.assignment.coordinates[self.run_id])
-        self.record.provenance = provenance(self.assignment.device)
+        self.record.provenance = provenance(self.device)
         self.folder.write_record(self.record)
+        if self.record.state != "failed":
+            # Until now it was the one place where weights kept on the way were told from those of other levels.
+            self.folder.remove(CHECKPOINT)
 
     def _do_all(self) -> None:
         predictions = self._stored_predictions()
-        if predictions is None or self._missing_measures() or self.suspect:
+        if predictions is None or self._missing(self.record.measures) or self._unsettled_levels() or self.suspect:
             weights = self._stored_weights()
-            if weights is None:
-                weights, predictions = self._train(), None
+            if weights is None or self._lacks_levels():
+                weights, same = self._train(weights)
+                predictions = predictions if same else None
             model = self._model(weights)
             if predictions is None:
                 predictions = self._predict(model)
             self._measure(model)
+            self._measure_levels()
         self._score(predictions)
 
-    def _note(self, error: Damaged) -> None:
-        text = f"run {self.run_id}: {error}; it is made again"
+    def _note(self, error: Exception, what: str = "it is made again") -> None:
+        text = f"run {self.run_id}: {error}; {what}"
         if text not in self.notes:
             self.notes.append(text)
 
@@ -227,9 +162,34 @@ class _Stages:
         self.record.timings[name] = round(time.perf_counter() - started, 3)
         self.done.append(name)
 
-    def _missing_measures(self) -> dict[str, Wish]:
-        stored = self.record.measures
+    def _missing(self, stored: Mapping[str, Any]) -> dict[str, Wish]:
+        """Return the measures that stored ones do not answer."""
         return {k: w for k, w in self.wishes.measures.items() if not w.answered_by(stored.get(k), "measure")}
+
+    def _unsettled_levels(self) -> list[str]:
+        return [level for level in self.wishes.levels if self.record.missing_at(level, self.wishes)]
+
+    def _lacks_levels(self) -> bool:
+        """Return whether weights at a level are needed that were not kept, or are not there any more."""
+        for level in self.wishes.levels if self.suspect else self._unsettled_levels():
+            point = self.record.at_loss.get(level)
+            if point is None:
+                return True
+            try:
+                if point["epoch"] is not None:
+                    self.folder.read(weights_file(level), self.record.files.get(weights_file(level)))
+            except Damaged:
+                return True
+        return False
+
+    def _drop_unwanted_levels(self) -> None:
+        """Let go of weights at levels that nobody asks for any more, so that damage to them is nobody's concern."""
+        wanted = {weights_file(level) for level in self.wishes.levels}
+        for level in list(self.record.at_loss):
+            if weights_file(level) not in wanted:
+                self.folder.remove(weights_file(level))
+                self.record.files.pop(weights_file(level), None)
+                del self.record.at_loss[level]
 
     def _stored_predictions(self) -> Predictions | None:
         if self.record.predictions != {"corruptions": self.wishes.corruptions}:
@@ -240,7 +200,7 @@ class _Stages:
             self._note(error)
             return None
 
-    def _stored_weights(self) -> dict[str, Tensor] | None:
+    def _stored_weights(self) -> Weights | None:
         """Return weights of an earlier start; without a record they count if the history, written before, is there."""
         path = self.folder.path
         if not (path / WEIGHTS).is_file() or not (path / HISTORY).is_file():
@@ -251,24 +211,65 @@ class _Stages:
             self._note(Damaged(f"{WEIGHTS} is damaged"))
             return None
 
-    def _train(self) -> dict[str, Tensor]:
-        """Train from the initialization of the seed; whatever was known of other weights is forgotten."""
-        self.record = Record(self.run_id)
+    def _train(self, stored: Weights | None) -> tuple[Weights, bool]:
+        """Train from the initialization of the seed.
+
+        Args:
+            stored: The weights of an earlier training of this run, which kept none at the levels that are wanted now.
+
+        Returns:
+            The weights, and whether they are those that the record is about; if not, it is begun anew.
+        """
+        if stored is None:
+            self.record = Record(self.run_id)
         with self._stage("training"):
             model = self._initial_model()
-            recipe = Recipe.from_spec(self.run.training, self.run.regime)
             init = self._write_init(model)
-            stream = Stream(self.run.seed, "training")
-            try:
-                history = train(model, self.dataset, recipe, stream, device=self.assignment.device)
-            except Diverged as error:
-                self.folder.write(HISTORY, to_parquet(error.history.to_columns()))
-                raise
+            history = self._history(model)
             weights = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
-            files = {HISTORY: self.folder.write(HISTORY, to_parquet(history.to_columns()))}
-            files[WEIGHTS] = self.folder.write(WEIGHTS, save(weights))
-        self.record.files, self.record.init = files, init
-        return weights
+            same = stored is not None and _equal(stored, weights)
+            if not same:
+                self._begin_anew(told=stored is not None)
+            self._keep(weights, history, init)
+        return weights, same
+
+    def _begin_anew(self, told: bool) -> None:
+        self.record = Record(self.run_id)
+        self.folder.remove("run.json")
+        if told:
+            again = Damaged("training again, to keep weights at a train loss, ended in other weights than before")
+            self._note(again, "all of it is made again")
+
+    def _history(self, model: nn.Module) -> History:
+        """Train, from where an earlier process was killed if it left a checkpoint."""
+        path, stream = self.folder.path / CHECKPOINT, Stream(self.run.seed, "training")
+        settings: dict[str, Any] = {"device": self.device, "checkpoint_pause": CHECKPOINT_PAUSE}
+        # The levels are wishes of the study, so the spec of this run need not name them.
+        recipe = replace(self.recipe, checkpoints_at_loss=tuple(self.wishes.levels.values()))
+        try:
+            return train(model, self.dataset, recipe, stream, checkpoint=path, **settings)
+        except CheckpointError as error:
+            self._note(error, "this run is trained from the start")
+            self.folder.remove(CHECKPOINT)
+            fresh = self._initial_model().state_dict()
+            model.load_state_dict(fresh)
+            return train(model, self.dataset, recipe, stream, checkpoint=path, **settings)
+        except Diverged as error:
+            self.folder.write(HISTORY, to_parquet(error.history.to_columns()))
+            raise
+
+    def _keep(self, weights: Weights, history: History, init: str) -> None:
+        """Write all that a training gave; the weights come last."""
+        files = self.record.files
+        for name, level in self.wishes.levels.items():
+            kept = history.at_loss.get(level)
+            # A level that is there already is of the same weights, or the record would have been begun anew.
+            self.record.at_loss.setdefault(name, _point(level, kept))
+            if kept is not None:
+                files[weights_file(name)] = self.folder.write(weights_file(name), save(dict(kept.weights)))
+        files[HISTORY] = self.folder.write(HISTORY, to_parquet(history.to_columns()))
+        files[WEIGHTS] = self.folder.write(WEIGHTS, save(weights))
+        self.record.init = init
 
     def _initial_model(self) -> nn.Module:
         shape, classes = self.dataset.input_shape, len(self.dataset.classes)
@@ -281,64 +282,50 @@ class _Stages:
         weights = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}
         return Store(self.assignment.directory).write_init(name, save(weights))
 
-    def _model(self, weights: dict[str, Tensor]) -> nn.Module:
+    def _model(self, weights: Weights) -> nn.Module:
         model = self._initial_model()
         model.load_state_dict(weights)
-        return model.to(self.assignment.device).eval()
+        return model.to(self.device).eval()
 
     def _predict(self, model: nn.Module) -> Predictions:
-        data = self.dataset
         with self._stage("predictions"):
-            predictions = Predictions(
-                train=Split(self._logits(model, data.train_inputs), data.train_targets.numpy()),
-                test=Split(self._logits(model, data.test_inputs), data.test_targets.numpy()),
-                corrupted=self._predict_corrupted(model) if self.wishes.corruptions else None,
-            )
+            predictions = predictions_of(model, self.dataset, self.device)
+            if self.wishes.corruptions:
+                conditions = self.bench.corrupted(self.run.data, list(self.wishes.corruptions))
+                corrupted = predict_corrupted(model, self.dataset, conditions, self.device)
+                predictions = replace(predictions, corrupted=corrupted)
             seal = self.folder.write_arrays(PREDICTIONS, predictions.to_arrays())
         self.record.files[PREDICTIONS] = seal
         self.record.predictions = {"corruptions": dict(self.wishes.corruptions)}
         self.record.scores.clear()
-        self.record.training = {
-            function.__name__: float(function(predictions))
-            for function in (train_loss, test_loss, train_accuracy, test_accuracy)
-        }
+        self.record.training = basics(predictions)
         # From the stored form on, so that a score is the same whether its predictions are fresh or were read.
         return self.folder.read_predictions(self.record)
 
-    def _logits(self, model: nn.Module, inputs: Tensor) -> np.ndarray:
-        outputs = predict(model, inputs, self.dataset.normalize, batch_size=BATCH_SIZE, device=self.assignment.device)
-        finite = torch.isfinite(outputs).all(dim=1)
-        if not finite.all():
-            raise NotFinite(f"the trained model's outputs are NaN or infinite for {int((~finite).sum())} samples")
-        return outputs.numpy()
-
-    def _predict_corrupted(self, model: nn.Module) -> Corrupted:
-        small = np.min_scalar_type(len(self.dataset.classes) - 1)
-        names, predicted, confidence = [], [], []
-        for name, inputs in self.bench.corrupted(self.run.data, list(self.wishes.corruptions)):
-            split = Split(self._logits(model, inputs), self.dataset.test_targets.numpy())
-            names.append(name)
-            predicted.append(split.predicted.astype(small))
-            confidence.append(split.confidence.astype(np.float16))
-        return Corrupted(tuple(names), np.stack(predicted), np.stack(confidence))
+    def _measured(self, model: nn.Module, wishes: Mapping[str, Wish]) -> dict[str, dict[str, Any]]:
+        init = dict(self._initial_model().named_parameters())
+        return stamped(measure_clean(model, self.dataset, wishes, self.run.seed, init, self.device), wishes)
 
     def _measure(self, model: nn.Module) -> None:
-        missing = self._missing_measures()
-        if not missing:
+        missing = self._missing(self.record.measures)
+        if missing:
+            with self._stage("measures"):
+                self.record.measures |= self._measured(model, missing)
+
+    def _measure_levels(self) -> None:
+        """Measure and evaluate the weights at every matched train loss."""
+        unsettled = self._unsettled_levels()
+        if not unsettled:
             return
-        with self._stage("measures"):
-            init = dict(self._initial_model().named_parameters())
-            found = measure_clean(model, self.dataset, missing, self.run.seed, init, self.assignment.device)
-        for key, wanted in missing.items():
-            estimate = found[key]
-            self.record.measures[key] = {
-                **wanted.stamp("measure"),
-                "value": float(estimate.value),
-                "stderr": float(estimate.stderr),
-                "samples": int(estimate.samples),
-                "converged": bool(estimate.converged),
-                "details": plain(dict(estimate.details)),
-            }
+        with self._stage("matched loss"):
+            for level in unsettled:
+                point = self.record.at_loss[level]
+                model = self._model(load(self.folder.read(weights_file(level))))
+                if not point["training"]:
+                    point["training"] = values_at_level(predictions_of(model, self.dataset, self.device))
+                missing = self._missing(point["measures"])
+                if missing:
+                    point["measures"] |= self._measured(model, missing)
 
     def _score(self, predictions: Predictions) -> None:
         with self._stage("scores"):
@@ -348,17 +335,12 @@ class _Stages:
                     self.record.scores[key] = {**wanted.stamp("score"), "value": value}
 
 
-def record_failure(run_id: str, assignment: Assignment, reason: str) -> Outcome:
-    """Record that a run failed in a way that its own process could not record."""
-    folder = Store(assignment.directory).run(run_id)
-    with contextlib.suppress(OSError), folder.claim() as held:
-        if held:
-            record = None
-            with contextlib.suppress(Damaged):
-                record = folder.read_record()
-            record = record or Record(run_id)
-            record.state, record.reason = "failed", reason
-            record.spec = plain(assignment.runs[run_id].model_dump())
-            record.coordinates = plain(assignment.coordinates[run_id])
-            folder.write_record(record)
-    return Outcome(run_id, "failed", reason)
+def _equal(first: Weights, second: Weights) -> bool:
+    """Return whether weights are the same to the bit; a NaN is never one."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _point(level: float, kept: Kept | None) -> dict[str, Any]:
+    """Return what a record says of a level before anything is measured there."""
+    crossing = {name: None if kept is None else getattr(kept, name) for name in ("epoch", "step", "loss")}
+    return {"level": level, **crossing, "training": {}, "measures": {}}

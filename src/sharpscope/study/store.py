@@ -8,6 +8,8 @@
     DIR/inits/<hash>.safetensors       initial weights, shared by the regimes of one seed
     DIR/runs/<run_id>/run.json         written last, so that its presence means that the rest is there
     DIR/runs/<run_id>/weights.safetensors, predictions.safetensors, history.parquet
+    DIR/runs/<run_id>/weights-at-<loss>.safetensors   weights when the train loss was first that small
+    DIR/runs/<run_id>/training.safetensors   the state of a training under way; removed when the run is done
     DIR/runs/<run_id>/traceback.txt    of the last failure
 
 Nothing here is ever unpickled, and nothing here needs torch.
@@ -32,8 +34,19 @@ from sharpscope.safety import Predictions
 from sharpscope.study.files import digest, locked, presence, remove_temporary
 from sharpscope.study.record import Record, Wishes, encode
 
-__all__ = ["HISTORY", "PREDICTIONS", "WEIGHTS", "Damaged", "RunFolder", "Store", "to_parquet", "write_atomic"]
+__all__ = [
+    "CHECKPOINT",
+    "HISTORY",
+    "PREDICTIONS",
+    "WEIGHTS",
+    "Damaged",
+    "RunFolder",
+    "Store",
+    "to_parquet",
+    "write_atomic",
+]
 
+CHECKPOINT = "training.safetensors"
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.safetensors"
 HISTORY = "history.parquet"
@@ -93,6 +106,10 @@ class RunFolder:
         if seal is not None and digest(data) != seal["blake2b"]:
             raise Damaged(f"{name} is damaged")
         return data
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        (self.path / name).unlink(missing_ok=True)
 
     def settled(self, wishes: Wishes) -> Record | None:
         """Return the record of this run if nothing is left to do for it, else None.

@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sharpscope.study.stages import Assignment, Outcome
+    from sharpscope.study.assignment import Assignment, Outcome
 
 # Seconds between looks at a run that another command is at work on.
 PATIENCE = 0.5
@@ -146,7 +146,7 @@ def _hand_out(queue: deque[Sequence[str]], worker: _Worker) -> Iterator[str]:
 
 def _next_outcomes(crew: list[_Worker], assignment: Assignment) -> list[Outcome]:
     """Wait for workers and return what they report; one that died is taken off the crew and its job has failed."""
-    from sharpscope.study.stages import record_failure
+    from sharpscope.study.assignment import record_failure
 
     by_connection = {worker.connection: worker for worker in crew}
     outcomes = []

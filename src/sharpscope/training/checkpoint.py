@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
@@ -40,20 +41,26 @@ class Checkpoint:
     Args:
         path: The file; None to keep nothing.
         identity: JSON values that differ between trainings that must not be confused.
+        pause: Seconds that must pass between two writings, and before the first; what comes sooner is left out.
         **parts: All that has a state.
     """
 
-    def __init__(self, path: Path | None, identity: Mapping[str, Any], **parts: Resumable) -> None:
+    def __init__(
+        self, path: Path | None, identity: Mapping[str, Any], *, pause: float = 0.0, **parts: Resumable
+    ) -> None:
         self._path = path
+        self._pause = pause
+        self._written = time.monotonic()
         self._identity = json.loads(json.dumps(identity))
         self._parts = parts
 
     def write(self) -> None:
         """Write the file, whole or not at all."""
-        if self._path is None:
+        if self._path is None or time.monotonic() - self._written < self._pause:
             return
         tree = {name: part.state_dict() for name, part in self._parts.items()}
         write_tree(self._path, {"identity": self._identity, "parts": tree})
+        self._written = time.monotonic()
 
     def restore(self) -> None:
         """Bring all parts to where the file has them; nothing happens if there is none.

@@ -32,6 +32,7 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1,
+    checkpoint_pause: float = 0.0,
     workers: Workers = ALONE,
 ) -> History:
     """Train a model in place by a recipe.
@@ -49,6 +50,7 @@ def train(
         on_epoch: Called after each epoch with its record.
         checkpoint: A file that the training goes on from if it is there, and writes as it goes; the caller removes it.
         checkpoint_every: Epochs from one writing to the next.
+        checkpoint_pause: Seconds from one writing to the next, at least; a training that is shorter writes nothing.
         workers: The processes that train this model together; each calls this with the same arguments.
 
     Returns:
@@ -75,6 +77,7 @@ def train(
         saved = Checkpoint(
             checkpoint,
             {**described(recipe), "stream": stream.path, "steps": watch.steps},
+            pause=checkpoint_pause,
             model=model,
             optimizer=OptimizerState(optimizer),
             update=update,

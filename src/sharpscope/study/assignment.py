@@ -1,0 +1,72 @@
+"""What a process is given to do, and what it reports. Needs no torch."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharpscope.spec import Run
+from sharpscope.study.record import Record, Wishes, plain
+from sharpscope.study.store import Damaged, Store
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """All that a process needs to do the runs of a study; it can be pickled.
+
+    Attributes:
+        directory: The folder of the study.
+        runs: The runs by their ids.
+        coordinates: Regime, seed and varying keys of each run.
+        wishes: What is wanted of each run.
+        plugins: Python files to import first.
+        data_dir: The user's folder of datasets.
+        device: Where to compute.
+    """
+
+    directory: Path
+    runs: dict[str, Run]
+    coordinates: dict[str, dict[str, Any]]
+    wishes: Wishes
+    plugins: tuple[str, ...] = ()
+    data_dir: Path | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the work on a run ended.
+
+    Attributes:
+        run_id: The run.
+        state: ``done``, ``failed``, ``diverged``, or ``busy`` if another process is at work on it.
+        reason: Why it failed or diverged.
+        stages: The stages that were done now; none if all was stored.
+        notes: What the user should know: stored files that were damaged.
+        seconds: Time it took.
+    """
+
+    run_id: str
+    state: str
+    reason: str = ""
+    stages: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def record_failure(run_id: str, assignment: Assignment, reason: str) -> Outcome:
+    """Record that a run failed in a way that its own process could not record."""
+    folder = Store(assignment.directory).run(run_id)
+    with contextlib.suppress(OSError), folder.claim() as held:
+        if held:
+            record = None
+            with contextlib.suppress(Damaged):
+                record = folder.read_record()
+            record = record or Record(run_id)
+            record.state, record.reason = "failed", reason
+            record.spec = plain(assignment.runs[run_id].model_dump())
+            record.coordinates = plain(assignment.coordinates[run_id])
+            folder.write_record(record)
+    return Outcome(run_id, "failed", reason)

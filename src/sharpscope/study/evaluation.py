@@ -1,0 +1,144 @@
+"""What is found out about a trained model: its predictions and its measures, on data that no regime changes.
+
+All is evaluated without augmentation. The training split has the labels that were trained on: those that a condition
+such as label noise has drawn anew, so that the loss measured is the loss that was minimized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.risk import Risk
+from sharpscope.data import Dataset
+from sharpscope.errors import NotDefined, SharpscopeError
+from sharpscope.measurement import Measurements, measure_risk
+from sharpscope.safety import Predictions
+from sharpscope.safety.basic import test_accuracy, test_loss, train_accuracy, train_loss
+from sharpscope.safety.generalization import generalization_gap
+from sharpscope.safety.predictions import Corrupted, Split
+from sharpscope.seeding import Stream
+from sharpscope.study.record import Wish, plain
+from sharpscope.training import predict
+
+BATCH_SIZE = 256
+
+
+class NotFinite(SharpscopeError):
+    """A training that ended in weights whose outputs overflow: it diverged, if only at its end."""
+
+
+class CleanBatches:
+    """The training data as a model sees it, without augmentation, in a fixed order; nothing is kept between passes."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        inputs, targets = self._dataset.train_inputs, self._dataset.train_targets
+        for batch, labels in zip(inputs.split(BATCH_SIZE), targets.split(BATCH_SIZE), strict=True):
+            yield self._dataset.normalize(batch), labels
+
+
+def measure_clean(
+    model: nn.Module,
+    dataset: Dataset,
+    wishes: Mapping[str, Wish],
+    seed: int,
+    init: Mapping[str, Tensor],
+    device: str = "cpu",
+    on_refusal: Callable[[str, NotDefined], None] | None = None,
+) -> Measurements:
+    """Measure a model on the training data.
+
+    Args:
+        model: The trained model.
+        dataset: Its data, with the labels trained on.
+        wishes: What to measure, by key.
+        seed: The seed of all estimators.
+        init: The parameters before training, by name.
+        device: Where to compute.
+        on_refusal: Called with the key of a measure that is not defined for this model, and why; it is left out.
+
+    Raises:
+        SharpscopeError: If a measure cannot be had, unless ``on_refusal`` is told.
+    """
+    batches = Batches(CleanBatches(dataset))
+    risk = Risk(model, batches, device=device, stream=Stream(seed, "measure"), init=init)
+    asked = {key: {"measure": wanted.name, **wanted.options} for key, wanted in wishes.items()}
+    return measure_risk(risk, asked, on_refusal=on_refusal)
+
+
+def stamped(found: Measurements, wishes: Mapping[str, Wish]) -> dict[str, dict[str, Any]]:
+    """Return estimates as ``run.json`` has them, by key."""
+    return {
+        key: {
+            **wishes[key].stamp("measure"),
+            "value": float(estimate.value),
+            "stderr": float(estimate.stderr),
+            "samples": int(estimate.samples),
+            "converged": bool(estimate.converged),
+            "details": plain(dict(estimate.details)),
+        }
+        for key, estimate in found.items()
+    }
+
+
+def predictions_of(model: nn.Module, dataset: Dataset, device: str) -> Predictions:
+    """Return what a model says about the training set and the test set.
+
+    Raises:
+        NotFinite: If an output is NaN or infinite.
+    """
+    return Predictions(
+        train=Split(_logits(model, dataset, dataset.train_inputs, device), dataset.train_targets.numpy()),
+        test=Split(_logits(model, dataset, dataset.test_inputs, device), dataset.test_targets.numpy()),
+    )
+
+
+def predict_corrupted(
+    model: nn.Module, dataset: Dataset, conditions: Iterable[tuple[str, Tensor]], device: str
+) -> Corrupted:
+    """Return what a model says about corruptions of the test set, one after the other.
+
+    Args:
+        model: The trained model.
+        dataset: Its data.
+        conditions: Names with the test inputs under each.
+        device: Where to compute.
+
+    Raises:
+        NotFinite: If an output is NaN or infinite.
+    """
+    small = np.min_scalar_type(len(dataset.classes) - 1)
+    names, predicted, confidence = [], [], []
+    for name, inputs in conditions:
+        split = Split(_logits(model, dataset, inputs, device), dataset.test_targets.numpy())
+        names.append(name)
+        predicted.append(split.predicted.astype(small))
+        confidence.append(split.confidence.astype(np.float16))
+    return Corrupted(tuple(names), np.stack(predicted), np.stack(confidence))
+
+
+def basics(predictions: Predictions) -> dict[str, float]:
+    """Return loss and accuracy on both splits, by the names of their columns."""
+    functions = (train_loss, test_loss, train_accuracy, test_accuracy)
+    return {function.__name__: function(predictions) for function in functions}
+
+
+def values_at_level(predictions: Predictions) -> dict[str, float]:
+    """Return what is told of predictions at a matched train loss, by the names in ``levels.VALUES``."""
+    return {**basics(predictions), "generalization_gap": generalization_gap(predictions)}
+
+
+def _logits(model: nn.Module, dataset: Dataset, inputs: Tensor, device: str) -> np.ndarray:
+    outputs = predict(model, inputs, dataset.normalize, batch_size=BATCH_SIZE, device=device)
+    finite = torch.isfinite(outputs).all(dim=1)
+    if not finite.all():
+        raise NotFinite(f"the trained model's outputs are NaN or infinite for {int((~finite).sum())} samples")
+    return outputs.numpy()

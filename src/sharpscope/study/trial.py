@@ -1,0 +1,132 @@
+"""Trying every distinct part of a grid before any of it is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sharpscope.data import DATASETS, Dataset, Source, corruptions_of
+from sharpscope.data.stand_in import stand_in
+from sharpscope.errors import DataError, NotDefined, SpecError
+from sharpscope.models import MODELS, build
+from sharpscope.seeding import Stream
+from sharpscope.spec import Component, Run, Study
+from sharpscope.study.evaluation import measure_clean
+from sharpscope.study.record import Wish
+from sharpscope.study.resolve import at, completed
+from sharpscope.training import Recipe
+from sharpscope.training import check as check_recipes
+
+# Enough to see whether a model has a measure at all.
+SAMPLES = 4
+
+
+class Trial:
+    """Resolves names and options, loads data, and tries models and recipes on them.
+
+    Args:
+        study: The study that the runs are of.
+        data_dir: The user's folder of datasets.
+        to_run: Whether all data must be there; see ``make_plan``.
+
+    Attributes:
+        datasets: What was loaded, by the text of its component.
+        notes: What the user should know.
+    """
+
+    def __init__(self, study: Study, data_dir: Path | None, *, to_run: bool) -> None:
+        self.datasets: dict[str, Dataset] = {}
+        self.notes: list[str] = []
+        self._study = study
+        self._data_dir = data_dir
+        self._to_run = to_run
+        self._tried: set[str] = set()
+
+    def check(self, run: Run) -> None:
+        """Resolve every name and option of a run, load its data, and try its model and recipe on them."""
+        data, training = text_of(run.data), run.training.model_dump_json()
+        if data not in self.datasets:
+            self.datasets[data] = at(("data",), lambda: self._load(run.data))
+        dataset = self.datasets[data]
+        if self._is_new(data, text_of(run.model)):
+            completed(MODELS, run.model, ("model",))
+            at(("model",), lambda: _try_model(run.model, dataset))
+        if self._is_new(training):
+            check_recipes(run.training, self._study.regimes)
+        if self._is_new(data, training, run.regime.label):
+            recipe = Recipe.from_spec(run.training, run.regime)
+            at(("regimes", run.regime.label), lambda: recipe.augmentation(dataset))
+
+    def _is_new(self, *parts: str) -> bool:
+        key = "\n".join(parts)
+        new = key not in self._tried
+        self._tried.add(key)
+        return new
+
+    def _load(self, component: Component) -> Dataset:
+        options = completed(DATASETS, component, ()).options
+        try:
+            dataset: Dataset = DATASETS[component.name](Source(self._data_dir, download=self._to_run), **options)
+        except DataError as error:
+            noise = None if self._to_run else stand_in(component.name, options)
+            if noise is None:
+                raise
+            self.notes.append(f"{error}; until then, noise of the same shape stands in")
+            return noise
+        return dataset
+
+    def corruptions(self) -> dict[str, int]:
+        """Return the corruptions of all datasets, with the versions of their definitions.
+
+        Raises:
+            SpecError: If the files of published ones are missing, and the study is to be run.
+        """
+        found: dict[str, int] = {}
+        for dataset in self.datasets.values():
+            found |= corruptions_of(dataset)
+            suite = dataset.corrupted
+            if suite is None:
+                continue
+            try:
+                at(("data",), suite.prepare)
+            except SpecError as error:
+                if self._to_run:
+                    raise
+                self.notes.append(error.message)
+        return found
+
+    def refused(self, runs: Iterable[Run], wishes: Mapping[str, Wish]) -> dict[str, str]:
+        """Return the measures that some model of the grid does not have, with the reasons."""
+        reasons: dict[str, str] = {}
+
+        def refuse(key: str, error: NotDefined) -> None:
+            reasons.setdefault(key, str(error))
+
+        for run in runs:
+            if self._is_new("measures", text_of(run.data), text_of(run.model)):
+                dataset = self.datasets[text_of(run.data)]
+                few = replace(
+                    dataset,
+                    train_inputs=dataset.train_inputs[:SAMPLES],
+                    train_targets=dataset.train_targets[:SAMPLES],
+                )
+                shape, classes = dataset.input_shape, len(dataset.classes)
+                model = build(run.model.name, shape, classes, Stream("trial"), **run.model.options)
+                measure_clean(model, few, wishes, 0, dict(model.named_parameters()), on_refusal=refuse)
+        return reasons
+
+
+def _try_model(component: Component, dataset: Dataset) -> None:
+    """Make the model without memory for its weights, to see that it takes inputs of this shape."""
+    member = MODELS[component.name]
+    with torch.device("meta"):
+        member(dataset.input_shape, len(dataset.classes), **member.complete(component.options))
+
+
+def text_of(component: Component) -> str:
+    """Return text that is equal for equal components."""
+    return json.dumps(component.model_dump(), sort_keys=True)

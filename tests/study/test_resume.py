@@ -1,0 +1,91 @@
+"""A training that is broken off in its middle goes on from there, to the same weights."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from sharpscope.study import stages
+from sharpscope.study.store import Store
+
+from .conftest import perform_all
+
+EPOCHS = 6
+
+
+class Broken(BaseException):
+    """Ends a process in a test, as a signal would."""
+
+
+@pytest.fixture
+def plan(plan_of):
+    training = {"epochs": EPOCHS, "batch_size": 16, "checkpoints_at_loss": [2.25]}
+    return plan_of(training=training, regimes=["sam"], grid={"seed": [0]})
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Write a checkpoint after each epoch; let an epoch be the last, and tell which were trained."""
+    epochs = []
+
+    def stop_after(last, train=stages.train):
+        def see(epoch):
+            epochs.append(epoch.epoch)
+            if epoch.epoch == last:
+                raise Broken
+
+        monkeypatch.setattr(stages, "train", partial(train, on_epoch=see))
+
+    monkeypatch.setattr(stages, "CHECKPOINT_PAUSE", 0.0)
+    return stop_after, epochs
+
+
+def files(store, plan):
+    folder = store.run(next(iter(plan.runs))).path
+    return {path.name: path.read_bytes() for path in folder.glob("weights*.safetensors")}
+
+
+def test_a_training_goes_on_from_where_it_was_broken_off(plan, watched, tmp_path):
+    whole, broken = Store(tmp_path / "whole"), Store(tmp_path / "broken")
+    perform_all(plan, whole)
+    assert "weights-at-2.25.safetensors" in files(whole, plan)
+    stop_after, epochs = watched
+    stop_after(4)
+    with pytest.raises(Broken):
+        perform_all(plan, broken)
+    folder = broken.run(next(iter(plan.runs))).path
+    assert (folder / "training.safetensors").is_file()
+    stop_after(None)
+    assert perform_all(plan, broken)[0].state == "done"
+    assert epochs == [1, 2, 3, 4, 5, 6]
+    assert files(broken, plan) == files(whole, plan)
+    assert not (folder / "training.safetensors").exists()
+
+
+@pytest.mark.parametrize("damage", ["torn", "of another recipe"])
+def test_a_checkpoint_of_no_use_is_told_and_the_training_begins_anew(damage, plan, watched, tmp_path):
+    whole, broken = Store(tmp_path / "whole"), Store(tmp_path / "broken")
+    perform_all(plan, whole)
+    stop_after, epochs = watched
+    stop_after(2)
+    with pytest.raises(Broken):
+        perform_all(plan, broken)
+    path = broken.run(next(iter(plan.runs))).path / "training.safetensors"
+    path.write_bytes(path.read_bytes()[:-8] if damage == "torn" else path.read_bytes().replace(b"2.25", b"2.26"))
+    stop_after(None)
+    outcome = perform_all(plan, broken)[0]
+    assert outcome.state == "done"
+    assert "this run is trained from the start" in outcome.notes[0]
+    assert epochs == [1, 2, 1, 2, 3, 4, 5, 6]
+    assert files(broken, plan) == files(whole, plan)
+
+
+def test_a_short_training_writes_no_checkpoint(plan, watched, monkeypatch, tmp_path):
+    monkeypatch.setattr(stages, "CHECKPOINT_PAUSE", 60.0)
+    stop_after, _ = watched
+    stop_after(EPOCHS)
+    store = Store(tmp_path / "out")
+    with pytest.raises(Broken):
+        perform_all(plan, store)
+    assert not (store.run(next(iter(plan.runs))).path / "training.safetensors").exists()

@@ -1,0 +1,286 @@
+"""Fill in the parts of the documentation that the code knows: ``python docs/generate.py``.
+
+A page asks for a part by a pair of comments, ``<!-- begin NAME ARGUMENT -->`` and ``<!-- end -->``; what stands between
+them is written anew. A test sees that all pages are up to date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import sharpscope.study.listing as kinds
+from sharpscope import cli
+from sharpscope.curvature.measure import INVARIANCES
+from sharpscope.registry import Entry, Registry, imported
+from sharpscope.study.source import presets
+
+DOCS = Path(__file__).parent
+PART = re.compile(r"(<!-- begin (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Examples|References?):\s*", re.MULTILINE)
+ITEM = re.compile(r"^    (\*{0,2}\w+): ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """A docstring in parts, as Markdown.
+
+    Attributes:
+        summary: The first line.
+        text: What follows it, before the sections.
+        sections: The sections by their titles, as written.
+    """
+
+    summary: str
+    text: str
+    sections: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, thing: Any) -> Docstring:
+        """Take the docstring of a function or class apart."""
+        text, *rest = SECTION.split(inspect.getdoc(thing) or "")
+        summary, _, more = text.partition("\n\n")
+        sections = {title: content.rstrip() for title, content in zip(rest[::2], rest[1::2], strict=True)}
+        return cls(markdown(summary), markdown(more), sections)
+
+    def items(self, title: str) -> dict[str, str]:
+        """Return a section that explains names: each name with its explanation."""
+        content = self.sections.get(title, "")
+        _, *rest = ITEM.split(content if content.startswith(" ") else f"    {content}")
+        return {n: one_line(markdown(e)) for n, e in zip(rest[::2], rest[1::2], strict=True)}
+
+
+def markdown(text: str) -> str:
+    """Return the markup of docstrings as Markdown."""
+    text = re.sub(r"^\.\. math:: (.*?)(?=\n\n|\Z)", _display, text.strip(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r":math:`([^`]*)`", lambda found: f"$`{one_line(found[1])}`$", text)
+    return re.sub(r"(?<!`)``([^`]+)``(?!`)", r"`\1`", text)
+
+
+def _display(found: re.Match[str]) -> str:
+    lines = "\n".join(line.strip() for line in found[1].split("\n"))
+    return f"```math\n{lines}\n```"
+
+
+def one_line(text: str) -> str:
+    """Return text without its line breaks."""
+    return " ".join(text.split())
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [list(header), *(list(row) for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def options(entry: Entry) -> list[str]:
+    """Return the options of a registered function, a line each."""
+    explained = Docstring.of(entry.function).items("Args")
+    lines = []
+    for option, parameter in inspect.signature(entry.function).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        default = "required" if parameter.default is parameter.empty else f"default `{parameter.default!r}`"
+        lines.append(f"- `{option}` ({default}): {explained.get(option, '')}".rstrip(": "))
+    return lines
+
+
+def member(name: str, entry: Entry, facts: Iterable[str] = ()) -> str:
+    """Return a section on one registered function."""
+    doc = Docstring.of(entry.function)
+    parts = [f"### `{name}`", doc.summary, doc.text, "\n".join(facts)]
+    if listed := options(entry):
+        parts += ["Options:", "\n".join(listed)]
+    reference = getattr(entry.facts, "reference", "") or one_line(markdown(doc.sections.get("Reference", "")))
+    parts += [f"Reference: {reference.rstrip('.')}." if reference else ""]
+    return "\n\n".join(part for part in parts if part)
+
+
+def members(registry: Registry, facts: Callable[[Entry], Iterable[str]] = lambda entry: ()) -> str:
+    """Return a table of a registry and a section on each member."""
+    entries = {**registry, **registry.families}
+    overview = table(["name", "what it is"], [[f"`{n}`", Docstring.of(e.function).summary] for n, e in entries.items()])
+    return "\n\n".join([overview, *(member(name, entry, facts(entry)) for name, entry in entries.items())])
+
+
+def measures_table() -> str:
+    """Return one row a measure, and one for each set of options under which other invariances hold."""
+    rows = []
+    for name, entry in kinds.REGISTRIES["measures"]().items():
+        facts = entry.facts
+        link = f"[`{name}`](#{name})"
+        default = "yes" if facts.default else ""
+        exact = "exact" if facts.exact else "estimate"
+        rows.append([link, *_crosses(facts.invariances), f"{exact}", default, facts.cost])
+        for given, invariances in facts.variants:
+            label = ", ".join(f"`{option}={value!r}`" for option, value in given.items())
+            rows.append([f"… with {label}", *_crosses(invariances), "", "", ""])
+    return table(["measure", *INVARIANCES, "value", "by default", "cost"], rows)
+
+
+def _crosses(invariances: Iterable[str]) -> list[str]:
+    return ["✓" if key in invariances else "–" for key in INVARIANCES]
+
+
+def measures() -> str:
+    """Return a section on each measure."""
+    return "\n\n".join(
+        member(name, entry, _measure_facts(entry)) for name, entry in kinds.REGISTRIES["measures"]().items()
+    )
+
+
+def _measure_facts(entry: Entry) -> list[str]:
+    facts = entry.facts
+    lines = [
+        f"- A sharper minimum has the {facts.sharper_is} value; unit: {facts.unit or 'none'}.",
+        f"- {'Exact' if facts.exact else 'An estimate with its standard error'}; cost: {facts.cost}.",
+    ]
+    return lines + [f"- {caveat}" for caveat in facts.caveats]
+
+
+def _score_facts(entry: Entry) -> list[str]:
+    facts = entry.facts
+    low, high = facts.bounds
+    lines = [f"- {facts.better.capitalize()} is better; unit: {facts.unit}; from {low:g} to {high:g}."]
+    lines += [f"- Reads predictions on: {', '.join(facts.needs)}."]
+    if facts.of_pairs:
+        lines += ["- Compares two runs that differ in their seed only; a run's value is its mean over the others."]
+    return lines
+
+
+def _corruption_facts(entry: Entry) -> list[str]:
+    differs = f"; differs from the reference: {entry.facts.differs}" if entry.facts.differs else ""
+    return [f"- {entry.facts.family.capitalize()}{differs}."]
+
+
+def api(path: str) -> str:
+    """Return a section on a function or class, given as ``module:name``, with its public methods."""
+    thing, name = imported(path, "object"), path.partition(":")[2]
+    if not inspect.isclass(thing):
+        return _callable(name, thing)
+    parts = [_callable(name, thing)]
+    for attribute, value in vars(thing).items():
+        if attribute.startswith("_"):
+            continue
+        if isinstance(value, property):
+            parts.append(f"**`{name}.{attribute}`**: {Docstring.of(value).summary}")
+        elif inspect.isfunction(value):
+            parts.append(f"**`{name}.{attribute}{_signature(value)}`**: {Docstring.of(value).summary}")
+    return "\n\n".join(parts)
+
+
+def _signature(function: Any) -> str:
+    signature = inspect.signature(function)
+    kept = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name not in {"self", "cls"}]
+    return str(signature.replace(parameters=kept, return_annotation=signature.empty))
+
+
+def _callable(name: str, thing: Any) -> str:
+    doc = Docstring.of(thing)
+    parts = [f"### `{name}`", f"```text\n{name}{_signature(thing)}\n```", doc.summary, doc.text]
+    explained = {**doc.items("Args"), **doc.items("Attributes")}
+    parts.append("\n".join(f"- `{item}`: {text}" for item, text in explained.items()))
+    told = [title for title in ("Returns", "Raises") if title in doc.sections]
+    parts += [f"{title}: {one_line(markdown(doc.sections[title]))}" for title in told]
+    return "\n\n".join(part for part in parts if part)
+
+
+def attributes(path: str) -> str:
+    """Return a table of the fields of a model, given as ``module:name``, with their defaults."""
+    kind = imported(path, "object")
+    explained = Docstring.of(kind).items("Attributes")
+    rows = [
+        [f"`{name}`", f"`{known.get_default(call_default_factory=True)!r}`", explained.get(name, "")]
+        for name, known in kind.model_fields.items()
+    ]
+    return table(["key", "default", "meaning"], rows)
+
+
+def errors() -> str:
+    """Return a table of the package's errors."""
+    import sharpscope.errors as module
+
+    found = [e for e in vars(module).values() if inspect.isclass(e) and issubclass(e, module.SharpscopeError)]
+    rows = [[f"`{e.__name__}`", f"`{e.__bases__[0].__name__}`", Docstring.of(e).summary] for e in found]
+    return table(["error", "is a", "when"], rows)
+
+
+def commands() -> str:
+    """Return a section on each command with its options."""
+    parts = []
+    for name, command in sorted(typer.main.get_command(cli.app).commands.items()):  # type: ignore[attr-defined]
+        usage = " ".join(
+            ["sharpscope", name, *(_written(p) for p in command.params if p.param_type_name == "argument")]
+        )
+        rows = [[f"`{_written(p)}`", p.help or ""] for p in command.params]
+        text = one_line(command.help.partition("\n\n")[0])
+        parts += [f"### `{usage}`", text, table(["argument", "meaning"], rows)]
+    return "\n\n".join(parts)
+
+
+def _written(parameter: Any) -> str:
+    """Return an argument or option of a command as a user writes it."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar)
+    return " ".join([parameter.opts[0], *([parameter.metavar] if parameter.metavar else [])])
+
+
+def schedules() -> str:
+    """Return a table of the schedules of the learning rate."""
+    from sharpscope.training import SCHEDULES
+
+    return table(
+        ["schedule", "factor on the learning rate"], [[f"`{n}`", e.summary + "."] for n, e in SCHEDULES.items()]
+    )
+
+
+def studies() -> str:
+    """Return a table of the presets."""
+    return table(["preset", "what it is"], [[f"`{name}`", f"{text}."] for name, text in presets().items()])
+
+
+PARTS: dict[str, Callable[..., str]] = {
+    "measures-table": measures_table,
+    "measures": measures,
+    "scores": lambda: members(kinds.REGISTRIES["scores"](), _score_facts),
+    "corruptions": lambda: members(kinds.REGISTRIES["corruptions"](), _corruption_facts),
+    "members": lambda kind: members(kinds.REGISTRIES[kind]()),
+    "api": api,
+    "attributes": attributes,
+    "errors": errors,
+    "commands": commands,
+    "schedules": schedules,
+    "studies": studies,
+}
+
+
+def filled(text: str) -> str:
+    """Return a page with its parts written anew."""
+
+    def part(found: re.Match[str]) -> str:
+        opening, name, argument, closing = found.groups()
+        content = PARTS[name](*([argument] if argument else []))
+        return f"{opening}\n{content}\n\n{closing}"
+
+    return PART.sub(part, text)
+
+
+def main() -> None:
+    """Write all pages that have parts."""
+    for page in sorted(DOCS.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if (new := filled(text)) != text:
+            page.write_text(new, encoding="utf-8")
+            sys.stdout.write(f"{page.relative_to(DOCS)} is written anew\n")
+
+
+if __name__ == "__main__":
+    main()

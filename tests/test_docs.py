@@ -69,7 +69,9 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def slow_if_it_trains(page: Path) -> Any:
-    blocks = [b for b in blocks_of(page) if b.language == "bash" and "expensive" not in b.settings] if page.exists() else []
+    blocks = (
+        [b for b in blocks_of(page) if b.language == "bash" and "expensive" not in b.settings] if page.exists() else []
+    )
     trains = any(command[:2] == ["sharpscope", "run"] for block in blocks for command in block.commands)
     return pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.slow] if trains else [])
 
@@ -150,11 +152,11 @@ def test_what_the_code_knows_is_up_to_date() -> None:
         assert text == filled(text), f"{name} is out of date; write it anew with: python docs/generate.py"
 
 
-def test_every_page_is_reached_from_the_index() -> None:
-    seen, waiting = set(), [ROOT / "docs" / "index.md"]
+def test_every_page_is_reached_from_the_beginning() -> None:
+    seen, waiting = set(), [ROOT / "README.md", ROOT / "docs" / "index.md"]
     while waiting:
         page = waiting.pop()
-        if page not in seen:
+        if page not in seen and page.exists():
             seen.add(page)
             links = LINK.findall(page.read_text(encoding="utf-8"))
             waiting += [(page.parent / t.partition("#")[0]).resolve() for t in links if ".md" in t and "://" not in t]

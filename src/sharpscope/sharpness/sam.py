@@ -48,7 +48,7 @@ def sam_sharpness(
     rho: float = 0.005,
     draws: int = 100,
 ) -> Steps:
-    r"""Mean absolute change of the risk under Gaussian noise of root mean squared norm rho, over rho (larger is sharper).
+    r"""Mean absolute change of the risk under Gaussian noise whose RMS norm is rho, over rho (larger is sharper).
 
     .. math:: S_\rho = E_\epsilon |L(\theta + \epsilon) - L(\theta)| / \rho, \quad \epsilon \sim N(0, \rho^2 / P \, I)
 

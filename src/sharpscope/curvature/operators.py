@@ -88,7 +88,7 @@ class Hessian:
     """The Hessian of the risk.
 
     Exact products differentiate the gradient along a vector by a second backward pass; the graph of the gradient is
-    built once a batch and kept for all vectors: about 2.5 gradients a product beside 1.2 for the graph. Where an
+    built once a batch and kept for all vectors: about 2.2 gradients a product beside 0.8 for the graph. Where an
     operation cannot be differentiated twice, or when asked to, central differences of gradients take their place,
     with an error.
 

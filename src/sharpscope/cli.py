@@ -41,6 +41,9 @@ SetOption = Annotated[
 DataOption = Annotated[
     Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder of datasets, searched first.")
 ]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps; auto for an accelerator if any.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -122,6 +125,7 @@ def run(
         int | None, typer.Option(min=1, metavar="N", help="Number of processes; one a core by default.")
     ] = None,
     executor: Annotated[str, typer.Option(metavar="NAME", help="See `sharpscope list executors`.")] = "local",
+    device: DeviceOption = "cpu",
     overrides: SetOption = None,
     data_dir: DataOption = None,
 ) -> None:
@@ -130,14 +134,16 @@ def run(
     Exit codes: 0 all done (a run that diverged is done: that is its result), 1 some runs failed, 2 the command or the
     study is wrong, 130 interrupted.
     """
+    from sharpscope.study.devices import resolve_device
     from sharpscope.study.engine import run_study
     from sharpscope.study.executors import EXECUTORS
     from sharpscope.study.progress import watching
 
+    device = resolve_device(device)
     plan, store = _planned(study, out, overrides, data_dir)
     EXECUTORS[executor]
     with watching() as watcher:
-        summary = run_study(plan, store, watcher, executor=executor, workers=workers)
+        summary = run_study(plan, store, watcher, executor=executor, workers=workers, device=device)
     print(summary)
     print(f"Report: {_write_all(store.path)}")
     if summary.failed:
@@ -145,7 +151,9 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def _planned(study: str, out: Path | None, overrides: list[str] | None, data_dir: Path | None) -> tuple[Any, Any]:
+def _planned(
+    study: str, out: Path | None, overrides: list[str] | None, data_dir: Path | None, *, to_run: bool = True
+) -> tuple[Any, Any]:
     """Return the plan of a study and its store; nothing is written."""
     from sharpscope.study.source import load_source
 
@@ -154,7 +162,7 @@ def _planned(study: str, out: Path | None, overrides: list[str] | None, data_dir
     from sharpscope.study.plan import make_plan
     from sharpscope.study.store import Store
 
-    plan = make_plan(source, data_dir)
+    plan = make_plan(source, data_dir, to_run=to_run)
     directory = out or Path("sharpscope-runs") / plan.study.name
     if directory.exists() and not directory.is_dir():
         raise SharpscopeError(f"--out must be a folder, and {directory} is a file")
@@ -178,15 +186,19 @@ def plan(
     overrides: SetOption = None,
     data_dir: DataOption = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of processes to reckon with.")] = None,
+    device: DeviceOption = "cpu",
     json: JsonOption = False,
 ) -> None:
-    """Show the grid of a study, what is done of it, and an estimate of time and disk; write nothing."""
-    planned, store = _planned(study, out, overrides, data_dir)
+    """Show the grid of a study, what is done of it, and an estimate of time and disk; write and download nothing."""
+    from sharpscope.study.devices import resolve_device
 
-    from sharpscope.study.executors import cores
+    device = resolve_device(device)
+    planned, store = _planned(study, out, overrides, data_dir, to_run=False)
+
+    from sharpscope.study.executors import usual_workers
     from sharpscope.study.forecast import forecast, show, to_json
 
-    found = forecast(planned, store, workers or cores())
+    found = forecast(planned, store, workers or usual_workers(device), device)
     print(to_json(planned, found) if json else show(planned, found))
 
 
@@ -222,13 +234,15 @@ def measure(
         str | None, typer.Option(metavar="A,B", help="Names of measures; the cheap exact ones by default.")
     ] = None,
     data_dir: DataOption = None,
+    device: DeviceOption = "cpu",
     json: JsonOption = False,
 ) -> None:
     """Measure a checkpoint of your own on the clean training data of a dataset."""
     from sharpscope.study.checkpoint import measure_checkpoint
+    from sharpscope.study.devices import resolve_device
 
     names = [name.strip() for name in measures.split(",")] if measures else None
-    found = measure_checkpoint(model, weights, data, names, data_dir)
+    found = measure_checkpoint(model, weights, data, names, data_dir, resolve_device(device))
     if json:
         print(found.to_json())
     elif sys.stdout.isatty():

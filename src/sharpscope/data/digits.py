@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import distribution
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +20,15 @@ TEST_SIZE = 797
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shift by at most one pixel and rotate by at most 10 degrees; a mirrored digit is no digit."""
     return random_rotation(images, generator, degrees=10.0, shift=1)
+
+
+def _table() -> np.ndarray:
+    """Return the file that ``sklearn.datasets.load_digits`` reads: 64 values and the class in each row.
+
+    Importing scikit-learn takes a second, in every process of a study.
+    """
+    path = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    return np.loadtxt(str(path), delimiter=",")
 
 
 @DATASETS.register()
@@ -39,11 +51,9 @@ def digits(source: Source, *, train_size: int | None = 500, subset_seed: int = 0
     Reference: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository
         1998.
     """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
-    targets = torch.from_numpy(bunch.target).to(torch.int64)
+    table = torch.from_numpy(_table())
+    images = table[:, :-1].reshape(-1, 1, 8, 8).mul(255 / 16).round().to(torch.uint8)
+    targets = table[:, -1].to(torch.int64)
     test = stratified(targets, TEST_SIZE, Stream("digits", "test"))
     pool = torch.ones(len(targets), dtype=torch.bool).index_fill(0, test, False).nonzero().squeeze(1)
     train = pool[stratified(targets[pool], train_size, Stream("digits", "train", subset_seed))]

@@ -20,7 +20,12 @@ from sharpscope.study.reasons import one_line
 
 
 def measure_checkpoint(
-    factory: str, weights: Path, data: str, measures: Sequence[str] | None = None, data_dir: Path | None = None
+    factory: str,
+    weights: Path,
+    data: str,
+    measures: Sequence[str] | None = None,
+    data_dir: Path | None = None,
+    device: str = "cpu",
 ) -> Measurements:
     """Measure a model on the clean training data of a dataset.
 
@@ -30,6 +35,7 @@ def measure_checkpoint(
         data: The name of a dataset.
         measures: Names of measures; the cheap exact ones when None.
         data_dir: The user's folder of datasets.
+        device: Where to compute.
 
     Raises:
         SharpscopeError: If the model, its weights or the data cannot be had, or do not fit each other.
@@ -42,7 +48,7 @@ def measure_checkpoint(
         model.load_state_dict(state)
     except RuntimeError as error:
         raise SharpscopeError(f"the weights in {weights} do not fit {factory}: {_shortened(error)}") from None
-    return measure(model, CleanBatches(dataset), measures)
+    return measure(model, CleanBatches(dataset), measures, device=device)
 
 
 def _model(factory: str) -> nn.Module:

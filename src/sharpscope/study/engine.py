@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from sharpscope.study.assignment import Assignment, Outcome
+from sharpscope.study.devices import CPU
 from sharpscope.study.executors import EXECUTORS
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.plan import Plan
@@ -60,7 +61,13 @@ class Summary:
 
 
 def run_study(
-    plan: Plan, store: Store, watcher: Watcher, *, executor: str = "local", workers: int | None = None
+    plan: Plan,
+    store: Store,
+    watcher: Watcher,
+    *,
+    executor: str = "local",
+    workers: int | None = None,
+    device: str = CPU,
 ) -> Summary:
     """Run a study, or what is left of it.
 
@@ -70,6 +77,7 @@ def run_study(
         watcher: Is told how it goes.
         executor: A name in ``EXECUTORS``.
         workers: Number of processes; the executor's own choice when None.
+        device: Where each run computes.
 
     Raises:
         KeyboardInterrupt: When interrupted; what was done is kept.
@@ -81,10 +89,12 @@ def run_study(
         store.write_study(plain(plan.study.model_dump()))
         store.write_catalog(plan.catalog)
         todo = _unsettled(plan, store, summary, watcher)
+        for note in plan.notes:
+            watcher.note(note)
         watcher.begin(summary.total, summary.kept)
         jobs = [job for job in plan.jobs if todo.intersection(job)]
         if jobs:
-            events = cast("Generator[str | Outcome]", member(jobs, assignment_of(plan, store), **options))
+            events = cast("Generator[str | Outcome]", member(jobs, assignment_of(plan, store, device), **options))
             labels = _labels(plan)
             with contextlib.closing(events):
                 for event in events:
@@ -98,14 +108,14 @@ def run_study(
     return summary
 
 
-def assignment_of(plan: Plan, store: Store) -> Assignment:
+def assignment_of(plan: Plan, store: Store, device: str = CPU) -> Assignment:
     """Return what a process needs to do the runs of a plan."""
     coordinates: dict[str, dict[str, Any]] = {
         point.run.id: {"regime": point.run.regime.label, "seed": point.run.seed, **point.coordinates}
         for point in plan.points
     }
     directory = store.path.resolve()
-    return Assignment(directory, plan.runs, coordinates, plan.wishes, plan.study.plugins, plan.data_dir)
+    return Assignment(directory, plan.runs, coordinates, plan.wishes, plan.study.plugins, plan.data_dir, device)
 
 
 def _unsettled(plan: Plan, store: Store, summary: Summary, watcher: Watcher) -> set[str]:

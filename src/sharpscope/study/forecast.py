@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from sharpscope.data import SEVERITIES, Dataset
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
+from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean
 from sharpscope.study.plan import Plan
 from sharpscope.study.record import Wishes
@@ -22,9 +24,12 @@ from sharpscope.training import Diverged, Recipe, predict, train
 
 T = TypeVar("T")
 
-# What is timed: enough to be told from noise, little enough to answer at once.
+# What is timed: enough to be told from noise, little enough to answer at once. A few samples first, then twice as many
+# as long as that takes less than a moment.
+FIRST = 8
 STEPS = 4
 SAMPLES = 256
+MOMENT = 0.3
 # Starting a worker imports torch.
 START_UP = 4.0
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -47,26 +52,23 @@ class Forecast:
     workers: int
 
 
-def forecast(plan: Plan, store: Store, workers: int) -> Forecast:
+def forecast(plan: Plan, store: Store, workers: int, device: str = CPU) -> Forecast:
     """Estimate time and disk; runs that are half done are taken as not begun.
 
     Args:
         plan: The study.
         store: Where it is kept, whether it exists or not.
         workers: Number of processes.
+        device: Where they compute.
     """
     todo = [run_id for run_id in plan.runs if not _settled(store, run_id, plan.wishes)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        costs: dict[str, float] = {}
-        for run_id in todo:
-            kind = _kind(plan.runs[run_id])
-            if kind not in costs:
-                costs[kind] = _seconds(plan, plan.runs[run_id])
+        timing = _Timing(plan, device)
+        work = sum(timing.seconds(plan.runs[run_id]) for run_id in todo)
     finally:
         torch.set_num_threads(threads)
-    work = sum(costs[_kind(plan.runs[run_id])] for run_id in todo)
     seconds = work / max(1, min(workers, len(todo))) + (START_UP if todo else 0.0)
     return Forecast(tuple(todo), seconds, _disk(plan), workers)
 
@@ -78,42 +80,106 @@ def _settled(store: Store, run_id: str, wishes: Wishes) -> bool:
         return False
 
 
-def _kind(run: Run) -> str:
-    """Return text that is equal for runs of equal cost."""
-    return run.model_copy(update={"seed": 0}).model_dump_json()
+class _Timing:
+    """Times what is different between the runs of a plan, each kind once.
+
+    Args:
+        plan: The study.
+        device: Where its runs compute.
+    """
+
+    def __init__(self, plan: Plan, device: str) -> None:
+        self._plan = plan
+        self._device = device
+        self._known: dict[str, float] = {}
+
+    def seconds(self, run: Run) -> float:
+        """Return the seconds of a run: its training, and what is found out about it afterwards."""
+        model = run.model.model_dump_json() + run.data.model_dump_json()
+        training = self._once(_training_kind(run), lambda: self._training(run))
+        forward = self._once(f"forward {model}", lambda: self._forward(run))
+        points = 1 + len(self._plan.wishes.levels)
+        measuring = self._once(f"measures {model}", lambda: self._measuring(run))
+        return training + forward * self._evaluated(run, points) + points * measuring
+
+    def _once(self, kind: str, timed: Callable[[], float]) -> float:
+        if kind not in self._known:
+            self._known[kind] = timed()
+        return self._known[kind]
+
+    def _model(self, run: Run) -> torch.nn.Module:
+        dataset = self._plan.dataset_of(run)
+        shape, classes = dataset.input_shape, len(dataset.classes)
+        return build(run.model.name, shape, classes, Stream("forecast"), **run.model.options).to(self._device)
+
+    def _evaluated(self, run: Run, points: int) -> int:
+        """Return how many samples go forward through the model for predictions and looks at the train loss."""
+        dataset, training = self._plan.dataset_of(run), run.training
+        looks = training.epochs if training.checkpoints_at_loss or training.stop_at_loss else 0
+        copies = len(self._plan.wishes.corruptions) * len(SEVERITIES)
+        return (points + looks) * len(dataset.train_inputs) + (points + copies) * len(dataset.test_inputs)
+
+    def _training(self, run: Run) -> float:
+        model, dataset = self._model(run), self._plan.dataset_of(run)
+        recipe = Recipe.from_spec(run.training, run.regime)
+        # Goals would be looked for on all data, and data held out would be a few samples of many.
+        step = replace(recipe, epochs=1, stop_at_loss=None, checkpoints_at_loss=(), early_stopping=None)
+
+        def steps(samples: int) -> None:
+            # The time of one that diverges counts all the same.
+            with contextlib.suppress(Diverged):
+                train(model, _first(dataset, samples), step, Stream("forecast"), device=self._device)
+
+        return recipe.epochs * _extrapolated(steps, len(dataset.train_inputs), STEPS * recipe.batch_size)
+
+    def _forward(self, run: Run) -> float:
+        """Return the seconds of a forward pass, by sample."""
+        model, dataset = self._model(run), self._plan.dataset_of(run)
+
+        def forward(samples: int) -> None:
+            predict(model, dataset.train_inputs[:samples], dataset.normalize, device=self._device)
+
+        return _extrapolated(forward, len(dataset.train_inputs), SAMPLES) / len(dataset.train_inputs)
+
+    def _measuring(self, run: Run) -> float:
+        wishes = self._plan.wishes.measures
+        if not wishes:
+            return 0.0
+        model, dataset = self._model(run), self._plan.dataset_of(run)
+        init = dict(model.named_parameters())
+
+        def measured(samples: int) -> None:
+            measure_clean(model, _first(dataset, samples), wishes, 0, init, self._device)
+
+        return _extrapolated(measured, len(dataset.train_inputs), SAMPLES)
 
 
-def _seconds(plan: Plan, run: Run) -> float:
-    """Time a few steps of a run, one evaluation and its measures on a few samples, and scale them up."""
-    dataset = plan.dataset_of(run)
-    model = build(run.model.name, dataset.input_shape, len(dataset.classes), Stream("forecast"), **run.model.options)
-    samples = STEPS * run.training.batch_size
-    few = replace(dataset, train_inputs=dataset.train_inputs[:samples], train_targets=dataset.train_targets[:samples])
-    recipe = replace(Recipe.from_spec(run.training, run.regime), epochs=1)
-
-    def step() -> None:
-        try:
-            train(model, few, recipe, Stream("forecast"))
-        except Diverged:
-            # Its time counts all the same.
-            return
-
-    step()
-    training = _timed(step) / len(few.train_inputs) * len(dataset.train_inputs) * run.training.epochs
-    test = dataset.test_inputs[:SAMPLES]
-    forward = _timed(lambda: predict(model, test, dataset.normalize)) / len(test)
-    copies = 1 + len(plan.wishes.corruptions) * len(SEVERITIES)
-    evaluation = forward * (len(dataset.test_inputs) * copies + len(dataset.train_inputs))
-    return training + evaluation + _measuring(plan, model, dataset)
+def _training_kind(run: Run) -> str:
+    """Return text that is equal for runs whose training costs the same."""
+    training = run.training.model_copy(update={"lr": 1.0, "schedule": "", "warmup_steps": 0, "momentum": None})
+    regime = run.regime.model_copy(update={"label": ""})
+    return run.model_copy(update={"seed": 0, "training": training, "regime": regime}).model_dump_json()
 
 
-def _measuring(plan: Plan, model: torch.nn.Module, dataset: Dataset) -> float:
-    if not plan.wishes.measures:
-        return 0.0
-    few = replace(dataset, train_inputs=dataset.train_inputs[:SAMPLES], train_targets=dataset.train_targets[:SAMPLES])
-    init = dict(model.named_parameters())
-    seconds = _timed(lambda: measure_clean(model, few, plan.wishes.measures, 0, init))
-    return seconds / len(few.train_inputs) * len(dataset.train_inputs)
+def _first(dataset: Dataset, samples: int) -> Dataset:
+    return replace(dataset, train_inputs=dataset.train_inputs[:samples], train_targets=dataset.train_targets[:samples])
+
+
+def _extrapolated(action: Callable[[int], object], samples: int, most: int) -> float:
+    """Return the seconds that an action would take on so many samples, from those on a few.
+
+    Args:
+        action: Is given a number of samples.
+        samples: What to reckon for.
+        most: No more than these are tried.
+    """
+    size = min(FIRST, samples, most)
+    seconds = _timed(lambda: action(size))
+    while seconds < MOMENT and size < min(samples, most):
+        # The first times hold what PyTorch does but once, so that the last one alone is to be believed.
+        size = min(2 * size, samples, most)
+        seconds = _timed(lambda size=size: action(size))  # type: ignore[misc]
+    return seconds / size * samples
 
 
 def _timed(action: Callable[[], object]) -> float:
@@ -136,7 +202,7 @@ def _disk(plan: Plan) -> int:
             sizes[key] = sum(tensor.nbytes for tensor in model.state_dict().values())
         conditions = len(plan.wishes.corruptions) * len(SEVERITIES)
         logits = (len(dataset.train_inputs) + len(dataset.test_inputs)) * (4 * len(dataset.classes) + 8)
-        total += sizes[key] + logits + 3 * conditions * len(dataset.test_inputs)
+        total += sizes[key] * (1 + len(plan.wishes.levels)) + logits + 3 * conditions * len(dataset.test_inputs)
         if (key, run.seed) not in inits:
             inits.add((key, run.seed))
             total += sizes[key]
@@ -152,12 +218,15 @@ def show(plan: Plan, found: Forecast) -> str:
     lines += [f"  regimes: {', '.join(regime.label for regime in study.regimes)}"]
     lines += [f"  {key}: {', '.join(map(str, values))}" for key, values in study.grid.items()]
     lines += [f"  measures: {', '.join(study.measures or {}) or 'none'}"]
+    if plan.wishes.levels:
+        lines += [f"  and at matched train loss: {', '.join(plan.wishes.levels)}"]
     lines += [f"  scores: {', '.join(study.scores or {}) or 'none'}"]
     lines += [f"{len(plan.runs) - len(found.todo)} done, {len(found.todo)} to do"]
     if found.todo:
         processes = "process" if found.workers == 1 else "processes"
         lines += [f"about {in_words(found.seconds)} on this machine with {found.workers} {processes}"]
     lines += [f"about {_size(found.bytes)} of disk for all runs"]
+    lines += [f"Note: {note}" for note in plan.notes]
     return "\n".join(lines)
 
 
@@ -166,7 +235,7 @@ def to_json(plan: Plan, found: Forecast) -> str:
     todo = set(found.todo)
     grid = [{**point, "done": point["run_id"] not in todo} for point in plan.catalog["grid"]]
     amounts = {"seconds": found.seconds, "bytes": found.bytes, "workers": found.workers}
-    return json.dumps({"study": plan.study.name, **amounts, "grid": grid}, indent=2)
+    return json.dumps({"study": plan.study.name, **amounts, "notes": plan.notes, "grid": grid}, indent=2)
 
 
 def _product(plan: Plan) -> str:

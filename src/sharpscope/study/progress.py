@@ -159,11 +159,13 @@ class Bar:
 def in_words(seconds: float) -> str:
     """Return a duration as a person would say it.
 
-    >>> [in_words(s) for s in (0.2, 42, 180, 9000)]
-    ['1 s', '42 s', '3 min', '2.5 h']
+    >>> [in_words(s) for s in (0.2, 42, 180, 9000, 900_000)]
+    ['1 s', '42 s', '3 min', '2.5 h', '10 days']
     """
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 172_800:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.0f} days"

@@ -1,0 +1,147 @@
+"""Jobs as tasks of a Ray cluster. Ray itself is passed in, so that nothing here needs it to be installed.
+
+A task does one job in one process with one thread, as a local worker does, and writes into the folder of the study;
+what it returns is only how the runs ended. So nothing is lost with a task, a driver or a cluster, and a task that is
+begun again keeps the runs of its job that were finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharpscope.errors import SharpscopeError
+from sharpscope.study.assignment import Assignment, Outcome, record_failure
+from sharpscope.study.reasons import one_line
+from sharpscope.study.workers import PATIENCE
+
+if TYPE_CHECKING:
+    from sharpscope.study.bench import Bench
+
+
+def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
+    """Do the runs of a job; the body of a task.
+
+    Raises:
+        SharpscopeError: If this machine does not see the folder of the study.
+    """
+    import torch
+
+    from sharpscope.study.plugins import load_plugins
+    from sharpscope.study.stages import perform
+
+    if not (assignment.directory / "study.yaml").is_file():
+        raise SharpscopeError(
+            f"a machine of the cluster does not see the folder {assignment.directory}; "
+            "the executor 'ray' needs --out on a file system that all machines share"
+        )
+    torch.set_num_threads(1)
+    load_plugins(assignment.plugins)
+    return [perform(run_id, assignment, _bench(assignment.data_dir)) for run_id in job]
+
+
+@cache
+def _bench(data_dir: Path | None) -> Bench:
+    """Return the datasets that this process keeps from task to task."""
+    from sharpscope.study.bench import Bench
+
+    return Bench(data_dir)
+
+
+def run_on_ray(
+    ray: Any, jobs: Sequence[Sequence[str]], assignment: Assignment, workers: int | None, max_retries: int
+) -> Iterator[str | Outcome]:
+    """Do jobs as tasks of a Ray cluster.
+
+    Args:
+        ray: The module.
+        jobs: Each a list of run ids that one task does, in this order.
+        assignment: What they are about.
+        workers: Tasks under way at a time; what the cluster has room for when None.
+        max_retries: How often a task is begun again when its process has died.
+
+    Yields:
+        The id of a run when its job is handed out, its outcome when the job ends. When the iterator is closed, all
+        tasks end at once, and so does the cluster if it was started here.
+    """
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(log_to_driver=False)
+    tasks = _Tasks(ray, assignment, max_retries)
+    queue: deque[Sequence[str]] = deque(jobs)
+    postponed: list[tuple[float, str]] = []
+    try:
+        room = workers or tasks.room()
+        while queue or postponed or tasks.pending:
+            now = time.monotonic()
+            queue.extend((run_id,) for due, run_id in postponed if due <= now)
+            postponed = [(due, run_id) for due, run_id in postponed if due > now]
+            while queue and len(tasks.pending) < room:
+                job = queue.popleft()
+                tasks.submit(job)
+                yield from job
+            for outcome in tasks.next_outcomes():
+                if outcome.state == "busy":
+                    postponed.append((now + PATIENCE, outcome.run_id))
+                else:
+                    yield outcome
+    finally:
+        tasks.cancel()
+        if ours:
+            ray.shutdown()
+
+
+class _Tasks:
+    """The tasks under way.
+
+    Args:
+        ray: The module.
+        assignment: What the jobs are about.
+        max_retries: How often a task is begun again.
+    """
+
+    def __init__(self, ray: Any, assignment: Assignment, max_retries: int) -> None:
+        self._ray = ray
+        self._accelerated = assignment.device.startswith("cuda")
+        options = {"num_cpus": 1, "num_gpus": int(self._accelerated), "max_retries": max_retries}
+        self._perform = ray.remote(**options)(perform_job)
+        self._assignment = assignment
+        # Once for all tasks: it names every run of the study.
+        self._shared = ray.put(assignment)
+        self.pending: dict[Any, Sequence[str]] = {}
+
+    def room(self) -> int:
+        """Return how many tasks the cluster can do at a time."""
+        return max(1, int(self._ray.cluster_resources().get("GPU" if self._accelerated else "CPU", 1)))
+
+    def submit(self, job: Sequence[str]) -> None:
+        """Hand out a job."""
+        self.pending[self._perform.remote(tuple(job), self._shared)] = job
+
+    def next_outcomes(self) -> list[Outcome]:
+        """Wait for tasks and return how their runs ended; the runs of a task that broke have failed."""
+        if not self.pending:
+            time.sleep(PATIENCE)
+            return []
+        ready, _ = self._ray.wait(list(self.pending), num_returns=1, timeout=PATIENCE)
+        outcomes: list[Outcome] = []
+        for task in ready:
+            job = self.pending.pop(task)
+            try:
+                outcomes += self._ray.get(task)
+            except Exception as error:  # noqa: BLE001 - whatever ends a task is the failure of its runs
+                # What the task itself raised is the cause; else Ray tells what became of its process.
+                reason = one_line(getattr(error, "cause", None) or error)
+                outcomes += [record_failure(run_id, self._assignment, reason) for run_id in job]
+        return outcomes
+
+    def cancel(self) -> None:
+        """End all tasks at once."""
+        for task in self.pending:
+            with contextlib.suppress(Exception):
+                self._ray.cancel(task, force=True)

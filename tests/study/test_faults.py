@@ -10,20 +10,32 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from sharpscope.analysis.ledger import load_ledger, write_ledger
+from sharpscope.study import stages
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
 from sharpscope.study.store import Store
+from sharpscope.training.checkpoint import read_tree
 
 from .conftest import TINY, finish, perform_all, start
 
-# Long enough that a kill falls between runs, short enough to wait for.
-SLOWER = {"training": {"epochs": 100, "batch_size": 8}, "regimes": ["baseline", "sam", "weight_decay"]}
-RUNS = 6
+# Long enough that a kill falls between runs and within them, short enough to wait for.
+SLOWER = {
+    "training": {"epochs": 100, "batch_size": 8, "checkpoints_at_loss": [1.0]},
+    "regimes": ["baseline", "sam"],
+    "plugins": ["eager.py"],
+}
+RUNS = 4
+EAGER = """
+from sharpscope.study import stages
+
+stages.CHECKPOINT_PAUSE = 0.0
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +43,13 @@ def uninterrupted(tmp_path_factory) -> tuple[Path, bytes]:
     """The slower study and the results of doing it in one go, in this process."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     study = folder / "slower.yaml"
+    (folder / "eager.py").write_text(EAGER)
     study.write_text(yaml.safe_dump({**TINY, **SLOWER, "name": "slower"}))
     store = Store(folder / "out")
-    outcomes = perform_all(make_plan(load_source(str(study))), store)
+    with pytest.MonkeyPatch.context() as patch:
+        # The plugin is for the worker processes; in this one it would leave its mark on other tests.
+        patch.setattr(stages, "CHECKPOINT_PAUSE", stages.CHECKPOINT_PAUSE)
+        outcomes = perform_all(make_plan(load_source(str(study))), store)
     assert {outcome.state for outcome in outcomes} == {"done"}
     update_pairs(store)
     write_ledger(load_ledger(store.path), store.path)
@@ -89,13 +105,24 @@ def kill_when(condition: Callable[[], bool], study: Path, out: Path, workers: in
 def test_after_kill_9_nothing_is_repeated_or_lost(uninterrupted, tmp_path):
     study, expected = uninterrupted
     out = tmp_path / "out"
-    before = kill_when(lambda: len(records(out)) >= 2, study, out, workers=2)
-    assert 2 <= len(before) < RUNS
+
+    def in_the_middle() -> bool:
+        return len(records(out)) >= 1 and any(out.glob("runs/*/training.safetensors"))
+
+    before = kill_when(in_the_middle, study, out, workers=1)
+    assert 1 <= len(before) < RUNS
+    (checkpoint,) = out.glob("runs/*/training.safetensors")
+    epochs = read_tree(checkpoint)["parts"]["watch"]["epochs"]
     code, _, err = finish("run", study, "--out", out, "--workers", 2)
     assert code == 0, err
     assert f"{len(before)} done before" in err
     assert {path: records(out)[path] for path in before} == before
     assert (out / "results.csv").read_bytes() == expected
+    # The times of the epochs before the kill show that they were not trained again.
+    history = pd.read_parquet(checkpoint.with_name("history.parquet"))
+    assert 1 <= len(epochs) < len(history)
+    assert list(history["seconds"])[: len(epochs)] == [epoch["seconds"] for epoch in epochs]
+    assert not list(out.glob("runs/*/training.safetensors"))
 
 
 @pytest.mark.slow
@@ -107,10 +134,11 @@ def test_after_many_kills_at_many_moments(workers, uninterrupted, tmp_path):
         lambda: out.is_dir(),
         lambda: any(out.glob("inits/*.safetensors")),
         lambda: any(out.glob("runs/*/history.parquet")),
+        lambda: any(out.glob("runs/*/training.safetensors")),
         lambda: any(out.glob("runs/*/weights.safetensors")),
         lambda: len(records(out)) >= 1,
         lambda: len(list(out.glob("runs/*/predictions.safetensors"))) >= 3,
-        lambda: len(records(out)) >= 5,
+        lambda: len(records(out)) >= RUNS - 1,
     ]
     stood: dict[Path, int] = {}
     for moment in moments:
@@ -186,7 +214,7 @@ def test_a_worker_that_cannot_start_fails_its_run_and_ends_the_study(study_file,
     plugin = tmp_path / "mine.py"
     plugin.write_text("import multiprocessing, os\nif multiprocessing.parent_process():\n    os._exit(7)\n")
     study = study_file(plugins=["mine.py"], regimes=["baseline"])
-    code, out, err = finish("run", study, "--out", tmp_path / "out")
+    code, out, err = finish("run", study, "--out", tmp_path / "out", "--workers", 1)
     assert code == 1
     assert err.count("the worker process ended with exit code 7") == 2
     assert "0 of 2 runs done, 2 failed" in out

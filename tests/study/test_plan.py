@@ -9,6 +9,8 @@ from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
 from sharpscope.study.store import Store
 
+from .conftest import perform_all
+
 BAD = {
     "unknown key": ({"trainin": {}}, "line 24: unknown key 'trainin'; did you mean 'training'?"),
     "unknown training key": ({"training": {"lrr": 1}}, "unknown key 'lrr' in training; did you mean 'lr'?"),
@@ -156,3 +158,43 @@ def test_scores_of_images_are_left_out_where_there_are_none(plan_of):
     plan = plan_of(data="circles", scores=None)
     assert "corruption_accuracy" not in plan.wishes.scores
     assert plan.wishes.corruptions == {}
+
+
+NO_HEAD = """
+import torch
+from torch import nn
+
+class Squared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, inputs):
+        return self.linear(inputs.flatten(1)) ** 2
+
+def headless(shape, classes):
+    "Outputs that are not linear in the last layer."
+    return Squared()
+"""
+
+
+def test_default_measures_are_those_that_the_models_of_the_grid_have(plan_of, tmp_path, monkeypatch):
+    (tmp_path / "nets.py").write_text(NO_HEAD)
+    monkeypatch.chdir(tmp_path)
+    plan = plan_of(model="nets:headless", measures=None)
+    assert "relative_flatness" not in plan.wishes.measures
+    assert "gradient_norm" in plan.wishes.measures
+    (note,) = plan.notes
+    assert note.startswith("left out of the default measures: ")
+    assert "relative_flatness" in note
+    assert "relative_flatness" not in plan.study.primary
+    assert not plan_of(measures=None).notes
+
+
+def test_a_measure_that_was_asked_for_by_name_fails_its_run_with_the_reason(plan_of, tmp_path, monkeypatch):
+    (tmp_path / "nets.py").write_text(NO_HEAD)
+    monkeypatch.chdir(tmp_path)
+    plan = plan_of(model="nets:headless", measures=["relative_flatness"], grid={"seed": 1}, regimes=["baseline"])
+    (outcome,) = perform_all(plan, Store(tmp_path / "out"))
+    assert outcome.state == "failed"
+    assert outcome.reason.startswith("relative_flatness: ")

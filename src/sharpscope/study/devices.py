@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sharpscope.errors import SharpscopeError, suggest
+from sharpscope.errors import SharpscopeError
 
 CPU, AUTO = "cpu", "auto"
 
@@ -22,7 +22,7 @@ def resolve_device(name: str) -> str:
     if name == AUTO:
         return there[0] if there else CPU
     if name != CPU and name not in there:
-        raise SharpscopeError(f"there is no device '{name}' here{suggest(name, [AUTO, CPU, *there])}")
+        raise SharpscopeError(f"there is no device '{name}' here; there are {', '.join((AUTO, CPU, *there))}")
     return name
 
 

@@ -1,0 +1,85 @@
+"""A plan tells what there is to do although data are missing; a run does not begin without them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sharpscope.data import DATASETS
+from sharpscope.data.registry import DatasetFacts
+from sharpscope.data.stand_in import stand_in
+from sharpscope.errors import SpecError
+from sharpscope.study.forecast import forecast, show, to_json
+from sharpscope.study.plan import make_plan
+from sharpscope.study.source import load_source
+from sharpscope.study.store import Store
+
+STUDY = """
+name: away
+data: {name: cifar10, train_size: 200, test_size: 100}
+model: {name: mlp, hidden: [4]}
+training: {epochs: 1}
+regimes: [baseline, augmentation]
+measures: [parameter_norm]
+scores: [corruption_accuracy]
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "away.yaml").write_text(STUDY)
+    return load_source(str(tmp_path / "away.yaml"))
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """A data directory with nothing in it, and no network."""
+
+    def fetch(*_):
+        raise AssertionError("a plan downloads nothing")
+
+    monkeypatch.setattr("sharpscope.data.download.fetch", fetch)
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def test_a_plan_says_what_is_missing_and_reckons_with_noise(source, nowhere, tmp_path):
+    plan = make_plan(source, nowhere, to_run=False)
+    assert len(plan.runs) == 2
+    assert len(plan.wishes.corruptions) == 19
+    found = forecast(plan, Store(tmp_path / "out"), 1)
+    text = show(plan, found)
+    assert "2 runs = 2 regimes x 1 seeds" in text
+    assert "Note: cifar-10-binary.tar.gz is in none of" in text
+    assert "Note: the files of CIFAR-10-C are missing" in text
+    assert '"notes": [' in to_json(plan, found)
+    assert found.seconds > 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_that_declares_no_shape_is_one_clear_sentence(source, nowhere, monkeypatch):
+    monkeypatch.setattr("sharpscope.study.trial.stand_in", lambda *_: None)
+    with pytest.raises(SpecError, match=r"away.yaml, line 3: cifar-10-binary.tar.gz is in none of"):
+        make_plan(source, nowhere, to_run=False)
+
+
+DECLARED = [name for name in DATASETS if isinstance(DATASETS[name].facts, DatasetFacts)]
+
+
+def test_the_image_datasets_declare_their_shapes():
+    assert {"mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet"} <= set(DECLARED)
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_stand_in_takes_no_memory_and_no_size_beyond_the_real_one(name):
+    facts = DATASETS[name].facts
+    whole = stand_in(name, {"train_size": None, "test_size": 10**9})
+    assert tuple(whole.train_inputs.shape) == (facts.train_size, *facts.shape)
+    assert len(whole.test_inputs) == facts.test_size
+    assert whole.train_inputs.untyped_storage().nbytes() < 10 * (facts.train_size + facts.shape[0] * 64 * 64)
+    assert len(whole.classes) == facts.classes
+    assert not whole.train_inputs[0].equal(whole.train_inputs[1])
+    assert len(stand_in(name, {"train_size": 7}).train_inputs) == 7
+
+
+def test_only_images_in_files_have_stand_ins():
+    assert stand_in("digits", {}) is None

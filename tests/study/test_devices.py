@@ -34,7 +34,7 @@ def test_auto_is_an_accelerator_where_there_is_one():
 @pytest.mark.usefixtures("no_gpu")
 def test_auto_is_the_processor_elsewhere():
     assert resolve_device("auto") == "cpu"
-    with pytest.raises(SharpscopeError, match="there is no device 'cuda' here; there are auto, cpu$"):
+    with pytest.raises(SharpscopeError, match=r"there is no device 'cuda' here; there are auto, cpu$"):
         resolve_device("cuda")
 
 

@@ -133,6 +133,8 @@ def test_a_report_has_a_group_for_each_level_that_was_reached(plan_at, store, tm
     results = load_results(store.path)
     assert results.primary == ["relative_flatness@1"]
     assert results.quantities["relative_flatness@1"].label == "Relative flatness at train loss 1"
+    assert results.quantities["relative_flatness@1"].short_label == "Relative flatness"
+    assert results.quantities["train_loss@1"].orientation == 0
     assert results.keys == []
     page = write_report(results, tmp_path).read_text("utf-8")
     assert page.count("<span>At matched train loss 1</span>") == 1

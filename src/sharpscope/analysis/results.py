@@ -46,6 +46,11 @@ class Quantity:
     level: str = ""
 
     @property
+    def short_label(self) -> str:
+        """Its name where the level is told already: "Relative flatness" of "Relative flatness at train loss 0.1"."""
+        return self.label.removesuffix(f" at train loss {self.level}")
+
+    @property
     def orientation(self) -> int:
         """+1 if more of it is better or sharper, -1 if less of it is, 0 if it has no direction."""
         return {"higher": 1, "larger": 1, "lower": -1, "smaller": -1}.get(self.better or self.sharper_is or "", 0)

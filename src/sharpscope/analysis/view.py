@@ -146,7 +146,7 @@ def correlation_tables(results: StudyResults, correlations: pd.DataFrame) -> lis
             part = correlations[correlations["measure"] == measure]
             pooled, within = (by(part[part["scope"] == scope], "quantity") for scope in (POOLED, WITHIN))
             cells = [_correlation_cell(pooled[outcome], within[outcome]) for outcome in columns]
-            rows.append({"label": results.quantities[measure].label, "cells": cells})
+            rows.append({"label": results.quantities[measure].short_label, "cells": cells})
         if rows and columns:
             title = f"At matched train loss {level}" if level else ""
             labels = [results.quantities[name].label for name in columns]

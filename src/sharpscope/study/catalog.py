@@ -112,8 +112,11 @@ def _at_level(level: str, wishes: Wishes) -> Iterator[dict[str, Any]]:
     plain = [_fixed(key) if key in FIXED else _score(key, Wish(key)) for key in VALUES]
     plain += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
     for facts in plain:
+        # How well the training data are fitted is given there, so that more of it is not better.
+        given = {"better": None} if facts["kind"] == "training" else {}
         yield {
             **facts,
+            **given,
             "name": column(facts["name"], level),
             "label": f"{facts['label']} at train loss {level}",
             "level": level,

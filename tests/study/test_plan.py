@@ -179,9 +179,9 @@ def headless(shape, classes):
 
 
 def test_default_measures_are_those_that_the_models_of_the_grid_have(plan_of, tmp_path, monkeypatch):
-    (tmp_path / "nets.py").write_text(NO_HEAD)
+    (tmp_path / "headless_nets.py").write_text(NO_HEAD)
     monkeypatch.chdir(tmp_path)
-    plan = plan_of(model="nets:headless", measures=None)
+    plan = plan_of(model="headless_nets:headless", measures=None)
     assert "relative_flatness" not in plan.wishes.measures
     assert "gradient_norm" in plan.wishes.measures
     (note,) = plan.notes
@@ -192,9 +192,11 @@ def test_default_measures_are_those_that_the_models_of_the_grid_have(plan_of, tm
 
 
 def test_a_measure_that_was_asked_for_by_name_fails_its_run_with_the_reason(plan_of, tmp_path, monkeypatch):
-    (tmp_path / "nets.py").write_text(NO_HEAD)
+    (tmp_path / "headless_nets.py").write_text(NO_HEAD)
     monkeypatch.chdir(tmp_path)
-    plan = plan_of(model="nets:headless", measures=["relative_flatness"], grid={"seed": 1}, regimes=["baseline"])
+    plan = plan_of(
+        model="headless_nets:headless", measures=["relative_flatness"], grid={"seed": 1}, regimes=["baseline"]
+    )
     (outcome,) = perform_all(plan, Store(tmp_path / "out"))
     assert outcome.state == "failed"
     assert outcome.reason.startswith("relative_flatness: ")

@@ -118,7 +118,7 @@ def test_the_expansion_is_the_gradient_norm_where_curvature_is_nothing() -> None
     found = sam(Quadratic(2.0, [0.0] * 4), loss=identity, method="expansion")
     assert found.value == pytest.approx(2.0 * math.sqrt(2 / math.pi), rel=1e-9)
     assert found.stderr == pytest.approx(0, abs=1e-9)
-    assert found.details["pairs"] == 1
+    assert found.details["pairs"] == 2
 
 
 def test_the_expansion_at_an_exact_minimum_is_the_drift() -> None:
@@ -145,7 +145,7 @@ def test_one_small_pair_is_not_taken_for_a_small_drift() -> None:
     truth = folded_normal_mean(rho * sum(h) / 8, 10.0)
     found = [sam(Quadratic(10.0, h), loss=identity, method="expansion", rho=rho, seed=seed) for seed in range(100)]
     wrong = sum(abs(e.value - truth) > 4 * e.stderr + 0.01 * truth for e in found)
-    assert wrong <= 10, "5 of 100 at each look that could end the drawing, in the worst case there is"
+    assert wrong <= 20, "2.5 of 100 at each of five looks that could end the drawing, in the worst case there is"
 
 
 @pytest.mark.parametrize("mu", [0.0, 1e-9, -0.3, 1.0, 30.0])

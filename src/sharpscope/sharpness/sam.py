@@ -19,8 +19,8 @@ from sharpscope.errors import SharpscopeError
 # The expansion draws pairs until what it does not know of mu is below this share of its value.
 _PRECISION = 0.01
 _MOST_PAIRS = 32
-# What mu is held to be below: it is above in one of twenty cases.
-_DOUBT = 0.05
+# What mu is held to be below: it is above in one of forty cases, at each look.
+_DOUBT = 0.025
 
 
 @measure(
@@ -29,7 +29,7 @@ _DOUBT = 0.05
         symbol=r"S_\rho",
         sharper_is="larger",
         invariances=frozenset({"b+c", "W+1u"}),
-        cost="monte_carlo: draws + 2 forward passes; expansion: one gradient and 4 to 75 forward passes, by need",
+        cost="monte_carlo: draws + 2 forward passes; expansion: one gradient and 6 to 66 forward passes, by need",
         exact=False,
         reference=(
             'Mason-Williams et al., "A Function-Centric Perspective on Flat and Sharp Minima", TMLR 2026; after '
@@ -100,13 +100,15 @@ def _monte_carlo(risk: Risk, rho: float, scale: float, draws: int) -> Generator[
 
 def _expansion(risk: Risk, rho: float, scale: float) -> Generator[Any, Any, Estimate]:
     gradient = GradientSum()
-    first = _pairs(risk, scale, 0, 1)
-    yield gradient, first
+    zero = PerturbedLosses([Gaussian(0.0, risk.stream.child("sam_sharpness", "zero"))])
+    # Two pairs are the fewest that can agree with each other that mu does not matter.
+    first = _pairs(risk, scale, 0, 2)
+    yield gradient, zero, first
     s = gradient.norm() / math.sqrt(risk.parameter_count)
-    at_zero = first.differences[0] / rho
+    at_zero = zero.differences[0] / rho
     drifts = _drifts(first, rho)
     while _doubt(drifts, s) > _PRECISION * _value(drifts, s) and len(drifts) < _MOST_PAIRS:
-        more = _pairs(risk, scale, len(drifts), max(3, len(drifts)))
+        more = _pairs(risk, scale, len(drifts), len(drifts))
         yield more
         drifts += _drifts(more, rho)
     drift = mean_of(drifts, 1)
@@ -167,9 +169,8 @@ def folded_normal_mean(mu: float, s: float) -> float:
 
 def _pairs(risk: Risk, scale: float, start: int, count: int) -> PerturbedLosses:
     stream = risk.stream.child("sam_sharpness", "pairs")
-    return PerturbedLosses([Gaussian(0.0, stream.child("zero")), *antithetic(scale, stream, start, count)])
+    return PerturbedLosses(antithetic(scale, stream, start, count))
 
 
 def _drifts(perturbed: PerturbedLosses, rho: float) -> list[float]:
-    _, *changes = perturbed.differences
-    return [mean / rho for mean in pair_means(changes)]
+    return [mean / rho for mean in pair_means(perturbed.differences)]

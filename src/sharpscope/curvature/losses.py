@@ -32,6 +32,9 @@ class Loss(Protocol):
     def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
         """Return ``(d2l/df2) u`` for one vector a sample, ``u`` of shape ``[B, C]``: shape ``[B, C]``."""
 
+    def curvature_trace(self, outputs: Tensor, targets: Tensor, gram: Tensor) -> Tensor:
+        """Return ``tr(W^T (d2l/df2) W)`` for ``gram = W W^T`` of shape ``[C, C]``: shape ``[B]``."""
+
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return ``u_k^T (d2l/df2) u_k`` for directions ``u`` of shape ``[C, K]``: shape ``[B, K]``."""
 
@@ -63,6 +66,13 @@ class CrossEntropy:
         weighted = p * centered
         return weighted - p * weighted.sum(dim=1, keepdim=True)
 
+    def curvature_trace(self, outputs: Tensor, targets: Tensor, gram: Tensor) -> Tensor:
+        """Return the variance of the rows w_c under ``p``: ``sum_c p_c |w_c|^2 - |sum_c p_c w_c|^2``."""
+        vertex, away = _from_vertex(outputs)
+        products = away @ gram
+        at_vertex = products.gather(1, vertex[:, None]).squeeze(1)
+        return (away @ gram.diagonal() - 2 * at_vertex - (products * away).sum(dim=1)).clamp_min(0)
+
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return the variance of ``u_k`` under ``p``: ``sum_c p_c u_ck^2 - (sum_c p_c u_ck)^2``."""
         vertex, away = _from_vertex(outputs)
@@ -91,6 +101,10 @@ class MeanSquaredError:
     def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
         """Return ``(2 / C) u``."""
         return vectors * (2 / outputs.shape[1])
+
+    def curvature_trace(self, outputs: Tensor, targets: Tensor, gram: Tensor) -> Tensor:
+        """Return ``(2 / C) |W|^2``, the same for every sample."""
+        return (gram.trace() * (2 / outputs.shape[1])).expand(outputs.shape[0])
 
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return ``(2 / C) |u_k|^2``, the same for every sample."""
@@ -141,6 +155,10 @@ class CallableLoss:
     def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
         """Return the products with the explicit Hessian."""
         return torch.einsum("bce,be->bc", self.hessian(outputs, targets), vectors)
+
+    def curvature_trace(self, outputs: Tensor, targets: Tensor, gram: Tensor) -> Tensor:
+        """Return the inner product of the explicit Hessian with ``gram``."""
+        return torch.einsum("bce,ce->b", self.hessian(outputs, targets), gram)
 
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return the quadratic forms of the explicit Hessian."""

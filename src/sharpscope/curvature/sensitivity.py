@@ -144,11 +144,20 @@ class RadialRecorder(OperationRecorder):
         self.overwritten = False
         self._dtype = dtype
         self._keep = keep
+        self._scratch: Tensor | None = None
         self._contributions: dict[str, Tensor] = {}
 
     def contributions(self) -> dict[str, Tensor]:
         """Return the contribution to each sample, shape ``[B]``, by the name of the operation's first parameter."""
         return self._contributions
+
+    def _scratch_like(self, tensor: Tensor) -> Tensor:
+        scratch = self._scratch
+        if scratch is None or scratch.numel() < tensor.numel() or scratch.dtype != tensor.dtype:
+            self._scratch = scratch = torch.empty(tensor.numel(), dtype=tensor.dtype, device=tensor.device)
+        dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
+        stride = tensor.stride() if dense else torch.empty(tensor.shape, device="meta").stride()
+        return scratch.as_strided(tensor.shape, stride)
 
     def _record(self, operation: Operation, result: Tensor) -> Tensor:
         name = operation.parameters[0]
@@ -161,7 +170,8 @@ class RadialRecorder(OperationRecorder):
             if value._version != version:
                 self.overwritten = True
                 return
-            products = gradient * value
+            # In memory that is used again and again: fresh pages would cost more than the products.
+            products = torch.mul(gradient, value, out=self._scratch_like(gradient))
             if products.ndim > 2:
                 # First over the dimensions that need no copy in any memory format, then in the precise dtype.
                 products = products.sum(dim=tuple(range(2, products.ndim)))

@@ -44,11 +44,12 @@ class _HeadCurvature:
             diagonal = loss.hessian(outputs, evaluation.targets).diagonal(dim1=1, dim2=2)
             batch_sum = torch.einsum("bs,bd,be->sde", diagonal.to(phi), phi, phi)
         else:
-            along = loss.curvature_along(outputs, evaluation.targets, self.weight)
             if self._pairs:
+                along = loss.curvature_along(outputs, evaluation.targets, self.weight)
                 batch_sum = phi.square().T @ along.to(phi)
             else:
-                batch_sum = (phi.square().to(along).sum(dim=1) * along.sum(dim=1)).sum()
+                traces = loss.curvature_trace(outputs, evaluation.targets, self.weight @ self.weight.T)
+                batch_sum = (phi.square().sum(dim=1).to(traces) * traces).sum()
         batch_sum = batch_sum.to(evaluation.risk.precise)
         self._sum = batch_sum if self._sum is None else self._sum + batch_sum
         self.samples += evaluation.batch.size

@@ -31,8 +31,9 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest
 
+# With memory that glibc keeps, so that fresh pages from the system are not what is measured.
 bench: setup
-	$(BIN)/python -m benchmarks
+	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/python -m benchmarks $(NAMES)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

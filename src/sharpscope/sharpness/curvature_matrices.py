@@ -66,8 +66,9 @@ def hessian_top_eigenvalue(
         route: "exact" products, or "differences" of gradients at about two thirds of the time.
 
     Returns:
-        The eigenvalue. ``stderr`` is the norm of its residual: an eigenvalue lies within that distance. ``converged``
-        is true where the residual is at most ``rtol`` (1e-3 by default) of the value.
+        The eigenvalue. ``stderr`` is how far it may be off: the norm r of its residual, within which an eigenvalue
+        lies, or r^2 over the gap to the next value found where that is less. ``converged`` is true where that is at
+        most ``rtol`` (1e-3 by default) of the value.
 
     Reference: Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
     """
@@ -87,7 +88,7 @@ def ggn_top_eigenvalue(risk: Risk, *, k: int = 1, budget: int = 100, parameters:
         parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
 
     Returns:
-        The eigenvalue; ``stderr`` is the norm of its residual, as in ``hessian_top_eigenvalue``.
+        The eigenvalue; ``stderr`` is how far it may be off, as in ``hessian_top_eigenvalue``.
 
     Reference: Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
     """
@@ -269,12 +270,13 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
     found, samples = yield from multiplied(operator, algorithm)
     details = {
         "eigenvalues": found.values.tolist(),
+        "errors": found.errors.tolist(),
         "residuals": found.residuals.tolist(),
         "products": found.products,
         "route": operator.route,
         "parameters": space.size,
     }
-    estimate = Estimate(float(found.values[0]), float(found.residuals[0]), samples, found.converged, details)
+    estimate = Estimate(float(found.values[0]), float(found.errors[0]), samples, found.converged, details)
     return _with_error_of(operator, estimate)
 
 

@@ -20,16 +20,18 @@ def digits(samples: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def trained(name: str, data: tuple[Tensor, Tensor], epochs: int = 3) -> nn.Module:
-    """Return a registered model after a few epochs of SGD on the data."""
+    """Return a registered model after some epochs of SGD on the data, its learning rate falling to zero."""
     x, y = data
     model = build(name, tuple(x.shape[1:]), 10, Stream(0, "benchmark"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=epochs)
     for _ in range(epochs):
         for rows in order.split(64):
             optimizer.zero_grad()
             F.cross_entropy(model(x[rows]), y[rows]).backward()
             optimizer.step()
+        schedule.step()
     return model.eval()
 
 

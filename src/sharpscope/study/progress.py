@@ -31,7 +31,7 @@ def watching(stream: TextIO | None = None) -> Iterator[Watcher]:
 
 
 class _Clock:
-    """Runs done in this session, and the time that the others may take."""
+    """Runs done by this command, and the time that the others may take."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()

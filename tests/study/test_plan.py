@@ -56,6 +56,7 @@ BAD = {
     "regimes not a list": ({"regimes": "sam"}, "regimes: expected a list, got 'sam'"),
     "image model": ({"data": "circles", "model": "resnet8"}, "takes images of shape"),
     "no augmentation": ({"data": "circles", "regimes": ["augmentation"]}, "declares no augmentation"),
+    "no branches": ({"regimes": ["stochastic_depth"]}, "line 13: stochastic depth drops residual branches"),
     "no images": ({"data": "circles", "scores": ["corruption_accuracy"]}, "needs corruptions"),
 }
 

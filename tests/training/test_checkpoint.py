@@ -61,6 +61,7 @@ def shifting(dataset):
         ({"looksam": {"every": 3}, "ema": {}}, {}, "mlp"),
         ("msam+mixup+trivial_augment", {"clip_norm": 0.5, "accumulate": 2}, "mlp"),
         ("early_stopping+label_noise+cutout", {"checkpoints_at_loss": [0.6, 0.3]}, "mlp"),
+        ("stochastic_depth+sam+swa", {"accumulate": 2}, "resnet8"),
         ("baseline", {"precision": "fp16"}, "mlp"),
     ],
 )

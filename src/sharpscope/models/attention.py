@@ -92,3 +92,7 @@ class Block(nn.Module):
         """Map ``[N, tokens, dim]`` to the same shape."""
         x = x + self.attention(self.norm1(x))
         return x + self.dropout(self.narrow(self.activation(self.widen(self.norm2(x)))))
+
+    def residual_branches(self) -> list[nn.Module]:
+        """Return where the branches beside the skips end."""
+        return [self.attention, self.dropout]

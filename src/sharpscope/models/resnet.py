@@ -37,6 +37,10 @@ class BasicBlock(nn.Module):
         y = torch.relu(self.bn1(self.conv1(x)))
         return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
+    def residual_branches(self) -> list[nn.Module]:
+        """Return where the branch beside the skip ends."""
+        return [self.bn2]
+
 
 class Bottleneck(nn.Module):
     """A 3x3 convolution between two of 1x1 with BatchNorm, and a skip; the stride is that of the 3x3 one.
@@ -66,6 +70,10 @@ class Bottleneck(nn.Module):
         y = torch.relu(self.bn1(self.conv1(x)))
         y = torch.relu(self.bn2(self.conv2(y)))
         return torch.relu(self.bn3(self.conv3(y)) + self.shortcut(x))
+
+    def residual_branches(self) -> list[nn.Module]:
+        """Return where the branch beside the skip ends."""
+        return [self.bn3]
 
 
 Stem = Literal["auto", "small", "imagenet"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from sharpscope.data import DATASETS, Dataset, Source, corruptions_of
 from sharpscope.data.stand_in import stand_in
@@ -44,6 +45,7 @@ class Trial:
         self._study = study
         self._data_dir = data_dir
         self._to_run = to_run
+        self._models: dict[tuple[str, str], nn.Module] = {}
         self._tried: set[str] = set()
 
     def check(self, run: Run) -> None:
@@ -52,14 +54,16 @@ class Trial:
         if data not in self.datasets:
             self.datasets[data] = at(("data",), lambda: self._load(run.data))
         dataset = self.datasets[data]
-        if self._is_new(data, text_of(run.model)):
+        model = text_of(run.model)
+        if (data, model) not in self._models:
             completed(MODELS, run.model, ("model",))
-            at(("model",), lambda: _try_model(run.model, dataset))
+            self._models[data, model] = at(("model",), lambda: _weightless(run.model, dataset))
         if self._is_new(training):
             check_recipes(run.training, self._study.regimes)
-        if self._is_new(data, training, run.regime.label):
+        if self._is_new(data, model, training, run.regime.label):
             recipe = Recipe.from_spec(run.training, run.regime)
             at(("regimes", run.regime.label), lambda: recipe.augmentation(dataset))
+            at(("regimes", run.regime.label), lambda: _try_attachments(recipe, self._models[data, model]))
 
     def _is_new(self, *parts: str) -> bool:
         key = "\n".join(parts)
@@ -120,11 +124,19 @@ class Trial:
         return reasons
 
 
-def _try_model(component: Component, dataset: Dataset) -> None:
-    """Make the model without memory for its weights, to see that it takes inputs of this shape."""
+def _weightless(component: Component, dataset: Dataset) -> nn.Module:
+    """Return the model without memory for its weights, once it has accepted inputs of this shape."""
     member = MODELS[component.name]
     with torch.device("meta"):
-        member(dataset.input_shape, len(dataset.classes), **member.complete(component.options))
+        model: nn.Module = member(dataset.input_shape, len(dataset.classes), **member.complete(component.options))
+    return model
+
+
+def _try_attachments(recipe: Recipe, model: nn.Module) -> None:
+    """Attach to a model what a recipe attaches, and take it off, to see that the model has what that needs."""
+    for attachment in recipe.attachments:
+        with attachment(model):
+            pass
 
 
 def text_of(component: Component) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharpscope import measure
-from sharpscope.curvature.losses import CallableLoss, CrossEntropy, MeanSquaredError, resolve_loss
+from sharpscope.curvature.losses import CallableLoss, CrossEntropy, MeanSquaredError, ModifiedCrossEntropy, resolve_loss
 from sharpscope.errors import SharpscopeError, UnknownName
 
 OUTPUTS = 3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -30,10 +30,34 @@ VALUES = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=tor
             INDICES,
             nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 0.5, 1.0], dtype=torch.float64), reduction="none"),
         ),
+        (
+            nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 0.5, 1.0]), label_smoothing=0.2, ignore_index=2),
+            INDICES,
+            nn.CrossEntropyLoss(
+                weight=torch.tensor([1.0, 2.0, 0.5, 1.0], dtype=torch.float64),
+                label_smoothing=0.2,
+                ignore_index=2,
+                reduction="none",
+            ),
+        ),
+        (
+            nn.BCEWithLogitsLoss(),
+            VALUES.sigmoid(),
+            lambda f, y: nn.BCEWithLogitsLoss(reduction="none")(f, y).mean(dim=1),
+        ),
         (lambda f, y: f.pow(4).sum(dim=1), VALUES, lambda f, y: f.pow(4).sum(dim=1)),
         (lambda f, y: (f * y).sum(dim=1), VALUES, lambda f, y: (f * y).sum(dim=1)),
     ],
-    ids=["cross_entropy", "mse", "label_smoothing", "weight", "callable", "callable without curvature"],
+    ids=[
+        "cross_entropy",
+        "mse",
+        "label_smoothing",
+        "weight",
+        "all",
+        "elementwise",
+        "callable",
+        "callable without curvature",
+    ],
 )
 def test_derivatives_are_those_of_autograd(loss: Any, targets: Tensor, reference: Any) -> None:
     found = resolve_loss(loss)
@@ -50,6 +74,10 @@ def test_derivatives_are_those_of_autograd(loss: Any, targets: Tensor, reference
     directions = VALUES.T
     along = torch.einsum("ck,bce,ek->bk", directions, hessian, directions)
     torch.testing.assert_close(found.curvature_along(OUTPUTS, targets, directions), along)
+    trace = torch.einsum("bce,ce->b", hessian, directions @ directions.T)
+    torch.testing.assert_close(found.curvature_trace(OUTPUTS, targets, directions @ directions.T), trace)
+    products = torch.einsum("bce,be->bc", hessian, VALUES)
+    torch.testing.assert_close(found.hessian_product(OUTPUTS, targets, VALUES), products)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +85,35 @@ def test_derivatives_are_those_of_autograd(loss: Any, targets: Tensor, reference
     [
         (nn.CrossEntropyLoss(), CrossEntropy),
         (nn.MSELoss(), MeanSquaredError),
-        (nn.CrossEntropyLoss(label_smoothing=0.1), CallableLoss),
+        (nn.CrossEntropyLoss(label_smoothing=0.1), ModifiedCrossEntropy),
+        (nn.CrossEntropyLoss(ignore_index=3), ModifiedCrossEntropy),
+        (nn.L1Loss(), CallableLoss),
     ],
 )
 def test_modules_of_torch_have_their_closed_forms(module: nn.Module, kind: type) -> None:
     assert type(resolve_loss(module)) is kind
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 0.5, 7.0])),
+        nn.CrossEntropyLoss(ignore_index=2),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 0.5, 7.0]), label_smoothing=0.2, ignore_index=-1),
+        nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 2.0, 3.0, 4.0])),
+        nn.SmoothL1Loss(),
+    ],
+)
+def test_the_risk_is_the_mean_of_the_module_over_all_samples(module: nn.Module) -> None:
+    """PyTorch divides by the sum of weights; no cut into batches changes the value."""
+    model = nn.Linear(4, 4).double()
+    ignoring = isinstance(module, nn.CrossEntropyLoss)
+    targets = INDICES.where(INDICES != 1, module.ignore_index) if ignoring else VALUES.sigmoid()
+    gradients = torch.autograd.grad(module.double()(model(OUTPUTS), targets), list(model.parameters()))
+    norm = float(torch.cat([g.flatten() for g in gradients]).norm())
+    for cut in ([slice(0, 6)], [slice(0, 1), slice(1, 6)]):
+        data = [(OUTPUTS[part], targets[part]) for part in cut]
+        assert measure(model, data, ["gradient_norm"], loss=module)["gradient_norm"].value == pytest.approx(norm)
 
 
 def test_the_users_module_stays_as_it_was() -> None:
@@ -76,6 +128,7 @@ def test_the_users_module_stays_as_it_was() -> None:
     [
         ("cross_entrpy", UnknownName, "callable.*did you mean 'cross_entropy'"),
         (3, SharpscopeError, "'cross_entropy', 'mse' or a callable, got int"),
+        (nn.CrossEntropyLoss(reduction="sum"), SharpscopeError, "sums over samples.*reduction='mean'"),
     ],
 )
 def test_what_is_no_loss_is_refused(loss: Any, error: type[Exception], message: str) -> None:
@@ -94,6 +147,13 @@ def test_what_is_no_loss_is_refused(loss: Any, error: type[Exception], message: 
         (F.cross_entropy, INDICES, r"one value a sample, shape \(6,\), got \(\)"),
         (lambda f, y: F.mse_loss(f, f, reduction="none"), INDICES, r"got \(6, 4\); reduce over the outputs"),
         (lambda f, y: 0.0, INDICES, "got float"),
+        (
+            lambda f, y: F.cross_entropy(f, y, torch.ones(4), reduction="none"),
+            INDICES,
+            r"failed on outputs of torch.float64.*weight.to\(outputs\)",
+        ),
+        (nn.CrossEntropyLoss(torch.ones(3)), INDICES, "3 class weights and the model 4 outputs"),
+        (nn.CrossEntropyLoss(ignore_index=0), INDICES * 0, "no sample any weight"),
     ],
 )
 @pytest.mark.parametrize("name", ["gradient_norm", "fisher_rao_norm", "relative_flatness"])

@@ -7,7 +7,7 @@ Everything here works on float64 outputs, whatever the model's precision. Near a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -81,6 +81,92 @@ class CrossEntropy:
         return (away @ directions.square() - first * (2 * at_vertex + first)).clamp_min(0)
 
 
+class ModifiedCrossEntropy:
+    r"""Cross-entropy with class weights, label smoothing and ignored targets, as ``torch.nn.CrossEntropyLoss`` has it.
+
+    With smoothing s it is :math:`-\sum_c t_c \log p_c`, :math:`t_c = w_c ((1 - s) [c = y] + s / C)`: its curvature is
+    that of cross-entropy times :math:`\sum_c t_c`.
+
+    Args:
+        weight: w, shape ``[C]``; ones when None.
+        smoothing: s.
+        ignored: Samples with this target have no loss.
+        scale: What all losses are multiplied by.
+    """
+
+    def __init__(self, weight: Tensor | None, smoothing: float, ignored: int, scale: float = 1.0) -> None:
+        self._weight = weight
+        self._smoothing = smoothing
+        self._ignored = ignored
+        self._scale = scale
+        self._plain = CrossEntropy()
+
+    def averaged(self, targets: Iterable[Tensor]) -> ModifiedCrossEntropy:
+        """Return the loss whose plain mean over these targets is PyTorch's mean, which divides by the sum of weights.
+
+        Args:
+            targets: Batches of class indices ``[B]``.
+
+        Raises:
+            SharpscopeError: If no target has weight.
+        """
+        count, total = 0, 0.0
+        for batch in targets:
+            count += len(batch)
+            kept = batch[batch != self._ignored].cpu()
+            if self._weight is None:
+                total += len(kept)
+            else:
+                # Targets that are no classes of these are refused where losses are evaluated.
+                known = kept[(kept >= 0) & (kept < len(self._weight))].long()
+                total += float(self._weight.detach().cpu().double()[known].sum())
+        if not total > 0:
+            raise SharpscopeError("the loss gives no sample any weight; check its class weights and ignore_index")
+        return ModifiedCrossEntropy(self._weight, self._smoothing, self._ignored, count / total)
+
+    def values(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return ``-sum_c t_c log p_c``."""
+        return -(self._wanted(outputs, targets) * outputs.log_softmax(dim=1)).sum(dim=1)
+
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return ``sum_c t_c p - t``."""
+        wanted = self._wanted(outputs, targets)
+        vertex, away = _from_vertex(outputs)
+        total = wanted.sum(dim=1, keepdim=True)
+        return total * away + (total * F.one_hot(vertex, outputs.shape[1]) - wanted)
+
+    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return ``sum_c t_c (diag(p) - p p^T)``."""
+        return self._total(outputs, targets)[:, None, None] * self._plain.hessian(outputs, targets)
+
+    def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
+        """Return ``sum_c t_c p (u - <p, u>)``."""
+        return self._total(outputs, targets)[:, None] * self._plain.hessian_product(outputs, targets, vectors)
+
+    def curvature_trace(self, outputs: Tensor, targets: Tensor, gram: Tensor) -> Tensor:
+        """Return that of cross-entropy times ``sum_c t_c``."""
+        return self._total(outputs, targets) * self._plain.curvature_trace(outputs, targets, gram)
+
+    def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
+        """Return that of cross-entropy times ``sum_c t_c``."""
+        return self._total(outputs, targets)[:, None] * self._plain.curvature_along(outputs, targets, directions)
+
+    def _total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self._wanted(outputs, targets).sum(dim=1)
+
+    def _wanted(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return t of all samples, ``[B, C]``."""
+        classes = outputs.shape[1]
+        if self._weight is not None and len(self._weight) != classes:
+            raise SharpscopeError(f"the loss has {len(self._weight)} class weights and the model {classes} outputs")
+        ignored = targets == self._ignored
+        indices = class_indices(outputs, targets.masked_fill(ignored, 0))
+        wanted = F.one_hot(indices, classes).to(outputs) * (1 - self._smoothing) + self._smoothing / classes
+        if self._weight is not None:
+            wanted = wanted * self._weight.to(outputs)
+        return self._scale * wanted.masked_fill(ignored[:, None], 0.0)
+
+
 class MeanSquaredError:
     """The mean over outputs of squared differences, as ``torch.nn.MSELoss`` has it."""
 
@@ -124,7 +210,13 @@ class CallableLoss:
 
     def values(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return what the function returns, checked to be one loss a sample."""
-        losses = self._function(outputs, targets)
+        try:
+            losses = self._function(outputs, targets)
+        except RuntimeError as error:
+            raise SharpscopeError(
+                f"the loss failed on outputs of {outputs.dtype} and shape {tuple(outputs.shape)}: {error}; bring what "
+                "it holds to the outputs' dtype and device, as weight.to(outputs)"
+            ) from error
         if not isinstance(losses, Tensor) or losses.shape != outputs.shape[:1]:
             came = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise SharpscopeError(
@@ -168,29 +260,45 @@ class CallableLoss:
 def resolve_loss(loss: str | Callable[..., Any]) -> Loss:
     """Return the loss of that name, or the user's callable in the form that measures need.
 
-    A loss module of ``torch.nn`` is taken without its reduction, and in float64; the risk is always the plain mean over
-    samples.
+    A loss module of ``torch.nn`` is taken sample by sample, reduced over the outputs of each, and in float64.
 
     Raises:
         UnknownName: If the name is none of ``cross_entropy`` and ``mse``.
-        SharpscopeError: If it is neither a name nor callable.
+        SharpscopeError: If it is neither a name nor callable, or a module that sums over samples.
     """
     known: dict[str, Loss] = {"cross_entropy": CrossEntropy(), "mse": MeanSquaredError()}
-    if type(loss) is nn.MSELoss:
-        return known["mse"]
-    if type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing:
-        return known["cross_entropy"]
     if isinstance(loss, str):
         if loss not in known:
             raise UnknownName("loss", loss, known, where=" (or pass a callable (outputs, targets) -> losses)")
         return known[loss]
-    if isinstance(loss, nn.Module):
-        loss = copy.deepcopy(loss).double()
-        if hasattr(loss, "reduction"):
-            loss.reduction = "none"  # type: ignore[assignment]
     if not callable(loss):
         raise SharpscopeError(f"loss must be 'cross_entropy', 'mse' or a callable, got {type(loss).__name__}")
-    return CallableLoss(loss)
+    if getattr(loss, "reduction", "mean") == "sum":
+        raise SharpscopeError(
+            f"the loss {type(loss).__name__} sums over samples, and the risk is a mean over them; "
+            "make it with reduction='mean'"
+        )
+    if type(loss) is nn.MSELoss:
+        return known["mse"]
+    if type(loss) is nn.CrossEntropyLoss:
+        if loss.weight is None and not loss.label_smoothing and loss.ignore_index < 0:
+            return known["cross_entropy"]
+        return ModifiedCrossEntropy(loss.weight, loss.label_smoothing, loss.ignore_index)
+    return CallableLoss(_sample_by_sample(loss) if isinstance(loss, nn.Module) else loss)
+
+
+def _sample_by_sample(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a loss module as a function that reduces over the outputs of each sample only."""
+    module = copy.deepcopy(module).double()
+    if not hasattr(module, "reduction"):
+        return module
+    module.reduction = "none"  # type: ignore[assignment]
+
+    def losses(outputs: Tensor, targets: Tensor) -> Tensor:
+        found: Tensor = module(outputs, targets)
+        return found.flatten(1).mean(dim=1) if found.shape == outputs.shape else found
+
+    return losses
 
 
 def _from_vertex(outputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from sharpscope.curvature.batches import Batch, tensors_of
-from sharpscope.curvature.losses import Loss, resolve_loss
+from sharpscope.curvature.losses import Loss, ModifiedCrossEntropy, resolve_loss
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
 
@@ -68,6 +68,11 @@ class Risk:
         for name, parameter in own.items():
             if isinstance(parameter, nn.parameter.UninitializedParameter):
                 raise SharpscopeError(f"the parameter '{name}' is not initialized; run the model once first")
+            if not parameter.is_floating_point():
+                raise SharpscopeError(
+                    f"sharpness is defined for real floating-point parameters, and '{name}' has {parameter.dtype}; "
+                    "make it a buffer, or measure the model before it is quantized"
+                )
         self.model = model
         self.loss: Loss = resolve_loss(loss)
         self.device = torch.device(device) if device is not None else device_of(model)
@@ -110,7 +115,13 @@ class Risk:
         other = copy.copy(self)
         other._batches, other.stream = batches, self.stream.child(*part)
         other.samples, other._mean_loss = 0, None
+        other._average_loss()
         return other
+
+    def _average_loss(self) -> None:
+        """Let a loss that divides by something else than the number of samples see all targets, in a pass over them."""
+        if isinstance(self.loss, ModifiedCrossEntropy):
+            self.loss = self.loss.averaged(batch.targets for batch in self._batches)
 
     def __enter__(self) -> Risk:
         with contextlib.ExitStack() as stack:
@@ -120,6 +131,8 @@ class Risk:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             self._refuse_batch_statistics()
+            if not self._entered:
+                self._average_loss()
             self._entered.append(stack.pop_all())
         return self
 
@@ -185,8 +198,9 @@ class Risk:
         outputs = _as_tensor(functional_call(self._call, state, (batch.inputs,)))
         if self._writes_inputs is None:
             self._writes_inputs = versions != [t._version for t in tensors_of(batch.inputs)]
-        if outputs.ndim == 1 and outputs.shape[0] == batch.size:
-            outputs = outputs[:, None]
+        if outputs.shape == batch.targets.shape[:1] or (outputs.ndim == 0 and batch.size == 1):
+            # One output a sample; that of a single sample may be squeezed to a number.
+            outputs = outputs.reshape(-1, 1)
         if outputs.ndim != 2 or outputs.shape[0] != batch.size:
             raise SharpscopeError(
                 f"the model's outputs must have shape (samples, outputs) = ({batch.size}, C), "

@@ -4,6 +4,10 @@ import torch
 from torch import nn
 
 from sharpscope.seeding import Stream
+from sharpscope.training import Recipe
+from sharpscope.training.batches import Batch
+from sharpscope.training.distributed import ALONE
+from sharpscope.training.gradient import Gradient, OnBatch
 from sharpscope.training.steps import Pass
 
 
@@ -19,6 +23,9 @@ class Point(nn.Module):
     def values(self):
         return torch.cat([self.first, self.rest]).detach()
 
+    def forward(self, inputs):
+        return inputs + torch.cat([self.first, self.rest])
+
 
 CURVATURE = torch.tensor([3.0, 0.5, 2.0], dtype=torch.float64)
 
@@ -26,7 +33,7 @@ CURVATURE = torch.tensor([3.0, 0.5, 2.0], dtype=torch.float64)
 def on_quadratic(point):
     """Loss sum(c x^2) / 2, so the gradient is c x."""
     point.zero_grad()
-    x = torch.cat([point.first, point.rest])
+    x = point(0)
     loss = (CURVATURE * x**2).sum() / 2
     loss.backward()
     return Pass(loss.detach(), x.detach())
@@ -52,3 +59,19 @@ def on_batch(model):
 
 def descent(model, **options):
     return torch.optim.SGD(model.parameters(), **{"lr": 0.1, **options})
+
+
+def on_samples(model, inputs, targets, **recipe):
+    """Return what training gives to update steps: the evaluation of a batch."""
+    gradient = Gradient(model, Recipe(**recipe), (), ALONE, torch.device("cpu"))
+    return OnBatch(gradient, Batch(inputs, targets, len(targets)))
+
+
+def on_quadratics(point, centers=None):
+    """Evaluate the mean of quadratics sum(c (x + a)^2) / 2, a sample each with its own a; by default one at zero."""
+
+    def loss(outputs, targets):
+        return (CURVATURE * outputs**2).sum(dim=1).mean() / 2
+
+    centers = torch.zeros(1, 3, dtype=torch.float64) if centers is None else centers
+    return on_samples(point, centers, torch.zeros(len(centers)), loss=loss)

@@ -59,6 +59,7 @@ def shifting(dataset):
         ("augmentation+sam+weight_decay", {"schedule": "cosine", "warmup_steps": 5}, "resnet8"),
         ("fsam+swa", {"optimizer": "adamw", "momentum": None}, "mlp"),
         ({"looksam": {"every": 3}, "ema": {}}, {}, "mlp"),
+        ("esam+mixup", {"precision": "bf16"}, "mlp"),
         ("msam+mixup+trivial_augment", {"clip_norm": 0.5, "accumulate": 2}, "mlp"),
         ("early_stopping+label_noise+cutout", {"checkpoints_at_loss": [0.6, 0.3]}, "mlp"),
         ("stochastic_depth+sam+swa", {"accumulate": 2}, "resnet8"),

@@ -1,7 +1,5 @@
 """Two processes that share every batch, against one that has it alone."""
 
-from functools import partial
-
 import pytest
 import torch
 import torch.distributed
@@ -45,13 +43,22 @@ def trained(case, workers):
     return nn.utils.parameters_to_vector(model.parameters()).detach(), history
 
 
-def per_worker_step(workers):
-    """Take one step of SAM in which each worker climbs by its own samples; return the weights."""
-    made = Recipe.from_spec(Training(lr=0.1), Regime.model_validate({"sam": {"rho": 0.3, "per_worker": True}}))
+# Steps in which each worker climbs by its own samples.
+OWN_CLIMBS = {
+    "sam": {"sam": {"rho": 0.3, "per_worker": True}},
+    "esam": {"esam": {"rho": 0.3, "beta": 1, "gamma": 0.7}},
+    "esam drawing": {"esam": {"rho": 0.3}},
+}
+
+
+def own_climb(regime, workers):
+    """Take one such step; return the weights."""
+    made = Recipe.from_spec(Training(lr=0.1), Regime.model_validate(regime))
     model = small_net(batch_norm=False)
     gradient = Gradient(model, made, (), workers, CPU)
     own = Batch(workers.share(INPUTS[:7]), workers.share(TARGETS[:7]), 7)
-    gradient.step(made.update(model, made.make_optimizer(model.parameters())), own)
+    with Stream("own", workers.rank).governing():
+        gradient.step(made.update(model, made.make_optimizer(model.parameters())), own)
     return nn.utils.parameters_to_vector(model.parameters()).detach()
 
 
@@ -69,7 +76,8 @@ def work(rank, address, folder):
     found = {case: trained(case, workers) for case in CASES}
     results = {case: weights for case, (weights, _) in found.items()}
     results |= {f"{case} losses": [e.batch_loss for e in history.epochs] for case, (_, history) in found.items()}
-    results |= {"per worker": per_worker_step(workers), "statistics": batch_norm_after_an_epoch(workers)}
+    results |= {f"own climb {name}": own_climb(regime, workers) for name, regime in OWN_CLIMBS.items()}
+    results["statistics"] = batch_norm_after_an_epoch(workers)
     torch.save(results, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -91,20 +99,32 @@ def test_two_workers_train_as_one_does_on_the_joined_batch(results, case):
         assert result[f"{case} losses"] == pytest.approx(losses, rel=1e-4)
 
 
-def test_each_worker_may_climb_by_its_own_samples(results):
+def own_climb_by_hand(share):
+    """Return the weights after one step in which workers descend by a share of their samples, by plain PyTorch."""
     parts = [(INPUTS[:4], TARGETS[:4]), (INPUTS[4:7], TARGETS[4:7])]
     total = 0
     for inputs, targets in parts:
         model = small_net(batch_norm=False)
-        loss = partial(nn.functional.cross_entropy, target=targets)
-        loss(model(inputs)).backward()
+        before = nn.functional.cross_entropy(model(inputs), targets, reduction="none")
+        before.mean().backward()
         climb(*gradients(model.parameters()), 0.3)
         model.zero_grad()
-        loss(model(inputs)).backward()
+        after = nn.functional.cross_entropy(model(inputs), targets, reduction="none")
+        chosen = (after - before).topk(round(share * len(targets))).indices
+        after[chosen].mean().backward()
+        # Whatever the number of those chosen, they stand for all of the worker's samples.
         total = total + len(targets) / 7 * torch.cat([p.grad.flatten() for p in model.parameters()])
-    expected = nn.utils.parameters_to_vector(small_net(batch_norm=False).parameters()).detach() - 0.1 * total
+    return nn.utils.parameters_to_vector(small_net(batch_norm=False).parameters()).detach() - 0.1 * total
+
+
+@pytest.mark.parametrize(("case", "share"), [("sam", 1), ("esam", 0.7)])
+def test_each_worker_may_climb_by_its_own_samples(results, case, share):
     for result in results:
-        torch.testing.assert_close(result["per worker"], expected, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(result[f"own climb {case}"], own_climb_by_hand(share), rtol=1e-10, atol=1e-12)
+
+
+def test_workers_that_draw_weights_of_their_own_agree_on_the_step(results):
+    assert results[0]["own climb esam drawing"].equal(results[1]["own climb esam drawing"])
 
 
 def test_running_statistics_are_averaged_over_workers(results):

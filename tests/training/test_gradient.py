@@ -1,5 +1,6 @@
 """Micro-batches, clipping and half precision, with plain and with sharpness-aware steps."""
 
+from contextlib import nullcontext as does_not_raise
 from dataclasses import replace
 from functools import partial
 
@@ -13,9 +14,10 @@ from sharpscope.spec import Regime, Training
 from sharpscope.training import Recipe
 from sharpscope.training.batches import Batch
 from sharpscope.training.distributed import ALONE
-from sharpscope.training.gradient import Gradient
-from sharpscope.training.precision import LossScale
+from sharpscope.training.gradient import Gradient, OnBatch
+from sharpscope.training.precision import LossScale, Overflow
 from sharpscope.training.steps import Step
+from sharpscope.training.updates.esam import EfficientSam
 from sharpscope.training.updates.fsam import FriendlySam
 from sharpscope.training.updates.looksam import LookSam
 from sharpscope.training.updates.sam import Sam
@@ -27,6 +29,7 @@ STEPS = {
     "sam": partial(Sam, rho=0.3),
     "fsam": partial(FriendlySam, rho=0.3, sigma=1.0, decay=0.9),
     "looksam": partial(LookSam, rho=0.3, every=2, alpha=0.7),
+    "esam": partial(EfficientSam, rho=0.3, beta=0.6, gamma=0.5),
 }
 
 
@@ -41,8 +44,9 @@ def weights(model):
 def stepped(model, made, update, batch=BATCH, count=3):
     """Return the model's weights after steps on one batch, and the gradient's evaluator."""
     step, gradient = update(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), ALONE, CPU)
-    for _ in range(count):
-        found = gradient.step(step, batch)
+    with Stream("steps").governing():
+        for _ in range(count):
+            found = gradient.step(step, batch)
     return weights(model), found, gradient
 
 
@@ -70,6 +74,71 @@ def test_batch_norm_changes_once_however_many_micro_batches(update):
     torch.testing.assert_close(model[1].running_var, 0.9 + 0.1 * variance)
     assert model[1].num_batches_tracked.item() == 1
     assert model[1].momentum == 0.1
+
+
+def test_a_part_of_the_weights_has_the_gradient_that_it_has_among_all():
+    model = small_net()
+    gradient = Gradient(model, recipe(accumulate=3), (), ALONE, CPU)
+    backward = OnBatch(gradient, BATCH)
+    backward()
+    whole = {name: parameter.grad for name, parameter in model.named_parameters()}
+    backward(weights=[model[0].bias, model[3].weight])
+    for name, parameter in model.named_parameters():
+        if name in {"0.bias", "3.weight"}:
+            assert parameter.grad.equal(whole[name])
+        else:
+            assert parameter.grad is None
+    backward(weights=[])
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_without_weights_an_infinite_loss_tells_of_an_overflow():
+    model, made = small_net().float(), recipe(precision="fp16")
+    for scale, whether in [(1.0, does_not_raise()), (float("inf"), pytest.raises(Overflow))]:
+        scaled = replace(
+            made, loss=lambda outputs, targets, scale=scale: nn.functional.mse_loss(scale * outputs, outputs)
+        )
+        with whether:
+            OnBatch(Gradient(model, scaled, (), ALONE, CPU), Batch(INPUTS.float(), TARGETS, 8))(weights=[])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_chosen_samples_are_a_batch_of_their_own(accumulate):
+    model, chosen = small_net(batch_norm=False), torch.tensor([1, 2, 6])
+    backward = OnBatch(Gradient(model, recipe(accumulate=accumulate), (), ALONE, CPU), BATCH)
+    found = backward(chosen=chosen)
+    reference = small_net(batch_norm=False)
+    outputs = reference(INPUTS[chosen])
+    loss = nn.functional.cross_entropy(outputs, TARGETS[chosen])
+    loss.backward()
+    torch.testing.assert_close(found.loss, loss.detach(), rtol=1e-14, atol=0)
+    torch.testing.assert_close(found.outputs, outputs.detach(), rtol=1e-12, atol=1e-14)
+    for parameter, expected in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=1e-12, atol=1e-15)
+
+
+def test_chosen_samples_come_in_micro_batches_no_smaller_than_those_of_the_batch():
+    model, seen = small_net(), []
+    model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    backward = OnBatch(Gradient(model, recipe(accumulate=4), (), ALONE, CPU), BATCH)
+    backward(chosen=torch.tensor([0, 3, 4, 7]))
+    assert seen == [2, 2]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_losses_of_samples_are_those_of_batches_of_one(mixed, smoothing):
+    targets = torch.randn(8, 3, generator=Stream("mix").torch(), dtype=torch.float64).softmax(1) if mixed else TARGETS
+    model, made = small_net(batch_norm=False), recipe({"label_smoothing": {"value": smoothing}}, accumulate=3)
+    backward = OnBatch(Gradient(model, made, (), ALONE, CPU), Batch(INPUTS, targets, 8))
+    found = backward()
+    one_by_one = [
+        nn.functional.cross_entropy(model(INPUTS[i : i + 1]), targets[i : i + 1], label_smoothing=smoothing)
+        for i in range(8)
+    ]
+    for losses in (backward.losses(), backward.losses(found)):
+        assert not losses.requires_grad
+        torch.testing.assert_close(losses, torch.stack(one_by_one).detach(), rtol=1e-12, atol=0)
 
 
 def test_clipping_bounds_the_gradient_that_the_optimizer_is_given():
@@ -151,6 +220,8 @@ def test_a_step_whose_gradient_overflows_is_not_taken(update, overflowing):
     calls = []
 
     def loss(outputs, targets):
+        if not outputs.requires_grad:  # a look at the losses alone
+            return nn.functional.cross_entropy(outputs, targets)
         calls.append(1)
         return nn.functional.cross_entropy(outputs, targets) * (1e38 if len(calls) == overflowing else 1.0)
 
@@ -160,7 +231,8 @@ def test_a_step_whose_gradient_overflows_is_not_taken(update, overflowing):
     batch = Batch(INPUTS.float(), TARGETS, 8)
     if update is Step and overflowing == 2:
         calls.append(1)
-    gradient.step(step, batch)
+    with Stream("overflow").governing():
+        gradient.step(step, batch)
     assert weights(model).equal(before)
     assert str(step.state_dict()) == state
     assert gradient.scale.factor == 2.0**15

@@ -37,6 +37,10 @@ class Batch(NamedTuple):
         pairs = zip(self.inputs.chunk(parts), self.targets.chunk(parts), strict=True)
         return [Batch(inputs, targets, self.samples) for inputs, targets in pairs]
 
+    def take(self, chosen: Tensor) -> Batch:
+        """Return the batch with some of this worker's samples only, given by their indices."""
+        return self._replace(inputs=self.inputs[chosen], targets=self.targets[chosen])
+
 
 class Batches:
     """The training data, batch by batch: gathered, augmented, normalized, mixed, and shared between workers.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sharpscope.training.batches import Batch
 from sharpscope.training.distributed import Workers
@@ -40,8 +40,7 @@ class Gradient:
 
     def step(self, update: Step, batch: Batch) -> Pass:
         """Take one update step on a batch, or none where its gradient overflows."""
-        parts = batch.split(self._recipe.accumulate)
-        backward = partial(self._evaluate, parts, batch)
+        backward = OnBatch(self, batch)
         if not self.scale.enabled:
             return update(backward)
         try:
@@ -52,17 +51,24 @@ class Gradient:
         self.scale.after_step()
         return found
 
-    def _evaluate(self, parts: Sequence[Batch], batch: Batch, *, synchronize: bool = True) -> Pass:
-        """Leave the gradient in ``.grad``: of all workers' samples, or of this worker's alone."""
+    def evaluate(
+        self, batch: Batch, *, synchronize: bool, weights: Sequence[Tensor] | None, chosen: Tensor | None
+    ) -> Pass:
+        """Go forward and backward over a batch; see ``Backward``."""
         self._model.zero_grad()
         own = len(batch.targets)
-        samples = batch.samples if synchronize else own
-        shares = [len(part.targets) / own for part in parts]
+        samples: float = batch.samples if synchronize else own
+        if chosen is not None:
+            # Those chosen stand for all of this worker's samples.
+            samples = samples * len(chosen) / own
+            batch = batch.take(chosen)
+        parts = self._parts(batch, own)
+        shares = [len(part.targets) / len(batch.targets) for part in parts]
         passes = []
         with self._statistics.one_update(shares) as begin:
             for number, part in enumerate(parts):
                 begin(number)
-                passes.append(self._backward(part, len(part.targets) / samples))
+                passes.append(self._backward(part, len(part.targets) / samples, weights))
         if len(passes) == 1:
             found = passes[0]
         else:
@@ -71,17 +77,38 @@ class Gradient:
         self._finish(found, synchronize)
         return found
 
-    def _backward(self, part: Batch, share: float) -> Pass:
-        """Go forward and backward over a part that has this share in the mean over all samples."""
+    @torch.no_grad()
+    def losses(self, batch: Batch, found: Pass | None) -> Tensor:
+        """Return the loss of each sample of a batch; see ``Backward``."""
+        if found is None:
+            parts = self._parts(batch, len(batch.targets))
+            outputs = torch.cat([widened(self._forward(part)) for part in parts])
+        else:
+            outputs = found.outputs
+        # A mean loss, of batches of one.
+        return torch.func.vmap(self._recipe.loss)(outputs[:, None], batch.targets[:, None])
+
+    def _parts(self, batch: Batch, whole: int) -> list[Batch]:
+        """Return the micro-batches of a part of a batch, of the size that those of the ``whole`` have."""
+        return batch.split(math.ceil(self._recipe.accumulate * len(batch.targets) / whole))
+
+    def _forward(self, part: Batch) -> Tensor:
         with autocast(self._recipe.precision, self._device):
-            returned = self._model(part.inputs)
+            outputs: Tensor = self._model(part.inputs)
+        return outputs
+
+    def _backward(self, part: Batch, share: float, weights: Sequence[Tensor] | None) -> Pass:
+        """Go forward and backward over a part that has this share in the mean over all samples."""
+        returned = self._forward(part)
         outputs = widened(returned)
         loss = objective = self._recipe.loss(outputs, part.targets)
         for penalty in self._penalties:
             objective = objective + penalty(returned)
         factor = share * self.scale.factor
         # Not multiplied by one: a training alone and in one piece is to the bit what plain PyTorch makes it.
-        (objective if factor == 1 else objective * factor).backward()
+        objective = objective if factor == 1 else objective * factor
+        if weights is None or weights:
+            objective.backward(inputs=weights)
         return Pass(loss.detach(), outputs.detach())
 
     def _finish(self, found: Pass, synchronize: bool) -> None:
@@ -93,8 +120,32 @@ class Gradient:
         if not self.scale.enabled:
             return
         # All workers must skip a step together; those that added up see the same gradient already.
-        broken = (~self.scale.unscale(gradient)).float()
+        sound = self.scale.unscale(gradient) if gradient else found.loss.isfinite()
+        broken = (~sound).float()
         if not synchronize:
             self._workers.add_up([broken])
         if broken.item():
             raise Overflow(found)
+
+
+class OnBatch:
+    """What an update step is given: the evaluation of one batch, wherever the weights are; see ``Backward``.
+
+    Args:
+        gradient: How gradients are evaluated.
+        batch: This worker's share of a batch.
+    """
+
+    def __init__(self, gradient: Gradient, batch: Batch) -> None:
+        self._gradient = gradient
+        self._batch = batch
+
+    def __call__(
+        self, *, synchronize: bool = True, weights: Sequence[Tensor] | None = None, chosen: Tensor | None = None
+    ) -> Pass:
+        """Leave the gradient in ``.grad``."""
+        return self._gradient.evaluate(self._batch, synchronize=synchronize, weights=weights, chosen=chosen)
+
+    def losses(self, found: Pass | None = None) -> Tensor:
+        """Return the loss of each sample."""
+        return self._gradient.losses(self._batch, found)

@@ -7,7 +7,7 @@ workers, and is right with all of them. The steps that go beyond the optimizer's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -32,16 +32,27 @@ class Pass(NamedTuple):
 
 
 class Backward(Protocol):
-    """Evaluates the gradient of the current batch, always the same samples, where the weights are now."""
+    """Evaluates the current batch, always the same samples, where the weights are now."""
 
-    def __call__(self, *, synchronize: bool = True) -> Pass:
+    def __call__(
+        self, *, synchronize: bool = True, weights: Sequence[Tensor] | None = None, chosen: Tensor | None = None
+    ) -> Pass:
         """Clear the gradients, go forward and backward over the batch, and leave its gradient in ``.grad``.
 
         Args:
             synchronize: Whether the gradient is that of all workers' samples or of this worker's alone.
+            weights: Whose gradient is wanted; None for all.
+            chosen: Which of this worker's samples are passed and count, as indices; None for all.
 
         Raises:
             Overflow: If the gradient is not finite in half precision; the step is then not taken.
+        """
+
+    def losses(self, found: Pass | None = None) -> Tensor:
+        """Return the loss of each of this worker's samples, detached, shape ``[N]``.
+
+        Args:
+            found: The pass over all of them that has their outputs; None to go forward where the weights are now.
         """
 
 

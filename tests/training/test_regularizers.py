@@ -203,33 +203,64 @@ def test_batch_norm_is_estimated_anew_for_averaged_weights(dataset):
 # Relative flatness
 
 
-def test_the_gradient_of_relative_flatness_is_right():
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_gradient_of_relative_flatness_is_right(normalize):
     draws = Stream("flatness").torch()
     phi, logits, weight = (
         torch.randn(*shape, generator=draws, dtype=torch.float64, requires_grad=True)
         for shape in ((5, 4), (5, 3), (3, 4))
     )
-    assert torch.autograd.gradcheck(lambda f, z, w: relative_flatness_of(f, z.softmax(1), w), (phi, logits, weight))
+
+    def flatness(phi, logits, weight):
+        return relative_flatness_of(phi, logits.softmax(1), weight, normalize=normalize)
+
+    assert torch.autograd.gradcheck(flatness, (phi, logits, weight))
 
 
-def test_the_penalty_is_the_measure(dataset):
+def test_normalized_it_does_not_see_the_scales_of_features_nor_those_that_are_constant():
+    draws = Stream("scales").torch()
+    phi, logits, weight, scale = (
+        torch.randn(*shape, generator=draws, dtype=torch.float64) for shape in ((5, 4), (5, 3), (3, 4), (4,))
+    )
+    p = logits.softmax(1)
+    expected = relative_flatness_of(phi, p, weight, normalize=True)
+    torch.testing.assert_close(relative_flatness_of(phi * scale, p, weight / scale, normalize=True), expected)
+    # 0.1 is not representable: the mean of five of them is not it, nor is the variance zero.
+    constant = torch.full((5, 1), 0.1, dtype=torch.float32).requires_grad_()
+    single, more = torch.cat([phi.float(), constant], dim=1), torch.cat([weight, torch.ones(3, 1)], dim=1).float()
+    flatness = relative_flatness_of(single, p.float(), more, normalize=True)
+    torch.testing.assert_close(flatness.double(), expected, rtol=1e-5, atol=0)
+    flatness.backward()
+    assert constant.grad.tolist() == [[0.0]] * 5
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_penalty_is_the_measure(dataset, normalize):
     model = network("resnet8").eval()
     inputs, targets = dataset.normalize(dataset.train_inputs), dataset.train_targets
-    measured = sharpscope.measure(model, [(inputs, targets)], measures={"relative_flatness": {"normalize": False}})[
-        "relative_flatness"
-    ]
-    with watching_head(model, strength=-2.0) as penalty:
+    wanted = {"relative_flatness": {"normalize": normalize}}
+    measured = sharpscope.measure(model, [(inputs, targets)], measures=wanted)["relative_flatness"]
+    with watching_head(model, strength=-2.0, normalize=normalize) as penalty:
         assert penalty(model(inputs)).item() == pytest.approx(-2.0 * measured.value, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mlp", "resnet8"])
-def test_either_direction_is_taken_without_losing_the_fit(name):
+@pytest.mark.parametrize(
+    ("name", "normalize", "flatten", "sharpen"),
+    [
+        ("mlp", False, 0.03, -0.003),
+        ("resnet8", False, 0.03, -0.003),
+        ("mlp", True, 0.01, -0.0003),
+        ("resnet8", True, 0.01, -0.001),
+    ],
+)
+def test_either_direction_is_taken_without_losing_the_fit(name, normalize, flatten, sharpen):
     data = DATASETS["digits"](Source(None), train_size=200)
     inputs, flatness = data.normalize(data.train_inputs), []
-    for regime in ({"relative_flatness": {"strength": 0.03}}, "baseline", {"relative_flatness": {"strength": -0.003}}):
+    for strength in (flatten, None, sharpen):
+        regime = {"relative_flatness": {"strength": strength, "normalize": normalize}} if strength else "baseline"
         model = build(name, (1, 8, 8), 10, Stream(0, "init"))
         train(model, data, recipe(regime, epochs=12, batch_size=20, lr=0.02), Stream(0))
-        with watching_head(model.eval(), strength=1.0) as penalty, torch.no_grad():
+        with watching_head(model.eval(), strength=1.0, normalize=normalize) as penalty, torch.no_grad():
             outputs = model(inputs)
             flatness.append(penalty(outputs).item())
         assert (outputs.argmax(1) == data.train_targets).float().mean() > 0.9

@@ -13,9 +13,9 @@ from torch import nn
 
 from sharpscope.curvature.batches import Batch, Batches
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.measure import MEASURES, run_together
+from sharpscope.curvature.measure import MEASURES, Steps, Sums, run_together
 from sharpscope.curvature.risk import Forward, Risk, device_of, random_state_kept
-from sharpscope.curvature.sampling import sampling_errors
+from sharpscope.curvature.sampling import Measured, sampling_errors
 from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName
 from sharpscope.seeding import Stream
 
@@ -131,7 +131,7 @@ def measure(
     with random_state_kept(device), torch.inference_mode(False):
         batches = Batches(data, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
 
-        def run(samples: Iterable[Batch], told: bool = False) -> tuple[Risk, Measurements]:
+        def run(samples: Iterable[Batch], told: bool = False) -> Measured:
             risk = Risk(
                 model,
                 samples,
@@ -142,17 +142,19 @@ def measure(
                 stream=stream.child("estimators"),
                 rtol=rtol,
             )
-            return risk, _run(risk, asked, told and progress, on_refusal)
+            sums: Sums = {}
+            steps = _steps(asked)
+            estimates = run_together(risk, steps, _report if told and progress else None, on_refusal, sums)
+            return Measured(risk, steps, estimates, sums)
 
-        risk, measured = run(batches, told=True)
+        measured = run(batches, told=True)
         if refused:
             _warn_of(refused)
-        if batches.population is None:
-            return measured
-        errors = sampling_errors(
-            lambda samples: run(samples)[1], batches, risk.samples, batches.population, stream.child("groups")
-        )
-        return Measurements({key: e.of_subset(errors.get(key), batches.population) for key, e in measured.items()})
+        estimates, population = measured.estimates, batches.population
+        if population is not None:
+            errors = sampling_errors(measured, run, batches, population, stream.child("groups"))
+            estimates = {key: e.of_subset(errors.get(key), population) for key, e in estimates.items()}
+        return Measurements(estimates)
 
 
 def measure_risk(
@@ -178,20 +180,14 @@ def measure_risk(
     """
     refused: dict[str, NotDefined] = {}
     note = refused.__setitem__ if on_refusal is None and measures is None else on_refusal
-    measured = _run(risk, resolve_measures(measures), progress, note)
+    measured = run_together(risk, _steps(resolve_measures(measures)), _report if progress else None, note)
     if refused:
         _warn_of(refused)
-    return measured
+    return Measurements(measured)
 
 
-def _run(
-    risk: Risk,
-    asked: Mapping[str, tuple[str, dict[str, Any]]],
-    progress: bool,
-    on_refusal: Callable[[str, NotDefined], None] | None,
-) -> Measurements:
-    steps = {key: (MEASURES[name].function.steps, options) for key, (name, options) in asked.items()}
-    return Measurements(run_together(risk, steps, _report if progress else None, on_refusal))
+def _steps(asked: Mapping[str, tuple[str, dict[str, Any]]]) -> dict[str, tuple[Callable[..., Steps], dict[str, Any]]]:
+    return {key: (MEASURES[name].function.steps, options) for key, (name, options) in asked.items()}
 
 
 def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from tests.invariances import MLP
+from tests.variants import VARIANTS
 from torch import nn
 
 from sharpscope import measure
+from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.measure import MEASURES, Sums, on_the_rest, run_together
+from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.sampling import jackknife_error, random_groups_error
+
+# Variants whose value is a function of sums over samples that one pass finds.
+OF_SUMS = {
+    "relative_flatness",
+    "relative_flatness[normalize=False]",
+    "relative_flatness[variant=max_eigenvalue]",
+    "fisher_rao_norm",
+    "fisher_rao_norm[labels=model]",
+    "fisher_rao_norm_analytic",
+    "gradient_norm",
+    "parameter_norm",
+    "head_norm",
+    "distance_from_init",
+    "sam_sharpness",
+    "average_case_sharpness",
+    "average_case_sharpness[adaptive=True]",
+    "average_case_sharpness[logit_normalized=True]",
+}
 
 ASKED: dict[str, dict[str, object]] = {
     "relative_flatness": {},
@@ -73,3 +98,102 @@ def test_loaders_and_datasets_serve_alike() -> None:
     found = measure(model, loader, ["fisher_rao_norm"], subset=160)["fisher_rao_norm"]
     truth = measure(model, (x, y), ["fisher_rao_norm"])["fisher_rao_norm"]
     assert 0 < abs(found.value - truth.value) < 4 * found.stderr
+
+
+def sums_of(asked: dict, samples: slice) -> tuple[Risk, Sums, dict[str, float]]:
+    x, y = MLP.samples()
+    init = {name: torch.full(p.shape, 0.1) for name, p in MLP.model().named_parameters()}
+    risk, sums = Risk(MLP.model(), Batches([(x[samples], y[samples])]), init=init), {}
+    found = run_together(risk, asked, sums=sums)
+    return risk, sums, {key: estimate.value for key, estimate in found.items()}
+
+
+@pytest.mark.parametrize("split", [4, 1, 11])
+def test_sums_tell_of_the_samples_that_are_not_in_a_part(split: int) -> None:
+    asked = {}
+    for variant in VARIANTS:
+        ((key, options),) = variant.asked.items()
+        asked[key] = (MEASURES[options.pop("measure")].function.steps, options)
+    asked = {key: asked[key] for key in OF_SUMS}
+    risk, whole, _ = sums_of(asked, slice(None))
+    _, part, _ = sums_of(asked, slice(split))
+    _, _, expected = sums_of(asked, slice(split, None))
+    assert set(whole) == set(part) == OF_SUMS
+    for key, (steps, options) in asked.items():
+        found = on_the_rest(risk, steps, options, whole[key], part[key])
+        assert found is not None
+        assert found.value == pytest.approx(expected[key], rel=1e-9), key
+        assert found.samples == 12 - split
+
+
+def test_a_feature_that_only_a_part_moves_is_constant_without_it() -> None:
+    model = nn.Linear(2, 3).double()
+    x = torch.randn(12, 2, dtype=torch.float64)
+    x[4:, 1] = 0.3
+    steps, risks, sums = MEASURES["relative_flatness"].function.steps, [], []
+    for rows in (slice(None), slice(4), slice(4, None)):
+        risks.append(Risk(model, Batches((x[rows], torch.arange(12)[rows] % 3))))
+        sums.append({})
+        expected = run_together(risks[-1], {"kappa": (steps, {})}, sums=sums[-1])["kappa"]
+    found = on_the_rest(risks[0], steps, {}, sums[0]["kappa"], sums[1]["kappa"])
+    assert found.details["constant_features"] == expected.details["constant_features"] == [1]
+    assert found.value == pytest.approx(expected.value, rel=1e-9)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = np.array([1.0, 2.0, 4.0, 7.0])
+    rest = [float(np.delete(values, i).mean()) for i in range(4)]
+    # Squared deviations from 3.5: 6.25 + 2.25 + 0.25 + 12.25 = 21, over 4 * 3.
+    assert jackknife_error(3.5, rest) == pytest.approx(math.sqrt(21 / 12), rel=1e-12)
+    assert random_groups_error(list(values)) == pytest.approx(math.sqrt(21 / 12), rel=1e-12)
+    assert jackknife_error(3.5, rest, left=0.25) == pytest.approx(math.sqrt(21 / 12) / 2, rel=1e-12)
+
+
+def test_the_jackknife_counts_the_bias() -> None:
+    """The square of a mean is biased by the variance of the mean, which the jackknife finds exactly."""
+    values = np.array([-3.0, -1.0, 1.0, 3.0])
+    rest = [float(np.delete(values, i).mean() ** 2) for i in range(4)]
+    # Without one of them the mean is 1, 1/3, -1/3 or -1, its square 1 or 1/9: on average 5/9, with variance 16/81.
+    assert jackknife_error(0.0, rest) == pytest.approx(math.hypot(3 * 5 / 9, math.sqrt(3 * 16 / 81)), rel=1e-12)
+
+
+def test_a_value_that_is_not_finite_leaves_the_error_unknown() -> None:
+    assert jackknife_error(1.0, [1.0, math.inf]) == math.inf
+    assert random_groups_error([1.0, math.nan]) == math.inf
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "covered"), [(64, 0.85), (128, 0.92)])
+def test_the_error_is_right_where_few_samples_carry_the_value(size: int, covered: float) -> None:
+    """The root of a mean of squares of which 3 in 100 are large and the others next to nothing.
+
+    The spread over groups of 8 samples would state two thirds of the error: a root evens out what groups have none or
+    one of. The intervals cover less often than their 95%, since a subset that lacks such samples cannot know of them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    large = torch.rand(4000, 1, generator=generator) < 0.03
+    x = torch.where(large, torch.exp(0.3 * torch.randn(4000, 1, generator=generator)), 0.04)
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    data, name = (x, torch.zeros(len(x))), "fisher_rao_norm"
+    truth = float(x.double().square().mean().sqrt())
+    found = [
+        measure(model, data, [name], loss=lambda outputs, _: outputs[:, 0], subset=size, seed=seed)[name]
+        for seed in range(200)
+    ]
+    off = np.array([e.value - truth for e in found])
+    stated = np.array([e.stderr for e in found])
+    assert math.sqrt(np.mean(stated**2)) == pytest.approx(math.sqrt(np.mean(off**2)), rel=0.15)
+    quantile = {64: 2.36, 128: 2.13}[size]  # of Student's t with 7 and 15 degrees of freedom
+    assert np.mean(np.abs(off) <= quantile * stated) == pytest.approx(covered, abs=0.06)
+
+
+def test_losses_that_share_their_weights_are_not_taken_apart() -> None:
+    """With class weights a sample's part in the mean depends on the other samples, so that sums do not add up."""
+    model, data = problem(400)
+    loss, name = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.2])), "fisher_rao_norm"
+    truth = measure(model, data, [name], loss=loss)[name].value
+    found = [measure(model, data, [name], loss=loss, subset=200, seed=seed)[name] for seed in range(15)]
+    off = np.array([e.value - truth for e in found])
+    stated = np.array([e.stderr for e in found])
+    assert math.sqrt(np.mean(stated**2)) == pytest.approx(math.sqrt(np.mean(off**2)), rel=0.5)

@@ -18,18 +18,20 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.passes import Evaluator, Reduction
+from sharpscope.curvature.passes import Additive, Evaluator, Reduction
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import NotDefined, SharpscopeError
 from sharpscope.registry import Registry
 
 Request = Reduction | tuple[Reduction, ...]
 Steps = Generator[Request, Any, Estimate]
+Asked = Mapping[str, tuple[Callable[..., Steps], Mapping[str, Any]]]
+Sums = dict[str, tuple[Additive, ...]]
 
 INVARIANCES = {
     "LW": "layer-wise positive rescaling of ReLU networks",
@@ -99,9 +101,10 @@ def measure(facts: MeasureFacts, *, version: int = 1) -> Callable[[Callable[...,
 
 def run_together(
     risk: Risk,
-    asked: Mapping[str, tuple[Callable[..., Steps], Mapping[str, Any]]],
+    asked: Asked,
     on_pass: Callable[[int], None] | None = None,
     on_refusal: Callable[[str, NotDefined], None] | None = None,
+    sums: Sums | None = None,
 ) -> dict[str, Estimate]:
     """Run measures side by side, each pass over the data serving all of them.
 
@@ -111,6 +114,7 @@ def run_together(
         on_pass: Called before each pass with the number of measures that wait for it.
         on_refusal: Called with the key of a measure that is not defined for this model, loss or data, and why; its
             key is then left out of the result. The error is raised when None.
+        sums: Gets, by key, what each measure asked for that needs one pass only and nothing but sums over samples.
 
     Returns:
         The estimates under the same keys, in the same order.
@@ -125,7 +129,44 @@ def run_together(
             if on_pass is not None:
                 on_pass(len({key for key, _ in requests}))
             evaluator.run([reduction for _, reduction in requests], running.refuse_owner)
+    if sums is not None:
+        sums.update(running.sums())
     return {key: running.results[key] for key in asked if key in running.results}
+
+
+def on_the_rest(
+    risk: Risk,
+    steps: Callable[..., Steps],
+    options: Mapping[str, Any],
+    whole: Sequence[Additive],
+    part: Sequence[Additive],
+) -> Estimate | None:
+    """Return a measure on the samples of ``whole`` that are not in ``part``, without a look at them.
+
+    Args:
+        risk: The risk on any samples.
+        steps: The measure's generator function.
+        options: Its options.
+        whole: What ``sums`` of ``run_together`` has of it for some samples.
+        part: The same for a part of these.
+
+    Returns:
+        The estimate, or None if there the measure wants a second pass.
+    """
+    generator = steps(risk, **options)
+    request = next(generator)
+    for reduction, a, b in zip(_each(request), whole, part, strict=True):
+        assert isinstance(reduction, Additive)
+        reduction.rest_of(a, b)
+    try:
+        generator.send(request)
+    except StopIteration as stop:
+        return _checked(stop.value)
+    return None
+
+
+def _each(request: Request) -> tuple[Reduction, ...]:
+    return request if isinstance(request, tuple) else (request,)
 
 
 class _Running:
@@ -134,12 +175,13 @@ class _Running:
     def __init__(
         self,
         risk: Risk,
-        asked: Mapping[str, tuple[Callable[..., Steps], Mapping[str, Any]]],
+        asked: Asked,
         on_refusal: Callable[[str, NotDefined], None] | None,
     ) -> None:
         self.results: dict[str, Estimate] = {}
         self._generators = {key: steps(risk, **options) for key, (steps, options) in asked.items()}
         self._answers: dict[str, Any] = dict.fromkeys(asked)
+        self._passes = dict.fromkeys(asked, 0)
         self._on_refusal = on_refusal
 
     def advance(self) -> list[tuple[str, Reduction]]:
@@ -157,8 +199,19 @@ class _Running:
                 raise _of(key, error) from error
             else:
                 self._answers[key] = request
-                self._requests += [(key, r) for r in (request if isinstance(request, tuple) else (request,))]
+                self._passes[key] += 1
+                self._requests += [(key, r) for r in _each(request)]
         return self._requests
+
+    def sums(self) -> Sums:
+        """Return what the measures had of their data that needed one pass and sums over samples alone."""
+        found = {}
+        for key in self.results:
+            wanted = _each(self._answers[key])
+            additive = tuple(reduction for reduction in wanted if isinstance(reduction, Additive))
+            if self._passes[key] == 1 and len(additive) == len(wanted):
+                found[key] = additive
+        return found
 
     def refuse_owner(self, reduction: Reduction, error: NotDefined) -> None:
         """Give up the measure that waits for a reduction."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -79,6 +79,14 @@ class Reduction(Protocol):
 
     def update(self, evaluation: Evaluation) -> None:
         """Take the samples of one batch in."""
+
+
+@runtime_checkable
+class Additive(Reduction, Protocol):
+    """A reduction that is made of sums over samples, so that those of some samples can be taken out again."""
+
+    def rest_of(self, whole: Self, part: Self) -> None:
+        """Become what the samples of ``whole`` give that are not in ``part``; both ran over the same model."""
 
 
 class LossSum:

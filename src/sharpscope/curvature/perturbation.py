@@ -137,6 +137,12 @@ class PerturbedLosses:
                 # Differences of each sample, so that the sum of large losses does not swallow small changes.
                 self._changes[k] += float((values(outputs, targets) - base).sum())
 
+    def rest_of(self, whole: PerturbedLosses, part: PerturbedLosses) -> None:
+        """Become the losses over the samples of ``whole`` that are not in ``part``, at the same perturbations."""
+        self._changes = [a - b for a, b in zip(whole._changes, part._changes, strict=True)]
+        self._base = whole._base - part._base
+        self.samples = whole.samples - part.samples
+
     @property
     def base(self) -> float:
         """L(theta)."""

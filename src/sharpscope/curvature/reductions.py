@@ -11,6 +11,10 @@ from torch import Tensor
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.radial import WHOLE
 
+# In single precision a sample's features differ by about 1e-6 from batch to batch. What is left of a sum of squares
+# after as much is taken out of it may then be nothing.
+_STILL = 1e-5
+
 
 class Mean:
     """The mean over samples of a function of each.
@@ -32,6 +36,11 @@ class Mean:
         self._sum += float(values.sum())
         self.samples += evaluation.batch.size
 
+    def rest_of(self, whole: Mean, part: Mean) -> None:
+        """Become the mean over the samples of ``whole`` that are not in ``part``."""
+        self._sum = whole._sum - part._sum
+        self.samples = whole.samples - part.samples
+
     @property
     def value(self) -> float:
         """The mean."""
@@ -49,6 +58,10 @@ class Count:
     def update(self, evaluation: Evaluation) -> None:
         """Count a batch."""
         self.samples += evaluation.batch.size
+
+    def rest_of(self, whole: Count, part: Count) -> None:
+        """Become the number of samples of ``whole`` that are not in ``part``."""
+        self.samples = whole.samples - part.samples
 
 
 class Values:
@@ -87,6 +100,11 @@ class GradientSum:
             else:
                 self._sums[name] = gradient.to(evaluation.risk.precise, copy=True)
 
+    def rest_of(self, whole: GradientSum, part: GradientSum) -> None:
+        """Become the gradient over the samples of ``whole`` that are not in ``part``."""
+        self._sums = {name: total - part._sums[name] for name, total in whole._sums.items()}
+        self.samples = whole.samples - part.samples
+
     @property
     def value(self) -> dict[str, Tensor]:
         """The gradient of the mean loss, by parameter."""
@@ -117,6 +135,13 @@ class RadialMoments:
         for name, part in parts.items():
             self._shares[name] = self._shares.get(name, 0.0) + float((part * total).sum())
         self.samples += evaluation.batch.size
+
+    def rest_of(self, whole: RadialMoments, part: RadialMoments) -> None:
+        """Become the moments over the samples of ``whole`` that are not in ``part``."""
+        self.route = whole.route
+        self._square = max(0.0, whole._square - part._square)
+        self._shares = {name: share - part._shares.get(name, 0.0) for name, share in whole._shares.items()}
+        self.samples = whole.samples - part.samples
 
     @property
     def mean_square(self) -> float:
@@ -155,6 +180,21 @@ class Moments:
             self._squares = self._squares + squares + shift.square() * (self.rows * n / total)
             self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
         self.rows += n
+
+    def rest_of(self, whole: Moments, part: Moments) -> None:
+        """Become the moments of the rows of ``whole`` that are not in ``part``; the inverse of ``add``.
+
+        Minima and maxima cannot be taken out. A column whose spread is all in ``part`` is known by what is left of it.
+        """
+        assert whole._mean is not None
+        assert part._mean is not None
+        self.rows = whole.rows - part.rows
+        self._mean = (whole.rows * whole._mean - part.rows * part._mean) / self.rows
+        shift = part._mean - self._mean
+        squares = whole._squares - part._squares - shift.square() * (self.rows * part.rows / whole.rows)
+        still = squares <= _STILL * whole._squares
+        self._squares = squares.masked_fill(still, 0.0)
+        self._low, self._high = whole._low, torch.where(still, whole._low, whole._high)
 
     @property
     def variance(self) -> Tensor:

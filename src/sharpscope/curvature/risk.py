@@ -118,6 +118,11 @@ class Risk:
         other._average_loss()
         return other
 
+    @property
+    def additive(self) -> bool:
+        """Whether a sample's loss is the same whatever other samples there are."""
+        return not isinstance(self.loss, ModifiedCrossEntropy)
+
     def _average_loss(self) -> None:
         """Let a loss that divides by something else than the number of samples see all targets, in a pass over them."""
         if isinstance(self.loss, ModifiedCrossEntropy):

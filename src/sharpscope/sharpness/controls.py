@@ -172,3 +172,9 @@ class _Head(Count):
         super().update(evaluation)
         assert evaluation.head is not None
         self.name, self.weight = evaluation.head.name, evaluation.head.weight()
+
+    def rest_of(self, whole: Count, part: Count) -> None:
+        """Become the count of the samples of ``whole`` that are not in ``part``, and the same head."""
+        assert isinstance(whole, _Head)
+        super().rest_of(whole, part)
+        self.name, self.weight = whole.name, whole.weight

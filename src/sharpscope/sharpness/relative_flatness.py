@@ -54,6 +54,14 @@ class _HeadCurvature:
         self._sum = batch_sum if self._sum is None else self._sum + batch_sum
         self.samples += evaluation.batch.size
 
+    def rest_of(self, whole: _HeadCurvature, part: _HeadCurvature) -> None:
+        """Become the sums over the samples of ``whole`` that are not in ``part``."""
+        assert whole._sum is not None
+        assert part._sum is not None
+        self.head_name, self.weight = whole.head_name, whole.weight
+        self._sum = whole._sum - part._sum
+        self.samples = whole.samples - part.samples
+
     @property
     def value(self) -> Tensor:
         """The mean over samples: ``[D, D]``, a scalar, or ``[C, D, D]``."""

@@ -90,6 +90,9 @@ class Training(Strict):
         precision: What forward passes compute in; weights and optimizer stay in float32. ``fp16`` scales the loss.
         stop_at_loss: End after the first epoch whose loss on the clean training data is at most this.
         checkpoints_at_loss: Losses on the clean training data at whose first crossing the weights are kept.
+        check_loss_every: Steps to which either loss is matched: where an epoch has reached it, the weights are those of
+            the step, among every so many, at which it did. Until the epoch ends, their weights are held in memory. None
+            for the weights at the end of the epoch.
     """
 
     optimizer: str = "sgd"
@@ -105,6 +108,7 @@ class Training(Strict):
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     stop_at_loss: PositiveFloat | None = None
     checkpoints_at_loss: list[PositiveFloat] = Field(default_factory=list)
+    check_loss_every: PositiveInt | None = None
 
 
 class Regime(Strict):
@@ -179,11 +183,12 @@ class Run(Strict):
     def identity(self) -> dict[str, Any]:
         """Return what determines the weights; fields equal to their default are left out."""
         parts = sorted((p for p in self.regime.parts if p.name != "baseline"), key=lambda p: p.name)
+        # Weights kept on the way do not change those at the end.
+        others = {"checkpoints_at_loss"} | ({"check_loss_every"} if self.training.stop_at_loss is None else set())
         return {
             "data": self.data.model_dump(),
             "model": self.model.model_dump(),
-            # Weights kept on the way do not change those at the end.
-            "training": self.training.model_dump(exclude_defaults=True, exclude={"checkpoints_at_loss"}),
+            "training": self.training.model_dump(exclude_defaults=True, exclude=others),
             "regime": [part.model_dump() for part in parts],
             "seed": self.seed,
         }

@@ -26,7 +26,7 @@ from .conftest import TINY, finish, perform_all, start
 
 # Long enough that a kill falls between runs and within them, short enough to wait for.
 SLOWER = {
-    "training": {"epochs": 100, "batch_size": 8, "checkpoints_at_loss": [1.0]},
+    "training": {"epochs": 100, "batch_size": 8, "checkpoints_at_loss": [1.0], "check_loss_every": 1},
     "regimes": ["baseline", "sam"],
     "plugins": ["eager.py"],
 }

@@ -26,8 +26,8 @@ TRAINED = ("training", "predictions", "measures", "matched loss", "scores")
 
 @pytest.fixture
 def plan_at(plan_of):
-    def plan(*levels, **changes):
-        training = {"epochs": 12, "batch_size": 16, "lr": 0.2, "checkpoints_at_loss": list(levels)}
+    def plan(*levels, training=None, **changes):
+        training = training or {"epochs": 12, "batch_size": 16, "lr": 0.2, "checkpoints_at_loss": list(levels)}
         return plan_of(training=training, **changes)
 
     return plan
@@ -167,3 +167,32 @@ def test_the_training_split_has_the_labels_trained_on(plan_at, store):
     batch = (data.normalize(data.train_inputs), torch.from_numpy(of_noisy.train.targets))
     expected = measure(model, [batch], ["gradient_norm"])["gradient_norm"].value
     assert ledger["gradient_norm"].iloc[1] == pytest.approx(expected)
+
+
+def test_a_level_matched_more_closely_later_is_looked_for_again(plan_at, store, tmp_path):
+    coarse = {"epochs": 12, "batch_size": 16, "lr": 0.2, "checkpoints_at_loss": [2.0, 1.0]}
+    fine = {**coarse, "check_loss_every": 1}
+    perform_all(plan_at(training=coarse), store)
+    before = load_ledger(store.path)
+    assert {o.stages for o in perform_all(plan_at(training=fine), store)} == {("training", "matched loss", "scores")}
+    after = load_ledger(store.path)
+    assert (after["run_id"] == before["run_id"]).all()
+    assert (after["step@1"] < before["step@1"]).any()
+    assert (after["step@1"] <= before["step@1"]).all()
+    assert after["train_loss@1"].le(1.0).all()
+    assert set(before["step@1"] % 4) == {0}
+    record = store.run(after["run_id"].iloc[0]).read_record()
+    assert after["step@2"].iloc[0] == record.at_loss["2"]["step"]
+    at_once = Store(tmp_path / "at once")
+    perform_all(plan_at(training=fine), at_once)
+    pd.testing.assert_frame_equal(load_ledger(at_once.path), after, check_exact=True)
+    page = write_report(load_results(store.path), tmp_path).read_text("utf-8")
+    losses = after["train_loss@1"]
+    assert f"At 1, {len(after)} runs had train losses from {losses.min():.3g} to {losses.max():.3g}." in page
+    assert "where it crossed it from one step to the next" in page
+
+
+def test_levels_are_matched_alike_in_all_runs(plan_at):
+    training = {"stop_at_loss": 0.5, "checkpoints_at_loss": [1.0]}
+    with pytest.raises(SpecError, match="give check_loss_every one value, not null, 5"):
+        plan_at(training=training, grid={"seed": [0], "training.check_loss_every": [None, 5]})

@@ -20,7 +20,7 @@ class Broken(BaseException):
 
 @pytest.fixture
 def plan(plan_of):
-    training = {"epochs": EPOCHS, "batch_size": 16, "checkpoints_at_loss": [2.25]}
+    training = {"epochs": EPOCHS, "batch_size": 16, "checkpoints_at_loss": [2.25], "check_loss_every": 1}
     return plan_of(training=training, regimes=["sam"], grid={"seed": [0]})
 
 

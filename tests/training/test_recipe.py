@@ -42,6 +42,8 @@ def test_what_does_not_touch_the_weights_stays_out_of_the_identity():
     assert run().identity()["training"] == {}
     defaults = {"accumulate": 1, "clip_norm": None, "precision": "float32", "warmup_steps": 0}
     assert run(**defaults, stop_at_loss=None, checkpoints_at_loss=[]).id == run().id
+    assert run(checkpoints_at_loss=[0.1], check_loss_every=2).id == run().id
+    assert run(stop_at_loss=0.1, check_loss_every=2).id != run(stop_at_loss=0.1).id
     assert run(accumulate=2).id != run().id
 
 

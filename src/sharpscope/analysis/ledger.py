@@ -15,7 +15,7 @@ import pandas as pd
 
 from sharpscope.analysis.results import RUN_COLUMNS, Quantity, StudyResults
 from sharpscope.safety.reliability import reliability_bins
-from sharpscope.study.levels import column
+from sharpscope.study.levels import STEP, column
 from sharpscope.study.pairs import read_pairs
 from sharpscope.study.record import Record, Wish
 from sharpscope.study.store import Damaged, RunFolder, Store, write_atomic
@@ -136,9 +136,11 @@ def _values(record: Record, catalog: dict[str, Any]) -> dict[str, float]:
         if _answers(stored, stamp, "score"):
             values[key] = stored["value"]
     for level in catalog["levels"]:
-        point = record.at_loss.get(level, {"training": {}, "measures": {}})
-        values |= {column(key, level): value for key, value in point["training"].items()}
-        values |= _estimates(point["measures"], catalog["measures"], level)
+        point = record.point_at(level, catalog["check_loss_every"])
+        if point is not None and point["epoch"] is not None:
+            told = {STEP: point["step"], **point["training"]}
+            values |= {column(key, level): value for key, value in told.items()}
+            values |= _estimates(point["measures"], catalog["measures"], level)
     return values
 
 

@@ -63,6 +63,8 @@ def render(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFra
         "alpha": ALPHA,
         "looks": looks(results.regimes),
         "tables": view.regime_tables(results, regimes, comparisons),
+        "matches": view.matches(results),
+        "every": results.study.get("training", {}).get("check_loss_every"),
         "families": view.family_table(results, comparisons),
         "comparisons": view.all_comparisons(results, comparisons),
         "correlations": view.correlation_tables(results, correlations),

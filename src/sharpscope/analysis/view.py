@@ -16,6 +16,7 @@ from sharpscope.analysis.findings import excludes_zero
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.reliability import aggregate, expected_calibration_error
 from sharpscope.analysis.results import Record, StudyResults, by, describe_group, records, select, split
+from sharpscope.study.levels import column
 
 KINDS = {"score": "What the function is worth", "measure": "How sharp the minimum is", "training": "Training"}
 
@@ -61,6 +62,16 @@ def regime_tables(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.
         counts = {regime: int(finished.get(regime, 0)) for regime in results.regimes}
         tables.append({"title": describe_group(group), "sections": sections, "counts": counts})
     return tables
+
+
+def matches(results: StudyResults) -> list[dict[str, Any]]:
+    """Return how closely each train loss was matched: the runs that reached it, and their least and greatest loss."""
+    found = []
+    for level in results.levels:
+        losses = results.ledger[column("train_loss", level)].dropna()
+        least, greatest = (f"{loss:.3g}" for loss in (losses.min(), losses.max()))
+        found.append({"level": level, "runs": len(losses), "low": least, "high": greatest})
+    return found
 
 
 def _row(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sharpscope.curvature.measure import MEASURES
 from sharpscope.errors import SpecError, suggest
 from sharpscope.safety import SCORES
 from sharpscope.spec import Point, Study
-from sharpscope.study.levels import VALUES, column
+from sharpscope.study.levels import STEP, VALUES, column
 from sharpscope.study.record import SCHEMA, Wish, Wishes
 
 RESERVED = ("run_id", "state", "regime", "seed")
@@ -20,6 +20,7 @@ FIXED = {
     "train_accuracy": ("training", "Train accuracy", "higher", "fraction", f"Accuracy {_TRAINED_ON}"),
     "test_accuracy": ("score", "Test accuracy", "higher", "fraction", "Accuracy on the test set"),
 }
+_STEP = {"name": STEP, "kind": "training", "label": "Steps", "unit": "steps", "summary": "Steps of training until then"}
 # Scores that every ledger has under another name already; a report tells them once.
 TWINS = {"accuracy": "test_accuracy"}
 PRIMARY = ("relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy")
@@ -69,7 +70,7 @@ def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...
 
 def _keys_at(level: str, wishes: Wishes) -> list[str]:
     """Return the columns of quantities at a train loss, without those of standard errors."""
-    return [column(key, level) for key in (*VALUES, *wishes.measures)]
+    return [column(key, level) for key in (STEP, *VALUES, *wishes.measures)]
 
 
 def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[str, Any]:
@@ -93,7 +94,8 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[st
         "varying": study.varying,
         "training": list(FIXED),
         "levels": dict(wishes.levels),
-        "at_loss": list(VALUES),
+        "at_loss": [STEP, *VALUES],
+        "check_loss_every": wishes.check_loss_every,
         "measures": {key: wanted.stamp("measure") for key, wanted in wishes.measures.items()},
         "scores": {key: wanted.stamp("score") for key, wanted in wishes.scores.items()},
         "pair_scores": {key: wanted.stamp("score") for key, wanted in wishes.pair_scores.items()},
@@ -109,7 +111,7 @@ def _fixed(name: str) -> dict[str, Any]:
 
 def _at_level(level: str, wishes: Wishes) -> Iterator[dict[str, Any]]:
     """Yield the facts of everything at a train loss: those of the same thing at the end, under another name."""
-    plain = [_fixed(key) if key in FIXED else _score(key, Wish(key)) for key in VALUES]
+    plain = [_STEP, *(_fixed(key) if key in FIXED else _score(key, Wish(key)) for key in VALUES)]
     plain += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
     for facts in plain:
         # How well the training data are fitted is given there, so that more of it is not better.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -115,7 +116,12 @@ class _Timing:
     def _evaluated(self, run: Run, points: int) -> int:
         """Return how many samples go forward through the model for predictions and looks at the train loss."""
         dataset, training = self._plan.dataset_of(run), run.training
-        looks = training.epochs if training.checkpoints_at_loss or training.stop_at_loss else 0
+        goals = len(training.checkpoints_at_loss) + (training.stop_at_loss is not None)
+        looks = training.epochs if goals else 0
+        if training.check_loss_every is not None:
+            # Bisection of the steps of one epoch.
+            steps = math.ceil(len(dataset.train_inputs) / training.batch_size)
+            looks += goals * math.ceil(math.log2(math.ceil(steps / training.check_loss_every)))
         copies = len(self._plan.wishes.corruptions) * len(SEVERITIES)
         return (points + looks) * len(dataset.train_inputs) + (points + copies) * len(dataset.test_inputs)
 

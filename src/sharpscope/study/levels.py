@@ -6,6 +6,8 @@ had the same. A level is such a loss; its name is the loss as a person writes it
 
 from __future__ import annotations
 
+# After how many steps of training a level was reached.
+STEP = "step"
 # What is told of predictions at a level, beside the measures.
 VALUES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "generalization_gap")
 

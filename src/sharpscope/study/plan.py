@@ -157,7 +157,7 @@ def _wishes(study: Study, points: Sequence[Point], trial: Trial) -> Wishes:
         (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
     needed = any(_needs_corruptions(w.name) for w in (scores | pair_scores).values())
     corruptions = trial.corruptions() if needed else {}
-    wishes = Wishes(measures, scores, pair_scores, corruptions, _levels(points))
+    wishes = Wishes(measures, scores, pair_scores, corruptions, *_levels(points))
     check_columns(wishes)
     return wishes
 
@@ -173,10 +173,17 @@ def _measures(study: Study, points: Sequence[Point], trial: Trial) -> dict[str, 
     return {name: w for name, w in wanted.items() if name not in refused}
 
 
-def _levels(points: Sequence[Point]) -> dict[str, float]:
-    """Return the train losses at which all runs are to be measured, from the largest on."""
+def _levels(points: Sequence[Point]) -> tuple[dict[str, float], int | None]:
+    """Return the train losses at which all runs are to be measured, from the largest on, and how closely."""
     losses = {loss for point in points for loss in point.run.training.checkpoints_at_loss}
-    return {level_name(loss): loss for loss in sorted(losses, reverse=True)}
+    steps = {point.run.training.check_loss_every: None for point in points} if losses else {None: None}
+    if len(steps) > 1:
+        raise SpecError(
+            "a train loss is matched equally closely in all runs of a study; give check_loss_every one value, not "
+            f"{', '.join(str(k or 'null') for k in steps)}",
+            ("training", "check_loss_every"),
+        )
+    return {level_name(loss): loss for loss in sorted(losses, reverse=True)}, next(iter(steps))
 
 
 def _needs_corruptions(score: str) -> bool:

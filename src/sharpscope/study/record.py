@@ -53,6 +53,7 @@ class Wishes:
         pair_scores: Of the predictions of two runs.
         corruptions: The corruptions whose predictions the scores need, with the versions of their definitions.
         levels: Names of the train losses at which all measures are wanted too, with the losses; see ``levels``.
+        check_loss_every: Steps to which these are matched; None for the end of an epoch.
     """
 
     measures: dict[str, Wish] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Wishes:
     pair_scores: dict[str, Wish] = field(default_factory=dict)
     corruptions: dict[str, int] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
+    check_loss_every: int | None = None
 
 
 @dataclass
@@ -76,7 +78,8 @@ class Record:
         measures: Key to stamp, value, standard error, samples, convergence and details.
         scores: Key to stamp and value.
         at_loss: What was found at each train loss that was to be matched, by its name: epoch, step and loss of its
-            first crossing (no epoch: it was never reached), ``training`` and ``measures`` there.
+            first crossing (no epoch: it was never reached), to how many steps that was looked for, ``training`` and
+            ``measures`` there.
         predictions: What the stored predictions were made from.
         files: Size and checksum of each file beside this one.
         init: Where the initial weights are, from the folder of the study.
@@ -130,9 +133,14 @@ class Record:
             keys.append("predictions")
         return keys + [column(key, level) for level in wishes.levels for key in self.missing_at(level, wishes)]
 
+    def point_at(self, level: str, check_loss_every: int | None) -> dict[str, Any] | None:
+        """Return what was found at a train loss, if that was matched as closely as is wanted."""
+        point = self.at_loss.get(level)
+        return point if point is not None and point.get("check_loss_every") == check_loss_every else None
+
     def missing_at(self, level: str, wishes: Wishes) -> list[str]:
         """Return what is wanted at a train loss and not in here; nothing where that loss was never reached."""
-        point = self.at_loss.get(level)
+        point = self.point_at(level, wishes.check_loss_every)
         if point is None:
             return ["weights"]
         if point["epoch"] is None:

@@ -172,7 +172,7 @@ class _Stages:
     def _lacks_levels(self) -> bool:
         """Return whether weights at a level are needed that were not kept, or are not there any more."""
         for level in self.wishes.levels if self.suspect else self._unsettled_levels():
-            point = self.record.at_loss.get(level)
+            point = self.record.point_at(level, self.wishes.check_loss_every)
             if point is None:
                 return True
             try:
@@ -263,8 +263,9 @@ class _Stages:
         files = self.record.files
         for name, level in self.wishes.levels.items():
             kept = history.at_loss.get(level)
-            # A level that is there already is of the same weights, or the record would have been begun anew.
-            self.record.at_loss.setdefault(name, _point(level, kept))
+            # A point that is there already is of the same weights, or the record would have been begun anew.
+            if self.record.point_at(name, self.wishes.check_loss_every) is None:
+                self.record.at_loss[name] = _point(level, kept, self.wishes.check_loss_every)
             if kept is not None:
                 files[weights_file(name)] = self.folder.write(weights_file(name), save(dict(kept.weights)))
         files[HISTORY] = self.folder.write(HISTORY, to_parquet(history.to_columns()))
@@ -340,7 +341,7 @@ def _equal(first: Weights, second: Weights) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def _point(level: float, kept: Kept | None) -> dict[str, Any]:
+def _point(level: float, kept: Kept | None, check_loss_every: int | None) -> dict[str, Any]:
     """Return what a record says of a level before anything is measured there."""
     crossing = {name: None if kept is None else getattr(kept, name) for name in ("epoch", "step", "loss")}
-    return {"level": level, **crossing, "training": {}, "measures": {}}
+    return {"level": level, "check_loss_every": check_loss_every, **crossing, "training": {}, "measures": {}}

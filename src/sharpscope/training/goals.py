@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sharpscope.data import Dataset
 from sharpscope.training.averaging import Result
+from sharpscope.training.distributed import Workers
 from sharpscope.training.history import History, Kept
 from sharpscope.training.predict import predict
 from sharpscope.training.recipe import Recipe
+from sharpscope.training.steps import Snapshot, restored
+
+# Samples after which it is asked whether a loss can still be small enough.
+_CHUNK = 256
 
 
 class Goals:
-    """Looks at the loss once an epoch, in eval mode and on clean data, where a recipe asks for that.
+    """Looks at the loss at the end of each epoch, in eval mode and on clean data, where a recipe asks for that.
 
     It looks at what the training would result in if it ended here: at averaged weights where weights are averaged.
+    Where the recipe wants a loss to be matched more closely, the weights of an epoch's steps are held until its end. If
+    the loss is small enough then, the step at which it became so is found among them by bisection: a few looks for
+    each loss that is reached, instead of one every step.
 
     Args:
         recipe: Says at which losses to keep weights, at which to stop, and whether to stop early.
@@ -27,6 +39,7 @@ class Goals:
         data: The data trained on.
         held_out: Inputs and targets taken out of the training data; none without early stopping.
         device: Where the model is.
+        workers: The processes that train the model together.
 
     Attributes:
         reached: Why the training ends here, as ``History.ended`` has it; empty while it goes on.
@@ -39,28 +52,49 @@ class Goals:
         data: Dataset,
         held_out: tuple[Tensor, Tensor] | None,
         device: torch.device,
+        workers: Workers,
     ) -> None:
         self.reached = ""
-        self._recipe = recipe
         self._result = result
         self._data = data
         self._held_out = held_out
         self._device = device
+        self._workers = workers
         self._levels = sorted({*recipe.checkpoints_at_loss}, reverse=True)
+        self._stop = recipe.stop_at_loss
+        self._every = recipe.check_loss_every
         self._patience = recipe.early_stopping.patience if recipe.early_stopping else 0
+        self._step = 0
         self._kept: list[Kept] = []
         self._best: Kept | None = None
+        self._moments: list[_Moment] = []
 
-    def look(self, epoch: int, step: int) -> None:
-        """Take note of where the training is after an epoch, and of the steps so far."""
-        wants_loss = bool(self._levels) or self._recipe.stop_at_loss is not None
-        if not wants_loss and self._held_out is None:
+    def after_step(self, step: int) -> None:
+        """Hold the weights after step 1 .. steps until the epoch ends, if they may be asked for then."""
+        if self._every is None or step % self._every or not self._awaited:
             return
+        model = self._result.model
+        with restored(Snapshot(model.buffers())):
+            self._workers.average_buffers(model)
+            self._moments.append(_Moment.of(self._result, step))
+
+    def after_epoch(self, epoch: int, step: int) -> None:
+        """Take note of where the training is after an epoch, and of the steps so far."""
+        self._step = step
+        limit = max(self._awaited, default=None)
+        if limit is None and self._held_out is None:
+            return
+        loss = math.inf
         with self._result.standing_in():
-            if wants_loss:
-                self._look_at_loss(epoch, step)
+            if limit is not None:
+                loss = self._train_loss(limit)
             if self._held_out is not None:
                 self._look_at_held_out(epoch, step, *self._held_out)
+        if limit is not None and loss <= limit:
+            # What the end of an epoch adds to an average belongs to its last step.
+            held = [moment for moment in self._moments if moment.step < step]
+            self._reach(epoch, [*held, _Moment.of(self._result, step)], loss)
+        self._moments.clear()
 
     def settle(self, history: History) -> None:
         """Put the result into the model, and what was found into the record."""
@@ -69,42 +103,134 @@ class Goals:
         if self._best is not None and self.reached != "loss":
             self._result.model.load_state_dict(self._best.weights)
             history.best_epoch = self._best.epoch
+            self._step = self._best.step
         history.ended = self.reached or "epochs"
+        history.step = self._step
         history.at_loss = {kept.level: kept for kept in self._kept}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was kept so far."""
         best = [] if self._best is None else [self._best.to_dict()]
-        return {"reached": self.reached, "kept": [kept.to_dict() for kept in self._kept], "best": best}
+        kept = [kept.to_dict() for kept in self._kept]
+        return {"reached": self.reached, "step": self._step, "kept": kept, "best": best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self.reached = state["reached"]
+        self.reached, self._step = state["reached"], state["step"]
         self._kept = [Kept(**kept) for kept in state["kept"]]
         self._best = next((Kept(**best) for best in state["best"]), None)
 
-    def _look_at_loss(self, epoch: int, step: int) -> None:
-        loss = self._loss(self._data.train_inputs, self._data.train_targets)
-        crossed = [level for level in self._levels[len(self._kept) :] if loss <= level]
-        weights = self._weights() if crossed else {}
-        self._kept += [Kept(level, epoch, step, loss, weights) for level in crossed]
-        if self._recipe.stop_at_loss is not None and loss <= self._recipe.stop_at_loss:
-            self.reached = "loss"
+    @property
+    def _awaited(self) -> list[float]:
+        """The losses that were not reached so far."""
+        return self._levels[len(self._kept) :] + ([] if self._stop is None else [self._stop])
+
+    def _reach(self, epoch: int, moments: list[_Moment], loss: float) -> None:
+        """Find where an epoch reached what its end has reached.
+
+        Args:
+            epoch: The epoch.
+            moments: Of the epoch, in order.
+            loss: At the last of them.
+        """
+        if self._stop is not None and loss <= self._stop:
+            moments, loss = self._until(moments, loss, self._stop)
+            self.reached, self._step = "loss", moments[-1].step
+            moments[-1].restore(self._result)
+        reached = [level for level in self._levels[len(self._kept) :] if loss <= level]
+        found: list[Kept] = []
+        # From the smallest on, since a larger one was reached at the same step or before.
+        for level in reversed(reached):
+            moments, loss = self._until(moments, loss, level)
+            step = moments[-1].step
+            weights = found[-1].weights if found and found[-1].step == step else self._weights(moments[-1])
+            found.append(Kept(level, epoch, step, loss, weights))
+        self._kept += reversed(found)
+
+    def _until(self, moments: list[_Moment], loss: float, level: float) -> tuple[list[_Moment], float]:
+        """Return the moments up to one with a loss of at most ``level``, before which it was larger.
+
+        Args:
+            moments: In order.
+            loss: At the last of them: ``level`` or less.
+            level: The loss to find.
+
+        Returns:
+            The moments, and the loss at the last of them.
+        """
+        above, below = -1, len(moments) - 1
+        while below - above > 1:
+            middle = (above + below) // 2
+            with self._at(moments[middle]):
+                there = self._train_loss(level)
+            if there <= level:
+                below, loss = middle, there
+            else:
+                above = middle
+        return moments[: below + 1], loss
 
     def _look_at_held_out(self, epoch: int, step: int, inputs: Tensor, targets: Tensor) -> None:
         loss = self._loss(inputs, targets)
         if self._best is None or loss < self._best.loss:
-            self._best = Kept(loss, epoch, step, loss, self._weights())
+            self._best = Kept(loss, epoch, step, loss, _copied(self._result.model))
         elif epoch - self._best.epoch >= self._patience:
-            self.reached = self.reached or "patience"
+            self.reached = "patience"
 
-    def _loss(self, inputs: Tensor, targets: Tensor) -> float:
-        outputs = predict(self._result.model, inputs, self._data.normalize, device=self._device)
-        return float(cross_entropy(outputs.double(), targets.cpu()))
+    def _train_loss(self, limit: float) -> float:
+        return self._loss(self._data.train_inputs, self._data.train_targets, limit)
 
-    def _weights(self) -> dict[str, Tensor]:
-        state = self._result.model.state_dict()
-        return {
-            name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            for name, tensor in state.items()
-        }
+    def _loss(self, inputs: Tensor, targets: Tensor, limit: float = math.inf) -> float:
+        """Return the mean loss; where it is larger than ``limit``, only something that is larger too.
+
+        No sample has a negative loss, so that often a few show that the mean of all must be too large.
+        """
+        total, outputs = 0.0, []
+        for some, their_targets in zip(inputs.split(_CHUNK), targets.cpu().split(_CHUNK), strict=True):
+            outputs.append(predict(self._result.model, some, self._data.normalize, device=self._device).double())
+            total += float(cross_entropy(outputs[-1], their_targets, reduction="sum"))
+            if total > limit * len(targets):
+                return total / len(targets)
+        return float(cross_entropy(torch.cat(outputs), targets.cpu()))
+
+    def _weights(self, moment: _Moment) -> dict[str, Tensor]:
+        with self._at(moment):
+            return _copied(self._result.model)
+
+    @contextmanager
+    def _at(self, moment: _Moment) -> Iterator[None]:
+        """Let the model be for a block what the training would have resulted in at a moment."""
+        present = _Moment.of(self._result, moment.step)
+        moment.restore(self._result)
+        try:
+            with self._result.standing_in():
+                yield
+        finally:
+            present.restore(self._result)
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """The weights and buffers after a step, and what the result depends on beside them."""
+
+    step: int
+    tensors: Snapshot
+    beside: dict[str, Any]
+
+    @classmethod
+    def of(cls, result: Result, step: int) -> _Moment:
+        """Return the present one."""
+        tensors = Snapshot([*result.model.parameters(), *result.model.buffers()])
+        return cls(step, tensors, copy.deepcopy(result.state_dict()))
+
+    def restore(self, result: Result) -> None:
+        """Bring model and result back there."""
+        self.tensors.restore()
+        result.load_state_dict(self.beside)
+
+
+def _copied(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict of a model, contiguous and on the CPU."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }

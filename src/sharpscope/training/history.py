@@ -35,8 +35,8 @@ class Kept:
 
     Attributes:
         level: The loss that was asked for.
-        epoch: After which epoch, from 1 on.
-        step: After how many steps.
+        epoch: In which epoch, from 1 on.
+        step: After how many steps, counted over the whole training.
         loss: The loss that was found: ``level`` or less.
         weights: The state dict of the model, contiguous and on the CPU; levels crossed at once share it.
     """
@@ -59,6 +59,8 @@ class History:
     Attributes:
         epochs: A record of each.
         ended: What ended it: ``epochs``, ``loss`` (the one to stop at) or ``patience`` (early stopping); empty before.
+        step: After how many steps the model had the weights that it has now: fewer than were taken if those of an
+            earlier step are the result.
         best_epoch: The epoch whose weights the model has by early stopping; None if it has those of the last epoch.
         at_loss: Weights by the train loss at which they were to be kept, from the largest on; losses that were never
             reached are absent.
@@ -66,6 +68,7 @@ class History:
 
     epochs: list[Epoch] = field(default_factory=list)
     ended: str = ""
+    step: int = 0
     best_epoch: int | None = None
     at_loss: dict[float, Kept] = field(default_factory=dict)
 

@@ -73,7 +73,7 @@ def train(
         gradient = Gradient(model, recipe, penalties, workers, device)
         watch = Watch(recipe.epochs * len(batches), workers)
         result = recipe.averaging(model, batches.clean)
-        goals = Goals(recipe, result, data, spared, device)
+        goals = Goals(recipe, result, data, spared, device, workers)
         saved = Checkpoint(
             checkpoint,
             {**described(recipe), "stream": stream.path, "steps": watch.steps},
@@ -96,10 +96,11 @@ def train(
                     group["lr"] = lr
                 watch.see(gradient.step(update, batch), batch.targets)
                 result.after_step(watch.step, watch.steps)
+                goals.after_step(watch.step)
             workers.average_buffers(model)
             epoch = watch.close_epoch(lr)
             result.after_epoch(epoch.epoch, recipe.epochs)
-            goals.look(epoch.epoch, watch.step)
+            goals.after_epoch(epoch.epoch, watch.step)
             if epoch.epoch % checkpoint_every == 0:
                 saved.write()
             if on_epoch is not None:

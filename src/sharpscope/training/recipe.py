@@ -77,6 +77,7 @@ class Recipe:
         early_stopping: Whether and how to stop by held-out data.
         stop_at_loss: The loss on the clean training data that ends the training; None for none.
         checkpoints_at_loss: Such losses at whose first crossing the weights are kept.
+        check_loss_every: Steps to which a crossing is told; None for the end of its epoch.
     """
 
     optimizer: str = "sgd"
@@ -101,6 +102,7 @@ class Recipe:
     early_stopping: EarlyStopping | None = None
     stop_at_loss: float | None = None
     checkpoints_at_loss: tuple[float, ...] = ()
+    check_loss_every: int | None = None
 
     @classmethod
     def from_spec(cls, training: spec.Training, regime: spec.Regime) -> Recipe:
@@ -137,6 +139,7 @@ class Recipe:
             precision=training.precision,
             stop_at_loss=training.stop_at_loss,
             checkpoints_at_loss=tuple(training.checkpoints_at_loss),
+            check_loss_every=training.check_loss_every,
         )
         try:
             return recipe._with_optimizer_tried()

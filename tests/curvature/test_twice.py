@@ -74,6 +74,49 @@ def test_batch_norm(shape: tuple[int, ...], affine: bool) -> None:
         torch.testing.assert_close(fast, plain, rtol=1e-9, atol=1e-9)
 
 
+MEAN, VARIANCE = drawn(4, seed=5), drawn(4, seed=6).square() + 0.5
+
+
+def normalized(x: Tensor, *own: Tensor) -> Tensor:
+    return F.batch_norm(x, MEAN, VARIANCE, *own)
+
+
+def written_to(x: Tensor, w: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    y = F.conv2d(x, w)
+    y *= 2
+    return normalized(y, scale, shift)
+
+
+# Functions of images x, filters w, and a scale and a shift by channel.
+AFTER_CONVOLUTIONS: dict[str, Callable[..., Tensor]] = {
+    "batch norm": lambda x, w, scale, shift: normalized(F.conv2d(x, w, padding=1), scale, shift),
+    "bias and batch norm": lambda x, w, scale, shift: normalized(F.conv2d(x, w, shift), scale, shift),
+    "fixed batch norm": lambda x, w, scale, shift: normalized(F.conv2d(x, w, shift)) + scale.sum(),
+    "batch norm of computed scale": lambda x, w, scale, shift: normalized(F.conv2d(x, w), scale.exp(), shift),
+    "batch norm of computed scale elsewhere": lambda x, w, scale, shift: normalized(
+        F.conv2d(x, w) ** 2, scale.exp(), shift
+    ),
+    "output written to": written_to,
+    "output used twice": lambda x, w, scale, shift: normalized(y := F.conv2d(x, w), scale, shift) * y,
+    "computed filters": lambda x, w, scale, shift: F.conv2d(
+        x, w * scale.exp().view(4, 1, 1, 1) / w.norm(), shift.sin()
+    ),
+    "relu": lambda x, w, scale, shift: normalized(F.conv2d(x, w), scale, shift).relu() + shift.sum(),
+    "relu in place": lambda x, w, scale, shift: F.relu(normalized(F.conv2d(x, w), scale, shift), inplace=True) ** 2,
+    "relu of a view in place": lambda x, w, scale, shift: F.relu(F.conv2d(x, w, shift)[:, 1:], inplace=True) * scale[0],
+}
+
+
+@pytest.mark.parametrize("name", AFTER_CONVOLUTIONS)
+def test_what_follows_and_precedes_convolutions(name: str) -> None:
+    tensors = [drawn(2, 3, 5, 5, seed=0), drawn(4, 3, 3, 3, seed=1), drawn(4, seed=2), drawn(4, seed=3)]
+    function = AFTER_CONVOLUTIONS[name]
+    for fast, plain in zip(
+        product(function, tensors, twice=True), product(function, tensors, twice=False), strict=True
+    ):
+        torch.testing.assert_close(fast, plain, rtol=1e-9, atol=1e-9)
+
+
 def test_first_derivatives_have_their_values() -> None:
     x, w = drawn(2, 3, 5, 5, seed=0), drawn(4, 3, 3, 3, seed=1).requires_grad_()
     with TwiceDifferentiable():

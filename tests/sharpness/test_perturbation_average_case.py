@@ -50,6 +50,24 @@ def test_on_a_quadratic_it_is_half_the_trace_with_the_right_error(curvature: str
     assert found[0].samples == 12
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_in_the_cube_entries_are_uniform(adaptive: bool) -> None:
+    """With entries u_i rho of variance rho^2 / 3 and fourth moment rho^4 / 5, E u H u / 2 = rho^2 tr(H) / 6."""
+    case, rho, draws = Quadratic.make("indefinite"), 0.8, 12
+    scale = rho * (np.abs(case.theta) if adaptive else np.ones(6))
+    H = scale[:, None] * case.hessian * scale
+    diagonal = np.square(np.diag(H)).sum()
+    variance = (diagonal * (1 / 5 - 1 / 9) + 2 / 9 * (np.square(H).sum() - diagonal)) / 4
+    found = [
+        average_case_sharpness(case.risk(seed), rho=rho, draws=draws, adaptive=adaptive, norm="linf")
+        for seed in range(SEEDS)
+    ]
+    values = np.array([e.value for e in found])
+    deviation = math.sqrt(variance / draws)
+    assert abs(values.mean() - np.trace(H) / 6) < 4 * deviation / math.sqrt(SEEDS)
+    assert values.std(ddof=1) == pytest.approx(deviation, rel=0.25)
+
+
 def test_for_small_rho_it_is_the_trace_of_the_hessian() -> None:
     case = CASES[2]
     with Risk(case.model(), Batches(case.data())) as risk:

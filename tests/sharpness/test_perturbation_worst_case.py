@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from sharpscope import measure
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.passes import Evaluator
-from sharpscope.curvature.perturbation import Gaussian, GradientAt, with_normalized_logits
+from sharpscope.curvature.perturbation import GradientAt, Noise, with_normalized_logits
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import SharpscopeError
 from sharpscope.seeding import Stream
@@ -192,7 +192,7 @@ def test_it_shares_the_gradient_at_theta() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_gradients_at_a_perturbation_equal_autograd(case: Case) -> None:
     model = case.model()
-    point = Gaussian(0.1, Stream(4))
+    point = Noise(0.1, Stream(4))
     for normalized in (False, True):
         risk = Risk(model, Batches(case.data()))
         loss = with_normalized_logits(risk.loss) if normalized else None

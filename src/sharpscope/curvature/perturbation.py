@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,36 +23,55 @@ class Perturbation(Protocol):
         """Return perturbed copies."""
 
 
-class Gaussian:
-    """theta + sign * eps with eps ~ N(0, scale^2), drawn anew each time it is applied, always the same numbers.
+class Noise:
+    """theta + sign * scale * z with random z, drawn anew each time it is applied, always the same numbers.
 
     Args:
-        scale: The standard deviation of each coordinate: one number, 0 for no perturbation at all; or a function of a
+        scale: The size of the noise on each coordinate: one number, 0 for no perturbation at all; or a function of a
             parameter that returns those of its entries.
-        stream: Where eps is drawn from.
+        stream: Where z is drawn from.
         sign: +1, or -1 for the antithetic draw.
+        draw: ``torch.randn`` for z ~ N(0, 1), or ``uniform``.
     """
 
-    def __init__(self, scale: float | Callable[[Tensor], Tensor], stream: Stream, sign: int = 1) -> None:
+    def __init__(
+        self,
+        scale: float | Callable[[Tensor], Tensor],
+        stream: Stream,
+        sign: int = 1,
+        draw: Callable[..., Tensor] = torch.randn,
+    ) -> None:
         self._scale = scale
         self._stream = stream
         self._sign = sign
+        self._draw = draw
 
     def apply(self, parameters: Parameters) -> Parameters:
-        """Return theta + sign * eps; parameters only, buffers are no part of it."""
+        """Return theta + sign * scale * z; parameters only, buffers are no part of it."""
         sample = next(iter(parameters.values()))
         generator = self._stream.torch(sample.device)
         moved = {}
         for name, p in parameters.items():
             scale = self._scale(p) if callable(self._scale) else self._scale
-            draw = torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device)
-            moved[name] = p + self._sign * scale * draw
+            z = self._draw(p.shape, generator=generator, dtype=p.dtype, device=p.device)
+            moved[name] = p + self._sign * scale * z
         return moved
 
 
-def antithetic(scale: float | Callable[[Tensor], Tensor], stream: Stream, start: int, count: int) -> list[Gaussian]:
+def uniform(*shape: Any, **options: Any) -> Tensor:
+    """Return numbers uniform between -1 and 1, as ``torch.rand`` does between 0 and 1."""
+    return 2 * torch.rand(*shape, **options) - 1
+
+
+def antithetic(
+    scale: float | Callable[[Tensor], Tensor],
+    stream: Stream,
+    start: int,
+    count: int,
+    draw: Callable[..., Tensor] = torch.randn,
+) -> list[Noise]:
     """Return the pairs theta + eps_k, theta - eps_k of the draws ``start`` to ``start + count - 1``, 2 count points."""
-    return [Gaussian(scale, stream.child(k), sign) for k in range(start, start + count) for sign in (1, -1)]
+    return [Noise(scale, stream.child(k), sign, draw) for k in range(start, start + count) for sign in (1, -1)]
 
 
 def pair_means(changes: Sequence[float]) -> list[float]:

@@ -6,9 +6,12 @@ import math
 from collections.abc import Generator
 from typing import Any
 
+import torch
+
+from sharpscope.curvature.ascent import Norm
 from sharpscope.curvature.estimate import mean_of
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.perturbation import PerturbedLosses, antithetic, pair_means, with_normalized_logits
+from sharpscope.curvature.perturbation import PerturbedLosses, antithetic, pair_means, uniform, with_normalized_logits
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.rounds import draw_rounds, judged
 from sharpscope.errors import SharpscopeError
@@ -28,7 +31,7 @@ from sharpscope.errors import SharpscopeError
             "ICML 2023, Section 3; perturbations scaled to norm rho as in Foret et al., ICLR 2021"
         ),
         caveats=(
-            "For small rho it is rho^2 tr(H) / (2 P): a trace of the Hessian, seen through noise.",
+            "For small rho it is rho^2 tr(H) / (2 P), for linf rho^2 tr(H) / 6: a trace, seen through noise.",
             "It may be negative; away from a minimum the curvature can be.",
             "The paper's eps has deviation rho in each coordinate; here its root mean squared norm is rho.",
         ),
@@ -40,10 +43,11 @@ def average_case_sharpness(
     *,
     rho: float = 0.05,
     draws: int = 50,
+    norm: Norm = "l2",
     adaptive: bool = False,
     logit_normalized: bool = False,
 ) -> Steps:
-    r"""Mean change of the risk, with its sign, under Gaussian perturbations of norm rho (larger is sharper).
+    r"""Mean change of the risk, with its sign, under random perturbations of norm rho (larger is sharper).
 
     .. math:: S^{avg}_\rho = E_\epsilon L(\theta + \epsilon) - L(\theta), \quad \epsilon \sim N(0, \rho^2 / P \, I)
 
@@ -52,9 +56,10 @@ def average_case_sharpness(
 
     Args:
         risk: Model, loss and N samples.
-        rho: The root of the mean squared norm of a perturbation.
+        rho: The root of the mean squared norm of a perturbation; for "linf" the largest entry that it can have.
         draws: How many pairs +eps, -eps; at least 2. With ``rtol`` of the risk, pairs are drawn in rounds until the
             standard error is that small, at most 64 times as many.
+        norm: "l2" as above; "linf" for entries that are independent and uniform between -rho and rho.
         adaptive: Scale the perturbation of each weight by its size, :math:`\epsilon \sim N(0, \rho^2 / P \, \theta^2)`.
         logit_normalized: Divide the logits of each sample by their standard deviation over the outputs.
 
@@ -72,14 +77,14 @@ def average_case_sharpness(
     if draws < 2:
         raise SharpscopeError(f"draws must be at least 2, so that a standard error exists, got {draws}")
     loss = with_normalized_logits(risk.loss).values if logit_normalized else None
-    size = rho / math.sqrt(risk.parameter_count)
+    size, draw = (rho / math.sqrt(risk.parameter_count), torch.randn) if norm == "l2" else (rho, uniform)
     stream = risk.stream.child("average_case_sharpness")
     samples = 0
 
     def make(start: int, count: int) -> Generator[Any, Any, list[float]]:
         nonlocal samples
         perturbed = PerturbedLosses(
-            antithetic((lambda p: size * p.abs()) if adaptive else size, stream, start, count), loss
+            antithetic((lambda p: size * p.abs()) if adaptive else size, stream, start, count, draw), loss
         )
         yield perturbed
         samples = perturbed.samples

@@ -10,7 +10,7 @@ from scipy.special import gammaincinv
 
 from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.perturbation import Gaussian, PerturbedLosses, antithetic, pair_means
+from sharpscope.curvature.perturbation import Noise, PerturbedLosses, antithetic, pair_means
 from sharpscope.curvature.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.rounds import draw_rounds, judged
@@ -87,8 +87,8 @@ def _monte_carlo(risk: Risk, rho: float, scale: float, draws: int) -> Generator[
 
     def make(start: int, count: int) -> Generator[Any, Any, list[float]]:
         nonlocal at_zero, samples
-        points = [Gaussian(scale, stream.child(k)) for k in range(start, start + count)]
-        perturbed = PerturbedLosses([Gaussian(0.0, stream.child("zero")), *points])
+        points = [Noise(scale, stream.child(k)) for k in range(start, start + count)]
+        perturbed = PerturbedLosses([Noise(0.0, stream.child("zero")), *points])
         yield perturbed
         first, *changes = perturbed.differences
         at_zero, samples = max(at_zero, abs(first) / rho), perturbed.samples
@@ -100,7 +100,7 @@ def _monte_carlo(risk: Risk, rho: float, scale: float, draws: int) -> Generator[
 
 def _expansion(risk: Risk, rho: float, scale: float) -> Generator[Any, Any, Estimate]:
     gradient = GradientSum()
-    zero = PerturbedLosses([Gaussian(0.0, risk.stream.child("sam_sharpness", "zero"))])
+    zero = PerturbedLosses([Noise(0.0, risk.stream.child("sam_sharpness", "zero"))])
     # Two pairs are the fewest that can agree with each other that mu does not matter.
     first = _pairs(risk, scale, 0, 2)
     yield gradient, zero, first

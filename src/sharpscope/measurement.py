@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from sharpscope.curvature.batches import Batch, Batches
+from sharpscope.curvature.batches import Batch, Batches, left_alone
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES, Steps, Sums, run_together
 from sharpscope.curvature.risk import Forward, Risk, device_of, random_state_kept
@@ -128,8 +128,8 @@ def measure(
     stream = Stream(seed, "measure")
     device = torch.device(device) if device is not None else device_of(model)
     # Data may draw random numbers when it is first looked at, and tensors made in inference mode have no derivatives.
-    with random_state_kept(device), torch.inference_mode(False):
-        batches = Batches(data, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
+    with random_state_kept(device), left_alone(data) as own, torch.inference_mode(False):
+        batches = Batches(own, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
 
         def run(samples: Iterable[Batch], told: bool = False) -> Measured:
             risk = Risk(
@@ -202,9 +202,17 @@ def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, A
     if isinstance(measures, str):
         measures = [measures]
     if not isinstance(measures, Mapping):
+        odd = [entry for entry in measures if not isinstance(entry, str)]
+        if odd:
+            raise SharpscopeError(
+                f"measures must be names, or a mapping of keys to options, got {odd[0]!r}; write {{name: {{option: "
+                "value}}} for options"
+            )
         measures = dict.fromkeys(measures)
     resolved = {}
     for key, given in measures.items():
+        if not isinstance(given, Mapping | None):
+            raise SpecError(f"the options of a measure must be a mapping, got {given!r}", (key,))
         options = dict(given or {})
         name = options.pop("measure", key)
         try:

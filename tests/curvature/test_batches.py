@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.batches import Batch, Batches, Reservoir
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
 
@@ -60,6 +60,10 @@ FORMS = {
     "one mapping": {"input": X, "labels": Y},
     "labels as a list": [{"input": X, "labels": Y.tolist()}],
     "tuples of one input": [((X,), Y)],
+    "arrays": (X.numpy(), Y.numpy()),
+    "batches of arrays": [(X[:4].numpy(), Y[:4].numpy()), (X[4:].numpy(), Y[4:].numpy())],
+    "a mapping of arrays": {"input": X.numpy(), "labels": Y.numpy()},
+    "inputs together": ((X,), Y),
 }
 
 
@@ -123,6 +127,16 @@ def test_forward_has_the_inputs_as_they_are() -> None:
         ([(X, Y[:4])], SharpscopeError, r"\(4, C\), got \(10, 2\)"),
         (Flipped(), NotDeterministic, "at random"),
         (DataLoader(Flipped(), 4), NotDeterministic, "at random"),
+        (
+            DataLoader(Rows(), 4, shuffle=True, drop_last=True),
+            NotDeterministic,
+            "drops its last batch.*drop_last=False",
+        ),
+        (
+            DataLoader(Rows(), 4, sampler=WeightedRandomSampler([1.0] * 10, 10)),
+            NotDeterministic,
+            "other samples in each pass.*WeightedRandomSampler",
+        ),
     ],
 )
 def test_unfit_data_is_refused(data: Any, error: type[Exception], message: str) -> None:
@@ -201,3 +215,41 @@ def test_a_subset_joins_batches_padded_to_lengths_of_their_own() -> None:
     for batch in batches:
         assert batch.inputs["x"].shape == (batch.size, int(batch.targets[0]))
         assert batch.inputs["shared"].shape == (2, 2)
+
+
+def test_a_loader_has_its_own_random_state_back() -> None:
+    generator = torch.Generator().manual_seed(3)
+    loader = DataLoader(TensorDataset(X, Y), 4, shuffle=True, generator=generator)
+    before = generator.get_state()
+    measure(linear(), loader, ["gradient_norm", "hessian_trace"], subset=8)
+    measure(linear(), loader, ["gradient_norm"])
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_a_subset_of_a_dataset_is_read_once() -> None:
+    class Read(Rows):
+        reads = 0
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            Read.reads += 1
+            return super().__getitem__(index)
+
+    data = Batches(Read(), subset=6)
+    before = Read.reads
+    for _ in range(3):
+        assert sum(batch.size for batch in data) == 6
+    assert Read.reads == before
+
+
+def test_a_reservoir_holds_the_smallest_keys_of_a_long_stream() -> None:
+    """The same as sorting all keys at once, although only some samples are ever kept."""
+    stream = Stream(0, "reservoir")
+    keys = np.concatenate([draws.random(7) for draws in [stream.numpy()] for _ in range(30)])
+    expected = sorted(np.argsort(keys)[:11].tolist())
+    reservoir = Reservoir(11, stream)
+    for start in range(0, 210, 7):
+        reservoir.add(Batch(torch.arange(start, start + 7).float()[:, None], torch.arange(start, start + 7)))
+    kept = reservoir.batches(4)
+    assert [batch.size for batch in kept] == [4, 4, 3]
+    assert torch.cat([batch.targets for batch in kept]).tolist() == expected
+    assert reservoir.seen == 210

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from torch.nn import functional as F
 
 from sharpscope import measure
 from sharpscope.curvature.batches import Batches
-from sharpscope.curvature.measure import MEASURES
+from sharpscope.curvature.measure import MEASURES, Steps, run_together
+from sharpscope.curvature.reductions import Count
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import NotDeterministic, SharpscopeError
+from sharpscope.errors import NotDefined, NotDeterministic, SharpscopeError, UnknownName
 
 X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(10) % 2
@@ -132,7 +134,7 @@ def test_a_model_without_parameters_is_refused(model: nn.Module, message: str) -
 
 @pytest.mark.filterwarnings("ignore:Lazy modules")
 def test_rtol_must_be_positive() -> None:
-    with pytest.raises(SharpscopeError, match="rtol must be positive"):
+    with pytest.raises(SharpscopeError, match="rtol must be a positive number"):
         measure(nn.Linear(3, 2), (X, Y), ["gradient_norm"], rtol=0.0)
 
 
@@ -181,3 +183,174 @@ def test_inputs_that_a_model_overwrites_are_the_users_no_more() -> None:
     plain = measure(model.head, (x * 2 - 1, data[1]), ["fisher_rao_norm", "gradient_norm", "sam_sharpness"])
     for name, estimate in found.items():
         assert estimate.value == pytest.approx(plain[name].value, rel=1e-5)
+
+
+class OverBatch(nn.Linear):
+    """Takes the mean of the batch off, without any BatchNorm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(dim=0))
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_samples_that_depend_on_each_other_make_a_risk_of_one_batch_only(name: str) -> None:
+    model = OverBatch(3, 2)
+    assert measure(model, (X, Y), [name])[name].samples == len(X)
+    with pytest.raises(NotDeterministic, match=r"depend on the other samples.*one batch"):
+        measure(model, (X, Y), [name], batch_size=5)
+
+
+def test_a_model_that_writes_its_parameters_is_refused() -> None:
+    class Writing(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                self.bias.add_(1)
+            return super().forward(x)
+
+    with pytest.raises(NotDeterministic, match="changes its parameter 'bias'"):
+        measure(Writing(3, 2), (X, Y), ["margin"])
+    model = nn.Sequential(nn.Embedding(9, 4, max_norm=0.1), nn.Flatten(), nn.Linear(8, 2))
+    before = model[0].weight.detach().clone()
+    with pytest.raises(NotDeterministic, match=r"embedding '0' rescales its weights.*max_norm"):
+        measure(model, (torch.randint(0, 9, (10, 2)), Y), ["margin"])
+    assert torch.equal(model[0].weight, before)
+
+
+def test_gradients_of_embeddings_are_those_of_the_loss() -> None:
+    plain, scaled = (
+        nn.Sequential(nn.Embedding(9, 4, **options), nn.Flatten(), nn.Linear(8, 2))
+        for options in ({}, {"sparse": True, "scale_grad_by_freq": True})
+    )
+    scaled.load_state_dict(plain.state_dict())
+    data = (torch.arange(20).view(10, 2) % 3, Y)
+    names = ["gradient_norm", "fisher_rao_norm", "hessian_trace"]
+    assert {**measure(scaled, data, names)} == {**measure(plain, data, names)}
+    assert scaled[0].sparse
+    assert scaled[0].scale_grad_by_freq
+
+
+class Squeezed(nn.Linear):
+    """One output a sample, squeezed in a way that makes a number of a single sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).squeeze()
+
+
+class TimeFirst(nn.Module):
+    """Samples in the second dimension of the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.RNN(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x)[0][-1])
+
+
+class Graph(nn.Module):
+    """Samples that are nodes of a graph, with its edges as a second input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+        hidden = self.body(x).tanh()
+        return self.head(hidden.index_add(0, edges[1], hidden[edges[0]]))
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "loss"),
+    [
+        (Squeezed(3, 1), (X, Y.to(X)), "mse"),
+        (TimeFirst(), [(X.expand(5, 10, 3), Y)], "cross_entropy"),
+        (Graph(), [((X, torch.randint(0, 10, (2, 30))), Y)], "cross_entropy"),
+    ],
+    ids=["squeezed", "time first", "graph"],
+)
+def test_models_whose_samples_cannot_be_taken_apart_are_measured_whole(model: nn.Module, data: Any, loss: str) -> None:
+    """The radial derivative by central differences of the loss of each sample."""
+    found = measure(model, data, ["fisher_rao_norm", "relative_flatness"], loss=loss)
+    inputs, targets = data if isinstance(data, tuple) else data[0]
+
+    def losses(scale: float) -> Tensor:
+        scaled = copy.deepcopy(model).double()
+        with torch.no_grad():
+            for parameter in scaled.parameters():
+                parameter.mul_(scale)
+            args = inputs if isinstance(inputs, tuple) else (inputs,)
+            outputs = scaled(*(a.double() if a.is_floating_point() else a for a in args))
+        if loss == "mse":
+            return (outputs - targets).square()
+        return F.cross_entropy(outputs, targets, reduction="none")
+
+    radial = (losses(1 + 1e-4) - losses(1 - 1e-4)) / 2e-4
+    assert found["fisher_rao_norm"].value == pytest.approx(float(radial.square().mean().sqrt()), rel=1e-4)
+    assert found["relative_flatness"].value > 0
+
+
+def test_a_compiled_model_is_looked_through() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    assert {**measure(torch.compile(model, backend="eager"), (X, Y))} == {**measure(model, (X, Y))}
+
+
+def test_a_model_that_casts_by_itself_is_told_so() -> None:
+    class Casting(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.to(torch.bfloat16))
+
+    with pytest.raises(SharpscopeError, match=r"measured in torch.float32, and this one casts.*model.float\(\)"):
+        measure(Casting(3, 2).to(torch.bfloat16), (X, Y), ["margin"])
+
+
+def test_parameters_made_in_inference_mode_have_derivatives() -> None:
+    with torch.inference_mode():
+        model = nn.Linear(3, 2)
+    assert measure(model, (X, Y), ["gradient_norm"])["gradient_norm"].value > 0
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [(torch.ones(2, dtype=torch.complex64), "complex64"), (torch.ones(2, dtype=torch.int8), "int8")],
+)
+def test_parameters_that_are_not_real_are_refused(parameter: Tensor, message: str) -> None:
+    model = nn.Linear(3, 2)
+    model.extra = nn.Parameter(parameter, requires_grad=False)
+    with pytest.raises(SharpscopeError, match=f"real floating-point parameters, and 'extra' has torch.{message}"):
+        measure(model, (X, Y), ["margin"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"measures": {"a": "margin"}}, "the options of a measure must be a mapping, got 'margin'"),
+        ({"measures": [("margin", {})]}, r"measures must be names, or a mapping.*got \('margin'"),
+        ({"rtol": "0.1"}, "rtol must be a positive number, got '0.1'"),
+        ({"forward": "x"}, "forward must be a callable"),
+        ({"model": lambda x: x}, "the model must be a torch.nn.Module, got function"),
+    ],
+)
+def test_unfit_arguments_are_told_in_a_sentence(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(SharpscopeError, match=message):
+        measure(**{"model": nn.Linear(3, 2), "data": (X, Y), "measures": ["margin"]} | arguments)
+
+
+def test_what_has_no_derivative_along_a_direction_is_left_out_of_the_default() -> None:
+    model = nn.Sequential(nn.EmbeddingBag(9, 4), nn.Linear(4, 2))
+    with pytest.warns(UserWarning, match="fisher_rao_norm: an operation of the model has no derivative along"):
+        assert "relative_flatness" in measure(model, (torch.arange(20).view(10, 2) % 9, Y))
+
+
+def test_jacobians_of_samples_want_samples_that_stand_alone() -> None:
+    edges = torch.randint(0, 10, (2, 30))
+    with pytest.raises(NotDefined, match="cannot be evaluated on a sample alone"):
+        measure(Graph(), [((X, edges), Y)], ["information_geometric_sharpness"])
+
+
+def test_an_error_keeps_its_kind_with_the_measure_in_front() -> None:
+    def failing(risk: Risk) -> Steps:
+        yield Count()
+        raise UnknownName("layer", "cnov", ["conv"])
+
+    with pytest.raises(UnknownName, match="key: unknown layer 'cnov'; did you mean 'conv'"):
+        run_together(Risk(nn.Linear(3, 2), Batches((X, Y))), {"key": (failing, {})})

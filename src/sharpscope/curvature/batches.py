@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+)
 
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
@@ -64,8 +75,8 @@ class Batches:
     """Re-iterable batches; every pass yields the same samples.
 
     Args:
-        data: A re-iterable of batches, a map-style ``Dataset``, a pair of tensors (inputs, targets), or one mapping
-            with "labels" that holds all samples.
+        data: A re-iterable of batches, a map-style ``Dataset``, a pair of tensors or arrays (inputs, targets), a pair
+            (tuple of inputs, targets), or one mapping with "labels" that holds all samples.
         batch_size: Samples a batch where ``data`` has no batches of its own; larger batches are split to it.
         subset: At most this many samples, drawn without replacement.
         stream: Where the subset is drawn from.
@@ -84,19 +95,22 @@ class Batches:
                 raise SharpscopeError(f"{name} must be at least 1, got {value}")
         self._limit = batch_size
         self.population: int | None = None
-        if isinstance(data, tuple) and len(data) == 2 and all(isinstance(t, Tensor) for t in data):
-            if len(data[0]) != len(data[1]):
-                raise SharpscopeError(f"inputs and targets must be equally many, got {len(data[0])} and {len(data[1])}")
-            data = TensorDataset(*data)
-        if isinstance(data, Mapping):
+        if _is_pair(data):
+            inputs, targets = map(torch.as_tensor, data)
+            if len(inputs) != len(targets):
+                raise SharpscopeError(f"inputs and targets must be equally many, got {len(inputs)} and {len(targets)}")
+            data = TensorDataset(inputs, targets)
+        if isinstance(data, Mapping) or _is_whole(data):
             data = [data]
         _refuse_unfit(data)
         stream = stream or Stream(0, "subset")
         if isinstance(data, Dataset):
             if subset is not None:
                 self.population = len(data)  # type: ignore[arg-type]
-                data = _subset(data, subset, stream)
-            data = _DatasetBatches(data, batch_size or DEFAULT_BATCH_SIZE)
+                # Kept in memory, since groups of it are read again and again.
+                data = list(_DatasetBatches(_subset(data, subset, stream), batch_size or DEFAULT_BATCH_SIZE))
+            else:
+                data = _DatasetBatches(data, batch_size or DEFAULT_BATCH_SIZE)
         self._data = data
         if subset is not None and self.population is None:
             self._draw(subset, stream)
@@ -136,26 +150,45 @@ class Reservoir:
         self.seen = 0
         self._size = size
         self._generator = stream.numpy()
-        self._kept: list[tuple[float, int, Batch]] = []
+        self._bound = 1.0
+        self._pieces: list[tuple[np.ndarray, Batch]] = []
 
     def add(self, batch: Batch) -> None:
         """Offer the samples of a batch."""
-        keys = self._generator.random(batch.size)
-        last = self._kept[-1][0] if len(self._kept) == self._size else 1.0
-        # Indexing with a tensor copies, so that a kept sample does not hold its whole batch in memory.
-        rows = [int(i) for i in (keys < last).nonzero()[0]]
-        self._kept += [(keys[i], self.seen + i, batch.take(torch.tensor([i]))) for i in rows]
-        self._kept = sorted(self._kept, key=lambda item: item[:2])[: self._size]
         self.seen += batch.size
+        self._take(self._generator.random(batch.size), batch)
+        if sum(len(keys) for keys, _ in self._pieces) > 2 * self._size:
+            self._shrink()
 
     def batches(self, size: int) -> list[Batch]:
         """Return the subset in batches of at most ``size``; those padded to lengths of their own cannot be joined."""
-        singles = [batch for _, _, batch in sorted(self._kept, key=lambda item: item[1])]
+        self._shrink()
         joined: list[Batch] = []
-        for _, alike in itertools.groupby(singles, lambda batch: [t.shape for t in tensors_of(batch.inputs)]):
-            while some := list(itertools.islice(alike, size)):
-                joined.append(_join(some))
+        for _, alike in itertools.groupby((batch for _, batch in self._pieces), _row_shapes):
+            whole = _join(list(alike))
+            joined += [whole.take(slice(i, i + size)) for i in range(0, whole.size, size)]
         return joined
+
+    def _take(self, keys: np.ndarray, batch: Batch) -> None:
+        rows = np.flatnonzero(keys <= self._bound)
+        if len(rows):
+            # Indexing with a tensor copies, so that kept samples do not hold their whole batch in memory.
+            self._pieces.append((keys[rows], batch.take(torch.from_numpy(rows))))
+
+    def _shrink(self) -> None:
+        """Keep the samples with the smallest keys."""
+        keys = np.concatenate([keys for keys, _ in self._pieces]) if self._pieces else np.empty(0)
+        if len(keys) <= self._size:
+            return
+        self._bound = float(np.partition(keys, self._size - 1)[self._size - 1])
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            self._take(*piece)
+
+
+def _row_shapes(batch: Batch) -> list[torch.Size]:
+    """Return the shapes of what a sample has, and of the tensors that all samples of a batch share."""
+    return [t.shape[1:] if batch.has_rows(t) else t.shape for t in tensors_of(batch.inputs)]
 
 
 class _DatasetBatches:
@@ -186,6 +219,8 @@ def _refuse_unfit(data: Any) -> None:
             "data must be batches of (inputs, targets), or mappings with 'labels', or a Dataset, "
             f"got {type(data).__name__}"
         )
+    if isinstance(data, DataLoader):
+        _refuse_unlike_passes(data)
     dataset: Any = data.dataset if isinstance(data, DataLoader) else data
     if not isinstance(dataset, Dataset):
         return
@@ -206,6 +241,19 @@ def _refuse_unfit(data: Any) -> None:
             )
 
 
+def _refuse_unlike_passes(loader: DataLoader[Any]) -> None:
+    sampler = loader.sampler
+    if isinstance(sampler, WeightedRandomSampler) or (isinstance(sampler, RandomSampler) and sampler.replacement):
+        raise NotDeterministic(
+            f"the loader draws other samples in each pass ({type(sampler).__name__}); measure on all samples in turn"
+        )
+    if isinstance(sampler, RandomSampler) and loader.drop_last and len(sampler) % (loader.batch_size or 1):
+        raise NotDeterministic(
+            "the loader shuffles and drops its last batch, so other samples are missing in each pass; make it with "
+            "drop_last=False or shuffle=False"
+        )
+
+
 def _is_indexed(dataset: Dataset[Any]) -> bool:
     if isinstance(dataset, IterableDataset):
         return False
@@ -220,6 +268,24 @@ def _subset(dataset: Dataset[Any], size: int, stream: Stream) -> Dataset[Any]:
     return Subset(dataset, chosen)
 
 
+@contextlib.contextmanager
+def left_alone(data: Any) -> Iterator[Any]:
+    """Yield what can be read in place of ``data``, so that a training that reads ``data`` does not notice."""
+    if not isinstance(data, DataLoader):
+        yield data
+        return
+    own = copy.copy(data)
+    own._iterator = None  # workers that live on belong to the training, which may be in the middle of them
+    holders = (data, data.sampler, data.batch_sampler, getattr(data.batch_sampler, "sampler", None))
+    generators = [g for holder in holders if isinstance(g := getattr(holder, "generator", None), torch.Generator)]
+    states = [generator.get_state() for generator in generators]
+    try:
+        yield own
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+
 def as_batch(raw: Any) -> Batch:
     """Return ``(inputs, targets)`` or a mapping with ``labels`` as a batch.
 
@@ -231,9 +297,10 @@ def as_batch(raw: Any) -> Batch:
     if isinstance(raw, Mapping):
         if "labels" not in raw:
             raise SharpscopeError(f"a batch that is a mapping must have 'labels', got {sorted(map(str, raw))}")
-        batch = Batch({k: v for k, v in raw.items() if k != "labels"}, torch.as_tensor(raw["labels"]))
+        inputs = {k: _tensors(v) for k, v in raw.items() if k != "labels"}
+        batch = Batch(inputs, torch.as_tensor(raw["labels"]))
     elif isinstance(raw, list | tuple) and len(raw) == 2:
-        batch = Batch(raw[0], torch.as_tensor(raw[1]))
+        batch = Batch(_tensors(raw[0]), torch.as_tensor(raw[1]))
     else:
         raise SharpscopeError(
             "a batch must be (inputs, targets) or a mapping with 'labels', "
@@ -244,6 +311,26 @@ def as_batch(raw: Any) -> Batch:
             "a batch must hold targets of several samples, got a single one; pass a DataLoader over these samples"
         )
     return batch
+
+
+def _is_pair(data: Any) -> bool:
+    return isinstance(data, tuple) and len(data) == 2 and all(map(_is_array, data))
+
+
+def _is_whole(data: Any) -> bool:
+    """Tell whether data is one pair of several inputs and their targets, and not two batches."""
+    if not (isinstance(data, tuple) and len(data) == 2 and _is_array(data[1])):
+        return False
+    return isinstance(data[0], Mapping) or (isinstance(data[0], tuple | list) and all(map(_is_array, data[0])))
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Tensor | np.ndarray)
+
+
+def _tensors(inputs: Any) -> Any:
+    """Return the inputs of a batch with tensors in the place of arrays."""
+    return torch.as_tensor(inputs) if isinstance(inputs, np.ndarray) else inputs
 
 
 def _join(batches: list[Batch]) -> Batch:

@@ -227,7 +227,11 @@ class _Running:
 
 
 def _of(key: str, error: SharpscopeError) -> SharpscopeError:
-    return type(error)(f"{key}: {error}")
+    # Not by its constructor, which may take something else than a message.
+    told = type(error).__new__(type(error))
+    told.__dict__.update(error.__dict__)
+    told.args = (f"{key}: {error}",)
+    return told
 
 
 def _checked(estimate: Estimate) -> Estimate:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.sample_jacobians import Use, pull_rows, pull_uses
+from sharpscope.errors import NotDefined
 
 # Bytes kept at a time of a group of parameters; a single parameter may need more.
 _BUDGET = 1 << 30
@@ -112,7 +113,10 @@ class _Store:
 def _plans(risk: Risk, batch: Batch, cotangents: Tensor, samples: int) -> list[_Plan]:
     """Decide how to keep each parameter, from one sample run through the model."""
     count = cotangents.shape[1]
-    probe = pull_uses(risk, batch.take(slice(0, 1)), cotangents[:1])
+    try:
+        probe = pull_uses(risk, batch.take(slice(0, 1)), cotangents[:1])
+    except Exception as error:
+        raise NotDefined(f"the model cannot be evaluated on a sample alone: {error}") from error
     if probe.uncovered is not None or probe.unseen:
         return [_Plan(name, count * p.numel(), by_sample=True) for name, p in risk.parameters.items()]
     uses: dict[str, list[Use]] = {name: [] for name in risk.parameters}

@@ -45,7 +45,7 @@ class Evaluation:
         losses: ``[B]`` in float64.
         features: phi ``[B, D]``, the input of the head, if a reduction needs it.
         head: The head's finder, which knows its weight.
-        headless: Why there are no features although they were needed.
+        refused: Why what was needed is not there, by the need.
         radial: <theta, grad l_n>, shape ``[B]``, by the part of the model it stems from.
         radial_route: How those were computed.
         gradient: The sum of the samples' gradients, by parameter.
@@ -59,7 +59,7 @@ class Evaluation:
     losses: Tensor
     features: Tensor | None = None
     head: HeadFinder | None = None
-    headless: HeadNotFound | None = None
+    refused: dict[Need, NotDefined] = field(default_factory=dict)
     radial: dict[str, Tensor] = field(default_factory=dict)
     radial_route: str = ""
     gradient: Parameters = field(default_factory=dict)
@@ -130,15 +130,17 @@ class Evaluator:
             follow = getattr(reduction, "follow", None)
             if follow is None or not any(follow(earlier) for earlier in serving):
                 serving.append(reduction)
-        for batch in self.risk:
+        for index, batch in enumerate(self.risk):
             needs = Need.NOTHING
             for reduction in serving:
                 needs |= reduction.needs
             evaluation = self._evaluate_laid_out(batch, needs)
+            self.risk.check_independent(evaluation.batch, evaluation.outputs, first=index == 0)
             for reduction in tuple(serving):
                 try:
-                    if evaluation.headless is not None and Need.FEATURES in reduction.needs:
-                        raise evaluation.headless
+                    for need, refusal in evaluation.refused.items():
+                        if need in reduction.needs:
+                            raise refusal
                     reduction.update(evaluation)
                 except NotDefined as error:
                     if on_refusal is None:
@@ -171,7 +173,12 @@ class Evaluator:
                     seed = output_gradient(self.risk, batch, outputs)
                     gradient = dict(zip(parameters, graph.pull_back(seed, list(parameters)), strict=True))
             elif needs & Need.RADIAL:
-                outputs, radial, gradient = self.radial.evaluate(batch, parameters, gradient=differentiate)
+                try:
+                    outputs, radial, gradient = self.radial.evaluate(batch, parameters, gradient=differentiate)
+                except NotDefined as error:
+                    evaluation = self._evaluate(batch, needs & ~Need.RADIAL)
+                    evaluation.refused[Need.RADIAL] = error
+                    return evaluation
             else:
                 with torch.set_grad_enabled(differentiate):
                     outputs = self.risk.outputs(batch, parameters)
@@ -188,5 +195,5 @@ class Evaluator:
                 evaluation.features = self.head.features(batch, outputs.detach(), calls, self.risk.parameters)
                 evaluation.head = self.head
             except HeadNotFound as error:
-                evaluation.headless = error
+                evaluation.refused[Need.FEATURES] = error
         return evaluation

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.curvature.sensitivity import RadialRecorder
+from sharpscope.errors import NotDefined
 
 WHOLE = "all"
 
@@ -56,7 +57,10 @@ def tangent(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tensor, Te
         except (NotImplementedError, RuntimeError) as error:
             if not _lacks_forward_mode(error):
                 raise
+        try:
             return _tangent_by_double_backward(risk, batch, direction)
+        except NotImplementedError as error:
+            raise NotDefined(f"an operation of the model has no derivative along a direction: {error}") from error
 
 
 def _lacks_forward_mode(error: Exception) -> bool:
@@ -150,8 +154,11 @@ class RadialRoute:
             return
         self._probed = True
         recorder = RadialRecorder(self._risk.parameters, 1, self._risk.precise)
-        with torch.no_grad(), recorder:
-            self._risk.outputs(batch.take(slice(0, 1)))
+        try:
+            with torch.no_grad(), recorder:
+                self._risk.call(batch.take(slice(0, 1)), self._risk.parameters)
+        except Exception as error:  # noqa: BLE001 - whatever a model may raise of a batch that is cut wrongly
+            self._leave(f"a sample cannot be evaluated alone: {error}")
         if recorder.uncovered:
             self._leave(recorder.uncovered)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.losses import Loss, ModifiedCrossEntropy, resolve_loss
@@ -26,6 +27,9 @@ from sharpscope.seeding import Stream
 
 Parameters = dict[str, Tensor]
 Forward = Callable[[nn.Module, Any], Any]
+# Samples that are evaluated without the others, and the relative difference of outputs that rounding may make.
+_FEW = 2
+_ROUNDING = 1e-2
 
 
 class Risk:
@@ -35,7 +39,7 @@ class Risk:
     they were. Parameters and buffers are never written: every evaluation takes them as arguments.
 
     Args:
-        model: Any module; frozen parameters count as parameters.
+        model: Any module, looked at without what distributes or compiles it; frozen parameters count as parameters.
         batches: Re-iterable batches.
         loss: "cross_entropy", "mse", or a callable (outputs, targets) -> losses of single samples.
         forward: How to call the model on the inputs of a batch; None for ``model(inputs)``, ``model(*inputs)`` or
@@ -60,8 +64,11 @@ class Risk:
         rtol: float | None = None,
         init: Mapping[str, Tensor] | None = None,
     ) -> None:
-        if rtol is not None and not rtol > 0:
-            raise SharpscopeError(f"rtol must be positive, got {rtol}")
+        if forward is not None and not callable(forward):
+            raise SharpscopeError(f"forward must be a callable (model, inputs) -> outputs, got {forward!r}")
+        if rtol is not None and not (isinstance(rtol, int | float) and rtol > 0):
+            raise SharpscopeError(f"rtol must be a positive number, got {rtol!r}")
+        model = unwrapped(model)
         own = dict(model.named_parameters())
         if not own:
             raise SharpscopeError(f"the model {type(model).__name__} has no parameters, so nothing can be measured")
@@ -92,6 +99,8 @@ class Risk:
         self.samples = 0
         self._mean_loss: float | None = None
         self._writes_inputs: bool | None = None
+        self._independent = False
+        self._few: tuple[Batch, Tensor] | None = None
         self._entered: list[contextlib.ExitStack] = []
 
     @property
@@ -135,7 +144,7 @@ class Risk:
             # What the caller is in for speed would cost derivatives, or their digits.
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
-            self._refuse_batch_statistics()
+            self._refuse_unfit_modules()
             if not self._entered:
                 self._average_loss()
             self._entered.append(stack.pop_all())
@@ -144,8 +153,13 @@ class Risk:
     def __exit__(self, *exception: object) -> None:
         self._entered.pop().close()
 
-    def _refuse_batch_statistics(self) -> None:
+    def _refuse_unfit_modules(self) -> None:
         for name, module in self.model.named_modules():
+            if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+                raise NotDeterministic(
+                    f"the embedding '{name}' rescales its weights while it is evaluated (max_norm), which would change "
+                    "the model; rescale them once and set max_norm to None to measure it"
+                )
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
                 raise NotDeterministic(
                     f"the BatchNorm '{name}' normalizes by the statistics of each batch in eval mode too, so each "
@@ -177,7 +191,8 @@ class Risk:
             NotDeterministic: If the model draws random numbers, or changes its buffers, in eval mode.
             SharpscopeError: If the outputs are not a matrix with one row a sample.
         """
-        versions = [b._version for b in self._buffers.values()]
+        state = {**(parameters or self.parameters), **self._buffers}
+        versions = [t._version for t in state.values()]
         before = _random_fingerprint(self.device)
         outputs = self.call(batch, parameters or self.parameters)
         if _random_fingerprint(self.device) != before:
@@ -185,10 +200,11 @@ class Risk:
                 "the model draws random numbers in eval mode (dropout that is always on?), so its risk is not a "
                 "function of its parameters; turn the randomness off to measure it"
             )
-        for name, version in zip(self._buffers, versions, strict=True):
-            if self._buffers[name]._version != version:
+        for (name, tensor), version in zip(state.items(), versions, strict=True):
+            if tensor._version != version:
+                kind = "buffer" if name in self._buffers else "parameter"
                 raise NotDeterministic(
-                    f"the model changes its buffer '{name}' in eval mode (BatchNorm kept in train mode?), so each "
+                    f"the model changes its {kind} '{name}' in eval mode (BatchNorm kept in train mode?), so each "
                     "sample's loss depends on its batch; let eval() reach every module"
                 )
         return outputs
@@ -200,7 +216,15 @@ class Risk:
             # The first call is on a copy, which shows whether the model works in place on its inputs.
             batch = batch.map(Tensor.clone)
         versions = [t._version for t in tensors_of(batch.inputs)]
-        outputs = _as_tensor(functional_call(self._call, state, (batch.inputs,)))
+        try:
+            outputs = _as_tensor(functional_call(self._call, state, (batch.inputs,)))
+        except RuntimeError as error:
+            if self.dtype is None or "dtype" not in str(error):
+                raise
+            raise SharpscopeError(
+                f"a model in half precision is measured in {self.dtype}, and this one casts by itself: {error}; "
+                "convert it with model.float() and take casts out of its forward"
+            ) from error
         if self._writes_inputs is None:
             self._writes_inputs = versions != [t._version for t in tensors_of(batch.inputs)]
         if outputs.shape == batch.targets.shape[:1] or (outputs.ndim == 0 and batch.size == 1):
@@ -212,6 +236,43 @@ class Risk:
                 f"got {tuple(outputs.shape)}; a forward=... function can bring them into this form"
             )
         return outputs
+
+    def check_independent(self, batch: Batch, outputs: Tensor, *, first: bool) -> None:
+        """Refuse data in several batches if a sample's outputs depend on the others of its batch.
+
+        A model whose samples depend on each other, such as a graph network, still has a risk of a single batch, so this
+        is looked at when a second batch comes.
+
+        Args:
+            batch: A batch of a pass.
+            outputs: Of the batch, ``[B, C]``.
+            first: Whether it is the first of the pass.
+
+        Raises:
+            NotDeterministic: If they do.
+        """
+        if first and batch.size > _FEW:
+            self._few = (batch.take(slice(0, _FEW)), outputs[:_FEW].clone())
+        elif not first and self._few is not None and not self._independent:
+            few, together = self._few
+            self._few = None
+            if not self._agrees(few, together):
+                raise NotDeterministic(
+                    "the outputs of a sample depend on the other samples of its batch (statistics of the batch?), so "
+                    "the risk would depend on how the data is cut; pass all samples as one batch, or change the model"
+                )
+            self._independent = True
+
+    def _agrees(self, few: Batch, together: Tensor) -> bool:
+        try:
+            with torch.no_grad():
+                alone = self.exact(self.call(few, self.parameters))
+        except Exception:  # noqa: BLE001 - whatever a model may raise
+            # What cannot be evaluated alone has been cut wrongly here: the samples are not the first dimension.
+            return True
+        if not together.isfinite().all():
+            return True
+        return float((alone - together).abs().max()) <= _ROUNDING * float(together.abs().max())
 
     def exact(self, outputs: Tensor) -> Tensor:
         """Return outputs detached, in float64 (on the CPU where the device has no float64)."""
@@ -239,7 +300,8 @@ class Risk:
 
     def _detached(self, tensor: Tensor) -> Tensor:
         dtype = self.dtype if tensor.is_floating_point() else None
-        return self.laid_out(tensor.detach().to(self.device, dtype))
+        tensor = tensor.clone() if tensor.is_inference() else tensor.detach()
+        return self.laid_out(tensor.to(self.device, dtype))
 
     def give_up_layout(self, error: RuntimeError) -> bool:
         """Go back to contiguous tensors if an error says that the model cannot do without: ``x.view(len(x), -1)``."""
@@ -280,8 +342,25 @@ class _Caller(nn.Module):
         return self.model(inputs)
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside what distributes or compiles it: measuring needs neither, and must not communicate."""
+    while True:
+        if isinstance(model, DistributedDataParallel | DataParallel):
+            model = model.module
+        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
+            model = compiled
+        else:
+            return model
+
+
 def device_of(model: nn.Module) -> torch.device:
-    """Return where the model's first parameter is; the CPU for a model without parameters."""
+    """Return where the model's first parameter is; the CPU for a model without parameters.
+
+    Raises:
+        SharpscopeError: If it is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise SharpscopeError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
     first = next(model.parameters(), None)
     return torch.device("cpu") if first is None else first.device
 
@@ -325,10 +404,21 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode for a block, with gradients of embeddings that are dense and the loss's own."""
+    before = [
+        (module, name, getattr(module, name))
+        for module in model.modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
+        for name in ("sparse", "scale_grad_by_freq")
+    ]
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
+        for embedding, name, _ in before:
+            setattr(embedding, name, False)
         yield
     finally:
+        for embedding, name, value in before:
+            setattr(embedding, name, value)
         for module, mode in modes:
             module.training = mode

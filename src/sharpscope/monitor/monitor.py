@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.risk import Forward, Risk, device_of
+from sharpscope.curvature.risk import Forward, Risk, device_of, unwrapped
 from sharpscope.errors import NotDefined, SharpscopeError
 from sharpscope.measurement import Asked, Measurements, measure_risk, resolve_measures, told_together
 from sharpscope.monitor.overhead import Overhead
@@ -139,7 +138,7 @@ class SharpnessMonitor:
             What was measured, without what failed.
         """
         self._overhead.look()
-        network = _plain(model)
+        network = unwrapped(model)
         attempt = _Attempt()
         with self._overhead.measuring(device_of(network)):
             self._measure(network, attempt)
@@ -255,14 +254,3 @@ class _Attempt:
         """Take note of a measure that is not defined for this model, loss or data."""
         self.failed[key] = str(error)
         self.undefined.append(key)
-
-
-def _plain(model: nn.Module) -> nn.Module:
-    """Return the network inside what distributes or compiles it: measuring needs neither, and must not communicate."""
-    while True:
-        if isinstance(model, DistributedDataParallel | DataParallel):
-            model = model.module
-        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
-            model = compiled
-        else:
-            return model

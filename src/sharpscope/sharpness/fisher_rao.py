@@ -60,7 +60,7 @@ def fisher_rao_norm(risk: Risk, *, labels: Literal["data", "model"] = "data") ->
         _only_cross_entropy(risk, "fisher_rao_norm with labels of the model")
         spread = Mean(_variance_of_tangent, Need.NOTHING)
         yield spread
-        return Estimate(math.sqrt(max(0.0, spread.value)), samples=spread.samples, details={"route": "forward_mode"})
+        return Estimate(_root(spread.value), samples=spread.samples, details={"route": "forward_mode"})
     moments = RadialMoments()
     yield moments
     return Estimate(
@@ -118,7 +118,12 @@ def fisher_rao_norm_analytic(risk: Risk, *, degree: int | None = None) -> Steps:
         degree = sum(isinstance(module, nn.Linear | _ConvNd) for module in risk.model.modules())
     radial = Mean(_radial_in_outputs)
     yield radial
-    return Estimate(degree * math.sqrt(max(0.0, radial.value)), samples=radial.samples, details={"degree": degree})
+    return Estimate(degree * _root(radial.value), samples=radial.samples, details={"degree": degree})
+
+
+def _root(mean_square: float) -> float:
+    """Return the root of what a difference of sums may leave below zero; NaN stays NaN."""
+    return math.sqrt(0.0 if mean_square < 0 else mean_square)
 
 
 def _radial_in_outputs(evaluation: Evaluation) -> Tensor:

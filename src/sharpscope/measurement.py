@@ -78,7 +78,7 @@ def measure(
     *,
     loss: str | Callable[..., Any] = "cross_entropy",
     forward: Forward | None = None,
-    head: nn.Linear | None = None,
+    head: nn.Linear | str | None = None,
     batch_size: int | None = None,
     subset: int | None = None,
     rtol: float | None = None,
@@ -100,7 +100,7 @@ def measure(
             the head of a model without one, are then left out with a warning that says why.
         loss: "cross_entropy", "mse", or a callable (outputs, targets) -> losses of shape ``[B]``.
         forward: A callable (model, inputs) -> outputs, for models with their own signature.
-        head: The final linear layer; found by itself when None.
+        head: The final linear layer or its name; found by itself when None.
         batch_size: Samples evaluated at a time; bounds the memory.
         subset: At most this many samples, drawn by ``seed``; the standard error then contains that of the subset, from
             measuring random groups of it, which doubles the cost.

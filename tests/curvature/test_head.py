@@ -66,7 +66,7 @@ def brute_force(model: nn.Module) -> float:
     return float(((weight @ weight.T) * torch.einsum("sdtd->st", hessian)).sum())
 
 
-def kappa(model: nn.Module, **arguments: nn.Linear) -> float:
+def kappa(model: nn.Module, **arguments: nn.Linear | str | None) -> float:
     options = {"relative_flatness": {"normalize": False}}
     return measure(model, [(X[:4], Y[:4]), (X[4:], Y[4:])], options, **arguments)["relative_flatness"].value
 
@@ -133,3 +133,36 @@ def test_a_shared_weight_is_the_heads_own() -> None:
     model.extra = nn.Linear(3, 3).double()
     model.extra.weight = model.head.weight
     assert kappa(model) == pytest.approx(brute_force(model), rel=1e-9)
+
+
+class Adapted(nn.Module):
+    """A sum of two linear layers, as an adapter of low rank beside a frozen layer is."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.base = nn.Linear(5, 3)
+        self.down = nn.Linear(5, 2, bias=False)
+        self.up = nn.Linear(2, 3, bias=False)
+        self.scale = scale
+        with torch.no_grad():
+            self.up.weight.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.scale * self.up(self.down(x))
+
+
+def test_a_sum_of_linear_layers_has_no_head_of_its_own() -> None:
+    model = Adapted(0.01).double()
+    with pytest.raises(HeadNotFound, match=r"several layers \('up', 'base'\); pass head="):
+        kappa(model)
+    plain = nn.Sequential(model.base)
+    assert kappa(model, head=model.base) == pytest.approx(kappa(plain), rel=1e-12)
+    assert kappa(model, head=model.up) == 0
+    assert kappa(Adapted(0.0).double(), head=None) > 0
+
+
+def test_the_head_may_be_given_by_name() -> None:
+    model = TwoHeads().double()
+    assert kappa(model, head="head") == kappa(model, head=model.head)
+    with pytest.raises(HeadNotFound, match=r"'hed', is no linear layer.*did you mean 'head'"):
+        kappa(model, head="hed")

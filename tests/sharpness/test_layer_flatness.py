@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.cases import CASES, SPLITS, Case
-from torch import nn
+from torch import Tensor, nn
 
 from sharpscope import measure
 from sharpscope.curvature import dense
@@ -108,3 +108,45 @@ def test_unknown_layers_are_named_with_the_known_ones() -> None:
         measure(case.model(), case.data(), {"relative_flatness": {"layer": "steam"}})
     with pytest.raises(ValueError, match="norm"):
         measure(case.model(), case.data(), {"relative_flatness": {"layer": "norm"}})
+
+
+class Partly(nn.Module):
+    """Layers called by keyword, not as modules, and not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.first = nn.Linear(4, 5)
+        self.spare = nn.Linear(5, 5)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed, _ = self.attention(x, x, x)
+        return self.head(torch.tanh(self.first(input=mixed.mean(dim=1))))
+
+
+def partly() -> tuple[Partly, tuple[Tensor, Tensor]]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Partly().double(), (torch.randn(9, 3, 4, dtype=torch.float64), torch.arange(9) % 3)
+
+
+def test_layers_whose_inputs_are_not_seen_are_left_out_of_all_and_told() -> None:
+    model, data = partly()
+    found = measure(model, data, {"relative_flatness": {"layer": "all"}})["relative_flatness"]
+    assert list(found.details["layers"]) == ["first", "head"]
+    assert found.details["not_called"] == ["attention.out_proj", "spare"]
+    raw = measure(model, data, {"relative_flatness": {"layer": "all", "normalize": False}})["relative_flatness"]
+    assert raw.details["layers"]["attention.out_proj"]["value"] != 0
+    assert raw.details["layers"]["spare"] == {"value": 0, "stderr": 0}
+    with pytest.raises(ValueError, match=r"does not call the layer 'attention\.out_proj'.*normalize=False"):
+        measure(model, data, {"relative_flatness": {"layer": "attention.out_proj"}})
+
+
+def test_a_layer_may_be_given_as_itself() -> None:
+    model, data = partly()
+    asked = {str(type(x)): {"measure": "relative_flatness", "layer": x} for x in ("first", model.first)}
+    by_name, by_module = measure(model, data, asked).values()
+    assert by_module.value == by_name.value
+    with pytest.raises(ValueError, match="a Linear, is no linear or convolutional layer of this model"):
+        measure(model, data, {"relative_flatness": {"layer": nn.Linear(2, 2)}})

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.risk import Parameters, Risk
-from sharpscope.errors import HeadNotFound
+from sharpscope.errors import HeadNotFound, suggest
 
 Slopes = tuple[Tensor | None, ...]
 
@@ -56,15 +56,34 @@ class HeadFinder:
         self._names = {
             m: n for n, m in self.risk.model.named_modules(remove_duplicate=True) if isinstance(m, nn.Linear)
         }
-        if self.risk.head is not None and self.risk.head not in self._names:
+        given = self.risk.head
+        if isinstance(given, str):
+            given = next((module for module, name in self._names.items() if name == given), given)
+        if isinstance(given, str):
+            raise HeadNotFound(
+                f"the head given, '{given}', is no linear layer (nn.Linear) of this model"
+                f"{suggest(given, self._names.values())}"
+            )
+        if given is not None and given not in self._names:
             raise HeadNotFound("the head given is not a linear layer (nn.Linear) of this model")
-        self.module = self.risk.head
+        self.module = given
 
     @property
     def name(self) -> str:
         """The head's name within the model."""
         assert self.module is not None, "the head is known after the first batch"
         return self._names[self.module]
+
+    @property
+    def shared_with(self) -> list[str]:
+        """The names of other modules that use the head's weight."""
+        assert self.module is not None, "the head is known after the first batch"
+        own = self.module.weight
+        return [
+            name
+            for name, module in self.risk.model.named_modules()
+            if module is not self.module and any(p is own for p in module.parameters(recurse=False))
+        ]
 
     def weight(self) -> Tensor:
         """Return the head's weight ``[C, D]``."""
@@ -99,13 +118,32 @@ class HeadFinder:
             self.module = calls[0].module
             return calls[0].inputs.reshape(batch.size, -1)
         self._direct = False
-        candidates = [self.module] if self.module is not None else self._call_order(batch, parameters)
+        if self.module is not None:
+            phi = self._through_tail(self.module, batch, parameters)
+            if phi is None:
+                raise HeadNotFound(self._explain([self.module]))
+            return phi
+        return self._search(batch, parameters, outputs.shape[1])
+
+    def _search(self, batch: Batch, parameters: Parameters, classes: int) -> Tensor:
+        """Return phi of the only layer whose output enters the model's output linearly."""
+        candidates = self._call_order(batch, parameters)
+        found: dict[nn.Linear, Tensor] = {}
         for candidate in candidates:
-            phi = self._through_tail(candidate, batch, parameters)
-            if phi is not None:
-                self.module = candidate
-                return phi
-        raise HeadNotFound(self._explain(candidates))
+            if candidate.out_features == classes:
+                phi = self._through_tail(candidate, batch, parameters)
+                if phi is not None:
+                    found[candidate] = phi
+        if not found:
+            raise HeadNotFound(self._explain(candidates))
+        if len(found) > 1:
+            names = ", ".join(f"'{self._names[module]}'" for module in found)
+            raise HeadNotFound(
+                f"the model's outputs are linear in the weights of several layers ({names}); pass head=... to say "
+                "which of them is meant"
+            )
+        ((self.module, phi),) = found.items()
+        return phi
 
     def _parameter(self, suffix: str) -> str:
         name = f"{self.name}.{suffix}" if self.name else suffix
@@ -130,7 +168,7 @@ class HeadFinder:
         handles = [module.register_forward_hook(record) for module in self._names]
         try:
             with torch.no_grad():
-                self.risk.outputs(batch.take(slice(0, 1)), parameters)
+                self.risk.outputs(batch, parameters)
         finally:
             for handle in handles:
                 handle.remove()

@@ -14,6 +14,8 @@ from sharpscope.curvature.radial import WHOLE
 # In single precision a sample's features differ by about 1e-6 from batch to batch. What is left of a sum of squares
 # after as much is taken out of it may then be nothing.
 _STILL = 1e-5
+# Sums of a layer taken in another order differ by a few units in the last place.
+_ROUNDING = 32
 
 
 class Mean:
@@ -156,7 +158,7 @@ class RadialMoments:
         return {name: share / self._square for name, share in self._shares.items()}
 
 
-class Moments:
+class ColumnMoments:
     """Variance, minimum and maximum of each column, by merging means and squared deviations.
 
     A one-pass E[x^2] - E[x]^2 would lose all digits where the mean is large against the deviation.
@@ -166,8 +168,15 @@ class Moments:
         self.rows = 0
         self._mean: Tensor | None = None
 
-    def add(self, values: Tensor) -> None:
-        """Merge the rows of ``[n, D]`` in (Chan, Golub and LeVeque 1979)."""
+    def add(self, values: Tensor, precise: torch.dtype) -> None:
+        """Merge the rows of ``[n, D]`` in (Chan, Golub and LeVeque 1979).
+
+        Args:
+            values: The rows, in the precision that they were computed in.
+            precise: The precision of the moments.
+        """
+        self._epsilon = torch.finfo(values.dtype).eps
+        values = values.to(precise)
         n, mean = values.shape[0], values.mean(dim=0)
         squares = (values - mean).square().sum(dim=0)
         low, high = values.amin(dim=0), values.amax(dim=0)
@@ -181,13 +190,14 @@ class Moments:
             self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
         self.rows += n
 
-    def rest_of(self, whole: Moments, part: Moments) -> None:
+    def rest_of(self, whole: ColumnMoments, part: ColumnMoments) -> None:
         """Become the moments of the rows of ``whole`` that are not in ``part``; the inverse of ``add``.
 
         Minima and maxima cannot be taken out. A column whose spread is all in ``part`` is known by what is left of it.
         """
         assert whole._mean is not None
         assert part._mean is not None
+        self._epsilon = whole._epsilon
         self.rows = whole.rows - part.rows
         self._mean = (whole.rows * whole._mean - part.rows * part._mean) / self.rows
         shift = part._mean - self._mean
@@ -203,11 +213,20 @@ class Moments:
 
     @property
     def constant(self) -> Tensor:
-        """Which columns have one value in all rows, shape ``[D]``."""
-        return self._low == self._high
+        """Which columns have the same value in all rows but for rounding, shape ``[D]``."""
+        size = torch.maximum(self._low.abs(), self._high.abs())
+        spread = self._high - self._low
+        rounding = _ROUNDING * self._epsilon * size
+        constant = spread <= rounding
+        moving = spread > 0
+        if bool(moving.any()) and 2 * int((constant & moving).sum()) > int(moving.sum()):
+            # Rounding is relative to the terms of a sum. Of D columns one or another is a D-th of its terms: where most
+            # have moved by no more than rounding, such a rest has not either.
+            constant = spread <= rounding * len(size)
+        return constant
 
 
-class FeatureMoments(Moments):
+class FeatureMoments(ColumnMoments):
     """The moments of the features phi over the samples."""
 
     needs = Need.FEATURES
@@ -215,4 +234,4 @@ class FeatureMoments(Moments):
     def update(self, evaluation: Evaluation) -> None:
         """Add a batch."""
         assert evaluation.features is not None
-        self.add(evaluation.features.to(evaluation.risk.precise))
+        self.add(evaluation.features, evaluation.risk.precise)

@@ -44,7 +44,7 @@ class Risk:
         loss: "cross_entropy", "mse", or a callable (outputs, targets) -> losses of single samples.
         forward: How to call the model on the inputs of a batch; None for ``model(inputs)``, ``model(*inputs)`` or
             ``model(**inputs)`` by the type of the inputs.
-        head: The final linear layer, where it should not be searched for.
+        head: The final linear layer or its name, where it should not be searched for.
         device: Where to compute; the model's own device when None.
         stream: The source of all randomness of estimators.
         rtol: The relative standard error that estimators go on for; None for their fixed budgets.
@@ -58,7 +58,7 @@ class Risk:
         *,
         loss: str | Callable[..., Any] = "cross_entropy",
         forward: Forward | None = None,
-        head: nn.Linear | None = None,
+        head: nn.Linear | str | None = None,
         device: str | torch.device | None = None,
         stream: Stream | None = None,
         rtol: float | None = None,

@@ -82,7 +82,7 @@ class SharpnessMonitor:
         batch_size: int | None = None,
         loss: str | Callable[..., Any] = "cross_entropy",
         forward: Forward | None = None,
-        head: nn.Linear | None = None,
+        head: nn.Linear | str | None = None,
         rtol: float | None = None,
         init: Mapping[str, Tensor] | None = None,
         seed: int = 0,

@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.operators import Hessian, Products, Space
 from sharpscope.curvature.passes import Evaluation, Need
-from sharpscope.curvature.reductions import Moments
+from sharpscope.curvature.reductions import ColumnMoments
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.rounds import draw_rounds, judged
 from sharpscope.errors import SharpscopeError, suggest
@@ -83,17 +83,20 @@ class _InputMoments:
 
     def __init__(self, layers: list[Layer]) -> None:
         self._layers = layers
-        self.of = {layer.name: Moments() for layer in layers}
+        self.of = {layer.name: ColumnMoments() for layer in layers}
 
     def update(self, evaluation: Evaluation) -> None:
         """Run the batch once more with the layers watched."""
         risk = evaluation.risk
 
-        def record(layer: Layer, inputs: tuple[Tensor, ...]) -> None:
-            self.of[layer.name].add(layer.channels(inputs[0].detach().to(risk.precise)))
+        def record(layer: Layer, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+            inputs = args[0] if args else named["input"]
+            self.of[layer.name].add(layer.channels(inputs.detach()), risk.precise)
 
         handles = [
-            layer.module.register_forward_pre_hook(lambda _, inputs, layer=layer: record(layer, inputs))
+            layer.module.register_forward_pre_hook(
+                lambda _, args, named, layer=layer: record(layer, args, named), with_kwargs=True
+            )
             for layer in self._layers
         ]
         try:
@@ -104,15 +107,27 @@ class _InputMoments:
                 handle.remove()
 
 
-def layer_flatness(risk: Risk, layer: str, *, normalize: bool, probes: int) -> Generator[Any, Any, Estimate]:
-    """Estimate the relative flatness of a layer, or of "all"; see ``relative_flatness``."""
+def layer_flatness(
+    risk: Risk, layer: str | nn.Module, *, normalize: bool, probes: int
+) -> Generator[Any, Any, Estimate]:
+    """Estimate the relative flatness of a layer, given as itself or by name, or of "all"; see ``relative_flatness``."""
     if probes < 2:
         raise SharpscopeError(f"probes must be at least 2, so that a standard error exists, got {probes}")
     layers = _chosen(risk, layer)
     scales: dict[str, Tensor] = {}
+    about: dict[str, Any] = {}
     if normalize:
         moments = _InputMoments(layers)
         yield moments
+        called = [chosen for chosen in layers if moments.of[chosen.name].rows]
+        if len(called) < len(layers):
+            about["not_called"] = [chosen.name for chosen in layers if chosen not in called]
+        if not called:
+            raise SharpscopeError(
+                f"the model does not call the layer '{layers[0].name}', so it has no inputs to normalize; pass "
+                "normalize=False if its weight is used in another way"
+            )
+        layers = called
         for chosen in layers:
             found = moments.of[chosen.name]
             # A constant input is left out: its scale is zero, and so is what divides by it.
@@ -148,7 +163,7 @@ def layer_flatness(risk: Risk, layer: str, *, normalize: bool, probes: int) -> G
     draws = yield from draw_rounds(make, probes, risk.rtol)
     each = {name: mean_of(values, samples) for name, values in by_layer.items()}
     details = {name: {"value": e.value, "stderr": e.stderr} for name, e in each.items()}
-    return judged(mean_of(draws, samples, route=operator.route, layers=details), risk.rtol)
+    return judged(mean_of(draws, samples, route=operator.route, layers=details, **about), risk.rtol)
 
 
 class _Factor:
@@ -181,13 +196,20 @@ def _by_parameter(space: Space, *vectors: Tensor) -> list[tuple[Tensor, ...]]:
     return list(zip(*(space.split(vector).values() for vector in vectors), strict=True))
 
 
-def _chosen(risk: Risk, layer: str) -> list[Layer]:
+def _chosen(risk: Risk, layer: str | nn.Module) -> list[Layer]:
     known = {
         name: Layer(name, module, f"{name}.weight" if name else "weight")
         for name, module in risk.model.named_modules()
         if isinstance(module, nn.Linear | _ConvNd)
     }
     known = {name: found for name, found in known.items() if found.weight in risk.parameters}
+    if isinstance(layer, nn.Module):
+        found = [candidate for candidate in known.values() if candidate.module is layer]
+        if not found:
+            raise SharpscopeError(
+                f"the layer given, a {type(layer).__name__}, is no linear or convolutional layer of this model"
+            )
+        return found
     if layer == "all" and known:
         return list(known.values())
     if layer not in known:

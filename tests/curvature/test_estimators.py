@@ -45,6 +45,43 @@ def test_lanczos_is_exact_when_the_space_is_exhausted() -> None:
     torch.testing.assert_close(found.values, torch.tensor([3.0, 1.0, -2.0]).double())
 
 
+BULK = torch.linspace(-0.4, 0.4, 300).double()
+BAD_SPECTRA = {
+    "close pair": [10.0, 9.9, 3.0],
+    "tight cluster": [10.0, 9.95, 9.9, 9.85, 9.8],
+    "negative dominates": [3.0, 2.0, -9.0, -12.0],
+    "no gap": torch.linspace(0.4, 1.0, 60).tolist(),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SPECTRA)
+def test_stated_errors_hold_for_spectra_without_a_clear_gap(name: str) -> None:
+    values = torch.cat([torch.tensor(BAD_SPECTRA[name]).double(), BULK])
+    largest = float(values.max())
+    covered = 0
+    for seed in range(50):
+        found = drive(lanczos(len(values), generator(seed), dtype=torch.float64), lambda v: v * values)
+        assert found.converged
+        assert float(found.values[0]) <= largest + 1e-12
+        # An eigenvalue lies within the residual, without exception.
+        assert float((values - found.values[0]).abs().min()) <= float(found.residuals[0]) <= 1e-3 * 12
+        covered += largest - float(found.values[0]) <= float(found.residuals[0])
+    assert covered >= 48
+
+
+def test_a_start_orthogonal_to_the_top_finds_another_eigenvalue_within_its_error() -> None:
+    start = torch.randn(1, 100, generator=generator(), dtype=torch.float64)
+    drawn = torch.randn(99, 100, generator=generator(1), dtype=torch.float64)
+    basis, _ = torch.linalg.qr(torch.cat([start, drawn]).T)
+    # The top has the second vector for its own; the others mix the first, which is the start, with the rest.
+    rest = torch.cat([basis[:, :1], basis[:, 2:]], dim=1)
+    mixed, _ = torch.linalg.qr(rest @ torch.randn(99, 99, generator=generator(2), dtype=torch.float64))
+    vectors = torch.cat([basis[:, 1:2], mixed], dim=1)
+    found = drive(lanczos(100, generator(), dtype=torch.float64), lambda v: v @ (vectors * OUTLIERS) @ vectors.T)
+    assert found.converged
+    assert float(found.values[0]) == pytest.approx(float(OUTLIERS[1]), abs=float(found.residuals[0]))
+
+
 def test_lanczos_on_the_zero_matrix() -> None:
     found = drive(lanczos(5, generator(), dtype=torch.float64), torch.zeros_like)
     assert found.converged

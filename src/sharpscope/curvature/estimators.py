@@ -20,8 +20,6 @@ import torch
 from torch import Tensor
 
 Result = TypeVar("Result")
-# The first few values found say nothing of the distance between true ones.
-_FEWEST_FOR_GAPS = 6
 Algorithm = Generator[Tensor, Tensor, Result]
 
 
@@ -40,18 +38,17 @@ class Ritz:
     """Approximate eigenvalues.
 
     Attributes:
-        values: The k largest, in falling order.
-        residuals: ``|A y - theta y|`` of each: an eigenvalue lies within this distance.
-        errors: How far each may be off: its residual, or where that is less, the square of it over the gap to the
-            nearest other value found (Kato and Temple).
+        values: The k largest, in falling order; none is above the eigenvalue of its place.
+        residuals: ``|A y - theta y|`` of each: an eigenvalue lies within this distance, whatever the spectrum. Its
+            square over the gap to the next eigenvalue is far less, but the gap is not known: close eigenvalues look
+            like one until many steps tell them apart.
         vectors: Their unit vectors, ``[k, P]``.
         products: How many products were made.
-        converged: Whether all errors are as small as asked.
+        converged: Whether all residuals are as small as asked.
     """
 
     values: Tensor
     residuals: Tensor
-    errors: Tensor
     vectors: Tensor
     products: int
     converged: bool
@@ -76,7 +73,7 @@ def lanczos(
         generator: Where the start vectors are drawn from; its device is the vectors' device.
         k: How many eigenvalues.
         block: Vectors a step; a larger block shares more of the cost of a pass and needs more products in all.
-        tol: The error to reach, relative to the largest absolute value found.
+        tol: The residual to reach, relative to the largest absolute value found.
         budget: At most so many products.
         dtype: The precision of the vectors.
 
@@ -94,29 +91,18 @@ def lanczos(
         projected = _bordered(projected, overlap.double().cpu(), new.shape[0])
         following = _orthonormal(images, basis)
         coupling = (following @ images.T).double().cpu()
-        every, states = torch.linalg.eigh(projected)
-        every, states = every.flip(0), states.flip(1)[:, :k]
-        values = every[:k]
+        values, states = torch.linalg.eigh(projected)
+        values, states = values.flip(0)[:k], states.flip(1)[:, :k]
         residuals = (coupling @ states[-new.shape[0] :]).norm(dim=0)
         scale = max(float(values.abs().max()), torch.finfo(dtype).tiny)
-        errors = torch.minimum(residuals, residuals.square() / _gaps(every)[:k].clamp_min(torch.finfo(dtype).tiny))
-        done = len(values) == k and bool((errors <= tol * scale).all())
+        done = len(values) == k and bool((residuals <= tol * scale).all())
         used = basis.shape[0]
         exhausted = following.shape[0] == 0 or used >= size
         if done or exhausted or used + following.shape[0] > budget:
             vectors = states.to(basis).T @ basis
-            return Ritz(values, residuals, errors, vectors, used, done or exhausted)
+            return Ritz(values, residuals, vectors, used, done or exhausted)
         basis = torch.cat([basis, following])
         new = following
-
-
-def _gaps(values: Tensor) -> Tensor:
-    """Return the distance of each value to the nearest other one, for values in falling order; 0 while they are few."""
-    if len(values) < _FEWEST_FOR_GAPS:
-        return torch.zeros_like(values)
-    ends = values.new_full((1,), math.inf)
-    steps = torch.cat([ends, values[:-1] - values[1:], ends])
-    return torch.minimum(steps[:-1], steps[1:])
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,10 @@ def hessian_top_eigenvalue(
         route: "exact" products, or "differences" of gradients at about two thirds of the time.
 
     Returns:
-        The eigenvalue. ``stderr`` is how far it may be off: the norm r of its residual, within which an eigenvalue
-        lies, or r^2 over the gap to the next value found where that is less. ``converged`` is true where that is at
-        most ``rtol`` (1e-3 by default) of the value.
+        The eigenvalue, never above the largest one but for rounding. ``stderr`` is the norm of its residual: an
+        eigenvalue lies within this distance, most often far nearer. That it is the largest is likely, not certain,
+        since the start is random. ``converged`` is true where the residual is at most ``rtol`` (1e-3 by default) of
+        the value.
 
     Reference: Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
     """
@@ -270,13 +271,12 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
     found, samples = yield from multiplied(operator, algorithm)
     details = {
         "eigenvalues": found.values.tolist(),
-        "errors": found.errors.tolist(),
         "residuals": found.residuals.tolist(),
         "products": found.products,
         "route": operator.route,
         "parameters": space.size,
     }
-    estimate = Estimate(float(found.values[0]), float(found.errors[0]), samples, found.converged, details)
+    estimate = Estimate(float(found.values[0]), float(found.residuals[0]), samples, found.converged, details)
     return _with_error_of(operator, estimate)
 
 

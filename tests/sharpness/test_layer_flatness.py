@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.cases import CASES, SPLITS, Case
+from tests.invariances import MLP, TRANSFORMATIONS
 from torch import Tensor, nn
 
 from sharpscope import measure
@@ -100,6 +101,21 @@ def test_rescaling_neurons_moves_the_raw_value_only() -> None:
     # The same stream draws the same signs, so even the estimates are equal where the definition is.
     assert found[0]["scaled"].value == pytest.approx(found[1]["scaled"].value, rel=1e-9)
     assert found[0]["raw"].value != pytest.approx(found[1]["raw"].value, rel=1e-3)
+
+
+@pytest.mark.parametrize("key", TRANSFORMATIONS)
+def test_the_raw_value_of_a_hidden_layer_changes_under_rescaled_neurons_alone(key: str) -> None:
+    transformation = TRANSFORMATIONS[key]
+    layer = "2" if transformation.net is MLP else "3"
+    asked = {"relative_flatness": {"layer": layer, "normalize": False, "probes": 400}}
+    old, new = (
+        measure(model, [transformation.net.samples()], asked)["relative_flatness"] for model in transformation.pair()
+    )
+    if key == "BN":  # other factors of the weight, so other probes
+        assert abs(new.value - old.value) < 4 * (old.stderr**2 + new.stderr**2) ** 0.5
+        assert old.stderr < 0.1 * abs(old.value)
+    else:
+        assert (new.value == pytest.approx(old.value, rel=1e-9)) == (key != "NW")
 
 
 def test_unknown_layers_are_named_with_the_known_ones() -> None:

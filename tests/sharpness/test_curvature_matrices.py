@@ -9,11 +9,12 @@ import torch
 from tests.cases import CASES, SPLITS, Case
 
 from sharpscope import measure
-from sharpscope.curvature import dense
+from sharpscope.curvature import dense, passes
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk
+from sharpscope.errors import NotDeterministic
 
 SPECTRAL = [case for case in CASES if case.name in {"mlp", "residual", "tied", "mapping"}]
 
@@ -143,3 +144,45 @@ def test_trace_and_norm_share_their_products(monkeypatch: pytest.MonkeyPatch) ->
     assert vectors == 8 + 8 + 16
     alone = measure(case.model(), case.data((12,)), ["hessian_frobenius_norm"])
     assert alone["hessian_frobenius_norm"] == together["hessian_frobenius_norm"]
+
+
+@pytest.mark.parametrize("split", [(12,), (6, 6), (3, 4, 5)])
+@pytest.mark.parametrize("kind", ["hessian", "ggn"])
+def test_the_last_graph_of_a_pass_serves_the_next(
+    kind: str, split: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = 0
+
+    class Counted(passes.Graph):
+        def __init__(self, *args: Any) -> None:
+            nonlocal graphs
+            graphs += 1
+            super().__init__(*args)
+
+    case = CASES[2]
+    name = f"{kind}_top_eigenvalue"
+    asked = {name: {"budget": 5}}
+    anew = measure(case.model(), case.data(split), {**asked, "sam_sharpness": {}}, rtol=1e-9)[name]
+    monkeypatch.setattr(passes, "Graph", Counted)
+    found = measure(case.model(), case.data(split), asked, rtol=1e-9)[name]
+    assert found.details["products"] == 5
+    assert graphs == len(split) + 4 * (len(split) - 1)
+    assert found.value == pytest.approx(anew.value, rel=1e-9)
+    assert found.samples == 12
+
+
+def test_data_that_changes_between_passes_is_refused() -> None:
+    case = CASES[2]
+
+    class Changing:
+        passes = 0
+
+        def __iter__(self) -> Any:
+            self.passes += 1
+            for inputs, targets in case.data((6, 6)):
+                # The mean loss of the whole does not tell one order of the samples from another.
+                order = slice(None) if self.passes == 1 else torch.arange(5, -1, -1)
+                yield inputs[order], targets[order]
+
+    with pytest.raises(NotDeterministic, match=r"differed between two passes.*fixed order"):
+        measure(case.model(), Changing(), ["hessian_top_eigenvalue"])

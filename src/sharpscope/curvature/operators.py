@@ -208,6 +208,7 @@ class Products:
     """
 
     needs = Need.GRAPH
+    any_order = True
 
     def __init__(self, operator: Operator, vectors: Tensor) -> None:
         self._operator = operator

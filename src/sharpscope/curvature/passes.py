@@ -7,19 +7,19 @@ served by one pass, which does the most expensive thing any of them needs and no
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.graph import Graph
 from sharpscope.curvature.head import HeadFinder
 from sharpscope.curvature.radial import RadialRoute, gradient_of, output_gradient
 from sharpscope.curvature.risk import Parameters, Risk
-from sharpscope.errors import HeadNotFound, NotDefined
+from sharpscope.errors import HeadNotFound, NotDefined, NotDeterministic
 
 
 class Need(enum.Flag):
@@ -93,6 +93,7 @@ class LossSum:
     """The mean loss; every pass has one, to see that all passes evaluate the same risk."""
 
     needs = Need.OUTPUTS
+    any_order = True
 
     def __init__(self) -> None:
         self.total = 0.0
@@ -113,6 +114,7 @@ class Evaluator:
         self.risk = risk
         self.head = HeadFinder(risk)
         self.radial = RadialRoute(risk)
+        self._last: tuple[int, Evaluation] | None = None
 
     def run(
         self, reductions: Sequence[Reduction], on_refusal: Callable[[Reduction, NotDefined], None] | None = None
@@ -130,12 +132,7 @@ class Evaluator:
             follow = getattr(reduction, "follow", None)
             if follow is None or not any(follow(earlier) for earlier in serving):
                 serving.append(reduction)
-        for index, batch in enumerate(self.risk):
-            needs = Need.NOTHING
-            for reduction in serving:
-                needs |= reduction.needs
-            evaluation = self._evaluate_laid_out(batch, needs)
-            self.risk.check_independent(evaluation.batch, evaluation.outputs, first=index == 0)
+        for evaluation in self._evaluations(serving):
             for reduction in tuple(serving):
                 try:
                     for need, refusal in evaluation.refused.items():
@@ -147,7 +144,33 @@ class Evaluator:
                         raise
                     serving.remove(reduction)
                     on_refusal(reduction, error)
+            del evaluation  # before the next is made, which may be as large
         self.risk.check_same(loss.total / self.risk.samples)
+
+    def _evaluations(self, serving: Sequence[Reduction]) -> Iterator[Evaluation]:
+        """Evaluate every batch; first the one whose graph is left of the pass before, where the order may change.
+
+        So one graph a pass need not be built, all of them where there is one batch, and there is still one at a time.
+        """
+        place = -1
+        if self._last is not None and all(getattr(reduction, "any_order", False) for reduction in serving):
+            place, evaluation = self._last
+            known = evaluation.batch
+            yield evaluation
+            del evaluation
+        for index, batch in enumerate(self.risk):
+            if index == place:
+                _check_same(batch, known)
+                continue
+            self._last = None
+            needs = Need.NOTHING
+            for reduction in serving:
+                needs |= reduction.needs
+            evaluation = self._evaluate_laid_out(batch, needs)
+            self.risk.check_independent(evaluation.batch, evaluation.outputs, first=index == 0)
+            self._last = None if evaluation.kept is None else (index, evaluation)
+            yield evaluation
+            del evaluation
 
     def _evaluate_laid_out(self, batch: Batch, needs: Need) -> Evaluation:
         try:
@@ -197,3 +220,16 @@ class Evaluator:
             except HeadNotFound as error:
                 evaluation.refused[Need.FEATURES] = error
         return evaluation
+
+
+def _check_same(batch: Batch, known: Batch) -> None:
+    ours, theirs = (tensors_of((b.inputs, b.targets)) for b in (batch, known))
+    if len(ours) != len(theirs) or not all(_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
+        raise NotDeterministic(
+            "a batch of the data differed between two passes; measure on fixed data in a fixed order, without random "
+            "augmentation"
+        )
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())

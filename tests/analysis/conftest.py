@@ -1,6 +1,7 @@
 """A study with plausible numbers, made without training anything."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,29 @@ def _pairs(rng: np.random.Generator, regime: str, seeds: int) -> list[dict[str, 
     ]
 
 
+# What a study with matched train losses is about here: fewer panels are drawn sooner.
+_AT_END = ("generalization_gap", "ece")
+_AT_LEVELS = ("train_loss", "test_accuracy", "relative_flatness", "sam_sharpness", "gradient_norm")
+
+
+def with_levels(results: StudyResults, *levels: str) -> StudyResults:
+    """Return a study that was measured at matched train losses too, where measures are larger and differ less."""
+    rng = np.random.default_rng(1)
+    quantities = {name: q for name, q in results.quantities.items() if name in (*_AT_END, *_AT_LEVELS)}
+    ledger = results.ledger.copy()
+    for level in levels:
+        for key in _AT_LEVELS:
+            facts, name = results.quantities[key], f"{key}@{level}"
+            label = f"{facts.label} at train loss {level}"
+            quantities[name] = replace(facts, name=name, label=label, level=level, better=None)
+            ledger[name] = 20 * ledger[key] ** 0.5
+        step = Quantity(f"step@{level}", "training", f"Steps at train loss {level}", unit="steps", level=level)
+        quantities[step.name] = step
+        ledger[step.name] = (100 / float(level) + ledger["seed"]).where(ledger["state"] == "done")
+        ledger[f"train_loss@{level}"] = (float(level) * rng.uniform(0.7, 1, len(ledger))) + 0 * ledger["train_loss"]
+    return replace(results, quantities=quantities, ledger=ledger)
+
+
 def synthetic(
     regimes: tuple[str, ...] = REGIMES, seeds: int = 10, failed: int = 0, **varying: list[float]
 ) -> StudyResults:
@@ -194,6 +218,11 @@ def make_results() -> Callable[..., StudyResults]:
 
 
 @pytest.fixture(scope="session")
+def at_levels() -> Callable[..., StudyResults]:
+    return with_levels
+
+
+@pytest.fixture(scope="session")
 def results() -> StudyResults:
     return synthetic()
 
@@ -202,6 +231,21 @@ def results() -> StudyResults:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a study of four seeds, one run of which diverged."""
     return write_report(synthetic(seeds=4, failed=1), tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def matched(results: StudyResults) -> StudyResults:
+    """A study with matched train losses, the smaller of which weight decay alone never reached."""
+    found = with_levels(results, "0.5", "0.1")
+    columns = [name for name in found.quantities if name.endswith("@0.1")]
+    found.ledger.loc[found.ledger["regime"] == "weight_decay", columns] = np.nan
+    return found
+
+
+@pytest.fixture(scope="session")
+def matched_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a study of four seeds with a matched train loss, one run of which diverged."""
+    return write_report(with_levels(synthetic(seeds=4, failed=1), "0.1"), tmp_path_factory.mktemp("matched"))
 
 
 @pytest.fixture(scope="session")

@@ -30,13 +30,13 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, report):
+def page(browser, matched_report):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.noise, page.requests = [], []
     page.on("console", lambda message: page.noise.append(message.text))
     page.on("pageerror", lambda error: page.noise.append(str(error)))
     page.on("request", lambda request: page.requests.append(request.url))
-    page.goto(report.as_uri())
+    page.goto(matched_report.as_uri())
     page.wait_for_selector("#plot .scatterlayer .point")
     yield page
     page.close()
@@ -48,22 +48,54 @@ def positions(page) -> list[str]:
     )
 
 
-def test_silent_and_offline(page, report):
+def test_silent_and_offline(page, matched_report):
     page.hover(".regimes td.number >> nth=1")
-    page.select_option("#choose-y", "fisher_rao_norm")
+    page.hover("#matched .lane >> nth=1")
+    page.select_option("#choose-y", "sam_sharpness")
+    page.check("input[name=moment] >> nth=1", force=True)
     assert page.noise == []
-    assert page.requests == [report.as_uri()]
+    assert page.requests == [matched_report.as_uri()]
 
 
 def test_a_point_per_finished_run_which_moves_with_the_choice(page):
     before = positions(page)
     assert len(before) == 6 * 4 - 1
-    page.select_option("#choose-y", "fisher_rao_norm")
-    page.wait_for_function("document.querySelector('#plot .ytitle').textContent === 'Fisher–Rao norm'")
+    page.select_option("#choose-y", "sam_sharpness")
+    page.wait_for_function("document.querySelector('#plot .ytitle').textContent === 'SAM sharpness'")
     assert positions(page) != before
     page.select_option("#choose-x", "ece")
     page.wait_for_function("document.querySelector('#plot .xtitle').textContent === 'Expected calibration error'")
     assert not page.is_checked("#log-x")
+
+
+def ticks(page) -> list[str]:
+    return page.eval_on_selector_all(
+        "#plot .ytick text", "ticks => ticks.map(t => t.textContent + t.getAttribute('y'))"
+    )
+
+
+def test_a_measure_is_seen_at_matched_loss_on_the_same_axis(page):
+    before, axis = positions(page), ticks(page)
+    page.check("input[name=moment] >> nth=1", force=True)
+    page.wait_for_function("document.querySelector('#plot .ytitle').textContent.endsWith('at train loss 0.1')")
+    assert len(positions(page)) == len(before)
+    assert positions(page) != before
+    assert ticks(page) == axis
+    assert "Spearman" in page.text_content("#plot-caption")
+    page.select_option("#choose-x", "train_loss@0.1")
+    page.wait_for_function("document.querySelector('#plot .xtitle').textContent === 'Train loss at train loss 0.1'")
+    page.check("input[name=moment] >> nth=0", force=True)
+    page.wait_for_function("document.querySelector('#plot .xtitle').textContent === 'Train loss'")
+    assert page.is_checked("#log-x")
+    assert positions(page) == before
+
+
+def test_hovering_a_regime_tells_both_moments(page):
+    page.hover("#matched .lane >> nth=1")
+    tip = page.inner_text("#tip")
+    assert "At train loss 0.1" in tip
+    assert "At the end of training" in tip
+    assert "Difference to baseline" in tip
 
 
 def test_hovering_a_cell_and_a_point_tells_more(page):

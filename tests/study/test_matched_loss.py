@@ -138,6 +138,7 @@ def test_a_report_has_a_group_for_each_level_that_was_reached(plan_at, store, tm
     assert results.keys == []
     page = write_report(results, tmp_path).read_text("utf-8")
     assert page.count("<span>At matched train loss 1</span>") == 1
+    assert "an epoch can jump far below it" in page
     assert "At matched train loss 1e-09" not in page
     table = pd.read_csv(tmp_path / "tables" / "correlations.csv")
     pairs = set(map(tuple, table[["measure", "quantity"]].to_numpy()))
@@ -187,9 +188,11 @@ def test_a_level_matched_more_closely_later_is_looked_for_again(plan_at, store, 
     perform_all(plan_at(training=fine), at_once)
     pd.testing.assert_frame_equal(load_ledger(at_once.path), after, check_exact=True)
     page = write_report(load_results(store.path), tmp_path).read_text("utf-8")
-    losses = after["train_loss@1"]
-    assert f"At 1, {len(after)} runs had train losses from {losses.min():.3g} to {losses.max():.3g}." in page
-    assert "where it crossed it from one step to the next" in page
+    assert "came down to the level from one step to the next" in page
+    told = pd.read_csv(tmp_path / "tables" / "matched_loss.csv").query("level == 1")
+    assert told["loss_least"].min() == after["train_loss@1"].min()
+    assert told["loss_greatest"].max() == after["train_loss@1"].max()
+    assert set(told["reached"]) == {2}
 
 
 def test_levels_are_matched_alike_in_all_runs(plan_at):

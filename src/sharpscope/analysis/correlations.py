@@ -48,8 +48,12 @@ def correlations_table(results: StudyResults) -> pd.DataFrame:
 
 def outcomes(results: StudyResults, level: str = "") -> list[str]:
     """Return what measures at a matched train loss are set against: outcomes there, and at the end of training."""
-    names = dict.fromkeys([*(results.at(level) if level else ()), *results.at("")])
-    return [name for name in names if results.quantities[name].kind != "measure"]
+    return list(dict.fromkeys([*outcomes_at(results, level), *outcomes_at(results, "")]))
+
+
+def outcomes_at(results: StudyResults, level: str) -> list[str]:
+    """Return what was found beside the measures at a matched train loss; at the end for the empty level."""
+    return [name for name in results.at(level) if results.quantities[name].kind != "measure"]
 
 
 def _scopes(results: StudyResults, measure: str, outcome: str) -> list[tuple[str, Correlation]]:

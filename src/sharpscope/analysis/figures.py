@@ -5,22 +5,25 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from sharpscope.analysis import matched
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.reliability import aggregate, expected_calibration_error
-from sharpscope.analysis.results import StudyResults, describe_group, records, select
+from sharpscope.analysis.results import StudyResults, by, describe_group, describe_moment, records, select
+from sharpscope.analysis.scale import spans_decades
 
 COLUMN, TEXT = 3.25, 6.75  # inches: one column and the full width of a two-column page
 
@@ -45,17 +48,18 @@ _STYLE: Any = {
     "svg.hashsalt": "sharpscope",
 }
 
-_LOG_FROM = 20.0  # a positive quantity that spans more than this factor is drawn on a logarithmic axis
-
 
 def figure_files(results: StudyResults, regimes: pd.DataFrame) -> dict[str, bytes]:
     """Return every figure that the study has data for, as PDF and SVG, by the name of its file."""
-    drawings: dict[str, Callable[[], Figure | None]] = {
-        f"measures_vs_{x}": lambda x=x: _scatter(results, x)  # type: ignore[misc]
-        for x in ("train_loss", "generalization_gap", "ece")
-    }
-    drawings["reliability"] = lambda: _reliability(results)
-    drawings["regimes"] = lambda: _forest(results, regimes)
+    drawings: dict[str, Callable[[], Figure | None]] = {}
+    for level in ("", *results.levels):
+        which = f"measures_at_loss_{level}" if level else "measures"
+        drawings[f"{which}_vs_train_loss"] = partial(_scatter, results, results.across("train_loss").get(level), level)
+        for x in ("generalization_gap", "ece"):
+            drawings[f"{which}_vs_{x}"] = partial(_scatter, results, x, level)
+    drawings["reliability"] = partial(_reliability, results)
+    drawings["regimes"] = partial(_forest, results, regimes)
+    drawings["matched_loss"] = partial(_matched, results, regimes)
     files: dict[str, bytes] = {}
     with mpl.rc_context(_STYLE):
         for name, draw in drawings.items():
@@ -76,12 +80,6 @@ def _render(figure: Figure) -> tuple[bytes, bytes]:
     FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
     FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
     return pdf.getvalue(), svg.getvalue()
-
-
-def spans_decades(values: np.ndarray) -> bool:
-    """Return whether a quantity is positive and spans so much that a logarithmic axis shows it better."""
-    values = values[np.isfinite(values)]
-    return bool(len(values) > 1 and values.min() > 0 and values.max() / values.min() > _LOG_FROM)
 
 
 def _panels(count: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
@@ -114,13 +112,13 @@ def _regime_legend(figure: Figure, results: StudyResults) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6), handletextpad=0.2)
 
 
-def _scatter(results: StudyResults, x: str) -> Figure | None:
-    measures = results.of_kind("measure")
+def _scatter(results: StudyResults, x: str | None, level: str) -> Figure | None:
+    measures = results.of_kind("measure", level)
     if x not in results.measured or not measures:
         return None
     figure, axes = _panels(len(measures), TEXT, 1.55, 4)
     ledger, styles = results.ledger, looks(results.regimes)
-    logarithmic = x == "train_loss" and bool((ledger[x].dropna() > 0).all())
+    logarithmic = x == matched.LOSS and bool((ledger[x].dropna() > 0).all())
     for axis, measure in zip(axes, measures, strict=True):
         for regime, look in styles.items():
             runs = ledger[ledger["regime"] == regime]
@@ -128,10 +126,15 @@ def _scatter(results: StudyResults, x: str) -> Figure | None:
             axis.scatter(runs[x], runs[measure], c=look.color, marker=look.marker, **style)
         if logarithmic:
             _logarithmic(axis, "x")
+        else:
+            axis.locator_params(axis="x", nbins=4)
         if spans_decades(ledger[measure].to_numpy(float)):
             _logarithmic(axis, "y")
-        axis.set_title(results.quantities[measure].label)
-    figure.supxlabel(results.quantities[x].label + (" (log scale)" if logarithmic else ""), fontsize=7)
+        axis.set_title(results.quantities[measure].short_label)
+    label = results.quantities[x].label + (" (log scale)" if logarithmic else "")
+    at_end = level and not results.quantities[x].level
+    when = f"{' at the end of training' if at_end else ''}; measures at train loss {level}" if level else ""
+    figure.supxlabel(f"{label}{when}", fontsize=7)
     _regime_legend(figure, results)
     return figure
 
@@ -194,5 +197,80 @@ def _forest_panel(axis: Axes, results: StudyResults, table: pd.DataFrame, groups
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.locator_params(axis="x", nbins=4)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+
+
+def _matched(results: StudyResults, regimes: pd.DataFrame) -> Figure | None:
+    """Draw the train loss and every measure at matched train loss beside those at the end of training."""
+    names = matched.shown(results)
+    if not names:
+        return None
+    cells = [(group, regime) for group, _ in results.groups() for regime in results.regimes]
+    figure, axes = _panels(len(names), TEXT, 0.45 + 0.085 * (len(results.moments) + 1) * len(cells), 3)
+    for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
+        _matched_panel(axis, results, regimes, name, cells)
+        axis.set_title(results.quantities[name].label)
+        if position % 3:
+            axis.tick_params(axis="y", labelleft=False)
+    figure.supxlabel(
+        "Mean over seeds with 95% interval; vertical lines: the reference regime, and the loss to match", fontsize=7
+    )
+    handles = [
+        Line2D(
+            [],
+            [],
+            color="0.3",
+            marker="o",
+            linestyle="",
+            markersize=4,
+            markerfacecolor=_tint("0.3", filled),
+            label=f"at {describe_moment(moment)}",
+        )
+        for moment, filled in _filled(results).items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handletextpad=0.2)
+    return figure
+
+
+def _filled(results: StudyResults) -> dict[str, float]:
+    """Return how much of its color the marker of each moment is filled with: none at first, all at the end."""
+    return {moment: index / (len(results.moments) - 1) for index, moment in enumerate(results.moments)}
+
+
+def _tint(color: str, share: float) -> tuple[float, float, float]:
+    """Return a share of a color on white."""
+    red, green, blue = (1 - share * (1 - part) for part in to_rgb(color))
+    return red, green, blue
+
+
+def _matched_panel(
+    axis: Axes, results: StudyResults, regimes: pd.DataFrame, name: str, cells: list[tuple[dict[str, Any], str]]
+) -> None:
+    """Draw a row a regime, and in it a lane a moment."""
+    columns, filled, styles = results.across(name), _filled(results), looks(results.regimes)
+    table = regimes[regimes["quantity"].isin(columns.values())]
+    pitch = 1 / (len(filled) + 1)
+    for at, (group, regime) in enumerate(cells):
+        rows = by(select(table, {**group, "regime": regime}), "quantity")
+        color = styles[regime].color
+        for lane, (moment, column) in enumerate(columns.items(), start=1):
+            row, y = rows[column], at + (lane - (len(columns) + 1) / 2) * pitch
+            axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=color, linewidth=1, alpha=0.6)
+            marker: dict[str, Any] = {"marker": "o", "markersize": 3.6, "markerfacecolor": _tint(color, filled[moment])}
+            axis.plot([row["mean"]], [y], color=color, markeredgewidth=0.8, linestyle="", **marker)
+            if regime == results.reference:
+                style = ":" if moment else "-"
+                span = (at - 0.5, at + len(results.regimes) - 0.5)
+                axis.plot([row["mean"]] * 2, span, color="0.75", linewidth=0.6, linestyle=style, zorder=0)
+    if name == matched.LOSS:
+        for level in results.levels:
+            axis.axvline(float(level), color="0.2", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
+    if spans_decades(table[["mean", "ci_low", "ci_high"]].to_numpy(float).ravel()):
+        _logarithmic(axis, "x")
+    else:
+        axis.locator_params(axis="x", nbins=4)
+    axis.set_yticks(range(len(cells)), [", ".join(filter(None, (r, describe_group(g)))) for g, r in cells])
+    axis.set_ylim(len(cells) - 0.5, -0.5)
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)

@@ -42,6 +42,7 @@ def find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.Data
         counted = f"{_count(done, 'run')} of one regime, {results.regimes[0]}"
         headline = f"The study has {counted}, so there is no other regime to compare it with."
         return Findings(headline, _relations(results, correlations))
+    told = (*at_matched_loss(results, comparisons), *_relations(results, correlations))
     family = comparisons[comparisons["family"] == PRIMARY]
     name = "primary family"
     if family.empty:
@@ -51,10 +52,9 @@ def find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.Data
         return Findings("No seed finished in two regimes, so no comparison could be tested.")
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         tests = int(family.groupby(results.keys, dropna=False).size().max()) if results.keys else len(family)
-        return Findings(_unreachable(family, name, tests), _relations(results, correlations))
+        return Findings(_unreachable(family, name, tests), told)
     by_regime = tuple((str(regime), _of_regime(results, rows)) for regime, rows in family.groupby("regime", sort=False))
-    sentences = (_counts(family, name), *_relations(results, correlations))
-    return Findings(_headline(results, family), sentences, by_regime)
+    return Findings(_headline(results, family), (_counts(family, name), *told), by_regime)
 
 
 def _unreachable(family: pd.DataFrame, name: str, tests: int) -> str:
@@ -136,6 +136,39 @@ def _phrase(results: StudyResults, row: Record) -> str:
     difference = numbers.with_interval(row["difference"], row["ci_low"], row["ci_high"], sign=True)
     p = numbers.p_value(row["p_adjusted"])
     return f"{row['verdict']}{link} {_label(results, row['quantity'])} ({difference}, p\u00a0=\u00a0{p})"
+
+
+def at_matched_loss(results: StudyResults, comparisons: pd.DataFrame) -> tuple[str, ...]:
+    """Return, for each matched train loss, how many differences in sharpness are there as they are at the end."""
+    columns = [name for name, quantity in results.quantities.items() if quantity.sharper_is]
+    tested = comparisons[comparisons["quantity"].isin(columns) & (comparisons["n"] > 0)]
+    tested = tested.assign(
+        base=tested["quantity"].map(lambda name: results.quantities[name].base),
+        level=tested["quantity"].map(lambda name: results.quantities[name].level),
+    )
+    at_end, cells = tested[tested["level"] == ""], [*results.keys, "regime", "base"]
+    sentences = []
+    for level in results.levels:
+        both = at_end.merge(tested[tested["level"] == level], on=cells, suffixes=("", "_there"))
+        if not both.empty:
+            same = both["verdict"] == both["verdict_there"]
+            sentences.append(_kept(level, str(results.reference), both.assign(same=same)))
+    return tuple(sentences)
+
+
+def _kept(level: str, reference: str, both: pd.DataFrame) -> str:
+    alike = f"{int(both['same'].sum())} of {_count(len(both), 'difference')} in sharpness to {reference}"
+    sentence = f"At train loss {level}, {alike} have the direction that they have at the end of training"
+    real = both[both["significant"]]
+    if real.empty:
+        return f"{sentence}; none is significant at the end."
+    there = real[real["significant_there"]]
+    kept, turned = int(there["same"].sum()), int((~there["same"]).sum())
+    opposite = f" and {turned} in the opposite one" if turned else ""
+    return (
+        f"{sentence}; of the {len(real)} that are significant at the end, {kept or 'none'} "
+        f"{'is' if kept == 1 else 'are'} so there too in the same direction{opposite}."
+    )
 
 
 def _relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[str, ...]:

@@ -55,6 +55,22 @@ def _scientific(value: float, decimals: int) -> str:
     return f"{mantissa}×10{str(exponent).translate(_SUPERSCRIPTS)}"
 
 
+def plain(value: float) -> str:
+    """Return a round number, such as a mark of an axis, with the digits that it has.
+
+    >>> plain(0.25), plain(-3.0), plain(20000.0), plain(0.00002), plain(1e6)
+    ('0.25', '−3', '20,000', '2×10⁻⁵', '10⁶')
+    """
+    size = abs(value)
+    if size and not 1e-4 <= size < 1e6:
+        exponent = math.floor(math.log10(size) + 1e-9)
+        mantissa = f"{size / 10.0**exponent:g}"
+        text = f"{'' if mantissa == '1' else f'{mantissa}×'}10{str(exponent).translate(_SUPERSCRIPTS)}"
+    else:
+        text = f"{size:,.10g}"
+    return (MINUS if value < 0 else "") + text
+
+
 def estimate(value: float, low: float, high: float, *, sign: bool = False) -> str:
     """Return an estimate rounded as its interval supports.
 

@@ -11,11 +11,11 @@ import jinja2
 import pandas as pd
 import yaml
 
-from sharpscope.analysis import view
+from sharpscope.analysis import matched, view
 from sharpscope.analysis.comparisons import ALPHA, comparisons_table, regimes_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.figures import figure_files
-from sharpscope.analysis.findings import find
+from sharpscope.analysis.findings import at_matched_loss, find
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.tables import table_files
@@ -62,8 +62,9 @@ def render(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFra
         "findings": find(results, comparisons, correlations),
         "alpha": ALPHA,
         "looks": looks(results.regimes),
+        "matched": matched.sections(results, regimes, comparisons),
+        "agreement": at_matched_loss(results, comparisons),
         "tables": view.regime_tables(results, regimes, comparisons),
-        "matches": view.matches(results),
         "every": results.study.get("training", {}).get("check_loss_every"),
         "families": view.family_table(results, comparisons),
         "comparisons": view.all_comparisons(results, comparisons),

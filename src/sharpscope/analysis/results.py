@@ -51,6 +51,11 @@ class Quantity:
         return self.label.removesuffix(f" at train loss {self.level}")
 
     @property
+    def base(self) -> str:
+        """The column of the same thing at the end of training: "relative_flatness" of "relative_flatness@0.1"."""
+        return self.name.removesuffix(f"@{self.level}")
+
+    @property
     def orientation(self) -> int:
         """+1 if more of it is better or sharper, -1 if less of it is, 0 if it has no direction."""
         return {"higher": 1, "larger": 1, "lower": -1, "smaller": -1}.get(self.better or self.sharper_is or "", 0)
@@ -140,6 +145,16 @@ class StudyResults:
         """The matched train losses that some run has reached, in the order of the columns."""
         return list(dict.fromkeys(level for name in self.measured if (level := self.quantities[name].level)))
 
+    @property
+    def moments(self) -> list[str]:
+        """The matched train losses and then, as the empty level, the end: as a training comes by them."""
+        return [*self.levels, ""]
+
+    def across(self, name: str) -> dict[str, str]:
+        """Return the measured columns of what ``name`` is at the end of training, by their levels, as ``moments``."""
+        columns = {self.quantities[c].level: c for c in self.measured if self.quantities[c].base == name}
+        return {level: columns[level] for level in self.moments if level in columns}
+
     @cached_property
     def primary(self) -> list[str]:
         """The measured columns that the study declared as its primary family."""
@@ -185,6 +200,11 @@ def describe_group(group: dict[str, Any]) -> str:
 def describe_value(value: Any) -> str:
     """Return the value of a varying key, floats without needless digits."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def describe_moment(level: str) -> str:
+    """Return when something was measured, in words: "train loss 0.1", "the end of training" for the empty level."""
+    return f"train loss {level}" if level else "the end of training"
 
 
 def records(table: pd.DataFrame) -> list[Record]:

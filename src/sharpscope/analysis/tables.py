@@ -11,6 +11,7 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.correlations import POOLED, WITHIN
+from sharpscope.analysis.matched import closeness_table, with_ranges
 from sharpscope.analysis.results import PAIR_COLUMNS, Quantity, StudyResults, by, describe_value, records, select, split
 
 _SPECIAL = {
@@ -130,6 +131,19 @@ def correlations_latex(results: StudyResults, correlations: pd.DataFrame) -> byt
     return booktabs(header, rows, left=2, title="Spearman correlations over runs with 95% bootstrap intervals.")
 
 
+def closeness_latex(results: StudyResults, closeness: pd.DataFrame) -> bytes:
+    """Return how closely the runs match each train loss: steps until then, losses there and at the end."""
+    rows = []
+    for cell, part in split(closeness, [*results.keys, "level"]):
+        told = zip(*(with_ranges(part, name) for name in ("step", "loss", "loss_at_end")), strict=True)
+        for row, texts in zip(records(part), told, strict=True):
+            labels = [*_group_cells(cell), escape(row["regime"]), f"{row['reached']} of {row['runs']}"]
+            rows.append([*labels, *map(escape, texts)])
+    header = [*map(escape, results.keys), "Level", "Regime", "Runs", "Steps", "Train loss there", "At the end"]
+    title = "How closely the runs match each train loss: means over seeds, with the least and the greatest value."
+    return booktabs(header, rows, left=len(results.keys) + 2, title=title)
+
+
 def pairs_latex(results: StudyResults) -> bytes:
     """Return the scores of pairs summarized by cell: how many pairs, their mean and range."""
     keys = [key for key in results.keys if key in results.pairs.columns]
@@ -152,6 +166,11 @@ def table_files(
     pairs = results.pairs
     if pairs.empty:
         pairs = pd.DataFrame(columns=list(dict.fromkeys([*pairs.columns, *PAIR_COLUMNS])))
+    closeness = closeness_table(results)
+    matched = {
+        "matched_loss.csv": to_csv(closeness),
+        "matched_loss.tex": closeness_latex(results, closeness),
+    }
     return {
         "regimes.csv": to_csv(regimes),
         "regimes.tex": regimes_latex(results, regimes, comparisons),
@@ -161,6 +180,7 @@ def table_files(
         "correlations.tex": correlations_latex(results, correlations),
         "pairs.csv": to_csv(pairs),
         "pairs.tex": pairs_latex(results),
+        **(matched if results.levels else {}),
     }
 
 

@@ -11,12 +11,11 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.comparisons import ALPHA, BY_JACKKNIFE
-from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes
+from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes, outcomes_at
 from sharpscope.analysis.findings import excludes_zero
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.reliability import aggregate, expected_calibration_error
 from sharpscope.analysis.results import Record, StudyResults, by, describe_group, records, select, split
-from sharpscope.study.levels import column
 
 KINDS = {"score": "What the function is worth", "measure": "How sharp the minimum is", "training": "Training"}
 
@@ -62,16 +61,6 @@ def regime_tables(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.
         counts = {regime: int(finished.get(regime, 0)) for regime in results.regimes}
         tables.append({"title": describe_group(group), "sections": sections, "counts": counts})
     return tables
-
-
-def matches(results: StudyResults) -> list[dict[str, Any]]:
-    """Return how closely each train loss was matched: the runs that reached it, and their least and greatest loss."""
-    found = []
-    for level in results.levels:
-        losses = results.ledger[column("train_loss", level)].dropna()
-        least, greatest = (f"{loss:.3g}" for loss in (losses.min(), losses.max()))
-        found.append({"level": level, "runs": len(losses), "low": least, "high": greatest})
-    return found
 
 
 def _row(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any]:
@@ -258,9 +247,14 @@ def all_comparisons(results: StudyResults, comparisons: pd.DataFrame) -> list[di
 
 
 def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str, Any]:
-    """Return what the interactive scatter plots draw, fit for JSON."""
+    """Return what the interactive scatter plots draw, fit for JSON.
+
+    Measures are chosen by their names at the end of training and by a moment, the outcomes by their columns.
+    """
     ledger = results.ledger.dropna(how="all", subset=results.measured)
     styles = looks(results.regimes)
+    moments = ["", *results.levels]
+    measures = dict.fromkeys(results.quantities[n].base for m in moments for n in results.of_kind("measure", m))
     texts = {
         f"{row['measure']}|{row['quantity']}|{row['scope']}": numbers.correlation(
             row["spearman"], row["ci_low"], row["ci_high"]
@@ -272,8 +266,9 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
     return {
         "regimes": [{"name": r, "color": look.color, "symbol": look.symbol} for r, look in styles.items()],
         "labels": {name: results.quantities[name].label for name in results.measured},
-        "x": [n for n in results.measured if results.quantities[n].kind != "measure"],
-        "y": [n for n in results.measured if results.quantities[n].kind == "measure"],
+        "short": {name: results.quantities[name].short_label for name in results.measured},
+        "x": {moment: names for moment in moments if (names := outcomes_at(results, moment))},
+        "y": {name: results.across(name) for name in measures},
         "runs": {
             "id": ledger["run_id"].astype(str).tolist(),
             "seed": ledger["seed"].astype(str).tolist(),

@@ -33,7 +33,7 @@
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 })();
 
-/* The scatter plot: a point per run, redrawn when another measure, axis or color scheme is chosen. */
+/* The scatter plot: a point per run, redrawn when another measure, moment, axis or color scheme is chosen. */
 (() => {
   const source = document.getElementById("scatter-data");
   if (!source) return;
@@ -43,12 +43,22 @@
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   const LOG_FROM = 20; // a positive quantity that spans more than this factor starts on a logarithmic axis
 
-  const present = (values) => values.filter((value) => value !== null);
-  const positive = (name) => present(data.values[name]).every((value) => value > 0);
-  function startsLogarithmic(name) {
-    const values = present(data.values[name]);
-    if (!values.length || !positive(name)) return false;
-    return name === "train_loss" || Math.max(...values) / Math.min(...values) > LOG_FROM;
+  const moments = [...document.querySelectorAll("input[name=moment]")];
+  const moment = () => moments.find((choice) => choice.checked)?.value ?? "";
+  const columnOf = (axis) => {
+    const chosen = control(`choose-${axis}`).value;
+    return axis === "y" ? data.y[chosen][moment()] : chosen;
+  };
+  /* The values that an axis has to show: of a measure those at every moment, so that its axis stays as it is. */
+  const shown = (axis) => {
+    const chosen = control(`choose-${axis}`).value;
+    const columns = axis === "y" ? Object.values(data.y[chosen]) : [chosen];
+    return columns.flatMap((column) => data.values[column]).filter((value) => value !== null);
+  };
+  function startsLogarithmic(axis) {
+    const values = shown(axis);
+    if (!values.length || values.some((value) => value <= 0)) return false;
+    return control(`choose-${axis}`).value === "train_loss" || Math.max(...values) / Math.min(...values) > LOG_FROM;
   }
 
   function trace(regime, x, y, group) {
@@ -57,11 +67,11 @@
       && data.values[x][i] !== null && data.values[y][i] !== null);
     const take = (values) => chosen.map((i) => values[i]);
     const stderr = data.stderr[y] ? take(data.stderr[y]) : [];
-    const shown = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim();
+    const paper = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim();
     return {
       type: "scatter", mode: "markers", name: regime.name, x: take(data.values[x]), y: take(data.values[y]),
       customdata: chosen.map((i) => [data.runs.id[i], data.runs.seed[i], data.runs.group[i] ? `<br>${data.runs.group[i]}` : ""]),
-      marker: { color: regime.color, symbol: regime.symbol, size: regime.symbol.startsWith("triangle") ? 11 : 9, opacity: 0.9, line: { color: shown, width: 1 } },
+      marker: { color: regime.color, symbol: regime.symbol, size: regime.symbol.startsWith("triangle") ? 11 : 9, opacity: 0.9, line: { color: paper, width: 1 } },
       error_y: { type: "data", array: stderr, visible: stderr.some((value) => value > 0), thickness: 1, width: 0 },
       hovertemplate: `<b>${regime.name}</b>, seed %{customdata[1]}%{customdata[2]}<br>run %{customdata[0]}<br>`
         + `${data.labels[x]}: %{x:.4~g}<br>${data.labels[y]}: %{y:.4~g}<extra></extra>`,
@@ -72,11 +82,11 @@
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
     const narrow = plot.clientWidth < 560;
-    const axis = (name, logarithmic) => ({
-      title: { text: data.labels[name], standoff: 12 }, type: logarithmic ? "log" : "linear",
+    const axis = (which, name, logarithmic) => ({
+      title: { text: data.labels[name], standoff: 12 }, range: range(which, logarithmic), type: logarithmic ? "log" : "linear",
       gridcolor: color("--hairline"), linecolor: color("--rule"), zeroline: false, ticks: "outside", ticklen: 4,
       tickcolor: color("--rule"), automargin: true, nticks: narrow ? 5 : 8, exponentformat: "power",
-      ...(logarithmic ? { tickmode: "array", ...ticks(name) } : {}),
+      ...(logarithmic ? { tickmode: "array", ...ticks(which) } : {}),
     });
     return {
       font: { family: style.getPropertyValue("--sans"), size: 13, color: color("--ink-2") },
@@ -85,13 +95,20 @@
       margin: { l: 56, r: 12, t: 12, b: 48 }, height: narrow ? 420 : 480,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemsizing: "constant" },
       hoverlabel: { align: "left", bgcolor: color("--raised"), bordercolor: color("--rule"), font: { color: color("--ink") } },
-      xaxis: axis(x, control("log-x").checked), yaxis: axis(y, control("log-y").checked),
+      xaxis: axis("x", x, control("log-x").checked), yaxis: axis("y", y, control("log-y").checked),
     };
   }
 
+  function range(axis, logarithmic) {
+    const values = shown(axis).map((value) => logarithmic ? Math.log10(value) : value);
+    const least = Math.min(...values), greatest = Math.max(...values);
+    const margin = 0.06 * (greatest - least) || 0.5;
+    return values.length ? [least - margin, greatest + margin] : undefined;
+  }
+
   /* Plain numbers at 1, 2, 5 of each decade, or at decades alone where there are many. */
-  function ticks(name) {
-    const values = present(data.values[name]);
+  function ticks(axis) {
+    const values = shown(axis);
     const first = Math.floor(Math.log10(Math.min(...values))), last = Math.ceil(Math.log10(Math.max(...values)));
     const steps = last - first > 3 ? [1] : [1, 2, 5];
     const tickvals = [];
@@ -108,7 +125,7 @@
   }
 
   function draw() {
-    const x = control("choose-x").value, y = control("choose-y").value;
+    const x = columnOf("x"), y = columnOf("y");
     const group = control("choose-group")?.value ?? "";
     const traces = data.regimes.map((regime) => trace(regime, x, y, group));
     control("plot-caption").textContent = caption(x, y);
@@ -118,18 +135,35 @@
     });
   }
 
-  function choose(axis) {
-    const name = control(`choose-${axis}`).value, box = control(`log-${axis}`);
-    box.disabled = !positive(name);
-    box.checked = startsLogarithmic(name);
+  /* Offer what there is: the moments of the measure, and outcomes at the end or where the measure is taken. */
+  function offer() {
+    const columns = data.y[control("choose-y").value], outcomes = control("choose-x");
+    for (const choice of moments) choice.disabled = !(choice.value in columns);
+    if (!(moment() in columns)) moments.find((choice) => !choice.disabled).checked = true;
+    for (const part of outcomes.querySelectorAll("optgroup")) {
+      part.hidden = part.disabled = !["", moment()].includes(part.dataset.moment);
+    }
+    if (outcomes.selectedOptions[0]?.parentElement.disabled ?? true) outcomes.selectedIndex = 0;
+  }
+
+  /* Draw what is chosen; an axis that shows something else starts as suits that. */
+  function choose(...axes) {
+    const before = control("choose-x").value;
+    offer();
+    for (const axis of control("choose-x").value === before ? axes : [...axes, "x"]) {
+      const box = control(`log-${axis}`);
+      box.disabled = shown(axis).some((value) => value <= 0);
+      box.checked = startsLogarithmic(axis);
+    }
+    draw();
   }
 
   for (const axis of ["x", "y"]) {
-    choose(axis);
-    control(`choose-${axis}`).addEventListener("change", () => { choose(axis); draw(); });
+    control(`choose-${axis}`).addEventListener("change", () => choose(axis));
     control(`log-${axis}`).addEventListener("change", draw);
   }
+  for (const choice of moments) choice.addEventListener("change", () => choose());
   control("choose-group")?.addEventListener("change", draw);
   scheme.addEventListener("change", draw);
-  draw();
+  choose("x", "y");
 })();

@@ -1,0 +1,134 @@
+"""Matched train loss: how closely the runs match it, and sharpness there beside that at the end of training."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+import pandas as pd
+
+from sharpscope.analysis import numbers
+from sharpscope.analysis.palette import looks
+from sharpscope.analysis.results import (
+    Record,
+    StudyResults,
+    by,
+    describe_group,
+    describe_moment,
+    records,
+    select,
+    split,
+)
+from sharpscope.analysis.scale import Scale
+from sharpscope.study.levels import STEP, column
+
+LOSS = "train_loss"
+
+
+def closeness_table(results: StudyResults) -> pd.DataFrame:
+    """Return one row a group, matched train loss and regime: the losses that its runs really had there.
+
+    Columns: ``runs``, those that finished; ``reached``, those of them that came to the level; and of these the mean,
+    the least and the greatest number of steps until then (``step``), train loss there (``loss``) and train loss at the
+    end of training (``loss_at_end``).
+    """
+    rows = []
+    for group, of_group in results.groups():
+        for level in results.levels:
+            for regime in results.regimes:
+                runs = of_group[(of_group["regime"] == regime) & (of_group["state"] == "done")]
+                there = runs.dropna(subset=column(LOSS, level))
+                told = {"step": column(STEP, level), "loss": column(LOSS, level), "loss_at_end": LOSS}
+                spread = {k: v for name, of in told.items() for k, v in _spread(name, there[of]).items()}
+                counts = {"runs": len(runs), "reached": len(there)}
+                rows.append({**group, "level": level, "regime": regime, **counts, **spread})
+    columns = [*results.keys, "level", "regime", "runs", "reached"]
+    columns += [f"{name}{end}" for name in ("step", "loss", "loss_at_end") for end in ("", "_least", "_greatest")]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _spread(name: str, values: pd.Series) -> dict[str, float]:
+    return {name: values.mean(), f"{name}_least": values.min(), f"{name}_greatest": values.max()}
+
+
+def with_ranges(table: pd.DataFrame, name: str) -> list[str]:
+    """Return each row's mean with its least and greatest value, all to as many places: "0.17 (0.14 to 0.20)"."""
+    rows = table[[f"{name}{end}" for end in ("", "_least", "_greatest")]].to_numpy(float)
+    known = [row for row in rows if math.isfinite(row[0])]
+    decimals = statistics.median_low([numbers.decimals_of(*row) for row in known]) if known else 0
+    if all(end.is_integer() for _, *ends in known for end in ends):
+        decimals = min(decimals, 0)
+    texts = [[numbers.fixed(value, decimals) for value in row] for row in rows]
+    return [f"{mean} ({least} to {greatest})" if least != greatest else mean for mean, least, greatest in texts]
+
+
+def shown(results: StudyResults) -> list[str]:
+    """Return what is drawn at every moment: the train loss, and all measures that have a matched train loss."""
+    names = [LOSS, *results.of_kind("measure")]
+    return [name for name in names if len(results.across(name)) > 1]
+
+
+def sections(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one section a group for the page: a panel a quantity, and how closely each level is matched."""
+    found = []
+    closeness = closeness_table(results)
+    for group, _ in results.groups() if results.levels else ():
+        means, tests = select(regimes, group), select(comparisons, group)
+        panels = [_panel(results, name, means, tests) for name in shown(results)]
+        levels = [
+            {"level": cell["level"], "rows": _closeness_rows(part)}
+            for cell, part in split(select(closeness, group), ["level"])
+        ]
+        found.append({"title": describe_group(group), "panels": panels, "levels": levels})
+    return found
+
+
+def _closeness_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    columns = zip(*(with_ranges(table, name) for name in ("step", "loss", "loss_at_end")), strict=True)
+    return [
+        {"regime": row["regime"], "reached": f"{row['reached']} of {row['runs']}", "step": a, "there": b, "at_end": c}
+        for row, (a, b, c) in zip(records(table), columns, strict=True)
+    ]
+
+
+def _panel(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any]:
+    """Return what one panel draws: a row a regime, in it a lane a moment, all in hundredths of the panel's width."""
+    columns = results.across(name)
+    of_moment = {moment: by(means[means["quantity"] == column], "regime") for moment, column in columns.items()}
+    tests_at = {moment: by(tests[tests["quantity"] == column], "regime") for moment, column in columns.items()}
+    known = means[means["quantity"].isin(columns.values()) & means["mean"].notna()]
+    levels = [float(level) for level in results.levels] if name == LOSS else []
+    ends = pd.concat([known["mean"], known["ci_low"].dropna(), known["ci_high"].dropna(), pd.Series(levels)])
+    scale = Scale.of(ends.to_numpy(float))
+    rows = []
+    for regime, look in looks(results.regimes).items():
+        at = {moment: of_moment[moment][regime] for moment in columns}
+        lanes = [_lane(scale, row) for row in at.values()]
+        tip = [pair for moment in columns for pair in _terms(moment, at[moment], tests_at[moment].get(regime))]
+        rows.append({"regime": regime, "color": look.color, "lanes": lanes, "tip": tip})
+    return {
+        "quantity": results.quantities[name],
+        "rows": rows,
+        "ticks": scale.ticks(),
+        "logarithmic": scale.logarithmic,
+        "levels": [scale.at(level) for level in levels],
+    }
+
+
+def _lane(scale: Scale, row: Record) -> dict[str, float] | None:
+    if not math.isfinite(row["mean"]):
+        return None
+    low, high = (row[end] if math.isfinite(row[end]) else row["mean"] for end in ("ci_low", "ci_high"))
+    return {"at": scale.at(row["mean"]), "low": scale.at(low), "high": scale.at(high)}
+
+
+def _terms(moment: str, row: Record, test: Record | None) -> list[tuple[str, str]]:
+    """Return what hovering tells of a regime at one moment: pairs of a term and its value."""
+    when = describe_moment(moment)
+    terms = [(f"At {when}", numbers.with_interval(row["mean"], row["ci_low"], row["ci_high"]))]
+    if test is not None and test["n"]:
+        difference = numbers.with_interval(test["difference"], test["ci_low"], test["ci_high"], sign=True)
+        terms.append((f"Difference to {test['reference']}", difference))
+        terms.append(("p adjusted", numbers.p_value(test["p_adjusted"])))
+    return terms

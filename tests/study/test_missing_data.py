@@ -83,3 +83,23 @@ def test_a_stand_in_takes_no_memory_and_no_size_beyond_the_real_one(name):
 
 def test_only_images_in_files_have_stand_ins():
     assert stand_in("digits", {}) is None
+
+
+def test_a_plan_downloads_no_weights(tmp_path, monkeypatch):
+    (tmp_path / "nets.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "def loaded(shape, classes, *, pretrained: bool = False):\n"
+        "    assert not pretrained or torch.empty(0).device.type == 'meta', 'weights are downloaded'\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
+    )
+    study = tmp_path / "pretrained.yaml"
+    study.write_text(
+        "{name: pretrained, data: {name: digits, train_size: 50}, model: {name: 'nets:loaded', pretrained: true}}"
+    )
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(load_source(str(study)), to_run=False)
+    assert plan.wishes.measures
+    assert forecast(plan, Store(tmp_path / "out"), 1).seconds > 0
+    (run,) = plan.runs.values()
+    assert run.model.options == {"pretrained": True}

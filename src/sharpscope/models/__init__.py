@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sharpscope.models.build import build
+from sharpscope.models.build import build, build_untrained
 from sharpscope.models.registry import MODELS
 
-__all__ = ["MODELS", "build"]
+__all__ = ["MODELS", "build", "build_untrained"]

@@ -37,3 +37,9 @@ def build(name: str, shape: tuple[int, ...], classes: int, stream: Stream, /, **
     with stream.governing(), torch.device("cpu"):
         model: nn.Module = entry(tuple(shape), classes, **complete)
     return model
+
+
+def build_untrained(name: str, shape: tuple[int, ...], classes: int, stream: Stream, /, **options: Any) -> nn.Module:
+    """Return a model as ``build`` does, but never with pretrained weights: nothing is downloaded just to try it."""
+    from_scratch = {option: value for option, value in options.items() if option != "pretrained"}
+    return build(name, shape, classes, stream, **from_scratch)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from sharpscope.data import SEVERITIES, Dataset
-from sharpscope.models import build
+from sharpscope.models import build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.study.devices import CPU
@@ -109,9 +109,7 @@ class _Timing:
         return self._known[kind]
 
     def _model(self, run: Run) -> torch.nn.Module:
-        dataset = self._plan.dataset_of(run)
-        shape, classes = dataset.input_shape, len(dataset.classes)
-        return build(run.model.name, shape, classes, Stream("forecast"), **run.model.options).to(self._device)
+        return _model(self._plan, run).to(self._device)
 
     def _evaluated(self, run: Run, points: int) -> int:
         """Return how many samples go forward through the model for predictions and looks at the train loss."""
@@ -160,6 +158,12 @@ class _Timing:
         return _extrapolated(measured, len(dataset.train_inputs), SAMPLES)
 
 
+def _model(plan: Plan, run: Run) -> torch.nn.Module:
+    dataset = plan.dataset_of(run)
+    shape, classes = dataset.input_shape, len(dataset.classes)
+    return build_untrained(run.model.name, shape, classes, Stream("forecast"), **run.model.options)
+
+
 def _training_kind(run: Run) -> str:
     """Return text that is equal for runs whose training costs the same."""
     training = run.training.model_copy(update={"lr": 1.0, "schedule": "", "warmup_steps": 0, "momentum": None})
@@ -202,10 +206,7 @@ def _disk(plan: Plan) -> int:
         dataset = plan.dataset_of(run)
         key = run.model.model_dump_json() + run.data.model_dump_json()
         if key not in sizes:
-            model = build(
-                run.model.name, dataset.input_shape, len(dataset.classes), Stream("forecast"), **run.model.options
-            )
-            sizes[key] = sum(tensor.nbytes for tensor in model.state_dict().values())
+            sizes[key] = sum(tensor.nbytes for tensor in _model(plan, run).state_dict().values())
         conditions = len(plan.wishes.corruptions) * len(SEVERITIES)
         logits = (len(dataset.train_inputs) + len(dataset.test_inputs)) * (4 * len(dataset.classes) + 8)
         total += sizes[key] * (1 + len(plan.wishes.levels)) + logits + 3 * conditions * len(dataset.test_inputs)

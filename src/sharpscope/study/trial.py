@@ -13,7 +13,7 @@ from torch import nn
 from sharpscope.data import DATASETS, Dataset, Source, corruptions_of
 from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import DataError, NotDefined, SpecError
-from sharpscope.models import MODELS, build
+from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, Run, Study
 from sharpscope.study.evaluation import measure_clean
@@ -119,7 +119,7 @@ class Trial:
                     train_targets=dataset.train_targets[:SAMPLES],
                 )
                 shape, classes = dataset.input_shape, len(dataset.classes)
-                model = build(run.model.name, shape, classes, Stream("trial"), **run.model.options)
+                model = build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options)
                 measure_clean(model, few, wishes, 0, dict(model.named_parameters()), on_refusal=refuse)
         return reasons
 

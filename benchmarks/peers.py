@@ -71,6 +71,7 @@ def pyhessian_top(model: nn.Module, cut: Cut) -> tuple[float, str]:
     """Power iteration to its default tolerance."""
     from pyhessian import hessian
 
+    torch.manual_seed(0)
     values, _ = hessian(model, nn.CrossEntropyLoss(), dataloader=cut, cuda=False).eigenvalues()
     return values[0], "relative change 1e-3"
 

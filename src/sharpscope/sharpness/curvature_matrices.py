@@ -63,7 +63,7 @@ def hessian_top_eigenvalue(
         k: How many of the largest eigenvalues; all stand in ``details``.
         budget: At most so many Hessian-vector products.
         parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
-        route: "exact" products, or "differences" of gradients at about two thirds of the time.
+        route: "exact" products, or central "differences" of gradients, which take no second derivatives.
 
     Returns:
         The eigenvalue, never above the largest one but for rounding. ``stderr`` is the norm of its residual: an
@@ -111,7 +111,7 @@ def hessian_trace(
         sketch: The dimension of the subspace; 0 for plain Hutchinson probes.
         probes: How many probes; with ``rtol`` more are drawn until it is reached.
         parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
-        route: "exact" products, or "differences" of gradients at about two thirds of the time.
+        route: "exact" products, or central "differences" of gradients, which take no second derivatives.
 
     Returns:
         The estimate with its standard error over probes; ``details["layers"]`` has value and standard error of the
@@ -155,7 +155,7 @@ def hessian_frobenius_norm(
         sketch: The dimension of the subspace that is exact; 0 for plain probes.
         probes: How many probes; with ``rtol`` more are drawn until it is reached.
         parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
-        route: "exact" products, or "differences" of gradients at about two thirds of the time.
+        route: "exact" products, or central "differences" of gradients, which take no second derivatives.
 
     Returns:
         The root of an unbiased estimate of the square, with the standard error that follows to first order.
@@ -200,7 +200,7 @@ def hessian_density(
         starts: Independent random starts.
         steps: Lanczos steps a start: the points of its quadrature.
         parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
-        route: "exact" products, or "differences" of gradients at about two thirds of the time.
+        route: "exact" products, or central "differences" of gradients, which take no second derivatives.
 
     Returns:
         The trace that the density implies, with its standard error over starts. ``details`` have ``nodes`` and

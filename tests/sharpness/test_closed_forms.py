@@ -16,6 +16,7 @@ from sharpscope.curvature.head import HeadFinder
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.reductions import FeatureMoments
 from sharpscope.curvature.risk import Risk
+from sharpscope.errors import NotDefined
 
 RTOL = 1e-9
 
@@ -128,6 +129,24 @@ def test_the_homogeneous_form_is_exact_on_homogeneous_networks(case: Case) -> No
     found = measure(case.model(), case.data(), ["fisher_rao_norm", "fisher_rao_norm_analytic"])
     assert found["fisher_rao_norm_analytic"].value == pytest.approx(found["fisher_rao_norm"].value, rel=RTOL)
     assert found["fisher_rao_norm_analytic"].details["degree"] == 3
+
+
+class Functional(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(3, 5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight)
+
+
+def test_the_homogeneous_form_wants_a_degree_where_no_module_tells_it() -> None:
+    data = (torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3)
+    with pytest.raises(NotDefined, match="the model has none; pass the option degree"):
+        measure(Functional(), data, ["fisher_rao_norm_analytic"])
+    asked = {"fisher_rao_norm": {}, "fisher_rao_norm_analytic": {"degree": 1}}
+    found = measure(Functional(), data, asked)
+    assert found["fisher_rao_norm_analytic"].value == pytest.approx(found["fisher_rao_norm"].value, rel=1e-6)
 
 
 def test_fisher_rao_shares_one_backward_pass_with_the_gradient() -> None:

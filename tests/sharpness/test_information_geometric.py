@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from sharpscope import measure
 from sharpscope.curvature import dense
 from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import SharpscopeError
-from sharpscope.sharpness.information_geometric import fisher_roots
+from sharpscope.seeding import Stream
+from sharpscope.sharpness.information_geometric import _Drawn, fisher_roots
 
 NAME = "information_geometric_sharpness"
 
@@ -149,3 +151,58 @@ def test_other_losses_are_refused() -> None:
 
     with pytest.raises(SharpscopeError, match="cross_entropy"):
         measure(nn.Linear(2, 3), (data[0], torch.zeros(5, dtype=torch.long)), [NAME], loss=halved)
+
+
+def overlapping() -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a small network, data that no network fits, and many samples for its few parameters."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+        x = torch.randn(400, 3, dtype=torch.float64)
+        y = (2 * x + torch.randn_like(x)).argmax(dim=1)
+    return model, x, y
+
+
+@pytest.mark.parametrize(
+    ("parameters", "samples", "closeness"),
+    # A sample left out moves which eigenvalues are cut, if some are.
+    [("all", 9, 1e-6), ("all", 40, 0.02), ("head", 9, 1e-6), ("head", 40, 1e-6)],
+)
+def test_the_error_of_the_draw_is_that_of_the_values_without_each_sample(
+    parameters: str, samples: int, closeness: float
+) -> None:
+    model, x, y = overlapping()
+    asked = {NAME: {"parameters": parameters, "samples": samples}}
+    chosen = kept_samples(model, x, y, asked)
+    found = measure(model, (x, y), asked)[NAME]
+    rest = []
+    for i in range(samples):
+        others = torch.tensor([n for j, n in enumerate(chosen) if j != i])
+        rest.append(measure(model, (x[others], y[others]), {NAME: {"parameters": parameters}})[NAME].value)
+    spread = (samples - 1) * float(torch.tensor(rest).double().var(correction=0))
+    assert found.stderr == pytest.approx((spread * (1 - samples / 400)) ** 0.5, rel=closeness)
+
+
+def kept_samples(model: nn.Module, x: Tensor, y: Tensor, asked: dict[str, dict[str, object]]) -> list[int]:
+    """Return which samples are drawn, by numbers that go along with the inputs."""
+    drawn = _Drawn(asked[NAME]["samples"], Stream(0, "measure").child("estimators").child(NAME), head=False)
+    with Risk(model, Batches((torch.cat([x, torch.arange(400)[:, None]], dim=1), y)), forward=_without_number) as risk:
+        Evaluator(risk).run([drawn])
+    batches, _, _ = drawn.finish()
+    return torch.cat([batch.inputs[:, 3] for batch in batches]).long().tolist()
+
+
+def _without_number(model: nn.Module, numbered: Tensor) -> Tensor:
+    return model(numbered[:, :3])
+
+
+@pytest.mark.parametrize("parameters", ["all", "head"])
+def test_the_error_of_the_draw_is_the_spread_over_seeds(parameters: str) -> None:
+    model, x, y = overlapping()
+    asked = {NAME: {"parameters": parameters, "samples": 80}}
+    found = [measure(model, (x, y), asked, seed=seed)[NAME] for seed in range(60)]
+    spread = float(torch.tensor([e.value for e in found]).double().std())
+    stated = float(torch.tensor([e.stderr for e in found]).double().square().mean().sqrt())
+    assert stated == pytest.approx(spread, rel=0.3)
+    assert measure(model, (x, y), {NAME: {"parameters": parameters, "samples": 400}})[NAME].stderr == 0
+    assert measure(model, (x, y), {NAME: {"parameters": parameters, "samples": 1}})[NAME].stderr == float("inf")

@@ -96,6 +96,16 @@ def test_restarts_leave_a_point_without_gradient(norm: str) -> None:
         assert found == pytest.approx(max(e @ case.hessian @ e / 2 for e in corners.T), rel=1e-9)
 
 
+def test_the_details_tell_where_each_ascent_ended() -> None:
+    model, data = MLP.model(), MLP.data()
+    found = [measure(model, data, {MEASURE: {"rho": 3.0, "restarts": 2}}, seed=seed)[MEASURE] for seed in (0, 1)]
+    for estimate in found:
+        assert len(estimate.details["ends"]) == 3
+        assert max(estimate.details["ends"]) == estimate.value
+    assert found[0].details["ends"][0] == found[1].details["ends"][0] == worst(model, data, rho=3.0)
+    assert found[0].details["ends"][1:] != found[1].details["ends"][1:]
+
+
 def test_a_search_that_still_rises_says_so() -> None:
     case = Quadratic.make("indefinite")
     short = worst_case_sharpness(case.risk(), rho=10.0, steps=2)

@@ -111,11 +111,19 @@ def fisher_rao_norm_analytic(risk: Risk, *, degree: int | None = None) -> Steps:
     Returns:
         The exact value of the formula (``stderr`` 0), in units of the loss; ``details["degree"]`` is k.
 
+    Raises:
+        NotDefined: If the model has no such modules and no degree is given.
+
     Reference: Liang et al., "Fisher-Rao Metric, Geometry, and Complexity of Neural Networks", AISTATS 2019,
     Theorem 3.1.
     """
     if degree is None:
         degree = sum(isinstance(module, nn.Linear | _ConvNd) for module in risk.model.modules())
+        if degree == 0:
+            raise NotDefined(
+                "the homogeneous form counts linear and convolutional modules, and the model has none; pass the option "
+                "degree"
+            )
     radial = Mean(_radial_in_outputs)
     yield radial
     return Estimate(degree * _root(radial.value), samples=radial.samples, details={"degree": degree})

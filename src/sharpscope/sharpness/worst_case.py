@@ -38,6 +38,7 @@ _STILL = 0.01
         caveats=(
             "A lower bound of the maximum: the risk at the best point found. One step ends where SAM looks, not there.",
             "For small rho one step is rho times the gradient norm (l2).",
+            "With restarts, another seed may end at another point; the details have where each ascent ended.",
             "With m, groups follow the order of the data: a loader that shuffles makes other groups every time.",
         ),
         unit="loss",
@@ -73,11 +74,14 @@ def worst_case_sharpness(
         logit_normalized: Divide the logits of each sample by their standard deviation over the outputs.
         m: Take the maximum for each group of m samples, and the mean over groups, weighted by their sizes. Groups are m
             consecutive samples in the order of the data, whatever the batches; the last has what is left. Holds m
-            samples in memory and needs a single pass over the data.
+            samples in memory and needs a single pass over the data. Each group is a measurement of its own, so that
+            groups of few samples cost far more than the passes over them: m = 1 a hundred times as much on small
+            networks.
 
     Returns:
         The value, in units of the loss (``stderr`` 0). ``converged`` is false where the last of several steps still
-        raised it by more than 1%. ``details["last_gain"]`` is that share, ``details["groups"]`` their number under m.
+        raised it by more than 1%. ``details["last_gain"]`` is that share, ``details["ends"]`` has the value of each
+        ascent (the first is from theta and not random), ``details["groups"]`` the number of groups under m.
 
     Raises:
         SharpscopeError: If an option is out of range.
@@ -126,7 +130,14 @@ def _search(
         best.best,
         samples=last.samples,
         converged=steps == 1 or gain <= _STILL,
-        details={"rho": rho, "norm": norm, "steps": steps, "restarts": restarts, "last_gain": gain},
+        details={
+            "rho": rho,
+            "norm": norm,
+            "steps": steps,
+            "restarts": restarts,
+            "last_gain": gain,
+            "ends": [ascent.best for ascent in ascents],
+        },
     )
 
 

@@ -234,19 +234,19 @@ class CallableLoss:
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the Hessian by C backward passes through the loss alone."""
-        with torch.enable_grad():
-            outputs = outputs.detach().requires_grad_()
-            total = self.values(outputs, targets).sum()
-            (gradient,) = torch.autograd.grad(total, outputs, create_graph=True)
-            if not gradient.requires_grad:
-                return torch.zeros(*outputs.shape, outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
-            columns = gradient.sum(dim=0)
-            rows = [torch.autograd.grad(c, outputs, retain_graph=True)[0] for c in columns]
+        outputs, gradient = self._with_graph(outputs, targets)
+        if not gradient.requires_grad:
+            return outputs.new_zeros(*outputs.shape, outputs.shape[1])
+        rows = [torch.autograd.grad(c, outputs, retain_graph=True)[0] for c in gradient.sum(dim=0)]
         return torch.stack(rows, dim=1)
 
     def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
-        """Return the products with the explicit Hessian."""
-        return torch.einsum("bce,be->bc", self.hessian(outputs, targets), vectors)
+        """Return the products by one backward pass through the gradient of the loss alone."""
+        outputs, gradient = self._with_graph(outputs, targets)
+        if not gradient.requires_grad:
+            return torch.zeros_like(vectors)
+        (product,) = torch.autograd.grad(gradient, outputs, vectors.to(gradient))
+        return product
 
     def curvature_trace(self, outputs: Tensor, targets: Tensor, gram: Tensor) -> Tensor:
         """Return the inner product of the explicit Hessian with ``gram``."""
@@ -255,6 +255,14 @@ class CallableLoss:
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return the quadratic forms of the explicit Hessian."""
         return torch.einsum("ck,bce,ek->bk", directions, self.hessian(outputs, targets), directions)
+
+    def _with_graph(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the outputs as a leaf, and the gradient in them with its graph."""
+        with torch.enable_grad():
+            outputs = outputs.detach().requires_grad_()
+            total = self.values(outputs, targets).sum()
+            (gradient,) = torch.autograd.grad(total, outputs, create_graph=True)
+        return outputs, gradient
 
 
 def resolve_loss(loss: str | Callable[..., Any]) -> Loss:

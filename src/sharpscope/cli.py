@@ -131,8 +131,8 @@ def run(
 ) -> None:
     """Run a study, or what is left of it, and write its report.
 
-    Exit codes: 0 all done (a run that diverged is done: that is its result), 1 some runs failed, 2 the command or the
-    study is wrong, 130 interrupted.
+    Exit codes: 0 all done (a run that diverged is done: that is its result), 1 some runs, or some measures or scores of
+    runs, failed, 2 the command or the study is wrong, 130 interrupted.
     """
     from sharpscope.study.devices import resolve_device
     from sharpscope.study.engine import run_study
@@ -146,8 +146,8 @@ def run(
         summary = run_study(plan, store, watcher, executor=executor, workers=workers, device=device)
     print(summary)
     print(f"Report: {_write_all(store.path)}")
-    if summary.failed:
-        print(f"Why runs failed: sharpscope status {store.path}", file=sys.stderr)
+    if not summary.whole:
+        print(f"What failed, and why: sharpscope status {store.path}", file=sys.stderr)
         raise typer.Exit(FAILED)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 
@@ -9,7 +8,6 @@ import pandas as pd
 import pytest
 
 from sharpscope.analysis.ledger import load_ledger, load_results
-from sharpscope.safety import SCORES
 from sharpscope.study import stages
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.store import Store
@@ -147,16 +145,16 @@ def test_divergence_is_a_result_with_a_reason(lr, reason, plan_of, store):
 def test_a_failure_is_recorded_and_the_others_go_on(plan_of, store, monkeypatch):
     plan = plan_of()
     victim = list(plan.runs)[1]
-    original = SCORES["ece"].function
+    original = stages.basics
 
-    def broken(predictions, **options):
-        if (
-            stages_seen := store.run(victim).path / "predictions.safetensors"
-        ).exists() and not stages_seen.parent.joinpath("run.json").exists():
+    def broken(predictions):
+        if (store.run(victim).path / "weights.safetensors").exists() and not (
+            store.run(victim).path / "run.json"
+        ).exists():
             raise RuntimeError("two\nlines")
-        return original(predictions, **options)
+        return original(predictions)
 
-    monkeypatch.setitem(SCORES._entries, "ece", dataclasses.replace(SCORES["ece"], function=broken))
+    monkeypatch.setattr(stages, "basics", broken)
     assert [o.state for o in perform_all(plan, store)] == ["done", "failed", "done", "done"]
     monkeypatch.undo()
     record = store.run(victim).read_record()
@@ -164,7 +162,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(plan_of, store, monkeypatch)
     assert "RuntimeError: two" in (store.run(victim).path / "traceback.txt").read_text()
     assert np.isnan(load_ledger(store.path)["gradient_norm"].iloc[1])
     # What failed is tried again, from where it stood.
-    assert perform_all(plan, store)[1].stages == ("scores",)
+    assert perform_all(plan, store)[1].stages == ("measures", "scores")
 
 
 def test_an_interruption_passes(plan_of, store, monkeypatch):

@@ -152,3 +152,8 @@ def test_a_folder_that_holds_no_study_is_told(tmp_path):
         Store.existing(tmp_path / "absent")
     with pytest.raises(SharpscopeError, match=r"has no study.yaml"):
         Store.existing(tmp_path)
+
+
+def test_wishes_read_back_from_the_catalog(plan_of):
+    plan = plan_of(training={"epochs": 1, "checkpoints_at_loss": [1.0], "check_loss_every": 2}, scores=None)
+    assert Wishes.from_catalog(json.loads(json.dumps(plan.catalog))) == plan.wishes

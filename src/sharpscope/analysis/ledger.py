@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from sharpscope.analysis.results import RUN_COLUMNS, Quantity, StudyResults
+from sharpscope.analysis.results import MISSING_COLUMNS, RUN_COLUMNS, Quantity, StudyResults
 from sharpscope.safety.reliability import reliability_bins
 from sharpscope.study.levels import STEP, column
 from sharpscope.study.pairs import read_pairs
-from sharpscope.study.record import Record, Wish
+from sharpscope.study.record import Record, Wish, Wishes
 from sharpscope.study.store import Damaged, RunFolder, Store, write_atomic
 
 RELIABILITY_COLUMNS = ("bin", "count", "confidence", "accuracy")
@@ -74,6 +74,7 @@ def load_results(study_dir: str | Path) -> StudyResults:
         pairs=pairs.drop(columns=["run_a", "run_b"]),
         reliability=_reliability(rows, catalog),
         failures=_failures(rows),
+        missing=_missing(rows, catalog),
         provenance=_provenance(rows),
     )
 
@@ -214,6 +215,16 @@ def _failures(rows: list[_Row]) -> pd.DataFrame:
         if row.record.state != "done"
     ]
     return pd.DataFrame(table, columns=["run_id", "regime", "seed", "state", "reason"])
+
+
+def _missing(rows: list[_Row], catalog: dict[str, Any]) -> pd.DataFrame:
+    wishes = Wishes.from_catalog(catalog)
+    table = [
+        {"run_id": row.record.run_id, **row.key, "missing": key, "reason": reason}
+        for row in rows
+        for key, reason in row.record.lacking(wishes).items()
+    ]
+    return pd.DataFrame(table, columns=MISSING_COLUMNS)
 
 
 def _provenance(rows: list[_Row]) -> dict[str, str]:

@@ -90,6 +90,10 @@ def _facts(results: StudyResults) -> dict[str, Any]:
         "total": len(results.ledger),
         "seeds": int(results.ledger["seed"].nunique()),
         "failures": results.failures.astype(object).to_dict("records"),
+        "missing": [
+            {"what": what, "reason": reason, "runs": len(rows)}
+            for (what, reason), rows in results.missing.groupby(["missing", "reason"], sort=False)
+        ],
         "provenance": results.provenance,
         "grid": {key: _plain(value) for key, value in study.get("grid", {}).items()},
         "training": {key: _plain(value) for key, value in study.get("training", {}).items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 RUN_COLUMNS = ("run_id", "state", "regime", "seed")
 PAIR_COLUMNS = ("regime", "seed_a", "seed_b")
+MISSING_COLUMNS = ["run_id", "regime", "seed", "missing", "reason"]
 
 Record = dict[str, Any]  # one row of a table
 
@@ -83,6 +84,7 @@ class StudyResults:
         pairs: One row an unordered pair of seeds of one cell, a column for each score of pairs.
         reliability: One row a run and confidence bin: count, mean confidence, accuracy on the test set.
         failures: The runs that did not finish, with their reasons.
+        missing: What runs that did finish lack, a row for each measure or score, with the reason.
         provenance: Versions, platform, command and the like, for a reader who wants to repeat it.
     """
 
@@ -93,6 +95,7 @@ class StudyResults:
     reliability: pd.DataFrame
     failures: pd.DataFrame
     provenance: dict[str, str]
+    missing: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=MISSING_COLUMNS))
 
     @cached_property
     def regimes(self) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Outcome:
         state: ``done``, ``failed``, ``diverged``, or ``busy`` if another process is at work on it.
         reason: Why it failed or diverged.
         stages: The stages that were done now; none if all was stored.
+        missing: What a run that is done lacks, with the reasons.
         notes: What the user should know: stored files that were damaged.
         seconds: Time it took.
     """
@@ -52,21 +54,24 @@ class Outcome:
     state: str
     reason: str = ""
     stages: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
 def record_failure(run_id: str, assignment: Assignment, reason: str) -> Outcome:
-    """Record that a run failed in a way that its own process could not record."""
+    """Record that a run failed in a way that its own process could not record; what was done before stays."""
     folder = Store(assignment.directory).run(run_id)
+    outcome = Outcome(run_id, "failed", reason)
     with contextlib.suppress(OSError), folder.claim() as held:
         if held:
             record = None
             with contextlib.suppress(Damaged):
                 record = folder.read_record()
             record = record or Record(run_id)
-            record.state, record.reason = "failed", reason
+            record.fail(reason)
+            outcome = replace(outcome, state=record.state, missing=record.lacking(assignment.wishes))
             record.spec = plain(assignment.runs[run_id].model_dump())
             record.coordinates = plain(assignment.coordinates[run_id])
             folder.write_record(record)
-    return Outcome(run_id, "failed", reason)
+    return outcome

@@ -92,6 +92,7 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[st
     return {
         "schema": SCHEMA,
         "varying": study.varying,
+        "corruptions": dict(wishes.corruptions),
         "training": list(FIXED),
         "levels": dict(wishes.levels),
         "at_loss": [STEP, *VALUES],

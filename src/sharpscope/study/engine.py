@@ -40,6 +40,7 @@ class Summary:
         total: Runs in the grid.
         kept: Those that were settled before.
         done: Those that are done now, the kept ones among them.
+        incomplete: Done ones that lack a measure or score.
         failed: Those that failed.
         diverged: Those that diverged, now or before.
     """
@@ -47,17 +48,25 @@ class Summary:
     total: int
     kept: int = 0
     done: int = 0
+    incomplete: int = 0
     failed: int = 0
     diverged: int = 0
 
-    def count(self, state: str) -> None:
+    def count(self, state: str, *, incomplete: bool = False) -> None:
         """Count one run."""
         setattr(self, state, getattr(self, state) + 1)
+        self.incomplete += incomplete
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything that was wanted is there."""
+        return not self.failed and not self.incomplete
 
     def __str__(self) -> str:
+        lacking = f", {self.incomplete} of them not wholly" if self.incomplete else ""
         diverged = f", {self.diverged} diverged, which is their result" if self.diverged else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.done} of {self.total} runs done{diverged}{failed}"
+        return f"{self.done} of {self.total} runs done{lacking}{diverged}{failed}"
 
 
 def run_study(
@@ -99,7 +108,7 @@ def run_study(
             with contextlib.closing(events):
                 for event in events:
                     if isinstance(event, Outcome):
-                        summary.count(event.state)
+                        summary.count(event.state, incomplete=bool(event.missing))
                         watcher.ended(event, labels[event.run_id])
                     else:
                         watcher.started(event, labels[event])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.risk import Risk
 from sharpscope.data import Dataset
 from sharpscope.errors import NotDefined, SharpscopeError
@@ -74,7 +75,31 @@ def measure_clean(
     return measure_risk(risk, asked, on_refusal=on_refusal)
 
 
-def stamped(found: Measurements, wishes: Mapping[str, Wish]) -> dict[str, dict[str, Any]]:
+def measure_each(
+    model: nn.Module,
+    dataset: Dataset,
+    wishes: Mapping[str, Wish],
+    seed: int,
+    init: Mapping[str, Tensor],
+    device: str = "cpu",
+) -> tuple[dict[str, Estimate], dict[str, Exception]]:
+    """Measure a model as ``measure_clean`` does, but let a measure that fails take no other with it.
+
+    Returns:
+        The estimates, and what was raised in the place of the others, by key.
+    """
+    errors: dict[str, Exception] = {}
+    try:
+        return dict(measure_clean(model, dataset, wishes, seed, init, device, errors.__setitem__)), errors
+    except Exception as error:  # noqa: BLE001 - a measure may be a plugin's and raise anything
+        if len(wishes) == 1:
+            return {}, dict.fromkeys(wishes, error)
+    # Which one failed in a pass that served all cannot be told; values do not depend on what is measured beside them.
+    alone = [measure_each(model, dataset, {key: wanted}, seed, init, device) for key, wanted in wishes.items()]
+    return {k: e for found, _ in alone for k, e in found.items()}, {k: e for _, bad in alone for k, e in bad.items()}
+
+
+def stamped(found: Mapping[str, Estimate], wishes: Mapping[str, Wish]) -> dict[str, dict[str, Any]]:
     """Return estimates as ``run.json`` has them, by key."""
     return {
         key: {

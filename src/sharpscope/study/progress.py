@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sharpscope.study.assignment import Outcome
 from sharpscope.study.engine import Watcher
+from sharpscope.study.reasons import lacks
 
 
 @contextlib.contextmanager
@@ -81,7 +82,8 @@ class Lines:
     def ended(self, outcome: Outcome, label: str) -> None:
         """Say how a run ended and how long the rest may take."""
         self._clock.count(outcome)
-        reason = f": {outcome.reason}" if outcome.reason else ""
+        what = lacks(outcome.missing) or outcome.reason
+        reason = f": {what}" if what else ""
         count = f"{self._total - self._clock.left}/{self._total}"
         failed = f", {self._clock.failed} failed" if self._clock.failed else ""
         how = f"in {outcome.seconds:.1f} s" if outcome.stages or outcome.reason else "by another command"
@@ -135,9 +137,9 @@ class Bar:
         """Move the bar; a run that went wrong leaves a line."""
         self._clock.count(outcome)
         self._running.pop(outcome.run_id, None)
-        if outcome.state != "done":
-            text = f"{outcome.run_id} {outcome.state} ({label}): {outcome.reason}"
-            self._progress.console.print(escape(text), style="red" if outcome.state == "failed" else "yellow")
+        if outcome.state != "done" or outcome.missing:
+            text = f"{outcome.run_id} {outcome.state} ({label}): {lacks(outcome.missing) or outcome.reason}"
+            self._progress.console.print(escape(text), style="yellow" if outcome.state == "diverged" else "red")
         for note in outcome.notes:
             self.note(note)
         self._progress.advance(self._task)

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sharpscope.errors import SharpscopeError
+
+
+def lacks(missing: Mapping[str, str]) -> str:
+    """Return what a run lacks and why as one line; empty if nothing.
+
+    >>> lacks({"margin": "no head", "head_norm": "no head", "ece": "no data"})
+    'lacks margin, head_norm (no head); ece (no data)'
+    """
+    keys: dict[str, list[str]] = {}
+    for key, reason in missing.items():
+        keys.setdefault(reason, []).append(key)
+    told = "; ".join(f"{', '.join(those)} ({reason})" for reason, those in keys.items())
+    return f"lacks {told}" if told else ""
 
 
 def one_line(error: BaseException) -> str:

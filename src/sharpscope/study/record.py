@@ -17,6 +17,7 @@ from sharpscope.study.levels import column
 
 SCHEMA = 1
 FINAL = ("done", "diverged")
+NOT_YET = "not computed yet; the next run does it"
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -63,6 +64,22 @@ class Wishes:
     levels: dict[str, float] = field(default_factory=dict)
     check_loss_every: int | None = None
 
+    @classmethod
+    def from_catalog(cls, catalog: Mapping[str, Any]) -> Wishes:
+        """Return the wishes that ``catalog.json`` was written for."""
+
+        def of(kind: str, stamps: Mapping[str, Any]) -> dict[str, Wish]:
+            return {key: Wish(stamp[kind], stamp["options"], stamp["version"]) for key, stamp in stamps.items()}
+
+        return cls(
+            measures=of("measure", catalog["measures"]),
+            scores=of("score", catalog["scores"]),
+            pair_scores=of("score", catalog["pair_scores"]),
+            corruptions=catalog["corruptions"],
+            levels=catalog["levels"],
+            check_loss_every=catalog["check_loss_every"],
+        )
+
 
 @dataclass
 class Record:
@@ -71,12 +88,13 @@ class Record:
     Attributes:
         run_id: The run.
         state: ``done``, ``failed`` or ``diverged``.
-        reason: Why, unless it is done: one line.
+        reason: Why, in one line; of a run that is done, why something was not added to it.
         spec: The run as the study describes it.
         coordinates: Regime, seed and the varying keys, as they stand in the ledger.
         training: Loss and accuracy on both clean splits.
         measures: Key to stamp, value, standard error, samples, convergence and details.
         scores: Key to stamp and value.
+        errors: Why a measure or score could not be had, by its column; it is tried again by the next run.
         at_loss: What was found at each train loss that was to be matched, by its name: epoch, step and loss of its
             first crossing (no epoch: it was never reached), to how many steps that was looked for, ``training`` and
             ``measures`` there.
@@ -95,6 +113,7 @@ class Record:
     training: dict[str, float] = field(default_factory=dict)
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
     at_loss: dict[str, dict[str, Any]] = field(default_factory=dict)
     predictions: dict[str, Any] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -132,6 +151,16 @@ class Record:
         if not self.training or self.predictions.get("corruptions") != wishes.corruptions:
             keys.append("predictions")
         return keys + [column(key, level) for level in wishes.levels for key in self.missing_at(level, wishes)]
+
+    def fail(self, reason: str) -> None:
+        """Note that work on this run broke off; one that is done stays done, and lacks what was to be added."""
+        self.state, self.reason = "done" if self.state == "done" else "failed", reason
+
+    def lacking(self, wishes: Wishes) -> dict[str, str]:
+        """Return why what is missing of a run that is done is not there, by what it is."""
+        if self.state != "done":
+            return {}
+        return {key: self.errors.get(key) or self.reason or NOT_YET for key in self.missing(wishes)}
 
     def point_at(self, level: str, check_loss_every: int | None) -> dict[str, Any] | None:
         """Return what was found at a train loss, if that was matched as closely as is wanted."""

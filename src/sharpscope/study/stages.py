@@ -30,13 +30,13 @@ from sharpscope.study.bench import Bench
 from sharpscope.study.evaluation import (
     NotFinite,
     basics,
-    measure_clean,
+    measure_each,
     predict_corrupted,
     predictions_of,
     stamped,
     values_at_level,
 )
-from sharpscope.study.levels import weights_file
+from sharpscope.study.levels import column, weights_file
 from sharpscope.study.provenance import provenance
 from sharpscope.study.reasons import one_line
 from sharpscope.study.record import Record, Wish, plain
@@ -67,14 +67,16 @@ def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
         # Not even the record could be written: the disk is full, or the folder is not ours.
         return Outcome(run_id, "failed", one_line(error), seconds=time.perf_counter() - started)
     seconds = time.perf_counter() - started
-    return Outcome(run_id, record.state, record.reason, tuple(done), tuple(notes), seconds)
+    missing = record.lacking(assignment.wishes)
+    return Outcome(run_id, record.state, record.reason, tuple(done), missing, tuple(notes), seconds)
 
 
 @dataclass
 class _Stages:
     """One run while it is worked on.
 
-    ``suspect`` is set when a stored file was found damaged, so that all of them are looked at.
+    ``suspect`` is set when a stored file was found damaged, so that all of them are looked at. ``before`` is the record
+    of a run that was done already, as long as its weights are those stored: it stands if what is added now fails.
     """
 
     run_id: str
@@ -83,6 +85,7 @@ class _Stages:
     folder: RunFolder
     record: Record = field(init=False)
     suspect: bool = False
+    before: Record | None = None
     done: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -116,16 +119,27 @@ class _Stages:
             with contextlib.suppress(Damaged):
                 self.record = self.folder.read_record() or self.record
             self._drop_unwanted_levels()
+        self.before = self.record if self.record.state == "done" else None
         try:
             self._do_all()
             self.record.state, self.record.reason = "done", ""
         except (Diverged, NotFinite) as error:
             self.record = Record(self.run_id, "diverged", str(error), timings=self.record.timings)
         except Exception as error:  # noqa: BLE001 - whatever a run raises is its own failure, not the study's
-            self.record.state, self.record.reason = "failed", one_line(error)
-            with contextlib.suppress(OSError):
-                self.folder.write("traceback.txt", traceback.format_exc().encode())
+            self.record = self.before or self.record
+            self.record.fail(one_line(error))
+            self._write_traceback(error)
         self._write_record()
+
+    def _write_traceback(self, error: Exception) -> None:
+        with contextlib.suppress(OSError):
+            self.folder.write("traceback.txt", "".join(traceback.format_exception(error)).encode())
+
+    def _fail(self, name: str, error: Exception) -> None:
+        """Note why a column of the ledger could not be had."""
+        key = name.partition("@")[0]
+        self.record.errors[name] = one_line(error).removeprefix(f"{key}: ")
+        self._write_traceback(error)
 
     def _write_record(self) -> None:
         self.record.spec = plain(self.run.model_dump())
@@ -137,6 +151,7 @@ class _Stages:
             self.folder.remove(CHECKPOINT)
 
     def _do_all(self) -> None:
+        self.record.errors = {}
         predictions = self._stored_predictions()
         if predictions is None or self._missing(self.record.measures) or self._unsettled_levels() or self.suspect:
             weights = self._stored_weights()
@@ -234,7 +249,7 @@ class _Stages:
         return weights, same
 
     def _begin_anew(self, told: bool) -> None:
-        self.record = Record(self.run_id)
+        self.record, self.before = Record(self.run_id), None
         self.folder.remove("run.json")
         if told:
             again = Damaged("training again, to keep weights at a train loss, ended in other weights than before")
@@ -303,9 +318,13 @@ class _Stages:
         # From the stored form on, so that a score is the same whether its predictions are fresh or were read.
         return self.folder.read_predictions(self.record)
 
-    def _measured(self, model: nn.Module, wishes: Mapping[str, Wish]) -> dict[str, dict[str, Any]]:
+    def _measured(self, model: nn.Module, wishes: Mapping[str, Wish], level: str = "") -> dict[str, dict[str, Any]]:
+        """Return the estimates that can be had, and note why the others cannot."""
         init = dict(self._initial_model().named_parameters())
-        return stamped(measure_clean(model, self.dataset, wishes, self.run.seed, init, self.device), wishes)
+        found, errors = measure_each(model, self.dataset, wishes, self.run.seed, init, self.device)
+        for key, error in errors.items():
+            self._fail(column(key, level) if level else key, error)
+        return stamped(found, wishes)
 
     def _measure(self, model: nn.Module) -> None:
         missing = self._missing(self.record.measures)
@@ -320,19 +339,32 @@ class _Stages:
             return
         with self._stage("matched loss"):
             for level in unsettled:
-                point = self.record.at_loss[level]
-                model = self._model(load(self.folder.read(weights_file(level))))
-                if not point["training"]:
-                    point["training"] = values_at_level(predictions_of(model, self.dataset, self.device))
-                missing = self._missing(point["measures"])
-                if missing:
-                    point["measures"] |= self._measured(model, missing)
+                try:
+                    self._measure_level(level)
+                except NotFinite:
+                    raise
+                except Exception as error:  # noqa: BLE001 - what is known of the end of the training stays
+                    for key in self.record.missing_at(level, self.wishes):
+                        self._fail(column(key, level), error)
+
+    def _measure_level(self, level: str) -> None:
+        point = self.record.at_loss[level]
+        model = self._model(load(self.folder.read(weights_file(level))))
+        if not point["training"]:
+            point["training"] = values_at_level(predictions_of(model, self.dataset, self.device))
+        missing = self._missing(point["measures"])
+        if missing:
+            point["measures"] |= self._measured(model, missing, level)
 
     def _score(self, predictions: Predictions) -> None:
         with self._stage("scores"):
             for key, wanted in self.wishes.scores.items():
                 if not wanted.answered_by(self.record.scores.get(key), "score"):
-                    value = float(SCORES[wanted.name](predictions, **wanted.options))
+                    try:
+                        value = float(SCORES[wanted.name](predictions, **wanted.options))
+                    except Exception as error:  # noqa: BLE001 - a score may be a plugin's and raise anything
+                        self._fail(key, error)
+                        continue
                     self.record.scores[key] = {**wanted.stamp("score"), "value": value}
 
 

@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from typing import Any
 
-from sharpscope.study.store import Damaged, Store
+from sharpscope.study.reasons import lacks
+from sharpscope.study.record import Wishes
+from sharpscope.study.store import Damaged, RunFolder, Store
 
 STATES = ("done", "diverged", "failed", "running", "waiting", "damaged")
 
@@ -16,11 +18,13 @@ def status(store: Store) -> str:
     runs = states(store)
     counts = Counter(run["state"] for run in runs)
     shown = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    lacking = sum(bool(run["missing"]) for run in runs)
+    shown += f"; {lacking} of those done {'lacks' if lacking == 1 else 'lack'} something" if lacking else ""
     lines = [f"{store.read_study()['name']}: {len(runs)} runs: {shown}"]
     lines += [
-        f"{run['run_id']} {run['state']} ({run['regime']}, seed {run['seed']}): {run['reason']}"
+        f"{run['run_id']} {run['state']} ({run['regime']}, seed {run['seed']}): {why}"
         for run in runs
-        if run["reason"]
+        if (why := lacks(run["missing"]) or run["reason"])
     ]
     return "\n".join(lines)
 
@@ -33,20 +37,20 @@ def to_json(store: Store) -> str:
 
 
 def states(store: Store) -> list[dict[str, Any]]:
-    """Return each run of the present grid with its state and reason."""
-    runs = []
-    for point in store.read_catalog()["grid"]:
-        state, reason = _state(store, point["run_id"])
-        runs.append({**point, "state": state, "reason": reason})
-    return runs
+    """Return each run of the present grid with its state, its reason, and what it lacks although it is done."""
+    catalog = store.read_catalog()
+    wishes = Wishes.from_catalog(catalog)
+    return [{**point, **_state(store.run(point["run_id"]), wishes)} for point in catalog["grid"]]
 
 
-def _state(store: Store, run_id: str) -> tuple[str, str]:
-    folder = store.run(run_id)
+def _state(folder: RunFolder, wishes: Wishes) -> dict[str, Any]:
+    found: dict[str, Any] = {"state": "waiting", "reason": "", "missing": {}}
     if folder.busy:
-        return "running", ""
+        return {**found, "state": "running"}
     try:
         record = folder.read_record()
     except Damaged as error:
-        return "damaged", f"{error}; the next run makes it again"
-    return ("waiting", "") if record is None else (record.state, record.reason)
+        return {**found, "state": "damaged", "reason": f"{error}; the next run makes it again"}
+    if record is None:
+        return found
+    return {"state": record.state, "reason": record.reason, "missing": record.lacking(wishes)}

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from sharpscope.complexity.input_derivatives import InputDerivatives, moves, power_sums
+from sharpscope.complexity.input_derivatives import InputDerivatives, Names, map_moving, power_sums
+from sharpscope.curvature.ascent import Norm
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
@@ -18,8 +19,6 @@ from sharpscope.curvature.passes import Evaluation
 from sharpscope.curvature.reductions import Values
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import NotDefined
-
-Norm = Literal["l2", "linf"]
 
 # The search begins at an eighth of the first-order distance and gives up at 1,024 times that distance.
 _FIRST, _LAST = -3, 10
@@ -49,6 +48,7 @@ def boundary_distance(
     method: Literal["first_order", "search"] = "first_order",
     directions: Annotated[int, Field(ge=1)] = 1,
     quantile: Annotated[float, Field(ge=0, le=1)] = 0.1,
+    inputs: Names = None,
 ) -> Steps:
     r"""Mean distance of the samples to the decision boundary (smaller is closer to another prediction).
 
@@ -66,6 +66,7 @@ def boundary_distance(
         method: "first_order" or "search".
         directions: For "search": along the directions to so many classes, the nearest ones to first order.
         quantile: Which quantile ``details`` has beside the mean, linearly interpolated.
+        inputs: Which of several inputs move, by name or position, so that a mask of floats does not; all when None.
 
     Returns:
         The mean over the samples with a finite distance (``stderr`` 0), in units of the input; ``details`` has median,
@@ -78,7 +79,7 @@ def boundary_distance(
     """
 
     def distances(evaluation: Evaluation) -> Tensor:
-        slopes = _Slopes(evaluation, norm)
+        slopes = _Slopes(evaluation, norm, inputs)
         if method == "first_order":
             return slopes.distances.amin(dim=1)
         return _search(evaluation, slopes, min(directions, slopes.distances.shape[1]))
@@ -104,18 +105,21 @@ class _Slopes:
     Args:
         evaluation: The batch.
         norm: "l2" or "linf".
+        names: Which inputs move.
 
     Attributes:
+        names: Which inputs move.
         predicted: The class predicted, shape ``[B]``.
         distances: To the other classes, in the order of ``others``: shape ``[B, C - 1]``; infinite where flat.
     """
 
-    def __init__(self, evaluation: Evaluation, norm: Norm) -> None:
+    def __init__(self, evaluation: Evaluation, norm: Norm, names: Names) -> None:
         outputs = evaluation.outputs
         size, classes = outputs.shape
         if classes < 2:
             raise NotDefined("a decision boundary needs at least two outputs, got one")
-        self._derivatives = InputDerivatives(evaluation)
+        self.names = names
+        self._derivatives = InputDerivatives(evaluation, names)
         self._outputs = outputs
         self._norm = norm
         self._dtype = evaluation.risk.precise
@@ -156,7 +160,7 @@ def _search(evaluation: Evaluation, slopes: _Slopes, directions: int) -> Tensor:
     best = torch.full_like(slopes.distances[:, 0], math.inf)
     for rank in range(directions):
         other = slopes.others.gather(1, nearest.indices[:, rank : rank + 1]).squeeze(1)
-        ray = _Ray(evaluation, slopes.direction(other), slopes.predicted)
+        ray = _Ray(evaluation, slopes, other)
         best = torch.minimum(best, ray.first_crossing(nearest.values[:, rank]))
     return best
 
@@ -164,10 +168,11 @@ def _search(evaluation: Evaluation, slopes: _Slopes, directions: int) -> Tensor:
 class _Ray:
     """The half-lines from the samples of a batch along one direction each, as the real model sees them."""
 
-    def __init__(self, evaluation: Evaluation, direction: list[Tensor], predicted: Tensor) -> None:
+    def __init__(self, evaluation: Evaluation, slopes: _Slopes, other: Tensor) -> None:
         self._evaluation = evaluation
-        self._direction = direction
-        self._predicted = predicted
+        self._names = slopes.names
+        self._direction = slopes.direction(other)
+        self._predicted = slopes.predicted
 
     def first_crossing(self, scale: Tensor) -> Tensor:
         """Return the first distance found at which each sample's prediction is another: shape ``[B]``.
@@ -202,8 +207,6 @@ class _Ray:
         directions = iter(self._direction)
 
         def move(tensor: Tensor) -> Tensor:
-            if not moves(batch, tensor):
-                return tensor
             return tensor + distance.to(tensor).view(-1, *[1] * (tensor.ndim - 1)) * next(directions)
 
-        return batch.map(move)
+        return map_moving(batch, self._names, move)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,21 +11,54 @@ from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.passes import Evaluation
 from sharpscope.errors import NotDefined
 
+Names = list[str | int] | None
+
 
 def moves(batch: Batch, tensor: Tensor) -> bool:
-    """Tell whether a tensor among the inputs is differentiated: floating-point, with one row a sample."""
+    """Tell whether a tensor among the inputs can be differentiated: floating-point, with one row a sample."""
     return tensor.is_floating_point() and batch.has_rows(tensor)
+
+
+def map_moving(batch: Batch, names: Names, function: Callable[[Tensor], Tensor]) -> Batch:
+    """Return a batch with a function applied to the inputs that are differentiated.
+
+    Args:
+        batch: The samples.
+        names: Which inputs, by name or position; all when None. Of these it is the tensors that can be, also within
+            tuples and mappings.
+        function: Called with each such tensor, always in the same order.
+
+    Raises:
+        NotDefined: If there is no input of a name, or the only input has none.
+    """
+
+    def apply(tensor: Tensor) -> Tensor:
+        return function(tensor) if moves(batch, tensor) else tensor
+
+    if names is None:
+        return batch.map(apply)
+    if not isinstance(batch.inputs, Mapping | tuple | list):
+        raise NotDefined("the option inputs chooses among several inputs, and the model has one; leave it out")
+    named = isinstance(batch.inputs, Mapping)
+    entries = dict(batch.inputs) if named else dict(enumerate(batch.inputs))
+    for name in names:
+        if name not in entries:
+            known = ", ".join(map(str, entries))
+            raise NotDefined(f"the option inputs names '{name}', and the model's inputs are {known}")
+        entries[name] = Batch(entries[name], batch.targets).map(apply).inputs
+    return Batch(entries if named else tuple(entries.values()), batch.targets)
 
 
 class InputDerivatives:
     """The outputs of one batch as a differentiable function of its inputs.
 
-    Floating-point tensors among the inputs with one row a sample are differentiated, also within tuples and mappings;
-    all others are held fixed. In eval mode no sample's outputs depend on another sample, so a cotangent for the whole
-    batch gives every sample's own gradient.
+    Floating-point tensors among the inputs with one row a sample are differentiated; all others are held fixed. In eval
+    mode no sample's outputs depend on another sample, so a cotangent for the whole batch gives every sample's own
+    gradient.
 
     Args:
         evaluation: The batch; its graph is built anew, since passes keep none in the inputs.
+        names: Which inputs are differentiated, by name or position; all when None.
 
     Attributes:
         leaves: The tensors differentiated, B rows each.
@@ -34,19 +67,16 @@ class InputDerivatives:
         NotDefined: If no input is floating-point, as with token ids.
     """
 
-    def __init__(self, evaluation: Evaluation) -> None:
+    def __init__(self, evaluation: Evaluation, names: Names = None) -> None:
         self.leaves: list[Tensor] = []
-        batch = evaluation.batch
 
         def differentiable(tensor: Tensor) -> Tensor:
-            if not moves(batch, tensor):
-                return tensor
             self.leaves.append(tensor.detach().requires_grad_())
             # A model may work in place on its input, which a leaf forbids.
             return self.leaves[-1].clone()
 
         with torch.enable_grad():
-            moved = batch.map(differentiable)
+            moved = map_moving(evaluation.batch, names, differentiable)
             if not self.leaves:
                 raise NotDefined(
                     "derivatives in the input need floating-point inputs with one row a sample, got none (integers, "

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from sharpscope.complexity.input_derivatives import InputDerivatives, power_sums
+from sharpscope.complexity.input_derivatives import InputDerivatives, Names, power_sums
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.losses import CrossEntropy
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
@@ -41,16 +41,20 @@ class JacobianNorms:
         method: "exact", "projection", or "auto".
         projections: K where not exact.
         stream: Where the rotations are drawn from, in the order of the samples.
+        inputs: Which inputs are differentiated; all when None.
     """
 
     needs = Need.OUTPUTS
 
-    def __init__(self, *, function: str, root: bool, method: Method, projections: int, stream: Stream) -> None:
+    def __init__(
+        self, *, function: str, root: bool, method: Method, projections: int, stream: Stream, inputs: Names = None
+    ) -> None:
         self.samples = 0
         self.directions = 0
         self.exact = True
         self._function = function
         self._root = root
+        self._inputs = inputs
         self._method = method
         self._projections = projections
         self._generator = stream.numpy()
@@ -63,12 +67,14 @@ class JacobianNorms:
         classes = outputs.shape[1]
         if self._function == "probabilities" and classes < 2:
             raise NotDefined("class probabilities need at least two outputs, got one; choose outputs='logits'")
-        derivatives = InputDerivatives(evaluation)
+        derivatives = InputDerivatives(evaluation, self._inputs)
         squares = []
         for direction in self._directions(outputs):
             cotangents = _through_softmax(outputs, direction) if self._function == "probabilities" else direction
             squares.append(power_sums(derivatives.pull(cotangents), 2, evaluation.risk.precise))
         values, variances = frobenius(torch.stack(squares), classes, root=self._root)
+        # The derivative of some activations is 0 where their input is no number.
+        values = values.masked_fill(~outputs.isfinite().all(dim=1).to(values.device), math.nan)
         self._sum += float(values.sum())
         self._variance += float(variances.sum())
         self.samples += evaluation.batch.size
@@ -127,12 +133,14 @@ def _through_softmax(outputs: Tensor, direction: Tensor) -> Tensor:
 
 
 def _estimate(
-    risk: Risk, purpose: str, *, function: str, root: bool, method: Method, projections: int
+    risk: Risk, purpose: str, *, function: str, root: bool, method: Method, projections: int, inputs: Names
 ) -> Generator[Any, Any, Estimate]:
     """Double the projections until the precision asked is reached, at the latest where they are all of output space."""
     while True:
         stream = risk.stream.child(purpose, projections)
-        norms = JacobianNorms(function=function, root=root, method=method, projections=projections, stream=stream)
+        norms = JacobianNorms(
+            function=function, root=root, method=method, projections=projections, stream=stream, inputs=inputs
+        )
         yield norms
         if norms.exact or risk.rtol is None or norms.stderr <= risk.rtol * abs(norms.value):
             break
@@ -164,6 +172,7 @@ def input_jacobian_norm(
     outputs: Literal["probabilities", "logits"] = "probabilities",
     method: Method = "auto",
     projections: Projections = 8,
+    inputs: Names = None,
 ) -> Steps:
     r"""Mean Frobenius norm of the Jacobian of the model's function in its input (larger is more sensitive).
 
@@ -179,6 +188,8 @@ def input_jacobian_norm(
         outputs: g: class probabilities (softmax of the outputs), as in the reference, or the outputs themselves.
         method: "exact", "projection", or "auto": exact up to 16 outputs.
         projections: K, at least 2; exact where K is not below C. Doubled until the ``rtol`` of the risk is reached.
+        inputs: Which of several inputs are differentiated, by name or position, so that a mask of floats is not; all
+            when None.
 
     Returns:
         The mean over the samples, in outputs per unit of input; ``stderr`` is that over projections, 0 where exact;
@@ -192,7 +203,13 @@ def input_jacobian_norm(
     """
     return (
         yield from _estimate(
-            risk, "input_jacobian_norm", function=outputs, root=True, method=method, projections=projections
+            risk,
+            "input_jacobian_norm",
+            function=outputs,
+            root=True,
+            method=method,
+            projections=projections,
+            inputs=inputs,
         )
     )
 
@@ -213,7 +230,9 @@ def input_jacobian_norm(
         unit="squared logits per squared unit of input",
     )
 )
-def geometric_complexity(risk: Risk, *, method: Method = "auto", projections: Projections = 8) -> Steps:
+def geometric_complexity(
+    risk: Risk, *, method: Method = "auto", projections: Projections = 8, inputs: Names = None
+) -> Steps:
     r"""Discrete Dirichlet energy of the logits over the data (larger is more complex).
 
     .. math:: E \| \partial f(x) / \partial x \|_F^2
@@ -225,6 +244,8 @@ def geometric_complexity(risk: Risk, *, method: Method = "auto", projections: Pr
         risk: Model and N samples; floating-point inputs with one row a sample are differentiated, all others are fixed.
         method: "exact", "projection", or "auto": exact up to 16 outputs.
         projections: K, at least 2; exact where K is not below C. Doubled until the ``rtol`` of the risk is reached.
+        inputs: Which of several inputs are differentiated, by name or position, so that a mask of floats is not; all
+            when None.
 
     Returns:
         The mean over the samples, in squared outputs per squared unit of input; ``stderr`` is that over projections, 0
@@ -238,6 +259,12 @@ def geometric_complexity(risk: Risk, *, method: Method = "auto", projections: Pr
     """
     return (
         yield from _estimate(
-            risk, "geometric_complexity", function="logits", root=False, method=method, projections=projections
+            risk,
+            "geometric_complexity",
+            function="logits",
+            root=False,
+            method=method,
+            projections=projections,
+            inputs=inputs,
         )
     )

@@ -16,7 +16,7 @@ from sharpscope.study import stages
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.record import Record
 from sharpscope.study.status import status, to_json
-from sharpscope.study.store import Store
+from sharpscope.study.store import RunFolder, Store
 
 from .conftest import perform_all
 
@@ -153,3 +153,42 @@ def test_the_command_reports_what_is_there_and_exits_with_1(plugin, study_file, 
     plugin.touch()
     assert run_command(["run", str(study), "--out", str(store.path), "--workers", "1"]) == 0
     assert update_pairs(store) == []
+
+
+def test_a_pair_that_fails_costs_neither_ledger_nor_report_and_is_tried_again(plugin, study_file, store, capsys):
+    study = study_file(**{**FRAGILE, "measures": [], "scores": ["ece", "fragile_pair", "prediction_disagreement"]})
+    command = ["run", str(study), "--out", str(store.path), "--workers", "1"]
+    assert run_command(command) == 1
+    out, err = capsys.readouterr()
+    assert "4 of 4 runs done, 2 scores of pairs failed" in out
+    assert f"Note: 'fragile_pair' failed for 2 of the pairs: {REASON}" in err
+    ledger = load_ledger(store.path)
+    assert ledger["fragile_pair"].isna().all()
+    assert ledger["prediction_disagreement"].notna().all()
+    assert (
+        f'<td><code>fragile_pair</code></td><td class="number">2</td><td>{REASON}</td>'
+        in (store.path / "report.html").read_text()
+    )
+    assert status(store).count(f"lacks fragile_pair ({REASON})") == 2
+    assert run_command(["report", str(store.path)]) == 0
+    plugin.touch()
+    assert run_command(command) == 0
+    assert load_ledger(store.path)["fragile_pair"].eq(0.25).all()
+
+
+def test_a_pair_is_computed_once_until_its_predictions_or_its_definition_change(plan_of, store, monkeypatch):
+    perform_all(plan_of(), store)
+    update_pairs(store)
+    whole = (store.path / "pairs.parquet").read_bytes()
+    read = []
+    original = RunFolder.read_predictions
+    monkeypatch.setattr(RunFolder, "read_predictions", lambda self, r: read.append(self.run_id) or original(self, r))
+    update_pairs(store)
+    assert read == []
+    assert (store.path / "pairs.parquet").read_bytes() == whole
+    first = store.run(next(iter(plan_of().runs)))
+    record = first.read_record()
+    record.files["predictions.safetensors"]["blake2b"] = "0"
+    first.write_record(record)
+    assert update_pairs(store) == [f"run {record.run_id}: predictions.safetensors is damaged; its pairs are left out"]
+    assert len(read) == 2

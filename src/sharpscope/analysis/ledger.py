@@ -16,7 +16,7 @@ import pandas as pd
 from sharpscope.analysis.results import MISSING_COLUMNS, RUN_COLUMNS, Quantity, StudyResults
 from sharpscope.safety.reliability import reliability_bins
 from sharpscope.study.levels import STEP, column
-from sharpscope.study.pairs import read_pairs
+from sharpscope.study.pairs import failed_pairs, read_pairs
 from sharpscope.study.record import Record, Wish, Wishes
 from sharpscope.study.store import Damaged, RunFolder, Store, write_atomic
 
@@ -74,7 +74,7 @@ def load_results(study_dir: str | Path) -> StudyResults:
         pairs=pairs.drop(columns=["run_a", "run_b"]),
         reliability=_reliability(rows, catalog),
         failures=_failures(rows),
-        missing=_missing(rows, catalog),
+        missing=_missing(rows, store, catalog),
         provenance=_provenance(rows),
     )
 
@@ -217,12 +217,18 @@ def _failures(rows: list[_Row]) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["run_id", "regime", "seed", "state", "reason"])
 
 
-def _missing(rows: list[_Row], catalog: dict[str, Any]) -> pd.DataFrame:
+def _missing(rows: list[_Row], store: Store, catalog: dict[str, Any]) -> pd.DataFrame:
     wishes = Wishes.from_catalog(catalog)
     table = [
         {"run_id": row.record.run_id, **row.key, "missing": key, "reason": reason}
         for row in rows
         for key, reason in row.record.lacking(wishes).items()
+    ]
+    keys = {row.record.run_id: row.key for row in rows}
+    table += [
+        {"run_id": pair.run_a, **keys[pair.run_a], "missing": pair.key, "reason": pair.error}
+        for pair in failed_pairs(store)
+        if pair.run_a in keys
     ]
     return pd.DataFrame(table, columns=MISSING_COLUMNS)
 

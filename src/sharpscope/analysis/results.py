@@ -84,7 +84,8 @@ class StudyResults:
         pairs: One row an unordered pair of seeds of one cell, a column for each score of pairs.
         reliability: One row a run and confidence bin: count, mean confidence, accuracy on the test set.
         failures: The runs that did not finish, with their reasons.
-        missing: What runs that did finish lack, a row for each measure or score, with the reason.
+        missing: What runs that did finish lack, a row for each measure or score, with the reason; of a score of pairs,
+            a row for each pair.
         provenance: Versions, platform, command and the like, for a reader who wants to repeat it.
     """
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 from sharpscope.study.assignment import Assignment, Outcome
 from sharpscope.study.devices import CPU
 from sharpscope.study.executors import EXECUTORS
-from sharpscope.study.pairs import update_pairs
+from sharpscope.study.pairs import failed_pairs, update_pairs
 from sharpscope.study.plan import Plan
 from sharpscope.study.record import plain
 from sharpscope.study.store import Damaged, Store
@@ -43,6 +43,7 @@ class Summary:
         incomplete: Done ones that lack a measure or score.
         failed: Those that failed.
         diverged: Those that diverged, now or before.
+        failed_pairs: Scores of pairs of runs that failed.
     """
 
     total: int
@@ -51,6 +52,7 @@ class Summary:
     incomplete: int = 0
     failed: int = 0
     diverged: int = 0
+    failed_pairs: int = 0
 
     def count(self, state: str, *, incomplete: bool = False) -> None:
         """Count one run."""
@@ -60,13 +62,14 @@ class Summary:
     @property
     def whole(self) -> bool:
         """Whether everything that was wanted is there."""
-        return not self.failed and not self.incomplete
+        return not (self.failed or self.incomplete or self.failed_pairs)
 
     def __str__(self) -> str:
         lacking = f", {self.incomplete} of them not wholly" if self.incomplete else ""
         diverged = f", {self.diverged} diverged, which is their result" if self.diverged else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.done} of {self.total} runs done{lacking}{diverged}{failed}"
+        pairs = f", {self.failed_pairs} scores of pairs failed" if self.failed_pairs else ""
+        return f"{self.done} of {self.total} runs done{lacking}{diverged}{failed}{pairs}"
 
 
 def run_study(
@@ -114,6 +117,7 @@ def run_study(
                         watcher.started(event, labels[event])
         for note in update_pairs(store):
             watcher.note(note)
+        summary.failed_pairs = len(failed_pairs(store))
     return summary
 
 

@@ -4,42 +4,82 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from sharpscope.safety import SCORES, Predictions
-from sharpscope.study.store import Damaged, Store, to_parquet, write_atomic
+from sharpscope.study.files import digest
+from sharpscope.study.reasons import one_line
+from sharpscope.study.store import PREDICTIONS, Damaged, Store, to_parquet, write_atomic
 
 FILE = "pairs.parquet"
-COLUMNS = ("key", "run_a", "run_b", "value")
+
+
+class Pair(NamedTuple):
+    """A score of two runs.
+
+    Attributes:
+        key: The score's column.
+        run_a: A run.
+        run_b: Another seed of the same cell.
+        value: NaN where the score failed.
+        error: Why it failed; empty where it did not.
+        stamp: A checksum of the score's definition and both predictions: another one makes the value anew.
+    """
+
+    key: str
+    run_a: str
+    run_b: str
+    value: float
+    error: str
+    stamp: str
 
 
 def update_pairs(store: Store) -> list[str]:
     """Compute the scores of all pairs of finished runs in the present grid, and keep them in ``pairs.parquet``.
 
-    Each unordered pair of seeds counts once. Scores whose plugin is not loaded keep their stored values.
+    Each unordered pair of seeds counts once. What is stored already is kept as long as predictions and definition are
+    the same; what failed is tried again. Scores whose plugin is not loaded keep their stored values.
 
     Returns:
-        What the user should know: predictions that could not be read.
+        What the user should know: predictions that could not be read, and scores that failed.
     """
-    wanted = store.read_catalog()["pair_scores"]
+    catalog = store.read_catalog()
+    wanted = catalog["pair_scores"]
     known = {key: stamp for key, stamp in wanted.items() if stamp["score"] in SCORES}
-    rows = [row for row in read_pairs(store) if row[0] in wanted and row[0] not in known]
+    stored = _read(store)
+    kept = {pair[:3]: pair for pair in stored if not pair.error}
+    rows = [pair for pair in stored if pair.key in wanted and pair.key not in known]
     notes: list[str] = []
-    for cell in _cells(store.read_catalog()["grid"]):
-        predictions = _predictions(store, cell, notes)
-        for a, b in itertools.combinations(predictions, 2):
-            for key, stamp in known.items():
-                score = SCORES[stamp["score"]]
-                value = float(score(predictions[a], predictions[b], **stamp["options"]))
-                rows.append((key, a, b, value))
-    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
-    write_atomic(store.path / FILE, to_parquet({n: list(c) for n, c in zip(COLUMNS, columns, strict=True)}))
-    return notes
+    for cell in _cells(catalog["grid"]):
+        predictions = _Predictions(store, cell, notes)
+        for a, b in itertools.combinations(predictions.seals, 2):
+            for key, definition in known.items():
+                content = [definition, predictions.seals[a], predictions.seals[b]]
+                stamp = digest(json.dumps(content, sort_keys=True).encode())
+                pair = kept.get((key, a, b))
+                if pair is None or pair.stamp != stamp:
+                    pair = predictions.scored(key, definition, a, b, stamp)
+                rows += [pair] if pair is not None else []
+    columns = list(zip(*rows, strict=True)) or [()] * len(Pair._fields)
+    write_atomic(store.path / FILE, to_parquet({n: list(c) for n, c in zip(Pair._fields, columns, strict=True)}))
+    failed = Counter((pair.key, pair.error) for pair in rows if pair.error)
+    return notes + [f"'{key}' failed for {count} of the pairs: {error}" for (key, error), count in failed.items()]
 
 
 def read_pairs(store: Store) -> list[tuple[str, str, str, float]]:
     """Return the stored pairs as (key, run, other run, value)."""
+    return [pair[:4] for pair in _read(store) if not pair.error]
+
+
+def failed_pairs(store: Store) -> list[Pair]:
+    """Return the pairs of which a score failed."""
+    return [pair for pair in _read(store) if pair.error]
+
+
+def _read(store: Store) -> list[Pair]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -48,10 +88,10 @@ def read_pairs(store: Store) -> list[tuple[str, str, str, float]]:
         return []
     try:
         columns = pq.read_table(path).to_pydict()
-    except (pa.ArrowInvalid, OSError):
+        return [Pair(*row) for row in zip(*(columns[name] for name in Pair._fields), strict=True)]
+    except (pa.ArrowInvalid, OSError, KeyError):
         # It is derived from the predictions and is written again by the next run or report.
         return []
-    return list(zip(*(columns[name] for name in COLUMNS), strict=True))
 
 
 def _cells(grid: list[dict[str, Any]]) -> Iterator[list[str]]:
@@ -63,14 +103,52 @@ def _cells(grid: list[dict[str, Any]]) -> Iterator[list[str]]:
     yield from cells.values()
 
 
-def _predictions(store: Store, cell: list[str], notes: list[str]) -> dict[str, Predictions]:
-    found = {}
-    for run_id in cell:
-        folder = store.run(run_id)
+class _Predictions:
+    """The predictions of the runs of a cell, read when a pair asks for them.
+
+    Args:
+        store: Where they are.
+        cell: The runs.
+        notes: Gets those that cannot be read.
+
+    Attributes:
+        seals: The checksums of the stored predictions, by run.
+    """
+
+    def __init__(self, store: Store, cell: list[str], notes: list[str]) -> None:
+        self._store = store
+        self._notes = notes
+        self._read: dict[str, Predictions | None] = {}
+        self._records = {}
+        for run_id in cell:
+            try:
+                record = store.run(run_id).read_record()
+            except Damaged as error:
+                self._note(run_id, error)
+            else:
+                if record is not None and record.state == "done" and PREDICTIONS in record.files:
+                    self._records[run_id] = record
+        self.seals = {run_id: record.files[PREDICTIONS]["blake2b"] for run_id, record in self._records.items()}
+
+    def scored(self, key: str, definition: dict[str, Any], a: str, b: str, stamp: str) -> Pair | None:
+        """Return a score of two runs; None where the predictions of one cannot be read."""
+        first, second = self._of(a), self._of(b)
+        if first is None or second is None:
+            return None
         try:
-            record = folder.read_record()
-            if record is not None and record.state == "done":
-                found[run_id] = folder.read_predictions(record)
-        except Damaged as error:
-            notes.append(f"run {run_id}: {error}; its pairs are left out")
-    return found
+            value = float(SCORES[definition["score"]](first, second, **definition["options"]))
+        except Exception as error:  # noqa: BLE001 - a score may be a plugin's and raise anything
+            return Pair(key, a, b, math.nan, one_line(error), stamp)
+        return Pair(key, a, b, value, "", stamp)
+
+    def _of(self, run_id: str) -> Predictions | None:
+        if run_id not in self._read:
+            self._read[run_id] = None
+            try:
+                self._read[run_id] = self._store.run(run_id).read_predictions(self._records[run_id])
+            except Damaged as error:
+                self._note(run_id, error)
+        return self._read[run_id]
+
+    def _note(self, run_id: str, error: Damaged) -> None:
+        self._notes.append(f"run {run_id}: {error}; its pairs are left out")

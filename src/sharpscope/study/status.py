@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from sharpscope.study.pairs import failed_pairs
 from sharpscope.study.reasons import lacks
 from sharpscope.study.record import Wishes
 from sharpscope.study.store import Damaged, RunFolder, Store
@@ -26,14 +27,17 @@ def status(store: Store) -> str:
         for run in runs
         if (why := lacks(run["missing"]) or run["reason"])
     ]
+    lines += [f"runs {pair.run_a} and {pair.run_b}: lacks {pair.key} ({pair.error})" for pair in failed_pairs(store)]
     return "\n".join(lines)
 
 
 def to_json(store: Store) -> str:
-    """Return the same as JSON: a mapping of states to counts, and a list of runs."""
+    """Return the same as JSON: a mapping of states to counts, a list of runs, and pairs of which a score failed."""
     runs = states(store)
     counts = Counter(run["state"] for run in runs)
-    return json.dumps({"study": store.read_study()["name"], "counts": counts, "runs": runs}, indent=2)
+    pairs = [{"runs": [p.run_a, p.run_b], "missing": {p.key: p.error}} for p in failed_pairs(store)]
+    found = {"study": store.read_study()["name"], "counts": counts, "runs": runs, "failed_pairs": pairs}
+    return json.dumps(found, indent=2)
 
 
 def states(store: Store) -> list[dict[str, Any]]:

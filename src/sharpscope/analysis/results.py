@@ -117,14 +117,7 @@ class StudyResults:
     def keys(self) -> list[str]:
         """Columns that vary besides regime and seed: they make groups, each analyzed on its own."""
         grid = self.study.get("grid", {})
-        return [
-            column
-            for column in self.ledger.columns
-            if column not in RUN_COLUMNS
-            and column not in self.quantities
-            and not column.endswith("_stderr")
-            and ("." in column or column in grid)
-        ]
+        return [column for column in self.ledger.columns if column in grid and column not in RUN_COLUMNS]
 
     @cached_property
     def measured(self) -> list[str]:

@@ -189,7 +189,7 @@ def synthetic(
             "data": {"name": "digits", "train_size": 500},
             "model": {"name": "resnet8"},
             "training": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "batch_size": 64, "epochs": 30},
-            "regimes": list(regimes),
+            "regimes": [{"label": regime} for regime in regimes],
             "grid": {"seed": seeds, **keys},
             "measures": {q.name: {} for q in QUANTITIES if q.kind == "measure"},
             "scores": {q.name: {} for q in QUANTITIES if q.kind == "score"},

@@ -91,6 +91,15 @@ def test_regimes_hold_mean_and_sd_over_runs(results):
     assert (row["n"], row["mean"], row["sd"]) == (10, pytest.approx(values.mean()), pytest.approx(values.std(ddof=1)))
 
 
+def test_reference_and_order_are_the_studys_whatever_has_ended(make_results):
+    results = make_results(seeds=3, regimes=("sam", "weight_decay", "augmentation"))
+    ledger = results.ledger.iloc[::-1]
+    interrupted = replace(results, ledger=ledger[(ledger["regime"] != "sam") | (ledger["seed"] > 0)])
+    assert interrupted.reference == "sam"
+    assert interrupted.regimes == ["sam", "weight_decay", "augmentation"]
+    assert set(comparisons_table(interrupted)["reference"]) == {"sam"}
+
+
 def test_failed_runs_shrink_n(make_results):
     table = comparisons_table(make_results(failed=3))
     assert one(table, quantity="ece", regime="weight_decay+sam")["n"] == 7

@@ -86,6 +86,16 @@ def test_study_of_which_no_run_has_ended(make_results, tmp_path):
     assert "None of the 0 runs finished" in write_report(empty, tmp_path).read_text("utf-8")
 
 
+def test_missing_reference_is_told_and_nothing_is_tested_against_another(make_results, tmp_path):
+    results = make_results(seeds=6, regimes=["sam", "baseline", "weight_decay"])
+    left = results.ledger[results.ledger["regime"] != "baseline"]
+    pairs = results.pairs[results.pairs["regime"] != "baseline"]
+    text = write_report(replace(results, ledger=left, pairs=pairs), tmp_path).read_text("utf-8")
+    assert "No run of baseline, the reference, has finished" in text
+    assert "There is nothing to test" in text
+    assert "compared with sam" not in text
+
+
 def test_regimes_without_a_seed_in_common_are_described_but_not_tested(make_results, tmp_path):
     results = make_results(seeds=2, regimes=["baseline", "sam"])
     ledger = results.ledger

@@ -154,7 +154,7 @@ _COMPARISON_COLUMNS = (
 
 def _compare(results: StudyResults, group: dict[str, Any], regime: str, name: str) -> dict[str, Any]:
     quantity = results.quantities[name]
-    reference = str(results.reference)
+    reference = results.reference
     first, second = sample(results, group, regime, name).minus(sample(results, group, reference, name))
     interval = mean_interval(first - second, _STREAM)
     test = signed_rank_test(first, second)

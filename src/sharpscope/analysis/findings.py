@@ -38,6 +38,9 @@ def find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.Data
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
         return Findings(f"None of the {len(results.ledger)} runs finished, so there is nothing to compare.")
+    if not ((results.ledger["regime"] == results.reference) & (results.ledger["state"] == "done")).any():
+        headline = f"No run of {results.reference}, the reference, has finished, so no regime is compared with it."
+        return Findings(headline, _relations(results, correlations))
     if len(results.regimes) == 1:
         counted = f"{_count(done, 'run')} of one regime, {results.regimes[0]}"
         headline = f"The study has {counted}, so there is no other regime to compare it with."

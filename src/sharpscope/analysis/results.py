@@ -100,18 +100,18 @@ class StudyResults:
 
     @cached_property
     def regimes(self) -> list[str]:
-        """Labels of the regimes: in the order of the study where it tells, else of the ledger."""
-        present = list(dict.fromkeys(self.ledger["regime"].astype(str)))
-        declared = [str(regime) for regime in self.study.get("regimes", ())]
-        known = [label for label in declared if label in present]
-        return known + [label for label in present if label not in known]
+        """Labels of the regimes that have runs, in the order of the study."""
+        present = set(self.ledger["regime"])
+        return [label for label in self._declared if label in present]
 
     @cached_property
-    def reference(self) -> str | None:
-        """The regime that the others are compared with; None where there is no run at all."""
-        if not self.regimes:
-            return None
-        return "baseline" if "baseline" in self.regimes else self.regimes[0]
+    def reference(self) -> str:
+        """The regime that the others are compared with, by the study alone: it may have no run."""
+        return "baseline" if "baseline" in self._declared else self._declared[0]
+
+    @cached_property
+    def _declared(self) -> list[str]:
+        return [str(regime["label"]) for regime in self.study["regimes"]]
 
     @cached_property
     def keys(self) -> list[str]:
@@ -161,10 +161,6 @@ class StudyResults:
     def groups(self) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
         """Yield each combination of the varying keys with its part of the ledger, in the ledger's order."""
         yield from split(self.ledger, self.keys)
-
-    def pairs_within(self, group: dict[str, Any]) -> pd.DataFrame:
-        """Return the pairs of one group."""
-        return select(self.pairs, group)
 
 
 def split(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

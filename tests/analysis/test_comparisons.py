@@ -1,5 +1,6 @@
 """The tables of regimes, comparisons and correlations, against SciPy and pandas on the same numbers."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -32,9 +33,12 @@ def test_one_row_a_quantity_and_regime(results, comparisons):
 def test_difference_and_p_are_those_of_paired_seeds(results, comparisons):
     row = one(comparisons, quantity="nll", regime="sam")
     x, y = by_seed(results, "sam", "nll"), by_seed(results, "baseline", "nll")
-    assert row["difference"] == pytest.approx((x - y).mean())
+    averages = [(a + b) / 2 for a, b in itertools.combinations_with_replacement(x - y, 2)]
+    assert row["difference"] == pytest.approx(np.median(averages))
+    assert row["mean_difference"] == pytest.approx((x - y).mean())
     assert row["p"] == pytest.approx(stats.wilcoxon(x, y, method="exact").pvalue)
     assert row["ci_low"] < row["difference"] < row["ci_high"]
+    assert row["ci_level"] == pytest.approx(1 - 2 * 25 / 1024)
 
 
 def test_seeds_are_paired_by_seed_not_by_position(results, comparisons):
@@ -76,10 +80,32 @@ def test_verdict_follows_the_declared_direction(comparisons):
     assert one(comparisons, quantity="margin", regime="augmentation+sam")["verdict"] == "lower"
 
 
+def test_one_far_seed_does_not_turn_the_verdict_against_the_test(make_results):
+    results = make_results(seeds=14, regimes=("baseline", "sam"))
+    ledger = results.ledger.copy()
+    sam = ledger["regime"] == "sam"
+    ledger.loc[~sam, "relative_flatness"] = 10.0 + 0.3 * np.arange(14)
+    ledger.loc[sam, "relative_flatness"] = 9.5 + 0.29 * np.arange(14)
+    ledger.loc[sam & (ledger["seed"] == 13), "relative_flatness"] = 90.0
+    row = one(comparisons_table(replace(results, ledger=ledger)), quantity="relative_flatness")
+    assert row["mean_difference"] > 0 > row["ci_high"]
+    assert (row["p"] < 0.05, row["verdict"]) == (True, "flatter")
+    assert max(row["difference"], row["effect"]) < 0
+
+
+def test_pairs_that_do_not_differ_raise_the_smallest_p(make_results):
+    results = make_results(seeds=8, regimes=("baseline", "sam"))
+    ledger = results.ledger.copy()
+    same = ledger["seed"] < 3
+    ledger.loc[same, "ece"] = 0.02
+    row = one(comparisons_table(replace(results, ledger=ledger)), quantity="ece")
+    assert (row["n"], row["p_smallest"]) == (8, 2 / 2**5)
+
+
 def test_scores_of_pairs_keep_the_mean_of_pairs(results, comparisons):
     pairs = results.pairs.groupby("regime")["prediction_disagreement"].mean()
     row = one(comparisons, quantity="prediction_disagreement", regime="sam")
-    assert row["difference"] == pytest.approx(pairs["sam"] - pairs["baseline"])
+    assert row["mean_difference"] == pytest.approx(pairs["sam"] - pairs["baseline"])
     assert row["method"] == "jackknife values of pairs"
     mean = one(regimes_table(results), quantity="prediction_disagreement", regime="sam")
     assert mean["mean"] == pytest.approx(pairs["sam"])

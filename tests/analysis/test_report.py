@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.report import write_report
 
@@ -72,7 +73,30 @@ def test_headline_says_so_when_nothing_is_significant(results, correlations):
         ledger[name] = ledger["seed"].map(baseline[name])
     same = replace(results, ledger=ledger)
     found = find(same, comparisons_table(same), correlations)
-    assert found.headline.startswith("No regime differs significantly from baseline in any of the 25 comparisons")
+    assert found.headline == (
+        "No difference could be significant: all values of the primary family equal those of their reference."
+    )
+
+
+def test_headline_counts_what_was_tested(make_results):
+    few = make_results(seeds=7, regimes=("baseline", "weight_decay"))
+    one = replace(few, study={**few.study, "primary": ["ece"]})
+    found = find(one, comparisons_table(one), correlations_table(one))
+    assert found.headline == "No regime differs significantly from baseline in the one comparison tested."
+    assert found.sentences[0].startswith("The one comparison of the primary family is not significant at 0.05")
+    two = replace(few, study={**few.study, "primary": ["brier", "ece"]})
+    found = find(two, comparisons_table(two), correlations_table(two))
+    assert found.headline == "No regime differs significantly from baseline in any of the 2 comparisons tested."
+    assert found.sentences[0].startswith("None of the 2 comparisons of the primary family is significant at 0.05")
+
+
+def test_headline_tells_pairs_that_do_not_differ(make_results):
+    few = make_results(seeds=8, regimes=("baseline", "sam"))
+    ledger = few.ledger.copy()
+    ledger.loc[ledger["seed"] < 3, "ece"] = 0.02
+    one = replace(few, ledger=ledger, study={**few.study, "primary": ["ece"]})
+    found = find(one, comparisons_table(one), correlations_table(one))
+    assert "with 5 pairs that differ the smallest p that a test can reach is 0.062" in found.headline
 
 
 def test_study_of_which_no_run_has_ended(make_results, tmp_path):
@@ -103,3 +127,22 @@ def test_regimes_without_a_seed_in_common_are_described_but_not_tested(make_resu
     text = write_report(replace(results, ledger=apart, pairs=results.pairs.iloc[:0]), tmp_path).read_text("utf-8")
     assert "No seed finished in two regimes" in text
     assert "There is nothing to test" in text
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("Hessian top eigenvalue", "Hessian top eigenvalue"),
+        ("Gauss-Newton trace", "Gauss-Newton trace"),
+        ("SAM sharpness", "SAM sharpness"),
+        ("Worst-case sharpness", "worst-case sharpness"),
+    ],
+)
+def test_names_keep_their_capital_in_a_sentence(make_results, label, told):
+    few = make_results(seeds=6, regimes=("baseline", "sam"))
+    quantities = {**few.quantities, "relative_flatness": replace(few.quantities["relative_flatness"], label=label)}
+    ledger = few.ledger.copy()
+    ledger["relative_flatness"] = ledger["seed"] + 10.0 * (ledger["regime"] == "sam")
+    one = replace(few, ledger=ledger, quantities=quantities, study={**few.study, "primary": ["relative_flatness"]})
+    found = find(one, comparisons_table(one), correlations_table(one))
+    assert f"sharper by {told} (" in dict(found.by_regime)["sam"]

@@ -17,11 +17,11 @@ from sharpscope.analysis.statistics import (
     Interval,
     benjamini_hochberg,
     benjamini_yekutieli,
+    hodges_lehmann,
     holm,
     jackknife_values,
     mean_interval,
     signed_rank_test,
-    smallest_p,
 )
 from sharpscope.analysis.statistics.corrections import Correction
 from sharpscope.seeding import Stream
@@ -40,7 +40,7 @@ BY_JACKKNIFE = "jackknife values of pairs"
 # The paper corrects within these scores and within the sharpness measures, for each regime by itself.
 _PAPER_SCORES = frozenset({"ece", "corruption_accuracy", "prediction_disagreement"})
 
-# All quantities see the same resamples of seeds, so their intervals are comparable.
+# All means see the same resamples of seeds, so their intervals are comparable.
 _STREAM = Stream(0, "analysis", "mean")
 
 
@@ -121,16 +121,18 @@ def _mean(results: StudyResults, group: dict[str, Any], regime: str, quantity: s
         return interval
     # Two seeds have one pair: its value stands, without an interval.
     pairs = cell.matrix.to_numpy(float)[np.triu_indices(len(cell.matrix), 1)]
-    return Interval(0, float(pairs.mean()) if len(pairs) else float("nan"), float("nan"), float("nan"))
+    return Interval(0, float(pairs.mean()) if len(pairs) else float("nan"), float("nan"), float("nan"), 0.0)
 
 
 def comparisons_table(results: StudyResults) -> pd.DataFrame:
     """Return one row a group, quantity and regime other than the reference: the difference and whether it is real.
 
-    Columns: ``difference`` (mean of paired differences, regime minus reference) with its interval; ``effect``
-    (matched-pairs rank-biserial); two-sided exact ``p``, adjusted within ``family`` by ``correction``; the smallest
-    p-values that could be reached; ``verdict`` in words; the paper's one-sided scheme as ``p_paper`` and
-    ``p_paper_adjusted``; ``method``: what entered the test.
+    Columns: ``n`` pairs of seeds, of which ``zeros`` do not differ; ``difference`` (Hodges-Lehmann estimate of the
+    paired differences, regime minus reference) with the interval that inverts the test and its ``ci_level``;
+    ``mean_difference``, which a single seed can carry away; ``effect`` (matched-pairs rank-biserial) and ``verdict``,
+    its direction in words; two-sided exact ``p``, adjusted within ``family`` by ``correction``; the smallest p-values
+    that could be reached; the paper's one-sided scheme as ``p_paper`` and ``p_paper_adjusted``; ``method``: what
+    entered the test.
     """
     others = [regime for regime in results.regimes if regime != results.reference]
     rows = [
@@ -146,7 +148,8 @@ def comparisons_table(results: StudyResults) -> pd.DataFrame:
 
 _ADJUSTED_COLUMNS = ("correction", "p_adjusted", "p_adjusted_smallest", "significant", "p_paper_adjusted")
 _COMPARISON_COLUMNS = (
-    *("quantity", "kind", "regime", "reference", "n", "difference", "ci_low", "ci_high", "effect", "verdict"),
+    *("quantity", "kind", "regime", "reference", "n", "zeros", "difference", "ci_low", "ci_high", "ci_level"),
+    *("mean_difference", "effect", "verdict"),
     *("p", "p_smallest", "family", "correction", "p_adjusted", "p_adjusted_smallest", "significant"),
     *("p_paper", "p_paper_adjusted", "method"),
 )
@@ -156,7 +159,7 @@ def _compare(results: StudyResults, group: dict[str, Any], regime: str, name: st
     quantity = results.quantities[name]
     reference = results.reference
     first, second = sample(results, group, regime, name).minus(sample(results, group, reference, name))
-    interval = mean_interval(first - second, _STREAM)
+    interval = hodges_lehmann(first, second)
     test = signed_rank_test(first, second)
     paper_p = np.nan
     if quantity.orientation:
@@ -167,13 +170,16 @@ def _compare(results: StudyResults, group: dict[str, Any], regime: str, name: st
         "regime": regime,
         "reference": reference,
         "n": test.n,
+        "zeros": test.zeros,
         "difference": interval.value,
         "ci_low": interval.low,
         "ci_high": interval.high,
+        "ci_level": interval.level,
+        "mean_difference": float(np.nanmean(first - second)) if test.n else np.nan,
         "effect": test.effect,
-        "verdict": quantity.verdict(interval.value) if test.n else "",
+        "verdict": quantity.verdict(test.effect) if test.n else "",
         "p": test.p,
-        "p_smallest": smallest_p(test.n),
+        "p_smallest": test.smallest_p,
         "family": PRIMARY if name in results.primary else SECONDARY,
         "p_paper": paper_p,
         "method": BY_JACKKNIFE if name in results.of_pairs else BY_SEED,

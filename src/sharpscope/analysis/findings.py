@@ -17,6 +17,8 @@ from sharpscope.analysis.results import Record, StudyResults, by, records, split
 _OUTCOMES = ("generalization_gap", "ece", "test_accuracy")
 _TOLD = 2
 
+_PERSONS = ("Brier", "Fisher", "Gauss", "Hessian")
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -61,10 +63,14 @@ def find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.Data
 
 
 def _unreachable(family: pd.DataFrame, name: str, tests: int) -> str:
-    n = int(family["n"].max())
+    differ = family["n"] - family["zeros"]
+    if not differ.any():
+        return f"No difference could be significant: all values of the {name} equal those of their reference."
+    n = int(differ.max())
+    seeds = _count(n, "seed") if (family["zeros"] == 0).all() else f"{_count(n, 'pair')} that differ"
     p, adjusted = (numbers.p_value(family[c].min()) for c in ("p_smallest", "p_adjusted_smallest"))
     return (
-        f"No difference could be significant: with {_count(n, 'seed')} the smallest p that a test can reach is {p}, "
+        f"No difference could be significant: with {seeds} the smallest p that a test can reach is {p}, "
         f"and {adjusted} after correction of the {name} ({_count(tests, 'test')}). "
         "Values and intervals describe these runs; more seeds would be needed to test."
     )
@@ -74,8 +80,8 @@ def _headline(results: StudyResults, family: pd.DataFrame) -> str:
     real = family[family["significant"]]
     reference = results.reference
     if real.empty:
-        tested = _count(len(family), "comparison")
-        return f"No regime differs significantly from {reference} in any of the {tested} tested."
+        tested = "the one comparison" if len(family) == 1 else f"any of the {len(family)} comparisons"
+        return f"No regime differs significantly from {reference} in {tested} tested."
     alike: dict[str, list[str]] = {}
     for regime, rows in family.groupby("regime", sort=False):
         found = set(rows.loc[rows["significant"], "verdict"])
@@ -111,11 +117,12 @@ def _counts(family: pd.DataFrame, name: str) -> str:
     real = int(family["significant"].sum())
     correction = family["correction"].iloc[0]
     which = f"of the {name}" if name == "primary family" else "made"
-    are = "is" if real == 1 else "are"
-    return (
-        f"{real or 'None'} of the {_count(len(family), 'comparison')} {which} {are} significant at {ALPHA:g} "
-        f"after the correction of {correction}."
-    )
+    if len(family) == 1:
+        told = f"The one comparison {which} is {'' if real else 'not '}significant"
+    else:
+        are = "are" if real > 1 else "is"
+        told = f"{real or 'None'} of the {len(family)} comparisons {which} {are} significant"
+    return f"{told} at {ALPHA:g} after the correction of {correction}."
 
 
 def _of_regime(results: StudyResults, rows: pd.DataFrame) -> str:
@@ -217,8 +224,8 @@ def _reading(pooled: Record, within: Record) -> str:
 
 def _label(results: StudyResults, name: str) -> str:
     label = results.quantities[name].label
-    # Acronyms and names ("SAM", "Fisher-Rao") keep their capital.
-    return label if label[1:2].isupper() or "–" in label or "-" in label.split()[0] else label[:1].lower() + label[1:]
+    # Acronyms as well as names keep their capital: "SAM sharpness", "Hessian trace".
+    return label if label[1:2].isupper() or label.startswith(_PERSONS) else label[:1].lower() + label[1:]
 
 
 def _join(names: Sequence[str]) -> str:

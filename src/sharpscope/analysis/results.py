@@ -61,13 +61,13 @@ class Quantity:
         """+1 if more of it is better or sharper, -1 if less of it is, 0 if it has no direction."""
         return {"higher": 1, "larger": 1, "lower": -1, "smaller": -1}.get(self.better or self.sharper_is or "", 0)
 
-    def verdict(self, difference: float) -> str:
-        """Return what a difference of this sign means: better, worse, sharper, flatter, higher, lower or equal."""
-        if not difference:
+    def verdict(self, effect: float) -> str:
+        """Return what an effect of this sign means: better, worse, sharper, flatter, higher, lower or equal."""
+        if not effect:
             return "equal"
         if not self.orientation:
-            return "higher" if difference > 0 else "lower"
-        positive = difference * self.orientation > 0
+            return "higher" if effect > 0 else "lower"
+        positive = effect * self.orientation > 0
         if self.better is not None:
             return "better" if positive else "worse"
         return "sharper" if positive else "flatter"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from sharpscope.analysis import numbers
@@ -87,12 +85,12 @@ def regimes_latex(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.
             tests = by(select(comparisons, {**group, "quantity": name}), "regime")
             cells = []
             for row in records(of_quantity):
-                text = escape(_plus_minus(row["mean"], row["ci_low"], row["ci_high"]))
+                text = escape(numbers.with_interval(row["mean"], row["ci_low"], row["ci_high"]))
                 significant = tests.get(row["regime"], {}).get("significant", False)
                 cells.append(rf"\textbf{{{text}}}" if significant else text)
             rows.append([*_group_cells(group), _name(results.quantities[str(name)]), *cells])
     header = [*map(escape, results.keys), "Quantity", *map(escape, results.regimes)]
-    title = "Means with half the width of their 95% intervals; bold: differs from the reference after correction."
+    title = "Means over seeds with 95% bootstrap intervals; bold: differs from the reference after correction."
     return booktabs(header, rows, left=len(results.keys) + 1, title=title)
 
 
@@ -115,7 +113,9 @@ def comparisons_latex(results: StudyResults, comparisons: pd.DataFrame) -> bytes
     ]
     header = [*map(escape, results.keys), "Quantity", "Regime", "Family", "$n$", "Difference", "Effect"]
     header += ["$p$", r"$p_\mathrm{adj}$", r"$p_\mathrm{paper}$"]
-    title = "Differences to the reference regime, with 95% intervals and two-sided exact signed-rank tests."
+    title = (
+        "Differences to the reference (Hodges-Lehmann) with the 95% intervals that invert the two-sided exact tests."
+    )
     return booktabs(header, rows, left=len(results.keys) + 3, title=title)
 
 
@@ -182,16 +182,6 @@ def table_files(
         "pairs.tex": pairs_latex(results),
         **(matched if results.levels else {}),
     }
-
-
-def _plus_minus(value: float, low: float, high: float) -> str:
-    if not math.isfinite(value):
-        return numbers.MISSING
-    decimals = numbers.decimals_of(value, low, high)
-    half = (high - low) / 2
-    if not np.isfinite(half):
-        return numbers.fixed(value, decimals)
-    return f"{numbers.fixed(value, decimals)} ± {numbers.fixed(half, decimals)}"
 
 
 def _name(quantity: Quantity) -> str:

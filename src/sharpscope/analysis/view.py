@@ -16,6 +16,7 @@ from sharpscope.analysis.findings import excludes_zero
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.reliability import aggregate, expected_calibration_error
 from sharpscope.analysis.results import Record, StudyResults, by, describe_group, records, select, split
+from sharpscope.analysis.statistics import LEVEL
 
 KINDS = {"score": "What the function is worth", "measure": "How sharp the minimum is", "training": "Training"}
 
@@ -105,6 +106,7 @@ def comparison_terms(test: Record) -> list[tuple[str, str]]:
     family = f"{test['family']} family, {test['correction']}"
     terms = [
         (f"Difference to {test['reference']}", difference),
+        *_limits(test),
         ("p (two-sided, exact)", numbers.p_value(test["p"])),
         (f"p adjusted ({family})", numbers.p_value(test["p_adjusted"])),
         ("Rank-biserial effect", numbers.fixed(test["effect"], 2, sign=True)),
@@ -116,6 +118,17 @@ def comparison_terms(test: Record) -> list[tuple[str, str]]:
         terms.append(("Could be significant", f"no: smallest is {numbers.p_value(test['p_adjusted_smallest'])}"))
     if test["method"] == BY_JACKKNIFE:
         terms.append(("Method", "signed-rank test of jackknife values, since seeds share pairs"))
+    return terms
+
+
+def _limits(test: Record) -> list[tuple[str, str]]:
+    """Return what a reader must know of a difference: an interval below its level, a mean on the other side."""
+    terms = []
+    if 0 < test["ci_level"] < LEVEL:
+        terms.append(("Level of its interval", f"{test['ci_level']:.1%}, no more with these seeds"))
+    if test["mean_difference"] * test["effect"] < 0:
+        mean = numbers.estimate(test["mean_difference"], test["ci_low"], test["ci_high"], sign=True)
+        terms.append(("Mean of the differences", f"{mean}, turned by a few seeds that differ much"))
     return terms
 
 

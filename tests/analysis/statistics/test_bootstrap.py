@@ -14,6 +14,7 @@ from sharpscope.seeding import Stream
         (lambda rng: rng.uniform(0.0, 1.0, 10), 0.5, 0.93),
         # Skewed: t intervals cover 90% here, and no bootstrap of ten values does much better.
         (lambda rng: rng.exponential(1.0, 10), 1.0, 0.88),
+        (lambda rng: rng.lognormal(0.0, 1.0, 10), np.exp(0.5), 0.8),
     ],
 )
 def test_coverage_with_ten_seeds(draw, truth, least):
@@ -39,6 +40,12 @@ def test_missing_values_are_left_out_and_one_value_has_no_interval():
     assert (one.n, one.value) == (1, 2.0)
     assert np.isnan([one.low, one.high]).all()
     assert np.isnan(mean_interval(np.array([]), Stream(0)).value)
+
+
+def test_few_values_have_their_range_with_the_level_that_it_has():
+    found = mean_interval(np.array([1.0, 2.0, 6.0]), Stream(0))
+    assert (found.low, found.high, found.level) == (1.0, 6.0, 0.75)
+    assert mean_interval(np.arange(5.0), Stream(0)).level == 0.95
 
 
 def test_same_stream_same_interval_and_constants_have_no_width():

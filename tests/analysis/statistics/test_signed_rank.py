@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sharpscope.analysis.statistics import signed_rank_test, smallest_p
+from sharpscope.analysis.statistics import hodges_lehmann, signed_rank_test, smallest_p
 
 
 def enumerated(differences: np.ndarray) -> dict[str, float]:
@@ -56,6 +56,18 @@ def test_differences_equal_on_paper_are_ties_in_floating_point():
     assert signed_rank_test(x, y).p == signed_rank_test(np.array([1.0, 1, -1]), np.zeros(3)).p
 
 
+def test_a_pair_of_large_values_does_not_hide_the_differences_of_others():
+    small = 1e-7 * np.arange(2.0, 11.0)
+    x, y = np.array([1e6, *small]), np.array([0.9e6, *np.full(9, 1e-7)])
+    result = signed_rank_test(x, y)
+    assert (result.zeros, result.p) == (0, smallest_p(10))
+
+
+def test_equal_large_values_are_a_zero_and_leave_small_differences_alone():
+    x, y = np.array([1e6 + 1e-9, 3e-7, 4e-7]), np.array([1e6, 1e-7, 1e-7])
+    assert signed_rank_test(x, y).zeros == 1
+
+
 def test_effect_is_the_simple_difference_of_rank_sums():
     # Ranks 1..4, the lowest negative: (2 + 3 + 4 - 1) / 10.
     result = signed_rank_test(np.array([-1.0, 2, 3, 4]), np.zeros(4))
@@ -75,3 +87,71 @@ def test_smallest_p_is_reached_when_all_pairs_agree(n):
     d = np.arange(1.0, n + 1)
     assert signed_rank_test(d, 0 * d).p == smallest_p(n)
     assert signed_rank_test(d, 0 * d, "greater").p == smallest_p(n, "greater")
+
+
+def test_smallest_p_counts_the_pairs_that_differ():
+    d = np.array([1.0, 2, 3, 4, 5, 0, 0, 0])
+    result = signed_rank_test(d, 0 * d)
+    assert result.p == result.smallest_p == 2 / 2**5
+    assert signed_rank_test(0 * d, 0 * d).smallest_p == 1.0
+
+
+def test_estimate_is_the_median_of_walsh_averages_and_the_interval_has_the_tabled_ranks():
+    # Hollander and Wolfe, depression scores: estimate -0.46, interval of level 0.961 from -0.786 to -0.01.
+    x = np.array([1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30])
+    y = np.array([0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29])
+    found = hodges_lehmann(y, x)
+    assert (found.n, found.value) == (9, pytest.approx(-0.46))
+    assert (found.low, found.high) == (pytest.approx(-0.786), pytest.approx(-0.01))
+    assert found.level == pytest.approx(1 - 2 * 10 / 512)
+
+
+def test_interval_holds_the_shifts_that_the_test_does_not_reject():
+    rng = np.random.default_rng(1)
+    d = rng.normal(0.5, 1, 10)
+    found = hodges_lehmann(d, 0 * d)
+    inside = (found.low + 1e-9, found.high - 1e-9)
+    outside = (found.low - 1e-9, found.high + 1e-9)
+    assert all(signed_rank_test(d, np.full(10, shift)).p > 0.05 for shift in inside)
+    assert all(signed_rank_test(d, np.full(10, shift)).p <= 0.05 for shift in outside)
+
+
+@pytest.mark.parametrize("kind", ["continuous", "ties", "zeros and ties", "heavy tails"])
+def test_estimate_interval_and_p_agree(kind):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        n = int(rng.integers(2, 16))
+        d = {
+            "continuous": rng.normal(0.6, 1, n),
+            "ties": rng.choice([-2.0, -1, 1, 2, 3], n),
+            "zeros and ties": rng.choice([-1.0, 0, 0, 1, 2], n),
+            "heavy tails": rng.standard_cauchy(n) + 0.6,
+        }[kind]
+        test, found = signed_rank_test(d, 0 * d), hodges_lehmann(d, 0 * d)
+        assert found.low <= found.value <= found.high
+        assert found.value * test.effect >= 0
+        if test.p <= 0.05:
+            assert not found.low < 0 < found.high
+        elif found.level >= 0.95:
+            assert found.low <= 0 <= found.high
+
+
+def test_few_pairs_have_their_range_with_the_level_that_it_has():
+    d = np.array([1.0, 2, 4, 8])
+    found = hodges_lehmann(d, 0 * d)
+    assert (found.low, found.high, found.level) == (1.0, 8.0, 0.875)
+    assert hodges_lehmann(np.arange(1.0, 7), np.zeros(6)).level == 1 - 2 / 64
+    one = hodges_lehmann(np.array([2.0]), np.array([0.5]))
+    assert (one.n, one.value, one.level) == (1, 1.5, 0.0)
+    assert np.isnan([one.low, one.high, hodges_lehmann(np.array([]), np.array([])).value]).all()
+
+
+@pytest.mark.parametrize("n", [4, 8, 10, 250])
+def test_interval_covers_at_its_level(n):
+    rng = np.random.default_rng(n)
+    covered = 0
+    for _ in range(400):
+        d = rng.standard_t(2, n) + 3.0
+        found = hodges_lehmann(d, np.zeros(n))
+        covered += found.low <= 3.0 <= found.high
+    assert covered / 400 == pytest.approx(found.level, abs=0.03)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from sharpscope.analysis.statistics.bootstrap import Interval, mean_interval
+from sharpscope.analysis.statistics.bootstrap import mean_interval
 from sharpscope.analysis.statistics.corrections import benjamini_hochberg, benjamini_yekutieli, holm
 from sharpscope.analysis.statistics.correlation import Correlation, rank_correlation
+from sharpscope.analysis.statistics.interval import LEVEL, Interval
 from sharpscope.analysis.statistics.pairs import jackknife_values
-from sharpscope.analysis.statistics.signed_rank import SignedRank, signed_rank_test, smallest_p
+from sharpscope.analysis.statistics.signed_rank import SignedRank, hodges_lehmann, signed_rank_test, smallest_p
 
 __all__ = [
+    "LEVEL",
     "Correlation",
     "Interval",
     "SignedRank",
     "benjamini_hochberg",
     "benjamini_yekutieli",
+    "hodges_lehmann",
     "holm",
     "jackknife_values",
     "mean_interval",

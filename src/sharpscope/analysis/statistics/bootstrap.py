@@ -1,34 +1,16 @@
-"""Bootstrap intervals that keep their level with few seeds."""
+"""Bootstrap intervals, widened for few seeds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
 from scipy import stats
 
+from sharpscope.analysis.statistics.interval import LEVEL, Interval
 from sharpscope.seeding import Stream
 
 RESAMPLES = 10_000
-LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its interval, returned together.
-
-    Attributes:
-        n: How many values it rests on.
-        value: The estimate; NaN without values.
-        low: Lower end; NaN where one value (or none) says nothing about spread.
-        high: Upper end.
-    """
-
-    n: int
-    value: float
-    low: float
-    high: float
 
 
 def resampled_weights(n: int, stream: Stream, resamples: int = RESAMPLES) -> np.ndarray:
@@ -62,10 +44,14 @@ def expanded_tail(n: int, level: float = LEVEL) -> float:
 
 
 def mean_interval(values: np.ndarray, stream: Stream, *, level: float = LEVEL, resamples: int = RESAMPLES) -> Interval:
-    """Return the mean with its expanded percentile bootstrap interval; for a paired difference, give differences.
+    """Return the mean with its expanded percentile bootstrap interval.
+
+    It keeps its level for values that lie symmetrically about their mean. For skewed ones it holds the mean less often:
+    with ten lognormal values (sigma 1) in 85% of cases where 95% are asked, since the rare large ones are mostly not
+    among the ten.
 
     Resampled means stay between the least and the greatest value, so with fewer than five values the interval is
-    their range and its level is lower (about 1 - 2/2^n).
+    their range, at the level ``1 - 2/2^n`` if they are symmetric.
 
     Args:
         values: Independent values, one a seed, shape ``[n]``; NaN are left out.
@@ -77,11 +63,12 @@ def mean_interval(values: np.ndarray, stream: Stream, *, level: float = LEVEL, r
     values = values[np.isfinite(values)]
     n = len(values)
     if n == 0:
-        return Interval(0, float("nan"), float("nan"), float("nan"))
+        return Interval(0, float("nan"), float("nan"), float("nan"), 0.0)
     mean = float(values.mean())
     if n == 1:
-        return Interval(1, mean, float("nan"), float("nan"))
+        return Interval(1, mean, float("nan"), float("nan"), 0.0)
     means = resampled_weights(n, stream, resamples) @ values / n
     tail = expanded_tail(n, level)
     low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(n, mean, float(min(low, mean)), float(max(high, mean)))
+    reached = level if n >= 5 else min(level, 1 - 2 / 2**n)
+    return Interval(n, mean, float(min(low, mean)), float(max(high, mean)), reached)

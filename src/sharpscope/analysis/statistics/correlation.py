@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharpscope.analysis.statistics.bootstrap import LEVEL, expanded_tail, resampled_weights
+from sharpscope.analysis.statistics.bootstrap import expanded_tail, resampled_weights
+from sharpscope.analysis.statistics.interval import LEVEL
 from sharpscope.seeding import Stream
 
 RESAMPLES = 2_000

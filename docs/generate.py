@@ -140,7 +140,7 @@ def measures() -> str:
 def _measure_facts(entry: Entry) -> list[str]:
     facts = entry.facts
     lines = [
-        f"- A sharper minimum has the {facts.sharper_is} value; unit: {facts.unit or 'none'}.",
+        f"- {facts.kind.capitalize()}: {kinds.direction(facts)}; unit: {facts.unit or 'none'}.",
         f"- {'Exact' if facts.exact else 'An estimate with its standard error'}; cost: {facts.cost}.",
     ]
     return lines + [f"- {caveat}" for caveat in facts.caveats]

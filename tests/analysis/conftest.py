@@ -12,6 +12,7 @@ from sharpscope.analysis import Quantity, StudyResults
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.report import write_report
+from sharpscope.analysis.results import MEASURES
 
 REGIMES = ("baseline", "sam", "augmentation", "augmentation+sam", "weight_decay", "weight_decay+sam")
 
@@ -32,7 +33,7 @@ QUANTITIES = (
     Quantity("prediction_disagreement", "score", "Prediction disagreement", better="lower", unit="fraction"),
     Quantity(
         "relative_flatness",
-        "measure",
+        "sharpness",
         "Relative flatness",
         sharper_is="larger",
         symbol=r"\kappa",
@@ -40,19 +41,20 @@ QUANTITIES = (
         reference="Petzka et al., NeurIPS 2021",
         caveats=("Scales with confidence: temperature moves it at unchanged predictions.",),
     ),
-    Quantity("fisher_rao_norm", "measure", "Fisher–Rao norm", sharper_is="larger"),
-    Quantity("fisher_rao_norm_analytic", "measure", "Fisher–Rao norm, analytic", sharper_is="larger"),
+    Quantity("fisher_rao_norm", "sharpness", "Fisher–Rao norm", sharper_is="larger"),
+    Quantity("fisher_rao_norm_analytic", "sharpness", "Fisher–Rao norm, analytic", sharper_is="larger"),
     Quantity(
         "sam_sharpness",
-        "measure",
+        "sharpness",
         "SAM sharpness",
         sharper_is="larger",
         caveats=("For small rho it is the gradient norm.",),
     ),
-    Quantity("gradient_norm", "measure", "Gradient norm", sharper_is="larger"),
-    Quantity("parameter_norm", "measure", "Parameter norm"),
-    Quantity("head_norm", "measure", "Head norm"),
-    Quantity("margin", "measure", "Margin"),
+    Quantity("geometric_complexity", "complexity", "Geometric complexity", sharper_is="larger"),
+    Quantity("gradient_norm", "control", "Gradient norm"),
+    Quantity("parameter_norm", "control", "Parameter norm"),
+    Quantity("head_norm", "control", "Head norm"),
+    Quantity("margin", "control", "Margin"),
 )
 
 _CENTERS = {
@@ -84,6 +86,7 @@ def _run(rng: np.random.Generator, regime: str, seed: int, luck: float) -> dict[
     row["test_accuracy"] = round(min(float(row["test_accuracy"]), 0.99) * 500) / 500
     row["train_accuracy"] = 1.0 - float(row["train_loss"]) / 10
     row["test_loss"] = row["nll"]
+    row["geometric_complexity"] = 100 * float(row["fisher_rao_norm"])
     row["generalization_gap"] = float(row["train_accuracy"]) - float(row["test_accuracy"])
     row["relative_flatness_stderr"] = 0.0
     return row
@@ -191,7 +194,7 @@ def synthetic(
             "training": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "batch_size": 64, "epochs": 30},
             "regimes": [{"label": regime} for regime in regimes],
             "grid": {"seed": seeds, **keys},
-            "measures": {q.name: {} for q in QUANTITIES if q.kind == "measure"},
+            "measures": {q.name: {} for q in QUANTITIES if q.kind in MEASURES},
             "scores": {q.name: {} for q in QUANTITIES if q.kind == "score"},
             "primary": ["relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy"],
         },

@@ -80,6 +80,24 @@ def test_verdict_follows_the_declared_direction(comparisons):
     assert one(comparisons, quantity="margin", regime="augmentation+sam")["verdict"] == "lower"
 
 
+@pytest.mark.parametrize("name", ["parameter_norm", "geometric_complexity"])
+def test_sharper_is_said_of_sharpness_alone(make_results, name):
+    results = make_results(regimes=("baseline", "augmentation+sam"))
+    declared = replace(results.quantities[name], sharper_is="larger")
+    table = comparisons_table(replace(results, quantities={**results.quantities, name: declared}))
+    row = one(table, quantity=name)
+    assert row["verdict"] == ("higher" if row["effect"] > 0 else "lower")
+    assert np.isnan(row["p_paper"])
+
+
+def test_papers_family_of_sharpness_holds_its_own_measures(comparisons):
+    family = comparisons[comparisons["p_paper_adjusted"].notna() & (comparisons["kind"] == "sharpness")]
+    assert set(family["quantity"]) == {"relative_flatness", "fisher_rao_norm", "sam_sharpness"}
+    of_sam = family[family["regime"] == "sam"]
+    expected = stats.false_discovery_control(of_sam["p_paper"], method="by")
+    np.testing.assert_allclose(of_sam["p_paper_adjusted"], expected)
+
+
 def test_one_far_seed_does_not_turn_the_verdict_against_the_test(make_results):
     results = make_results(seeds=14, regimes=("baseline", "sam"))
     ledger = results.ledger.copy()

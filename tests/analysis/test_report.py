@@ -20,6 +20,19 @@ def test_page_is_whole_small_and_asks_for_nothing(report):
     assert {p.name for p in report.parent.iterdir()} == {"report.html", "tables", "figures"}
 
 
+def test_controls_and_complexity_have_sections_of_their_own(report):
+    text = report.read_text("utf-8")
+    sections = dict(re.findall(r'scope="rowgroup"><span>([^<]+)</span>(.*?)</tbody>', text, flags=re.DOTALL))
+    assert list(sections)[1:4] == [
+        "How sharp the minimum is",
+        "How complex the function is",
+        "Controls, with which sharpness may move",
+    ]
+    assert "larger is more complex" in sections["How complex the function is"]
+    for title in list(sections)[2:4]:
+        assert not re.search("sharper|flatter", sections[title])
+
+
 def test_same_results_same_bytes(report, make_results, tmp_path):
     first, second = report.parent, write_report(make_results(seeds=4, failed=1), tmp_path).parent
     files = [p.relative_to(first) for p in first.rglob("*") if p.is_file()]

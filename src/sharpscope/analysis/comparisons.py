@@ -37,8 +37,9 @@ CORRECTIONS: dict[str, tuple[str, Correction]] = {
 BY_SEED = "paired by seed"
 BY_JACKKNIFE = "jackknife values of pairs"
 
-# The paper corrects within these scores and within the sharpness measures, for each regime by itself.
+# The paper corrects within its scores of safety and within its measures, for each regime by itself.
 _PAPER_SCORES = frozenset({"ece", "corruption_accuracy", "prediction_disagreement"})
+_PAPER_MEASURES = frozenset({"relative_flatness", "fisher_rao_norm", "sam_sharpness"})
 
 # All means see the same resamples of seeds, so their intervals are comparable.
 _STREAM = Stream(0, "analysis", "mean")
@@ -194,16 +195,14 @@ def _adjust(results: StudyResults, table: pd.DataFrame) -> pd.DataFrame:
         table.loc[rows.index, "correction"] = name
         table.loc[rows.index, "p_adjusted"] = correct(rows["p"].to_numpy(float))
         table.loc[rows.index, "p_adjusted_smallest"] = correct(rows["p_smallest"].to_numpy(float))
-    paper_family = table["quantity"].map(lambda name: _paper_family(results, name))
+    paper_family = table["quantity"].map(_paper_family)
     for _, rows in table[paper_family != ""].groupby([*results.keys, "regime", paper_family], dropna=False):
         table.loc[rows.index, "p_paper_adjusted"] = benjamini_yekutieli(rows["p_paper"].to_numpy(float))
     table["significant"] = table["p_adjusted"] <= ALPHA
     return table
 
 
-def _paper_family(results: StudyResults, name: str) -> str:
+def _paper_family(name: str) -> str:
     if name in _PAPER_SCORES:
         return "safety"
-    quantity = results.quantities[name]
-    # The paper measures at the end of training only.
-    return "sharpness" if quantity.sharper_is and not quantity.level else ""
+    return "sharpness" if name in _PAPER_MEASURES else ""

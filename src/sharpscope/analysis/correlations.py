@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.results import MEASURES, StudyResults
 from sharpscope.analysis.statistics import Correlation, rank_correlation
 from sharpscope.seeding import Stream
 
@@ -39,7 +39,7 @@ def correlations_table(results: StudyResults) -> pd.DataFrame:
             "kendall": correlation.kendall,
         }
         for level in ("", *results.levels)
-        for measure in results.of_kind("measure", level)
+        for measure in results.measures(level)
         for outcome in outcomes(results, level)
         for scope, correlation in _scopes(results, measure, outcome)
     ]
@@ -53,7 +53,7 @@ def outcomes(results: StudyResults, level: str = "") -> list[str]:
 
 def outcomes_at(results: StudyResults, level: str) -> list[str]:
     """Return what was found beside the measures at a matched train loss; at the end for the empty level."""
-    return [name for name in results.at(level) if results.quantities[name].kind != "measure"]
+    return [name for name in results.at(level) if results.quantities[name].kind not in MEASURES]
 
 
 def _scopes(results: StudyResults, measure: str, outcome: str) -> list[tuple[str, Correlation]]:

@@ -113,7 +113,7 @@ def _regime_legend(figure: Figure, results: StudyResults) -> None:
 
 
 def _scatter(results: StudyResults, x: str | None, level: str) -> Figure | None:
-    measures = results.of_kind("measure", level)
+    measures = results.measures(level)
     if x not in results.measured or not measures:
         return None
     figure, axes = _panels(len(measures), TEXT, 1.55, 4)

@@ -150,7 +150,7 @@ def _phrase(results: StudyResults, row: Record) -> str:
 
 def at_matched_loss(results: StudyResults, comparisons: pd.DataFrame) -> tuple[str, ...]:
     """Return, for each matched train loss, how many differences in sharpness are there as they are at the end."""
-    columns = [name for name, quantity in results.quantities.items() if quantity.sharper_is]
+    columns = [name for name, quantity in results.quantities.items() if quantity.kind == "sharpness"]
     tested = comparisons[comparisons["quantity"].isin(columns) & (comparisons["n"] > 0)]
     tested = tested.assign(
         base=tested["quantity"].map(lambda name: results.quantities[name].base),
@@ -182,8 +182,9 @@ def _kept(level: str, reference: str, both: pd.DataFrame) -> str:
 
 
 def _relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[str, ...]:
-    """Return how the first primary measure moves with what the function is worth, pooled and within regimes."""
-    measures = [m for m in results.primary if results.quantities[m].kind == "measure"] or results.of_kind("measure")
+    """Return how the first primary sharpness moves with what the function is worth, pooled and within regimes."""
+    sharp = results.of_kind("sharpness")
+    measures = [name for name in results.primary if name in sharp] or sharp
     outcomes = [outcome for outcome in _OUTCOMES if outcome in results.measured][:_TOLD]
     if not measures:
         return ()

@@ -65,7 +65,7 @@ def with_ranges(table: pd.DataFrame, name: str) -> list[str]:
 
 def shown(results: StudyResults) -> list[str]:
     """Return what is drawn at every moment: the train loss, and all measures that have a matched train loss."""
-    names = [LOSS, *results.of_kind("measure")]
+    names = [LOSS, *results.measures()]
     return [name for name in names if len(results.across(name)) > 1]
 
 

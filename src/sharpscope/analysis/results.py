@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 RUN_COLUMNS = ("run_id", "state", "regime", "seed")
+MEASURES = ("sharpness", "complexity", "control")  # kinds of quantities that describe the minimum and its function
 PAIR_COLUMNS = ("regime", "seed_a", "seed_b")
 MISSING_COLUMNS = ["run_id", "regime", "seed", "missing", "reason"]
 
@@ -22,10 +23,11 @@ class Quantity:
 
     Attributes:
         name: The column: "relative_flatness", "test_accuracy", "ece", ...
-        kind: What it describes: the minimum, the function's worth, or the training itself.
+        kind: What it describes: the sharpness of the minimum, the complexity of its function, a control of both, the
+            function's worth, or the training itself.
         label: Its name in prose: "Relative flatness".
         better: Which direction is better, of a score; None where neither is.
-        sharper_is: Which direction means a sharper minimum, of a measure; None where neither does.
+        sharper_is: Which direction means a sharper minimum, or a more complex function; None where neither does.
         unit: "fraction", "nats", or empty when dimensionless.
         symbol: LaTeX, without the dollars.
         summary: One line that says what it is.
@@ -35,7 +37,7 @@ class Quantity:
     """
 
     name: str
-    kind: Literal["measure", "score", "training"]
+    kind: Literal["sharpness", "complexity", "control", "score", "training"]
     label: str
     better: Literal["higher", "lower"] | None = None
     sharper_is: Literal["larger", "smaller"] | None = None
@@ -59,7 +61,17 @@ class Quantity:
     @property
     def orientation(self) -> int:
         """+1 if more of it is better or sharper, -1 if less of it is, 0 if it has no direction."""
-        return {"higher": 1, "larger": 1, "lower": -1, "smaller": -1}.get(self.better or self.sharper_is or "", 0)
+        sharper = self.sharper_is if self.kind == "sharpness" else None
+        return {"higher": 1, "larger": 1, "lower": -1, "smaller": -1}.get(self.better or sharper or "", 0)
+
+    @property
+    def direction(self) -> str:
+        """What more or less of it means: "larger is sharper"; empty where it means nothing."""
+        if self.better:
+            return f"{self.better} is better"
+        if self.sharper_is:
+            return f"{self.sharper_is} is {'sharper' if self.kind == 'sharpness' else 'more complex'}"
+        return ""
 
     def verdict(self, effect: float) -> str:
         """Return what an effect of this sign means: better, worse, sharper, flatter, higher, lower or equal."""
@@ -132,6 +144,10 @@ class StudyResults:
     def of_kind(self, kind: str, level: str = "") -> list[str]:
         """Return the measured columns of one kind: at the end of training, or at a matched train loss."""
         return [name for name in self.at(level) if self.quantities[name].kind == kind]
+
+    def measures(self, level: str = "") -> list[str]:
+        """Return the measured columns that measures made, at the end of training or at a matched train loss."""
+        return [name for name in self.at(level) if self.quantities[name].kind in MEASURES]
 
     def at(self, level: str) -> list[str]:
         """Return the measured columns at a matched train loss; those at the end of training for the empty level."""

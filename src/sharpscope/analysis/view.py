@@ -18,7 +18,13 @@ from sharpscope.analysis.reliability import aggregate, expected_calibration_erro
 from sharpscope.analysis.results import Record, StudyResults, by, describe_group, records, select, split
 from sharpscope.analysis.statistics import LEVEL
 
-KINDS = {"score": "What the function is worth", "measure": "How sharp the minimum is", "training": "Training"}
+KINDS = {
+    "score": "What the function is worth",
+    "sharpness": "How sharp the minimum is",
+    "complexity": "How complex the function is",
+    "control": "Controls, with which sharpness may move",
+    "training": "Training",
+}
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,9 @@ def _row(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFr
     mean_of, test_of = by(means, "regime"), by(tests[tests["quantity"] == name], "regime")
     cells = [_cell(mean_of[regime], test_of.get(regime), decimals) for regime in results.regimes]
     quantity = results.quantities[name]
-    hint = {"higher": "higher is better", "lower": "lower is better", None: ""}[quantity.better]
-    if quantity.sharper_is:
-        hint = f"{quantity.sharper_is} is sharper"
     return {
         "quantity": quantity,
-        "hint": ", ".join(filter(None, (quantity.unit, hint))),
+        "hint": ", ".join(filter(None, (quantity.unit, quantity.direction))),
         "primary": name in results.primary,
         "cells": cells,
         "strip": _strip(results, known),
@@ -155,7 +158,7 @@ def correlation_tables(results: StudyResults, correlations: pd.DataFrame) -> lis
     for level in ("", *results.levels):
         columns = outcomes(results, level)
         rows = []
-        for measure in results.of_kind("measure", level):
+        for measure in results.measures(level):
             part = correlations[correlations["measure"] == measure]
             pooled, within = (by(part[part["scope"] == scope], "quantity") for scope in (POOLED, WITHIN))
             cells = [_correlation_cell(pooled[outcome], within[outcome]) for outcome in columns]
@@ -267,7 +270,7 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
     ledger = results.ledger.dropna(how="all", subset=results.measured)
     styles = looks(results.regimes)
     moments = ["", *results.levels]
-    measures = dict.fromkeys(results.quantities[n].base for m in moments for n in results.of_kind("measure", m))
+    measures = dict.fromkeys(results.quantities[n].base for m in moments for n in results.measures(m))
     texts = {
         f"{row['measure']}|{row['quantity']}|{row['scope']}": numbers.correlation(
             row["spearman"], row["ci_low"], row["ci_high"]

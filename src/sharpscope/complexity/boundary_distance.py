@@ -30,6 +30,7 @@ _BISECTIONS = 24
         label="Distance to the decision boundary",
         symbol=r"E\,d(x, \partial)",
         sharper_is="smaller",
+        kind="complexity",
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
         cost="first_order: 2 C forward passes for C outputs; search: 2 + 38 more for each direction",
         exact=True,

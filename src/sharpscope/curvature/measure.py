@@ -49,13 +49,15 @@ class MeasureFacts:
     Attributes:
         label: Its name in a report: "Relative flatness".
         symbol: LaTeX.
-        sharper_is: Whether a sharper (or more complex, or less certain) minimum has the larger or the smaller value.
+        sharper_is: Whether a sharper minimum (or a more complex function, or a less certain one) has the larger value.
         invariances: Keys of ``INVARIANCES`` under which the value does not change; under the others it does.
         cost: In plain forward passes over the same data, as a person would say it.
         exact: True if it is no estimate.
         reference: The paper and where in it.
         caveats: What a reader must know before comparing values.
         unit: Empty where dimensionless.
+        kind: Whether it tells of the minimum's sharpness, of the function's complexity, or is a control, with which
+            the others may move without being what they are taken for. Only sharpness makes a minimum "sharper".
         default: Whether ``sharpscope.measure`` computes it when nothing is asked for by name.
         variants: Options under which other invariances hold: ``({"normalize": False}, invariances)`` pairs.
     """
@@ -69,6 +71,7 @@ class MeasureFacts:
     reference: str
     caveats: tuple[str, ...] = ()
     unit: str = ""
+    kind: Literal["sharpness", "complexity", "control"] = "sharpness"
     default: bool = False
     variants: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
 

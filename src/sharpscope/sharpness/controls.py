@@ -28,6 +28,7 @@ from sharpscope.errors import NotDefined, SharpscopeError
         reference='Zhao et al., "Penalizing Gradient Norm for Efficiently Improving Generalization", ICML 2022',
         caveats=("It is zero at every exact minimum, flat or sharp.",),
         default=True,
+        kind="control",
     )
 )
 def gradient_norm(risk: Risk) -> Steps:
@@ -59,6 +60,7 @@ def gradient_norm(risk: Risk) -> Steps:
         reference='Neyshabur et al., "Norm-Based Capacity Control in Neural Networks", COLT 2015',
         caveats=("A control, not a sharpness: nearly all other measures move with it.",),
         default=True,
+        kind="control",
     )
 )
 def parameter_norm(risk: Risk) -> Steps:
@@ -91,6 +93,7 @@ def parameter_norm(risk: Risk) -> Steps:
         reference='Petzka et al., "Relative Flatness and Generalization", NeurIPS 2021 (its weight factor)',
         caveats=("A control: the factor of relative flatness that weight decay acts on.",),
         default=True,
+        kind="control",
     )
 )
 def head_norm(risk: Risk) -> Steps:
@@ -126,6 +129,7 @@ def head_norm(risk: Risk) -> Steps:
         caveats=("It grows with the scale of the logits; predictions do not.",),
         unit="logits",
         default=True,
+        kind="control",
     )
 )
 def margin(risk: Risk, *, quantile: float = 0.1) -> Steps:

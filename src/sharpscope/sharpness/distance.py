@@ -33,6 +33,7 @@ from sharpscope.errors import NotDefined, SharpscopeError
             "A control, not a sharpness.",
             "It needs the initialization: a study knows it, elsewhere it is given by the option init.",
         ),
+        kind="control",
     )
 )
 def distance_from_init(risk: Risk, *, init: str | None = None) -> Steps:

@@ -131,9 +131,9 @@ def _measure(key: str, wanted: Wish) -> dict[str, Any]:
     facts = member.facts
     return {
         "name": key,
-        "kind": "measure",
+        "kind": facts.kind,
         "label": _label(facts.label, key, wanted),
-        "sharper_is": facts.sharper_is,
+        "sharper_is": None if facts.kind == "control" else facts.sharper_is,
         "unit": facts.unit,
         "symbol": facts.symbol,
         "summary": member.summary,

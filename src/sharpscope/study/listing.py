@@ -119,12 +119,21 @@ def _measure_rows(facts: Any) -> dict[str, Any]:
 
     return {
         "Symbol": facts.symbol,
-        "Direction": f"a sharper minimum has the {facts.sharper_is} value",
+        "Kind": facts.kind,
+        "Direction": direction(facts),
         "Invariant to": [INVARIANCES[key] for key in INVARIANCES if key in facts.invariances] or "nothing",
         "Changes by": [INVARIANCES[key] for key in INVARIANCES if key not in facts.invariances],
         "Cost": facts.cost,
         "Exactness": "exact" if facts.exact else "an estimate, with its standard error",
     }
+
+
+def direction(facts: Any) -> str:
+    """Return what a larger or a smaller value of a measure means."""
+    if facts.kind == "control":
+        return "neither direction means sharper"
+    what = {"sharpness": "a sharper minimum", "complexity": "a more complex function"}[facts.kind]
+    return f"{what} has the {facts.sharper_is} value"
 
 
 def _score_rows(facts: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     RandomSampler,
+    SequentialSampler,
     Subset,
     TensorDataset,
     WeightedRandomSampler,
@@ -114,6 +115,13 @@ class Batches:
         self._data = data
         if subset is not None and self.population is None:
             self._draw(subset, stream)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether every pass certainly has the same batches in the same order; a shuffled loader has not."""
+        if isinstance(self._data, DataLoader):
+            return isinstance(self._data.sampler, SequentialSampler) and self._data.batch_size is not None
+        return isinstance(self._data, list | tuple | _DatasetBatches)
 
     def __iter__(self) -> Iterator[Batch]:
         for raw in self._data:

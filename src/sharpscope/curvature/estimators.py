@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 Result = TypeVar("Result")
+# Probes that are in memory together, with their products.
+_MOST_AT_ONCE = 16
 Algorithm = Generator[Tensor, Tensor, Result]
 
 
@@ -159,23 +161,24 @@ def deflated_moments(
     found = Moments([], [], sketch, {name: [] for name in blocks})
     wanted = probes
     while wanted > 0:
-        raw = _signs(wanted, size, generator, dtype)
+        raw = _signs(min(wanted, _MOST_AT_ONCE), size, generator, dtype)
         weights = raw @ inside.T
-        probe = raw - weights @ inside
-        asked = probe if found.trace else torch.cat([inside, probe])
+        asked = torch.addmm(raw, weights, inside, alpha=-1)
+        if not found.trace:
+            asked = torch.cat([inside, asked])
         answer = yield asked
+        found = Moments(found.trace, found.square, found.products + len(asked), found.blocks)
         if not found.trace:
             images, answer = answer[: len(inside)], answer[len(inside) :]
             known_trace = float((inside * images).double().sum())
             known_square = float(images.double().square().sum())
-        full = answer + weights @ images
-        for g, whole, image, r in zip(probe, full, answer, raw, strict=True):
+        for g, image, r, inner in zip(asked[-len(raw) :], answer, raw, weights, strict=True):
             found.trace.append(known_trace + float((g * image).double().sum()))
             found.square.append(known_square + float(image.double().square().sum()))
+            whole = image + inner @ images
             for name, span in blocks.items():
                 found.blocks[name].append(float((r[span] * whole[span]).double().sum()))
-        found = Moments(found.trace, found.square, found.products + len(asked), found.blocks)
-        wanted = further(found)
+        wanted = wanted - len(raw) or further(found)
     return found
 
 

@@ -27,9 +27,18 @@ class Graph:
         self.risk = risk
         self.batch = batch
         self.parameters: Parameters = {n: p.detach().requires_grad_() for n, p in risk.parameters.items()}
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
-            self.outputs = risk.outputs(batch, self.parameters)
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            self.outputs = self._evaluate()
         self._gradients: dict[tuple[str, ...], list[Tensor]] = {}
+
+    def _evaluate(self) -> Tensor:
+        with TwiceDifferentiable() as fast:
+            try:
+                outputs = self.risk.outputs(self.batch, self.parameters)
+            except RuntimeError:
+                if fast.served:
+                    raise
+        return outputs if fast.served else self.risk.outputs(self.batch, self.parameters)
 
     def gradient(self, names: Sequence[str]) -> list[Tensor]:
         """Return the gradient of the summed losses in some parameters, to be differentiated once more; computed once.

@@ -10,14 +10,14 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from sharpscope.curvature.passes import Evaluation, Need, Reduction
-from sharpscope.curvature.radial import gradient_of, tangent
-from sharpscope.curvature.risk import Parameters, Risk
+from sharpscope.curvature.radial import ONLY_ONCE, gradient_of, tangent
+from sharpscope.curvature.risk import Parameters, Risk, functions_behind
 from sharpscope.errors import SharpscopeError, suggest
 
 # How often the error of differences is looked at; every look costs as much as a product.
@@ -75,6 +75,10 @@ class Operator(Protocol):
     space: Space
 
     error: float
+    reason: str
+
+    def adopt(self, other: Any) -> None:
+        """Take over what another operator for the same matrix has found of its error and route."""
 
     @property
     def route(self) -> str:
@@ -108,6 +112,7 @@ class Hessian:
         self.space = space
         self._route = route
         self._since_check = 0
+        self._traced = False
         self.error = 0.0
         self.reason = ""
 
@@ -115,6 +120,10 @@ class Hessian:
     def route(self) -> str:
         """The route taken, which falls back to differences where exact products do not exist."""
         return "double_backward" if self._route == "exact" else "central_differences"
+
+    def adopt(self, other: Hessian) -> None:
+        """Take over what another operator for the same matrix has found of its error and route."""
+        self.error, self.reason, self._route = other.error, other.reason, other._route
 
     def multiply(self, evaluation: Evaluation, vectors: Tensor) -> Tensor:
         """Return H v for every row v, summed over the samples of the batch."""
@@ -130,6 +139,10 @@ class Hessian:
     def _exact(self, evaluation: Evaluation, vector: Tensor) -> Tensor:
         graph = evaluation.graph
         gradient = graph.gradient(self.space.names)
+        if not self._traced:
+            self._traced = True
+            if ONLY_ONCE in functions_behind(gradient):
+                raise NotImplementedError("the second derivative of an operation is not implemented")
         directions = list(self.space.split(vector).values())
         # An entry of the gradient that does not depend on the parameters, as in a linear loss, has no graph.
         live = [(g, d) for g, d in zip(gradient, directions, strict=True) if g.requires_grad]
@@ -183,9 +196,13 @@ class GaussNewton:
     name = "ggn"
     route = "forward_mode_and_backward"
     error = 0.0
+    reason = ""
 
     def __init__(self, space: Space) -> None:
         self.space = space
+
+    def adopt(self, other: GaussNewton) -> None:
+        """Take over nothing: there is one route, without an error."""
 
     def multiply(self, evaluation: Evaluation, vectors: Tensor) -> Tensor:
         """Return G v for every row v, summed over the samples of the batch."""
@@ -236,6 +253,7 @@ class Products:
         """The products with the mean over samples, ``[k, P]``."""
         if self._twin is not None:
             self.samples = self._twin.samples
+            self._operator.adopt(self._twin._operator)
             return self._twin.value
         return self._sum / self.samples
 

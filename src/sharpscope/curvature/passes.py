@@ -168,7 +168,7 @@ class Evaluator:
                 needs |= reduction.needs
             evaluation = self._evaluate_laid_out(batch, needs)
             self.risk.check_independent(evaluation.batch, evaluation.outputs, first=index == 0)
-            self._last = None if evaluation.kept is None else (index, evaluation)
+            self._last = (index, evaluation) if evaluation.kept is not None and self.risk.ordered else None
             yield evaluation
             del evaluation
 

@@ -15,11 +15,14 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sharpscope.curvature.batches import Batch
-from sharpscope.curvature.risk import Parameters, Risk
+from sharpscope.curvature.risk import Parameters, Risk, functions_behind
 from sharpscope.curvature.sensitivity import RadialRecorder
 from sharpscope.errors import NotDefined
 
 WHOLE = "all"
+# What autograd puts in the place of a derivative that is marked once_differentiable. Differentiating for chosen inputs
+# passes it over without a word, and leaves terms out.
+ONLY_ONCE = "torch::autograd::Error"
 
 
 def output_gradient(risk: Risk, batch: Batch, outputs: Tensor) -> Tensor:
@@ -77,6 +80,11 @@ def _tangent_by_double_backward(risk: Risk, batch: Batch, direction: Parameters)
             outputs, list(parameters.values()), cotangent, create_graph=True, allow_unused=True
         )
         used = [(g, direction[name]) for name, g in zip(parameters, pulled, strict=True) if g is not None]
+        if ONLY_ONCE in functions_behind(g for g, _ in used):
+            raise NotDefined(
+                "an operation of the model has neither forward mode nor a second derivative (once_differentiable), so "
+                "derivatives along a direction do not exist"
+            )
         if not used:
             return outputs.detach(), torch.zeros_like(outputs)
         product = torch.stack([(g * d).sum() for g, d in used]).sum()
@@ -157,7 +165,11 @@ class RadialRoute:
         try:
             with torch.no_grad(), recorder:
                 self._risk.call(batch.take(slice(0, 1)), self._risk.parameters)
-        except Exception as error:  # noqa: BLE001 - whatever a model may raise of a batch that is cut wrongly
+        except Exception as error:
+            # Whatever else a model may raise is of a batch that is cut wrongly.
+            if self._risk.is_of_layout(error):
+                self._probed = False
+                raise
             self._leave(f"a sample cannot be evaluated alone: {error}")
         if recorder.uncovered:
             self._leave(recorder.uncovered)

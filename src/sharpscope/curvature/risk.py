@@ -30,6 +30,10 @@ Forward = Callable[[nn.Module, Any], Any]
 # Samples that are evaluated without the others, and the relative difference of outputs that rounding may make.
 _FEW = 2
 _ROUNDING = 1e-2
+_RECOMPUTES = (
+    "the model computes activations again in the backward pass (activation checkpointing), or hooks what is saved for "
+    "it, and derivatives away from its weights would then mix two sets of weights; switch that off to measure"
+)
 
 
 class Risk:
@@ -100,6 +104,7 @@ class Risk:
         self._mean_loss: float | None = None
         self._writes_inputs: bool | None = None
         self._independent = False
+        self._traced = False
         self._few: tuple[Batch, Tensor] | None = None
         self._entered: list[contextlib.ExitStack] = []
 
@@ -107,6 +112,11 @@ class Risk:
     def parameter_count(self) -> int:
         """P, each tied parameter once."""
         return sum(p.numel() for p in self.parameters.values())
+
+    @property
+    def ordered(self) -> bool:
+        """Whether every pass certainly has the same batches in the same order."""
+        return isinstance(self._batches, list | tuple) or getattr(self._batches, "ordered", False)
 
     @property
     def precise(self) -> torch.dtype:
@@ -200,6 +210,10 @@ class Risk:
                 "the model draws random numbers in eval mode (dropout that is always on?), so its risk is not a "
                 "function of its parameters; turn the randomness off to measure it"
             )
+        if not self._traced and outputs.requires_grad:
+            self._traced = True
+            if "CheckpointFunctionBackward" in functions_behind([outputs]):
+                raise SharpscopeError(_RECOMPUTES)
         for (name, tensor), version in zip(state.items(), versions, strict=True):
             if tensor._version != version:
                 kind = "buffer" if name in self._buffers else "parameter"
@@ -217,8 +231,11 @@ class Risk:
             batch = batch.map(Tensor.clone)
         versions = [t._version for t in tensors_of(batch.inputs)]
         try:
-            outputs = _as_tensor(functional_call(self._call, state, (batch.inputs,)))
+            with torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES):
+                outputs = _as_tensor(functional_call(self._call, state, (batch.inputs,)))
         except RuntimeError as error:
+            if str(error) == _RECOMPUTES:
+                raise SharpscopeError(_RECOMPUTES) from error
             if self.dtype is None or "dtype" not in str(error):
                 raise
             raise SharpscopeError(
@@ -303,9 +320,13 @@ class Risk:
         tensor = tensor.clone() if tensor.is_inference() else tensor.detach()
         return self.laid_out(tensor.to(self.device, dtype))
 
+    def is_of_layout(self, error: Exception) -> bool:
+        """Tell whether an error says that the model cannot do without contiguous tensors: ``x.view(len(x), -1)``."""
+        return self._layout is torch.channels_last and "view size is not compatible" in str(error)
+
     def give_up_layout(self, error: RuntimeError) -> bool:
-        """Go back to contiguous tensors if an error says that the model cannot do without: ``x.view(len(x), -1)``."""
-        if self._layout is not torch.channels_last or "view size is not compatible" not in str(error):
+        """Go back to contiguous tensors if an error says that the model cannot do without."""
+        if not self.is_of_layout(error):
             return False
         self._layout = torch.contiguous_format
         self.parameters = {name: self.laid_out(p) for name, p in self.parameters.items()}
@@ -351,6 +372,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
             model = compiled
         else:
             return model
+
+
+def functions_behind(tensors: Iterable[Tensor]) -> set[str]:
+    """Return the names of all functions in the graphs that lead to tensors."""
+    waiting = [t.grad_fn for t in tensors if t.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        following = {f for f, _ in waiting.pop().next_functions if f is not None} - seen
+        seen |= following
+        waiting += following
+    return {function.name() for function in seen}
 
 
 def device_of(model: nn.Module) -> torch.device:

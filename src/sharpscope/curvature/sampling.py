@@ -32,6 +32,7 @@ class RandomGroup:
     def __init__(self, batches: Iterable[Batch], labels: np.ndarray, group: int) -> None:
         self._batches = batches
         self._chosen = labels == group
+        self.ordered: bool = getattr(batches, "ordered", False)
 
     def __iter__(self) -> Iterator[Batch]:
         start = 0

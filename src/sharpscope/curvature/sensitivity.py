@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+# What a model calls to differentiate inside its own forward pass.
+DIFFERENTIATING: set[Callable[..., Any]] = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 # Where the input, the weight and the bias stand among the arguments of each function.
 _Signature = tuple[str, ...]
 _LINEAR_IN_PARAMETERS: dict[Callable[..., Any], _Signature] = {
@@ -93,6 +95,8 @@ class OperationRecorder(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func in DIFFERENTIATING:
+            self.uncovered = "the model differentiates inside its own forward pass"
         used = [self._names[id(t)] for t in _flat((args, tuple(kwargs.values()))) if id(t) in self._names]
         result = func(*args, **kwargs)
         if not used or self.uncovered is not None or not any(isinstance(t, Tensor) for t in _flat((result,))):
@@ -167,6 +171,8 @@ class RadialRecorder(OperationRecorder):
         version = value._version
 
         def take(gradient: Tensor) -> None:
+            if self.uncovered is not None:
+                return
             if value._version != version:
                 self.overwritten = True
                 return

@@ -19,6 +19,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from sharpscope.curvature.sensitivity import DIFFERENTIATING
+
 _convolution = torch.ops.aten.convolution
 _convolution_backward = torch.ops.aten.convolution_backward
 _threshold_backward = torch.ops.aten.threshold_backward
@@ -27,16 +29,24 @@ _RELUS = {torch.relu, Tensor.relu, F.relu}
 
 
 class TwiceDifferentiable(TorchFunctionMode):
-    """Replaces convolutions, BatchNorm and ReLU, wherever a model calls them, while it is entered."""
+    """Replaces convolutions, BatchNorm and ReLU, wherever a model calls them, while it is entered.
+
+    Attributes:
+        served: False if the model has differentiated inside its own forward pass, which would want a derivative more
+            than the replaced operations have: what it returned is then good for nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.served = True
         self._latest: _Convolved | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func in DIFFERENTIATING:
+            self.served = False
         if func in _DIMENSIONS:
             self._latest = _convolved(_DIMENSIONS[func], *args, **kwargs)
             return func(*args, **kwargs) if self._latest is None else self._latest.output

@@ -273,11 +273,10 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
         "eigenvalues": found.values.tolist(),
         "residuals": found.residuals.tolist(),
         "products": found.products,
-        "route": operator.route,
         "parameters": space.size,
     }
     estimate = Estimate(float(found.values[0]), float(found.residuals[0]), samples, found.converged, details)
-    return _with_error_of(operator, estimate)
+    return _of_products(operator, estimate)
 
 
 def _moments(
@@ -308,19 +307,18 @@ def _trace(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generato
     estimate = mean_of(
         found.trace,
         samples,
-        route=operator.route,
         products=found.products,
         layers={name: {"value": e.value, "stderr": e.stderr} for name, e in layers.items()},
     )
-    return judged(_with_error_of(operator, estimate), risk.rtol)
+    return judged(_of_products(operator, estimate), risk.rtol)
 
 
 def _frobenius_norm(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generator[Any, Any, Estimate]:
     found, samples = yield from _moments(risk, operator, sketch, probes, "square")
-    square = mean_of(found.square, samples, route=operator.route, products=found.products)
+    square = mean_of(found.square, samples, products=found.products)
     root = math.sqrt(square.value)
     stderr = square.stderr / (2 * root) if root > 0 else 0.0
-    return judged(_with_error_of(operator, Estimate(root, stderr, samples, details=square.details)), risk.rtol)
+    return judged(_of_products(operator, Estimate(root, stderr, samples, details=square.details)), risk.rtol)
 
 
 def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generator[Any, Any, Estimate]:
@@ -336,18 +334,20 @@ def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generat
     estimate = mean_of(
         traces,
         samples,
-        route=operator.route,
         products=found.products,
         nodes=found.nodes.tolist(),
         weights=found.weights.tolist(),
         negative={"value": share.value, "stderr": share.stderr},
     )
-    return _with_error_of(operator, estimate)
+    return _of_products(operator, estimate)
 
 
-def _with_error_of(operator: Operator, estimate: Estimate) -> Estimate:
-    """Return an estimate with the error of inexact products joined to its own."""
-    if operator.error == 0:
-        return estimate
+def _of_products(operator: Operator, estimate: Estimate) -> Estimate:
+    """Return an estimate with how its products were computed, and the error of inexact ones joined to its own."""
+    details = {**estimate.details, "route": operator.route}
+    if operator.reason:
+        details["route_reason"] = operator.reason
+    if operator.error:
+        details["product_error"] = operator.error
     stderr = math.hypot(estimate.stderr, operator.error * abs(estimate.value))
-    return replace(estimate, stderr=stderr, details={**estimate.details, "product_error": operator.error})
+    return replace(estimate, stderr=stderr, details=details)

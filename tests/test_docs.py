@@ -152,6 +152,12 @@ def test_what_the_code_knows_is_up_to_date() -> None:
         assert text == filled(text), f"{name} is out of date; write it anew with: python docs/generate.py"
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "reference").glob("*.md")), ids=lambda page: page.stem)
+def test_every_option_is_explained(page: Path) -> None:
+    bare = re.findall(r"^- `\w+` \((?:required|default `.*`)\)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert not bare
+
+
 def test_every_page_is_reached_from_the_beginning() -> None:
     seen, waiting = set(), [ROOT / "README.md", ROOT / "docs" / "index.md"]
     while waiting:

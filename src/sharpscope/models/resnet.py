@@ -134,35 +134,78 @@ class ResNet(nn.Module):
 
 @MODELS.register()
 def resnet8(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 16) -> nn.Module:
-    """ResNet-8 for small images: three stages of one block (16, 32, 64 channels)."""
+    """ResNet-8 for small images: three stages of one block (16, 32, 64 channels).
+
+    Args:
+        shape: ``(C, H, W)``.
+        classes: The number of outputs.
+        width: Channels of the first stage; they double from stage to stage.
+    """
     return ResNet(image_shape("resnet8", shape), classes, (1, 1, 1), width)
 
 
 @MODELS.register()
 def resnet20(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 16) -> nn.Module:
-    """ResNet-20 of He et al. (2016) for small images, with projection shortcuts."""
+    """ResNet-20 of He et al. (2016) for small images, with projection shortcuts.
+
+    Args:
+        shape: ``(C, H, W)``.
+        classes: The number of outputs.
+        width: Channels of the first stage; they double from stage to stage.
+    """
     return ResNet(image_shape("resnet20", shape), classes, (3, 3, 3), width)
 
 
 @MODELS.register()
 def resnet32(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 16) -> nn.Module:
-    """ResNet-32 of He et al. (2016) for small images, with projection shortcuts."""
+    """ResNet-32 of He et al. (2016) for small images, with projection shortcuts.
+
+    Args:
+        shape: ``(C, H, W)``.
+        classes: The number of outputs.
+        width: Channels of the first stage; they double from stage to stage.
+    """
     return ResNet(image_shape("resnet32", shape), classes, (5, 5, 5), width)
 
 
 @MODELS.register()
 def resnet18(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, stem: Stem = "auto") -> nn.Module:
-    """ResNet-18; its stem suits the size of the images: 3x3, or 7x7 and pooling above 64 pixels."""
+    """ResNet-18; its stem suits the size of the images: 3x3, or 7x7 and pooling above 64 pixels.
+
+    Args:
+        shape: ``(C, H, W)``.
+        classes: The number of outputs.
+        width: Channels of the first stage; they double from stage to stage.
+        stem: "small" for a 3x3 convolution, "imagenet" for one of 7x7 and pooling, which make the sides four times
+            shorter; "auto" for the latter where both sides are above 64 pixels.
+    """
     return ResNet(image_shape("resnet18", shape), classes, (2, 2, 2, 2), width, stem=stem)
 
 
 @MODELS.register()
 def resnet34(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, stem: Stem = "auto") -> nn.Module:
-    """ResNet-34; its stem suits the size of the images: 3x3, or 7x7 and pooling above 64 pixels."""
+    """ResNet-34; its stem suits the size of the images: 3x3, or 7x7 and pooling above 64 pixels.
+
+    Args:
+        shape: ``(C, H, W)``.
+        classes: The number of outputs.
+        width: Channels of the first stage; they double from stage to stage.
+        stem: "small" for a 3x3 convolution, "imagenet" for one of 7x7 and pooling, which make the sides four times
+            shorter; "auto" for the latter where both sides are above 64 pixels.
+    """
     return ResNet(image_shape("resnet34", shape), classes, (3, 4, 6, 3), width, stem=stem)
 
 
 @MODELS.register()
 def resnet50(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, stem: Stem = "auto") -> nn.Module:
-    """ResNet-50, of bottlenecks; its stem suits the size of the images: 3x3, or 7x7 and pooling above 64 pixels."""
+    """ResNet-50, of bottlenecks; its stem suits the size of the images: 3x3, or 7x7 and pooling above 64 pixels.
+
+    Args:
+        shape: ``(C, H, W)``.
+        classes: The number of outputs.
+        width: Channels inside the blocks of the first stage, which put out four times as many; they double from stage
+            to stage.
+        stem: "small" for a 3x3 convolution, "imagenet" for one of 7x7 and pooling, which make the sides four times
+            shorter; "auto" for the latter where both sides are above 64 pixels.
+    """
     return ResNet(image_shape("resnet50", shape), classes, (3, 4, 6, 3), width, Bottleneck, stem)

@@ -37,17 +37,38 @@ def _vgg(channels: int, classes: int, convolutions: tuple[int, ...], width: int,
 
 @MODELS.register()
 def vgg11(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: Share = 0.0) -> nn.Module:
-    """VGG-11 with BatchNorm for small images."""
+    """VGG-11 with BatchNorm for small images.
+
+    Args:
+        shape: ``(C, H, W)``.
+        classes: The number of outputs.
+        width: Channels of the first stage; they double from stage to stage, up to 8 times as many.
+        dropout: Share of the hidden layer's outputs that training drops.
+    """
     return _vgg(image_shape("vgg11", shape)[0], classes, (1, 1, 2, 2, 2), width, dropout)
 
 
 @MODELS.register()
 def vgg16(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: Share = 0.0) -> nn.Module:
-    """VGG-16 with BatchNorm for small images."""
+    """VGG-16 with BatchNorm for small images.
+
+    Args:
+        shape: ``(C, H, W)``.
+        classes: The number of outputs.
+        width: Channels of the first stage; they double from stage to stage, up to 8 times as many.
+        dropout: Share of the hidden layer's outputs that training drops.
+    """
     return _vgg(image_shape("vgg16", shape)[0], classes, (2, 2, 3, 3, 3), width, dropout)
 
 
 @MODELS.register()
 def vgg19(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: Share = 0.0) -> nn.Module:
-    """VGG-19 with BatchNorm for small images, as in arXiv 2510.12451."""
+    """VGG-19 with BatchNorm for small images, as in arXiv 2510.12451.
+
+    Args:
+        shape: ``(C, H, W)``.
+        classes: The number of outputs.
+        width: Channels of the first stage; they double from stage to stage, up to 8 times as many.
+        dropout: Share of the hidden layer's outputs that training drops.
+    """
     return _vgg(image_shape("vgg19", shape)[0], classes, (2, 2, 4, 4, 4), width, dropout)

@@ -56,6 +56,9 @@ BAD = {
     "regimes not a list": ({"regimes": "sam"}, "regimes: expected a list, got 'sam'"),
     "image model": ({"data": "circles", "model": "resnet8"}, "takes images of shape"),
     "no augmentation": ({"data": "circles", "regimes": ["augmentation"]}, "declares no augmentation"),
+    "cutmix of points": ({"data": "circles", "regimes": ["cutmix"]}, "cutmix needs images [N, C, H, W], got inputs"),
+    "mixup of symbols": ({"data": "names", "model": "gpt", "regimes": ["mixup"]}, "mixup blends numbers, and these"),
+    "cutout of points": ({"data": "circles", "regimes": ["cutout"]}, "'cutout' changes images in bytes"),
     "no branches": ({"regimes": ["stochastic_depth"]}, "line 13: stochastic depth drops residual branches"),
     "no images": ({"data": "circles", "scores": ["corruption_accuracy"]}, "needs corruptions"),
 }

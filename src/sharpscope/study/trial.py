@@ -16,13 +16,16 @@ from sharpscope.errors import DataError, NotDefined, SpecError
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, Run, Study
+from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean
 from sharpscope.study.record import Wish
 from sharpscope.study.resolve import at, completed
 from sharpscope.training import Recipe
 from sharpscope.training import check as check_recipes
+from sharpscope.training.batches import Batches
+from sharpscope.training.distributed import ALONE
 
-# Enough to see whether a model has a measure at all.
+# Enough to see whether a model has a measure at all, and whether a recipe suits the data.
 SAMPLES = 4
 
 
@@ -62,7 +65,7 @@ class Trial:
             check_recipes(run.training, self._study.regimes)
         if self._is_new(data, model, training, run.regime.label):
             recipe = Recipe.from_spec(run.training, run.regime)
-            at(("regimes", run.regime.label), lambda: recipe.augmentation(dataset))
+            at(("regimes", run.regime.label), lambda: _try_batch(recipe, dataset))
             at(("regimes", run.regime.label), lambda: _try_attachments(recipe, self._models[data, model]))
 
     def _is_new(self, *parts: str) -> bool:
@@ -113,14 +116,9 @@ class Trial:
         for run in runs:
             if self._is_new("measures", text_of(run.data), text_of(run.model)):
                 dataset = self.datasets[text_of(run.data)]
-                few = replace(
-                    dataset,
-                    train_inputs=dataset.train_inputs[:SAMPLES],
-                    train_targets=dataset.train_targets[:SAMPLES],
-                )
                 shape, classes = dataset.input_shape, len(dataset.classes)
                 model = build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options)
-                measure_clean(model, few, wishes, 0, dict(model.named_parameters()), on_refusal=refuse)
+                measure_clean(model, _few(dataset), wishes, 0, dict(model.named_parameters()), on_refusal=refuse)
         return reasons
 
 
@@ -130,6 +128,17 @@ def _weightless(component: Component, dataset: Dataset) -> nn.Module:
     with torch.device("meta"):
         model: nn.Module = member(dataset.input_shape, len(dataset.classes), **member.complete(component.options))
     return model
+
+
+def _try_batch(recipe: Recipe, dataset: Dataset) -> None:
+    """Make a batch of a few samples, to see that what the recipe does to them suits the data."""
+    next(iter(Batches(recipe.training_data(_few(dataset)), recipe, Stream("trial"), torch.device(CPU), ALONE)))
+
+
+def _few(dataset: Dataset) -> Dataset:
+    """Return a dataset with a few training samples."""
+    inputs, targets = dataset.train_inputs[:SAMPLES], dataset.train_targets[:SAMPLES]
+    return replace(dataset, train_inputs=inputs, train_targets=targets)
 
 
 def _try_attachments(recipe: Recipe, model: nn.Module) -> None:

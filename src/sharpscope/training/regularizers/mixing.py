@@ -29,7 +29,12 @@ def blend(
 
     Returns:
         Inputs of the same shape, and probabilities of the classes ``[N, C]``.
+
+    Raises:
+        DataError: If the inputs are symbols.
     """
+    if not inputs.is_floating_point():
+        raise DataError("mixup blends numbers, and these inputs are symbols; take it out of the regimes")
     share, other = _share(draws, alpha), torch.randperm(len(inputs), generator=draws, device=inputs.device)
     probabilities = one_hot(targets, classes).to(inputs.dtype)
     return inputs.lerp(inputs[other], 1 - share), probabilities.lerp(probabilities[other], 1 - share)
@@ -55,7 +60,9 @@ def paste(
         DataError: If the inputs are no images.
     """
     if inputs.ndim != 4:
-        raise DataError(f"cutmix needs images [N, C, H, W], got inputs of shape {tuple(inputs.shape)}; use mixup")
+        raise DataError(
+            f"cutmix needs images [N, C, H, W], got inputs of shape {tuple(inputs.shape)}; take it out of the regimes"
+        )
     height, width = inputs.shape[2:]
     side, other = (1 - _share(draws, alpha)) ** 0.5, torch.randperm(len(inputs), generator=draws, device=inputs.device)
     middle = torch.rand(2, generator=draws, device=inputs.device).tolist()

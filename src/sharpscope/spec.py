@@ -88,6 +88,10 @@ class Training(Strict):
             on the gradient of the whole batch, and the running statistics of BatchNorm change once.
         clip_norm: The largest norm of the gradient that an optimizer is given, over all parameters; None for no limit.
         precision: What forward passes compute in; weights and optimizer stay in float32. ``fp16`` scales the loss.
+        channels_last: Whether the weights of 2-D convolutions lie with the channels last in memory while training, as
+            convolutions on CPUs are fastest, or as PyTorch makes them.
+        compile: Let PyTorch compile the forward and backward passes of the steps. That takes up to minutes for each
+            size of a batch, with ``accumulate`` and BatchNorm for each micro-batch, and needs a C++ compiler.
         stop_at_loss: End after the first epoch whose loss on the clean training data is at most this.
         checkpoints_at_loss: Losses on the clean training data at whose first crossing the weights are kept.
         check_loss_every: Steps to which either loss is matched: where an epoch has reached it, the weights are those of
@@ -106,6 +110,8 @@ class Training(Strict):
     accumulate: PositiveInt = 1
     clip_norm: PositiveFloat | None = None
     precision: Literal["float32", "bf16", "fp16"] = "float32"
+    channels_last: bool = True
+    compile: bool = False
     stop_at_loss: PositiveFloat | None = None
     checkpoints_at_loss: list[PositiveFloat] = Field(default_factory=list)
     check_loss_every: PositiveInt | None = None
@@ -334,6 +340,7 @@ _EXPECTED = {
     **dict.fromkeys(("tuple_type", "list_type"), "expected a list"),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
     "string_type": "expected text",
     "too_short": "expected at least one",
     "string_pattern_mismatch": "expected letters, digits, '.', '_' and '-', of which the first is a letter or digit",

@@ -59,6 +59,7 @@ BAD = {
     "cutmix of points": ({"data": "circles", "regimes": ["cutmix"]}, "cutmix needs images [N, C, H, W], got inputs"),
     "mixup of symbols": ({"data": "names", "model": "gpt", "regimes": ["mixup"]}, "mixup blends numbers, and these"),
     "cutout of points": ({"data": "circles", "regimes": ["cutout"]}, "'cutout' changes images in bytes"),
+    "compile": ({"training": {"compile": "perhaps"}}, "training.compile: expected true or false, got 'perhaps'"),
     "no branches": ({"regimes": ["stochastic_depth"]}, "line 13: stochastic depth drops residual branches"),
     "no images": ({"data": "circles", "scores": ["corruption_accuracy"]}, "needs corruptions"),
 }

@@ -127,7 +127,9 @@ class _Timing:
         model, dataset = self._model(run), self._plan.dataset_of(run)
         recipe = Recipe.from_spec(run.training, run.regime)
         # Goals would be looked for on all data, and data held out would be a few samples of many.
-        step = replace(recipe, epochs=1, stop_at_loss=None, checkpoints_at_loss=(), early_stopping=None)
+        # Compiling takes far longer than these steps.
+        plain = replace(recipe, epochs=1, compile=False)
+        step = replace(plain, stop_at_loss=None, checkpoints_at_loss=(), early_stopping=None)
 
         def steps(samples: int) -> None:
             # The time of one that diverges counts all the same.
@@ -231,7 +233,8 @@ def show(plan: Plan, found: Forecast) -> str:
     lines += [f"{len(plan.runs) - len(found.todo)} done, {len(found.todo)} to do"]
     if found.todo:
         processes = "process" if found.workers == 1 else "processes"
-        lines += [f"about {in_words(found.seconds)} on this machine with {found.workers} {processes}"]
+        how = ", reckoned without compiling" if any(run.training.compile for run in plan.runs.values()) else ""
+        lines += [f"about {in_words(found.seconds)} on this machine with {found.workers} {processes}{how}"]
     lines += [f"about {_size(found.bytes)} of disk for all runs"]
     lines += [f"Note: {note}" for note in plan.notes]
     return "\n".join(lines)

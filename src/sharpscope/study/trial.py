@@ -20,7 +20,7 @@ from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean
 from sharpscope.study.record import Wish
 from sharpscope.study.resolve import at, completed
-from sharpscope.training import Recipe
+from sharpscope.training import Recipe, check_compiler
 from sharpscope.training import check as check_recipes
 from sharpscope.training.batches import Batches
 from sharpscope.training.distributed import ALONE
@@ -63,6 +63,8 @@ class Trial:
             self._models[data, model] = at(("model",), lambda: _weightless(run.model, dataset))
         if self._is_new(training):
             check_recipes(run.training, self._study.regimes)
+            if run.training.compile:
+                at(("training", "compile"), check_compiler)
         if self._is_new(data, model, training, run.regime.label):
             recipe = Recipe.from_spec(run.training, run.regime)
             at(("regimes", run.regime.label), lambda: _try_batch(recipe, dataset))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sharpscope.training.checkpoint import CheckpointError
+from sharpscope.training.compilation import NotCompiled, check_compiler
 from sharpscope.training.distributed import Workers
 from sharpscope.training.history import Diverged, Epoch, History, Kept
 from sharpscope.training.loop import train
@@ -18,9 +19,11 @@ __all__ = [
     "Epoch",
     "History",
     "Kept",
+    "NotCompiled",
     "Recipe",
     "Workers",
     "check",
+    "check_compiler",
     "predict",
     "train",
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.training.batches import Batch
+from sharpscope.training.compilation import Forward
 from sharpscope.training.distributed import Workers
 from sharpscope.training.normalization import RunningStatistics
 from sharpscope.training.precision import LossScale, Overflow, autocast, widened
@@ -25,13 +26,21 @@ class Gradient:
         penalties: Added to the loss.
         workers: Who share each batch.
         device: Where the model is.
+        forward: Computes what the model does, when it is not the model itself.
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, penalties: Sequence[Penalty], workers: Workers, device: torch.device
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        penalties: Sequence[Penalty],
+        workers: Workers,
+        device: torch.device,
+        forward: Forward | None = None,
     ) -> None:
         self.scale = LossScale(enabled=recipe.precision == "fp16")
         self._model = model
+        self._call = forward or model
         self._recipe = recipe
         self._penalties = penalties
         self._workers = workers
@@ -94,7 +103,7 @@ class Gradient:
 
     def _forward(self, part: Batch) -> Tensor:
         with autocast(self._recipe.precision, self._device):
-            outputs: Tensor = self._model(part.inputs)
+            outputs: Tensor = self._call(part.inputs)
         return outputs
 
     def _backward(self, part: Batch, share: float, weights: Sequence[Tensor] | None) -> Pass:

@@ -13,6 +13,7 @@ from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
 from sharpscope.training.batches import Batches, held_out
 from sharpscope.training.checkpoint import Checkpoint, CheckpointError, OptimizerState, RandomState, described
+from sharpscope.training.compilation import Forward, compiled
 from sharpscope.training.distributed import ALONE, Workers
 from sharpscope.training.goals import Goals
 from sharpscope.training.gradient import Gradient
@@ -60,17 +61,18 @@ def train(
         Diverged: If a loss or a weight is NaN or infinite.
         DataError: If the recipe augments and the data declares no augmentation.
         CheckpointError: If the file is damaged, or belongs to another training, or there are several workers.
+        NotCompiled: If the recipe wants the model compiled, and this machine or PyTorch cannot.
     """
     if checkpoint is not None and workers.count > 1:
         raise CheckpointError("a training by several workers keeps no checkpoint; leave it out, or train alone")
     device = torch.device(device)
     model.to(device)
     data, spared = held_out(recipe.training_data(data), recipe, stream)
-    with _prepared(model, recipe, stream, device, workers) as penalties:
+    with _prepared(model, recipe, stream, device, workers) as (forward, penalties):
         optimizer = recipe.make_optimizer(model.parameters())
         update = recipe.update(model, optimizer)
         batches = Batches(data, recipe, stream, device, workers)
-        gradient = Gradient(model, recipe, penalties, workers, device)
+        gradient = Gradient(model, recipe, penalties, workers, device, forward)
         watch = Watch(recipe.epochs * len(batches), workers)
         result = recipe.averaging(model, batches.clean)
         goals = Goals(recipe, result, data, spared, device, workers)
@@ -114,10 +116,18 @@ def train(
 @contextmanager
 def _prepared(
     model: nn.Module, recipe: Recipe, stream: Stream, device: torch.device, workers: Workers
-) -> Iterator[list[Penalty]]:
-    """Put model and random state into the shape for training for a block; yield what is added to the loss."""
+) -> Iterator[tuple[Forward, list[Penalty]]]:
+    """Put model and random state into the shape for training for a block.
+
+    Yields:
+        The forward pass of training, and what is added to the loss.
+    """
     layers = stream.child("layers", *([workers.rank] if workers.rank else []))
-    with layers.governing(device), mode(model, train=True), channels_last(model), ExitStack() as attached:
+    with layers.governing(device), mode(model, train=True), ExitStack() as attached:
+        if recipe.channels_last:
+            attached.enter_context(channels_last(model))
         for attachment in recipe.attachments:
             attached.enter_context(attachment(model))
-        yield [attached.enter_context(penalizing(model)) for penalizing in recipe.penalties]
+        penalties = [attached.enter_context(penalizing(model)) for penalizing in recipe.penalties]
+        # After all that is compiled with the model is attached to it.
+        yield attached.enter_context(compiled(model)) if recipe.compile else model, penalties

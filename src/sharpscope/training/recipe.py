@@ -67,6 +67,8 @@ class Recipe:
         accumulate: Micro-batches a step.
         clip_norm: The largest norm of the gradient that the optimizer is given; None for no limit.
         precision: What forward passes compute in, a name in ``PRECISIONS``.
+        channels_last: Whether the weights of 2-D convolutions have the channels last.
+        compile: Whether the forward and backward passes of the steps are compiled.
         decoupled_decay: Share of each weight, times the learning rate, that is taken off before the optimizer steps.
         image_changes: What batches pass through after the dataset's own augmentation, each with a stream of its name.
         mix: What mixes the samples of a normalized batch, or None.
@@ -92,6 +94,8 @@ class Recipe:
     accumulate: int = 1
     clip_norm: float | None = None
     precision: str = "float32"
+    channels_last: bool = True
+    compile: bool = False
     decoupled_decay: float = 0.0
     image_changes: Mapping[str, Augmentation] = field(default_factory=dict)
     mix: Mix | None = None
@@ -137,6 +141,8 @@ class Recipe:
             accumulate=_micro_batches(training),
             clip_norm=training.clip_norm,
             precision=training.precision,
+            channels_last=training.channels_last,
+            compile=training.compile,
             stop_at_loss=training.stop_at_loss,
             checkpoints_at_loss=tuple(training.checkpoints_at_loss),
             check_loss_every=training.check_loss_every,

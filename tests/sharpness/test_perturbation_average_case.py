@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests import dense
 from tests.cases import CASES, SPLITS
 from tests.sharpness.quadratics import Quadratic, rescaled
 from torch.nn import functional as F
 
 from sharpscope import Estimate, measure
-from sharpscope.curvature import dense
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.estimate import mean_of
 from sharpscope.curvature.risk import Risk
@@ -143,7 +143,7 @@ def test_rtol_of_the_call_reaches_the_measures() -> None:
     for estimate in found.values():
         assert estimate.converged == (estimate.stderr <= 0.05 * abs(estimate.value))
     assert found["sam_sharpness"].converged
-    with pytest.raises(SharpscopeError, match="rtol must be positive"):
+    with pytest.raises(SharpscopeError, match="rtol must be a positive number"):
         measure(MLP.model(), MLP.data(), rtol=0.0)
 
 

@@ -8,12 +8,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.losses import CallableLoss, Loss
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.radial import gradient_of
 from sharpscope.curvature.risk import Parameters
 from sharpscope.errors import NotDefined
 from sharpscope.seeding import Stream
+
+# Bytes of inputs that are held to be evaluated at the same perturbed parameters.
+_HELD = 2**27
 
 
 class Perturbation(Protocol):
@@ -124,8 +128,10 @@ def zero_one(outputs: Tensor, targets: Tensor) -> Tensor:
 class PerturbedLosses:
     """The change of the mean loss at each of several perturbations.
 
-    The loop over perturbations stands inside the loop over batches, so that a loader that shuffles, or cuts its last
-    batch short, cannot make a difference between them.
+    Every perturbation sees the same samples, so that a loader that shuffles, or cuts its last batch short, cannot make
+    a difference between them. Batches are held, up to 128 MB of inputs, and perturbed parameters serve all of them:
+    noise for every parameter can take longer to draw than a small batch to evaluate. The last of them are evaluated
+    when the changes are read, which is within the context of the risk.
 
     Args:
         perturbations: K of them.
@@ -141,23 +147,40 @@ class PerturbedLosses:
         self._loss = loss
         self._changes = [0.0] * len(perturbations)
         self._base = 0.0
+        self._held: list[tuple[Batch, Tensor, Tensor]] = []
+        self._bytes = 0
         self.samples = 0
 
     def update(self, evaluation: Evaluation) -> None:
-        """Add the losses of a batch at every perturbation."""
-        risk, batch, targets = evaluation.risk, evaluation.batch, evaluation.targets
-        values = self._loss or risk.loss.values
-        base = values(evaluation.outputs, targets)
+        """Take in the losses of a batch, and hold it for those at the perturbations."""
+        self._risk = evaluation.risk
+        base = (self._loss or self._risk.loss.values)(evaluation.outputs, evaluation.targets)
         self._base += float(base.sum())
-        self.samples += batch.size
+        self.samples += evaluation.batch.size
+        self._held.append((evaluation.batch, evaluation.targets, base))
+        self._bytes += sum(t.numel() * t.element_size() for t in tensors_of(evaluation.batch.inputs))
+        if self._bytes >= _HELD:
+            self._perturb()
+
+    def _perturb(self) -> None:
+        """Add the changes of the losses of what is held, at every perturbation."""
+        if not self._held:
+            return
+        risk = self._risk
+        values = self._loss or risk.loss.values
         with torch.no_grad():
             for k, perturbation in enumerate(self._perturbations):
-                outputs = risk.exact(risk.outputs(batch, perturbation.apply(risk.parameters)))
-                # Differences of each sample, so that the sum of large losses does not swallow small changes.
-                self._changes[k] += float((values(outputs, targets) - base).sum())
+                parameters = perturbation.apply(risk.parameters)
+                for batch, targets, base in self._held:
+                    outputs = risk.exact(risk.outputs(batch, parameters))
+                    # Differences of each sample, so that the sum of large losses does not swallow small changes.
+                    self._changes[k] += float((values(outputs, targets) - base).sum())
+        self._held, self._bytes = [], 0
 
     def rest_of(self, whole: PerturbedLosses, part: PerturbedLosses) -> None:
         """Become the losses over the samples of ``whole`` that are not in ``part``, at the same perturbations."""
+        assert not whole._held
+        assert not part._held
         self._changes = [a - b for a, b in zip(whole._changes, part._changes, strict=True)]
         self._base = whole._base - part._base
         self.samples = whole.samples - part.samples
@@ -170,6 +193,7 @@ class PerturbedLosses:
     @property
     def differences(self) -> list[float]:
         """L(theta + eps_k) - L(theta), K of them."""
+        self._perturb()
         return [change / self.samples for change in self._changes]
 
 

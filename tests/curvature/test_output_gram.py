@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests import dense
 from tests.cases import CASES, Case
 from torch import Tensor, nn
 
-from sharpscope.curvature import dense, output_gram
+from sharpscope.curvature import output_gram
 from sharpscope.curvature.batches import Batch, Batches
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk

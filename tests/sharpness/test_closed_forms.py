@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from tests import dense
 from tests.cases import CASES, SPLITS, Case
 from torch.nn import functional as F
 
 from sharpscope import measure
-from sharpscope.curvature import dense
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.head import HeadFinder
 from sharpscope.curvature.passes import Evaluator

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests import dense
 from tests.cases import CASES, SPLITS, Case
 
 from sharpscope import measure
-from sharpscope.curvature import dense, passes
+from sharpscope.curvature import passes
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space
 from sharpscope.curvature.passes import Evaluator
@@ -174,7 +175,7 @@ def test_the_last_graph_of_a_pass_serves_the_next(
 def test_data_that_changes_between_passes_is_refused() -> None:
     case = CASES[2]
 
-    class Changing:
+    class Changing(list):  # type: ignore[type-arg]
         passes = 0
 
         def __iter__(self) -> Any:

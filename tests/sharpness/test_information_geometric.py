@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests import dense
 from tests.cases import CASES, SPLITS, Case
 from torch import Tensor, nn
 
 from sharpscope import measure
-from sharpscope.curvature import dense
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests import dense
 from tests.cases import CASES, SPLITS, Case
 from tests.invariances import MLP, TRANSFORMATIONS
 from torch import Tensor, nn
 
 from sharpscope import measure
-from sharpscope.curvature import dense
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.risk import Risk
 

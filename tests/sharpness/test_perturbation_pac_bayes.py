@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests import dense
 from tests.cases import CASES, SPLITS
 from tests.sharpness.quadratics import Quadratic, rescaled
 from torch import nn
 
 from sharpscope import Estimate, measure
-from sharpscope.curvature import dense
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import NotDefined, SharpscopeError

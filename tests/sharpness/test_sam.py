@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from sharpscope import Estimate, measure
 from sharpscope.errors import SharpscopeError
 from sharpscope.seeding import Stream
-from sharpscope.sharpness.sam import folded_normal_mean
+from sharpscope.sharpness.sam import _doubt, _value, folded_normal_mean
 
 X = torch.randn(11, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.arange(11) % 3
@@ -174,3 +174,11 @@ def test_folded_normal_mean_has_its_limits() -> None:
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SharpscopeError, match=message):
         sam(nn.Linear(3, 3).double(), **options)
+
+
+def test_two_pairs_are_doubted_enough() -> None:
+    """Where curvature has both signs, two drifts may agree by chance, and their spread is hardly known."""
+    generator, mu, s = np.random.default_rng(0), 2.0, 0.3
+    drifts = [(mu + generator.standard_normal(2)).tolist() for _ in range(2000)]
+    missed = sum(folded_normal_mean(mu, s) > _value(pair, s) + _doubt(pair, s) for pair in drifts)
+    assert missed / len(drifts) < 0.03

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from sharpscope.curvature.perturbation import Shift
+from sharpscope.curvature.reductions import norm_of
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.seeding import Stream
 
@@ -48,7 +49,7 @@ class Ball:
         }
         if self._norm == "linf":
             return {name: self._rho * (2 * x - 1) for name, x in u.items()}
-        return _times(u, self._rho / _length(u))
+        return _times(u, self._rho / norm_of(u.values()))
 
     def shift(self, u: Parameters) -> Shift:
         """Return the perturbation eps of u."""
@@ -59,7 +60,7 @@ class Ball:
         slope = self._scaled(gradient)
         if self._norm == "linf":
             return {name: x.sign() for name, x in slope.items()}
-        length = _length(slope)
+        length = norm_of(slope.values())
         return slope if length == 0 else _times(slope, 1 / length)
 
     def step(self, u: Parameters, direction: Parameters, size: float) -> Parameters:
@@ -67,7 +68,7 @@ class Ball:
         moved = {name: x + size * direction[name] for name, x in u.items()}
         if self._norm == "linf":
             return {name: x.clamp(-self._rho, self._rho) for name, x in moved.items()}
-        length = _length(moved)
+        length = norm_of(moved.values())
         return moved if length <= self._rho else _times(moved, self._rho / length)
 
     def _scaled(self, tree: Parameters) -> Parameters:
@@ -126,10 +127,6 @@ class Ascent:
         if better:
             self.best = change
         return better
-
-
-def _length(tree: Parameters) -> float:
-    return math.sqrt(sum(float(x.square().sum()) for x in tree.values()))
 
 
 def _times(tree: Parameters, factor: float) -> Parameters:

@@ -14,10 +14,16 @@ class Estimate:
 
     Attributes:
         value: The scalar.
-        stderr: Its standard error; 0.0 where it is exact for the data given.
+        stderr: Its standard error; 0.0 where it is exact for the data given. That of n draws (``details["draws"]``) has
+            n - 1 degrees of freedom, so that an interval takes Student's t: for 4 draws, 95% is 3.2 times it to both
+            sides. A measure whose error is of another kind says which.
         samples: How many data points it rests on.
         converged: False if the asked precision was not reached, or the value has no finite meaning.
         details: The rest: draws, layers, k values, the route taken.
+
+    Examples:
+        >>> print(Estimate(1.5), Estimate(1.5, 0.25), Estimate(1.5, math.nan), sep=", ")
+        1.5, 1.5 ± 0.25, 1.5 ± nan
     """
 
     value: float
@@ -30,7 +36,7 @@ class Estimate:
         return self.value
 
     def __str__(self) -> str:
-        error = f" ± {self.stderr:.2g}" if self.stderr > 0 else ""
+        error = f" ± {self.stderr:.2g}" if self.stderr != 0 else ""
         return f"{self.value:.6g}{error}{'' if self.converged else ' (not converged)'}"
 
     def of_subset(self, error: float | None, population: int) -> Estimate:

@@ -8,8 +8,9 @@ A measure is one function and one registration line::
     @measure(MeasureFacts(label="Gradient norm", symbol=r"\|\nabla L\|", sharper_is="larger", ...))
     def gradient_norm(risk: Risk) -> Steps:
         '''Norm of the gradient of the risk.'''
-        gradient = yield GradientSum()
-        return Estimate(gradient.norm(), samples=risk.samples)
+        gradient = GradientSum()
+        yield gradient
+        return Estimate(gradient.norm(), samples=gradient.samples)
 
 The decorated function, called with a risk, runs alone and returns the estimate.
 """
@@ -20,7 +21,7 @@ import functools
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.passes import Additive, Evaluator, Reduction
@@ -74,15 +75,6 @@ class MeasureFacts:
     kind: Literal["sharpness", "complexity", "control"] = "sharpness"
     default: bool = False
     variants: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
-
-
-class MeasureFunction(Protocol):
-    """A registered measure: runs alone when called, or step by step beside others."""
-
-    steps: Callable[..., Steps]
-
-    def __call__(self, risk: Risk, /, **options: Any) -> Estimate:
-        """Run alone."""
 
 
 MEASURES: Registry[Any] = Registry("measure", package=("sharpscope.sharpness", "sharpscope.complexity"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,11 @@ from sharpscope.curvature.radial import WHOLE
 _STILL = 1e-5
 # Sums of a layer taken in another order differ by a few units in the last place.
 _ROUNDING = 32
+
+
+def norm_of(tensors: Iterable[Tensor]) -> float:
+    """Return the Euclidean norm of all entries of several tensors."""
+    return math.sqrt(sum(float(tensor.square().sum()) for tensor in tensors))
 
 
 class Mean:
@@ -114,7 +119,7 @@ class GradientSum:
 
     def norm(self) -> float:
         """The Euclidean norm over all parameters."""
-        return math.sqrt(sum(float(g.square().sum()) for g in self.value.values()))
+        return norm_of(self.value.values())
 
 
 class RadialMoments:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +10,7 @@ from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.losses import class_indices
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
-from sharpscope.curvature.reductions import Count, GradientSum, Values
+from sharpscope.curvature.reductions import Count, GradientSum, Values, norm_of
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import NotDefined, SharpscopeError
 
@@ -55,7 +53,7 @@ def gradient_norm(risk: Risk) -> Steps:
         symbol=r"\|\theta\|",
         sharper_is="larger",
         invariances=frozenset(),
-        cost="none",
+        cost="nothing beside other measures; one forward pass, which counts the samples, alone",
         exact=True,
         reference='Neyshabur et al., "Norm-Based Capacity Control in Neural Networks", COLT 2015',
         caveats=("A control, not a sharpness: nearly all other measures move with it.",),
@@ -76,10 +74,10 @@ def parameter_norm(risk: Risk) -> Steps:
 
     Reference: Neyshabur et al., "Norm-Based Capacity Control in Neural Networks", COLT 2015.
     """
-    squares = [float(p.to(risk.precise).square().sum()) for p in risk.parameters.values()]
     count = Count()
     yield count
-    return Estimate(math.sqrt(math.fsum(squares)), samples=count.samples, details={"parameters": risk.parameter_count})
+    norm = norm_of(p.to(risk.precise) for p in risk.parameters.values())
+    return Estimate(norm, samples=count.samples, details={"parameters": risk.parameter_count})
 
 
 @measure(

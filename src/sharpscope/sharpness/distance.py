@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.reductions import Count
+from sharpscope.curvature.reductions import Count, norm_of
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import NotDefined, SharpscopeError
 
@@ -24,7 +23,7 @@ from sharpscope.errors import NotDefined, SharpscopeError
         symbol=r"\|\theta - \theta_0\|",
         sharper_is="larger",
         invariances=frozenset(),
-        cost="none",
+        cost="nothing beside other measures; one forward pass, which counts the samples, alone",
         exact=True,
         reference=(
             'Nagarajan and Kolter, "Generalization in Deep Networks: The Role of Distance from Initialization", 2019'
@@ -62,12 +61,10 @@ def distance_from_init(risk: Risk, *, init: str | None = None) -> Steps:
             "the initialization is not known; pass the option init, a safetensors file of the parameters before "
             "training"
         )
-    squares = [
-        float((p - _counterpart(start, name, p, risk.precise)).square().sum()) for name, p in risk.parameters.items()
-    ]
+    distance = norm_of(p - _counterpart(start, name, p, risk.precise) for name, p in risk.parameters.items())
     count = Count()
     yield count
-    return Estimate(math.sqrt(math.fsum(squares)), samples=count.samples)
+    return Estimate(distance, samples=count.samples)
 
 
 def _read(path: str) -> Mapping[str, Tensor]:

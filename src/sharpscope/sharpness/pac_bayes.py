@@ -12,6 +12,7 @@ from torch import Tensor
 from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.perturbation import PerturbedLosses, antithetic, pair_means, zero_one
+from sharpscope.curvature.reductions import norm_of
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.rounds import BUDGET, further_draws, judged
 from sharpscope.errors import SharpscopeError
@@ -227,5 +228,5 @@ def _share(low: float, high: float, tolerance: float) -> float:
 
 
 def _root_mean_square(risk: Risk) -> float:
-    squares = math.fsum(float(p.to(risk.precise).square().sum()) for p in risk.parameters.values())
-    return math.sqrt(squares / risk.parameter_count) or 1.0
+    norm = norm_of(p.to(risk.precise) for p in risk.parameters.values())
+    return norm / math.sqrt(risk.parameter_count) or 1.0

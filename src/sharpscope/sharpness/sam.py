@@ -6,7 +6,7 @@ import math
 from collections.abc import Generator
 from typing import Any, Literal
 
-from scipy.special import gammaincinv
+from scipy.special import gammaincinv, stdtrit
 
 from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
@@ -149,7 +149,7 @@ def _doubt(drifts: list[float], s: float) -> float:
         quantile = 2 * float(gammaincinv(freedom / 2, _DOUBT))  # chi2.ppf, without a second of importing scipy.stats
         bound = size * freedom / quantile
     if pairs > 1:
-        bound = max(bound, size + 2 * drift.stderr)
+        bound = max(bound, size + float(stdtrit(pairs - 1, 1 - _DOUBT)) * drift.stderr)
     return folded_normal_mean(bound, s) - folded_normal_mean(size, s)
 
 

@@ -1,6 +1,7 @@
 """The brute-force oracle: dense derivatives by plain autograd, to which every fast path is compared.
 
-Slow and large on purpose: nothing here shares code with what it checks. For small models in float64.
+Slow and large on purpose: of the package, it uses how a risk calls its model and the values of its loss, and nothing of
+what it checks. For small models in float64.
 """
 
 from __future__ import annotations

@@ -5,11 +5,10 @@ import json
 import pytest
 
 from sharpscope.errors import SharpscopeError, SpecError
+from sharpscope.study import evaluation
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
 from sharpscope.study.store import Store
-
-from .conftest import perform_all
 
 BAD = {
     "unknown key": ({"trainin": {}}, "line 24: unknown key 'trainin'; did you mean 'training'?"),
@@ -196,12 +195,31 @@ def test_default_measures_are_those_that_the_models_of_the_grid_have(plan_of, tm
     assert not plan_of(measures=None).notes
 
 
-def test_a_measure_that_was_asked_for_by_name_fails_its_run_with_the_reason(plan_of, tmp_path, monkeypatch):
+def test_a_measure_that_was_asked_for_by_name_must_be_defined_for_every_model(plan_of, tmp_path, monkeypatch):
     (tmp_path / "headless_nets.py").write_text(NO_HEAD)
     monkeypatch.chdir(tmp_path)
-    plan = plan_of(
-        model="headless_nets:headless", measures=["relative_flatness"], grid={"seed": 1}, regimes=["baseline"]
-    )
-    (outcome,) = perform_all(plan, Store(tmp_path / "out"))
-    assert outcome.state == "failed"
-    assert outcome.reason.startswith("relative_flatness: ")
+    expected = "line 16: model 'headless_nets:headless' on dataset 'digits' has no 'relative_flatness': "
+    with pytest.raises(SpecError, match=expected):
+        plan_of(model="headless_nets:headless", measures=["gradient_norm", "relative_flatness"])
+    text = {"data": {"name": "names", "train_size": 60}, "model": {"name": "gpt", "dim": 8, "depth": 1, "heads": 1}}
+    with pytest.raises(SpecError, match=r"has no 'input_jacobian_norm': .*floating-point"):
+        plan_of(**text, measures=["input_jacobian_norm"], scores=["ece"])
+
+
+def test_a_measure_is_tried_for_one_pass_only_and_may_fail_otherwise(plan_of, monkeypatch):
+    passes = []
+    original = evaluation.run_together
+
+    def counted(risk, asked, on_pass, on_refusal):
+        return original(risk, asked, lambda waiting: (passes.append(waiting), on_pass(waiting)), on_refusal)
+
+    monkeypatch.setattr(evaluation, "run_together", counted)
+    plan = plan_of(measures=["hessian_trace", "pac_bayes_flatness"])
+    assert list(plan.wishes.measures) == ["hessian_trace", "pac_bayes_flatness"]
+    assert len(passes) == 2
+
+    def broken(*_):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(evaluation, "run_together", broken)
+    assert list(plan_of().wishes.measures) == ["relative_flatness", "gradient_norm"]

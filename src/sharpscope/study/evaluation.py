@@ -6,6 +6,8 @@ such as label noise has drawn anew, so that the loss measured is the loss that w
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.measure import MEASURES, run_together
 from sharpscope.curvature.risk import Risk
 from sharpscope.data import Dataset
 from sharpscope.errors import NotDefined, SharpscopeError
@@ -97,6 +100,29 @@ def measure_each(
     # Which one failed in a pass that served all cannot be told; values do not depend on what is measured beside them.
     alone = [measure_each(model, dataset, {key: wanted}, seed, init, device) for key, wanted in wishes.items()]
     return {k: e for found, _ in alone for k, e in found.items()}, {k: e for _, bad in alone for k, e in bad.items()}
+
+
+def refused_at_once(model: nn.Module, dataset: Dataset, wishes: Mapping[str, Wish]) -> dict[str, str]:
+    """Return the measures that say in their first pass over the data that they are not defined here, and why.
+
+    What else a measure raises, and what later passes would, is left to the measuring in earnest.
+    """
+    refused: dict[str, str] = {}
+    passes = itertools.count()
+
+    def on_pass(_: int) -> None:
+        if next(passes):
+            raise StopIteration
+
+    def on_refusal(key: str, error: NotDefined) -> None:
+        refused[key] = str(error)
+
+    init = dict(model.named_parameters())
+    risk = Risk(model, Batches(CleanBatches(dataset)), stream=Stream("trial"), init=init)
+    asked = {key: (MEASURES[wanted.name].function.steps, wanted.options) for key, wanted in wishes.items()}
+    with contextlib.suppress(Exception):
+        run_together(risk, asked, on_pass, on_refusal)
+    return refused
 
 
 def stamped(found: Mapping[str, Estimate], wishes: Mapping[str, Wish]) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from sharpscope.models import build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.study.devices import CPU
-from sharpscope.study.evaluation import measure_clean
+from sharpscope.study.evaluation import measure_each
 from sharpscope.study.plan import Plan
 from sharpscope.study.record import Wishes
 from sharpscope.study.store import Damaged, Store
@@ -155,7 +155,7 @@ class _Timing:
         init = dict(model.named_parameters())
 
         def measured(samples: int) -> None:
-            measure_clean(model, _first(dataset, samples), wishes, 0, init, self._device)
+            measure_each(model, _first(dataset, samples), wishes, 0, init, self._device)
 
         return _extrapolated(measured, len(dataset.train_inputs), SAMPLES)
 

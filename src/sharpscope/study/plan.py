@@ -163,9 +163,11 @@ def _wishes(study: Study, points: Sequence[Point], trial: Trial) -> Wishes:
 
 
 def _measures(study: Study, points: Sequence[Point], trial: Trial) -> dict[str, Wish]:
-    """Return the measures that are wanted: the default ones as far as every model of the grid has them."""
+    """Return the measures that are wanted: those asked for, or the default ones that every model of the grid has."""
     if study.measures is not None:
-        return {key: wish(MEASURES, options, ("measures", key)) for key, options in study.measures.items()}
+        asked = {key: wish(MEASURES, options, ("measures", key)) for key, options in study.measures.items()}
+        trial.check_measures([point.run for point in points], asked)
+        return asked
     wanted = {name: wish(MEASURES, {"measure": name}, ("measures", name)) for name in resolve_measures(None)}
     refused = trial.refused([point.run for point in points], wanted)
     if refused:

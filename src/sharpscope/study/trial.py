@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,12 @@ from sharpscope.errors import DataError, NotDefined, SpecError
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, Run, Study
+<<<<<<< ours
 from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean
+=======
+from sharpscope.study.evaluation import measure_clean, refused_at_once
+>>>>>>> theirs
 from sharpscope.study.record import Wish
 from sharpscope.study.resolve import at, completed
 from sharpscope.training import Recipe, check_compiler
@@ -115,13 +119,35 @@ class Trial:
         def refuse(key: str, error: NotDefined) -> None:
             reasons.setdefault(key, str(error))
 
+        for _, model, few in self._untrained(runs):
+            measure_clean(model, few, wishes, 0, dict(model.named_parameters()), on_refusal=refuse)
+        return reasons
+
+    def check_measures(self, runs: Iterable[Run], wishes: Mapping[str, Wish]) -> None:
+        """See that every model of the grid has the measures, as far as their first pass over a few samples tells.
+
+        Raises:
+            SpecError: If one has not.
+        """
+        for run, model, few in self._untrained(runs) if wishes else ():
+            refused = refused_at_once(model, few, wishes)
+            for key, reason in refused.items():
+                message = f"model '{run.model.name}' on dataset '{run.data.name}' has no '{key}': {reason}"
+                raise SpecError(message, ("measures", key))
+
+    def _untrained(self, runs: Iterable[Run]) -> Iterator[tuple[Run, nn.Module, Dataset]]:
+        """Yield each model of the grid with a few samples of its data, once, and a run that has it."""
         for run in runs:
             if self._is_new("measures", text_of(run.data), text_of(run.model)):
                 dataset = self.datasets[text_of(run.data)]
                 shape, classes = dataset.input_shape, len(dataset.classes)
+<<<<<<< ours
                 model = build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options)
                 measure_clean(model, _few(dataset), wishes, 0, dict(model.named_parameters()), on_refusal=refuse)
         return reasons
+=======
+                yield run, build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options), few
+>>>>>>> theirs
 
 
 def _weightless(component: Component, dataset: Dataset) -> nn.Module:

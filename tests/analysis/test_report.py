@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.comparisons import comparisons_table, regimes_table
 from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.figures import figure_files
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.report import write_report
 
@@ -31,6 +32,21 @@ def test_controls_and_complexity_have_sections_of_their_own(report):
     assert "larger is more complex" in sections["How complex the function is"]
     for title in list(sections)[2:4]:
         assert not re.search("sharper|flatter", sections[title])
+
+
+def test_values_that_did_not_converge_are_marked(make_results, tmp_path):
+    results = make_results(seeds=3, regimes=("baseline", "sam"))
+    ledger = results.ledger.assign(margin_converged=[True, True, True, True, False, True])
+    unsure = replace(results, ledger=ledger)
+    text = write_report(unsure, tmp_path).read_text("utf-8")
+    assert "1 of 6 values of margin did not reach their precision and are used as they are." in text
+    assert text.count('<span class="cell">≈\u202f') + text.count("</svg>≈\u202f") == 1
+    assert "&#34;Did not converge&#34;,&#34;1 of these&#34;" in text
+    assert '"unconverged":{"margin":[false,false,false,false,true,false]}' in text
+    few = {name: results.quantities[name] for name in ("train_loss", "margin")}
+    drawn = figure_files(replace(unsure, quantities=few), regimes_table(unsure))["measures_vs_train_loss.svg"]
+    assert drawn != figure_files(replace(results, quantities=few), regimes_table(results))["measures_vs_train_loss.svg"]
+    assert "did not converge" not in write_report(results, tmp_path).read_text("utf-8").partition("<script>")[0]
 
 
 def test_same_results_same_bytes(report, make_results, tmp_path):

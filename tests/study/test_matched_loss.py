@@ -70,7 +70,10 @@ def test_weights_are_kept_and_measured_where_the_loss_is_first_reached(plan_at, 
             assert np.isnan(row[f"{key}@1e-09"])
     wanted = ["train_loss", "test_loss", "train_accuracy", "test_accuracy", "generalization_gap", "relative_flatness"]
     first = ledger.columns.get_loc("train_loss@2")
-    assert list(ledger.columns[first : first + 7]) == [f"{key}@2" for key in wanted] + ["relative_flatness@2_stderr"]
+    assert list(ledger.columns[first : first + 8]) == [
+        *(f"{key}@2" for key in wanted),
+        *("relative_flatness@2_stderr", "relative_flatness@2_converged"),
+    ]
 
 
 def test_levels_are_no_part_of_a_runs_identity(plan_at):

@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.findings import find
 from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.study import stages
 from sharpscope.study.pairs import update_pairs
@@ -30,7 +33,8 @@ def test_a_study_ends_in_a_ledger(plan_of, store):
     assert list(ledger["run_id"]) == list(plan.runs)
     assert list(ledger.columns) == [
         *("run_id", "state", "regime", "seed", "train_loss", "test_loss", "train_accuracy", "test_accuracy"),
-        *("relative_flatness", "relative_flatness_stderr", "gradient_norm", "gradient_norm_stderr"),
+        *("relative_flatness", "relative_flatness_stderr", "relative_flatness_converged"),
+        *("gradient_norm", "gradient_norm_stderr", "gradient_norm_converged"),
         *("accuracy", "ece", "generalization_gap", "prediction_disagreement"),
     ]
     assert not ledger.isna().any().any()
@@ -203,3 +207,16 @@ def test_run_json_says_what_it_was(plan_of, store):
     assert content["measures"]["gradient_norm"]["converged"] is True
     assert content["provenance"]["versions"]["torch"]
     assert list(load_ledger(store.path)["training.lr"]) == [0.01, 0.01, 0.1, 0.1]
+
+
+def test_a_value_that_did_not_converge_is_marked_in_the_ledger_and_told(plan_of, tmp_path):
+    plan = plan_of(measures={"hessian_top_eigenvalue": {"budget": 1}, "gradient_norm": {}}, grid={"seed": 1})
+    store = Store(tmp_path / "out")
+    perform_all(plan, store)
+    ledger = load_ledger(store.path)
+    assert (~ledger["hessian_top_eigenvalue_converged"]).all()
+    assert ledger["gradient_norm_converged"].all()
+    results = load_results(store.path)
+    found = find(results, comparisons_table(results), correlations_table(results))
+    n = len(ledger)
+    assert found.unconverged.startswith(f"{n} of {n} values of Hessian top eigenvalue did not reach their precision")

@@ -90,7 +90,8 @@ def _pair_matrix(pairs: pd.DataFrame, quantity: str) -> pd.DataFrame:
 def regimes_table(results: StudyResults) -> pd.DataFrame:
     """Return one row a group, quantity and regime: n, mean, sd and the interval of the mean.
 
-    ``n`` counts seeds; the sd is over runs (for a score of pairs, over the means of the runs' pairs).
+    ``n`` counts seeds, ``unconverged`` those of them whose value did not reach its precision; the sd is over runs (for
+    a score of pairs, over the means of the runs' pairs).
     """
     rows = []
     for group, runs in results.groups():
@@ -109,9 +110,10 @@ def regimes_table(results: StudyResults) -> pd.DataFrame:
                         "sd": of_run.std(ddof=1) if len(of_run) > 1 else np.nan,
                         "ci_low": interval.low,
                         "ci_high": interval.high,
+                        "unconverged": int(results.unconverged(name)[of_run.index].sum()),
                     }
                 )
-    columns = [*results.keys, "quantity", "kind", "regime", "n", "mean", "sd", "ci_low", "ci_high"]
+    columns = [*results.keys, "quantity", "kind", "regime", "n", "mean", "sd", "ci_low", "ci_high", "unconverged"]
     return pd.DataFrame(rows, columns=columns)
 
 

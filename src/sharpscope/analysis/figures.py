@@ -122,8 +122,11 @@ def _scatter(results: StudyResults, x: str | None, level: str) -> Figure | None:
     for axis, measure in zip(axes, measures, strict=True):
         for regime, look in styles.items():
             runs = ledger[ledger["regime"] == regime]
-            style: dict[str, Any] = {"s": 11, "linewidths": 0.3, "edgecolors": "white", "alpha": 0.9}
-            axis.scatter(runs[x], runs[measure], c=look.color, marker=look.marker, **style)
+            hollow = results.unconverged(measure)[runs.index]
+            solid: dict[str, Any] = {"c": look.color, "linewidths": 0.3, "edgecolors": "white"}
+            open_: dict[str, Any] = {"facecolors": "none", "linewidths": 0.6, "edgecolors": look.color}
+            for part, style in ((runs[~hollow], solid), (runs[hollow], open_)):
+                axis.scatter(part[x], part[measure], s=11, marker=look.marker, alpha=0.9, **style)
         if logarithmic:
             _logarithmic(axis, "x")
         else:
@@ -134,7 +137,8 @@ def _scatter(results: StudyResults, x: str | None, level: str) -> Figure | None:
     label = results.quantities[x].label + (" (log scale)" if logarithmic else "")
     at_end = level and not results.quantities[x].level
     when = f"{' at the end of training' if at_end else ''}; measures at train loss {level}" if level else ""
-    figure.supxlabel(f"{label}{when}", fontsize=7)
+    unsure = "; hollow: did not converge" if any(results.unconverged(name).any() for name in measures) else ""
+    figure.supxlabel(f"{label}{when}{unsure}", fontsize=7)
     _regime_legend(figure, results)
     return figure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -28,15 +28,21 @@ class Findings:
         headline: One sentence.
         sentences: What supports and limits it, to be read as one paragraph after the headline.
         by_regime: For each regime but the reference, what is significantly different.
+        unconverged: Which values did not reach their precision; empty where all did.
     """
 
     headline: str
     sentences: tuple[str, ...] = ()
     by_regime: tuple[tuple[str, str], ...] = ()
+    unconverged: str = ""
 
 
 def find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
     """Return the findings of a study, from its tables alone."""
+    return replace(_find(results, comparisons, correlations), unconverged=_unconverged(results))
+
+
+def _find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
         return Findings(f"None of the {len(results.ledger)} runs finished, so there is nothing to compare.")
@@ -60,6 +66,17 @@ def find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.Data
         return Findings(_unreachable(family, name, tests), told)
     by_regime = tuple((str(regime), _of_regime(results, rows)) for regime, rows in family.groupby("regime", sort=False))
     return Findings(_headline(results, family), (_counts(family, name), *told), by_regime)
+
+
+def _unconverged(results: StudyResults) -> str:
+    """Return how many values did not reach their precision, and yet enter means, tests and correlations."""
+    counts = {name: int(results.unconverged(name).sum()) for name in results.measured}
+    parts = [
+        f"{count} of {_count(int(results.ledger[name].count()), 'value')} of {_label(results, name)}"
+        for name, count in counts.items()
+        if count
+    ]
+    return f"{_join(parts)} did not reach their precision and are used as they are." if parts else ""
 
 
 def _unreachable(family: pd.DataFrame, name: str, tests: int) -> str:

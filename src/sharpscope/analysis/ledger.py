@@ -109,11 +109,11 @@ def _rows(store: Store, catalog: dict[str, Any]) -> list[_Row]:
 def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> pd.DataFrame:
     measures, scores, pair_scores = catalog["measures"], catalog["scores"], catalog["pair_scores"]
     columns = [*RUN_COLUMNS, *catalog["varying"], *catalog["training"]]
-    columns += [name for key in measures for name in (key, f"{key}_stderr")]
+    columns += [name for key in measures for name in _columns(key)]
     columns += [*scores, *pair_scores]
     for level in catalog["levels"]:
         columns += [column(key, level) for key in catalog["at_loss"]]
-        columns += [name for key in measures for name in (column(key, level), f"{column(key, level)}_stderr")]
+        columns += [name for key in measures for name in _columns(column(key, level))]
     means = _pair_means(pairs, pair_scores)
     table = [
         {
@@ -126,12 +126,19 @@ def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> p
         for row in rows
     ]
     ledger = pd.DataFrame(table, columns=columns)
-    floats = [c for c in columns if c not in RUN_COLUMNS and c not in catalog["varying"]]
-    return ledger.astype({"run_id": str, "state": str, "regime": str, "seed": "int64", **dict.fromkeys(floats, float)})
+    types: dict[str, Any] = {c: float for c in columns if c not in catalog["varying"]}
+    keys = [column(key, level) if level else key for key in measures for level in ("", *catalog["levels"])]
+    types |= {f"{key}_converged": "boolean" for key in keys}
+    return ledger.astype({**types, "run_id": str, "state": str, "regime": str, "seed": "int64"})
 
 
-def _values(record: Record, catalog: dict[str, Any]) -> dict[str, float]:
-    values: dict[str, float] = record.training | _estimates(record.measures, catalog["measures"])
+def _columns(name: str) -> tuple[str, str, str]:
+    """Return the columns of a measure: its value, its standard error, and whether it can be relied on."""
+    return name, f"{name}_stderr", f"{name}_converged"
+
+
+def _values(record: Record, catalog: dict[str, Any]) -> dict[str, float | bool]:
+    values: dict[str, float | bool] = record.training | _estimates(record.measures, catalog["measures"])
     for key, stamp in catalog["scores"].items():
         stored = record.scores.get(key, {})
         if _answers(stored, stamp, "score"):
@@ -145,13 +152,14 @@ def _values(record: Record, catalog: dict[str, Any]) -> dict[str, float]:
     return values
 
 
-def _estimates(stored: dict[str, Any], stamps: dict[str, Any], level: str = "") -> dict[str, float]:
-    values: dict[str, float] = {}
+def _estimates(stored: dict[str, Any], stamps: dict[str, Any], level: str = "") -> dict[str, float | bool]:
+    values: dict[str, float | bool] = {}
     for key, stamp in stamps.items():
         estimate = stored.get(key, {})
         if _answers(estimate, stamp, "measure"):
             name = column(key, level) if level else key
-            values |= {name: estimate["value"], f"{name}_stderr": estimate["stderr"]}
+            told = (estimate["value"], estimate["stderr"], estimate["converged"])
+            values |= dict(zip(_columns(name), told, strict=True))
     return values
 
 

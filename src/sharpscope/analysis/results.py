@@ -141,6 +141,13 @@ class StudyResults:
         """The measured columns that are scores of pairs of runs."""
         return [name for name in self.measured if name in self.pairs.columns]
 
+    def unconverged(self, name: str) -> pd.Series:
+        """Return, for each run, whether it has a value of the column that did not reach its precision."""
+        column = f"{name}_converged"
+        if column not in self.ledger.columns:
+            return pd.Series(data=False, index=self.ledger.index)
+        return self.ledger[name].notna() & ~self.ledger[column].fillna(value=True).astype(bool)
+
     def of_kind(self, kind: str, level: str = "") -> list[str]:
         """Return the measured columns of one kind: at the end of training, or at a matched train loss."""
         return [name for name in self.at(level) if self.quantities[name].kind == kind]

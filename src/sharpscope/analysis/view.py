@@ -35,12 +35,14 @@ class Cell:
         text: The mean, rounded.
         verdict: "better", "worse", "sharper", "flatter", "higher", "lower", "equal"; "" without comparison.
         significant: Whether the difference is, after correction.
+        unconverged: Whether some value did not reach its precision.
         tip: What hovering shows: pairs of a term and its value.
     """
 
     text: str
     verdict: str = ""
     significant: bool = False
+    unconverged: bool = False
     tip: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -96,11 +98,14 @@ def _cell(mean: Record, test: Record | None, decimals: int) -> Cell:
         ("SD over runs", numbers.estimate(mean["sd"], 0, mean["sd"] / 5)),
         ("Runs", str(mean["n"])),
     ]
+    unconverged = bool(mean["unconverged"])
+    if unconverged:
+        tip.append(("Did not converge", f"{mean['unconverged']} of these"))
     text = numbers.fixed(mean["mean"], decimals)
     if test is None or not test["n"]:
-        return Cell(text, tip=tip)
+        return Cell(text, unconverged=unconverged, tip=tip)
     tip += comparison_terms(test)
-    return Cell(text, str(test["verdict"]), bool(test["significant"]), tip)
+    return Cell(text, str(test["verdict"]), bool(test["significant"]), unconverged, tip)
 
 
 def comparison_terms(test: Record) -> list[tuple[str, str]]:
@@ -278,6 +283,7 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
         for row in records(correlations)
         if row["scope"] in (POOLED, WITHIN)
     }
+    unconverged = {name: results.unconverged(name)[ledger.index].tolist() for name in results.measured}
     stderrs = {name: f"{name}_stderr" for name in results.measured if f"{name}_stderr" in ledger.columns}
     return {
         "regimes": [{"name": r, "color": look.color, "symbol": look.symbol} for r, look in styles.items()],
@@ -293,6 +299,7 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
         },
         "values": {name: _json_numbers(ledger[name]) for name in results.measured},
         "stderr": {name: _json_numbers(ledger[column]) for name, column in stderrs.items()},
+        "unconverged": {name: runs for name, runs in unconverged.items() if any(runs)},
         "correlations": texts,
     }
 

@@ -35,7 +35,7 @@ def check_columns(wishes: Wishes) -> None:
     taken = dict.fromkeys((*RESERVED, *FIXED), "a column that every ledger has")
     for kind, keys in (("measure", wishes.measures), ("score", wishes.scores | wishes.pair_scores)):
         for key in keys:
-            for name in (key, f"{key}_stderr") if kind == "measure" else (key,):
+            for name in (key, f"{key}_stderr", f"{key}_converged") if kind == "measure" else (key,):
                 if name in taken:
                     message = f"'{key}' cannot be the key of a {kind}: '{name}' is {taken[name]}"
                     raise SpecError(message, (f"{kind}s", key))

@@ -67,14 +67,17 @@
       && data.values[x][i] !== null && data.values[y][i] !== null);
     const take = (values) => chosen.map((i) => values[i]);
     const stderr = data.stderr[y] ? take(data.stderr[y]) : [];
+    const hollow = chosen.map((i) => Boolean(data.unconverged[x]?.[i] || data.unconverged[y]?.[i]));
     const paper = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim();
     return {
       type: "scatter", mode: "markers", name: regime.name, x: take(data.values[x]), y: take(data.values[y]),
-      customdata: chosen.map((i) => [data.runs.id[i], data.runs.seed[i], data.runs.group[i] ? `<br>${data.runs.group[i]}` : ""]),
-      marker: { color: regime.color, symbol: regime.symbol, size: regime.symbol.startsWith("triangle") ? 11 : 9, opacity: 0.9, line: { color: paper, width: 1 } },
+      customdata: chosen.map((i, k) => [
+        data.runs.id[i], data.runs.seed[i], data.runs.group[i] ? `<br>${data.runs.group[i]}` : "", hollow[k] ? "<br>did not converge" : "",
+      ]),
+      marker: { color: regime.color, symbol: hollow.map((is) => is ? `${regime.symbol}-open` : regime.symbol), size: regime.symbol.startsWith("triangle") ? 11 : 9, opacity: 0.9, line: { color: hollow.map((is) => is ? regime.color : paper), width: hollow.map((is) => is ? 1.6 : 1) } },
       error_y: { type: "data", array: stderr, visible: stderr.some((value) => value > 0), thickness: 1, width: 0 },
       hovertemplate: `<b>${regime.name}</b>, seed %{customdata[1]}%{customdata[2]}<br>run %{customdata[0]}<br>`
-        + `${data.labels[x]}: %{x:.4~g}<br>${data.labels[y]}: %{y:.4~g}<extra></extra>`,
+        + `${data.labels[x]}: %{x:.4~g}<br>${data.labels[y]}: %{y:.4~g}%{customdata[3]}<extra></extra>`,
     };
   }
 

@@ -190,12 +190,11 @@ def plan(
     json: JsonOption = False,
 ) -> None:
     """Show the grid of a study, what is done of it, and an estimate of time and disk; write and download nothing."""
-    from sharpscope.study.devices import resolve_device
+    from sharpscope.study.devices import resolve_device, usual_workers
 
     device = resolve_device(device)
     planned, store = _planned(study, out, overrides, data_dir, to_run=False)
 
-    from sharpscope.study.executors import usual_workers
     from sharpscope.study.forecast import forecast, show, to_json
 
     found = forecast(planned, store, workers or usual_workers(device), device)

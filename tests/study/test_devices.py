@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from sharpscope.errors import SharpscopeError
-from sharpscope.study.devices import resolve_device
+from sharpscope.study.devices import resolve_device, usual_workers
 from sharpscope.study.engine import assignment_of
-from sharpscope.study.executors import usual_workers
 from sharpscope.study.store import Store
 
 

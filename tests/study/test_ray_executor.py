@@ -10,11 +10,11 @@ import pytest
 
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.errors import SharpscopeError
-from sharpscope.study import ray_executor
 from sharpscope.study.assignment import Outcome
 from sharpscope.study.engine import assignment_of
 from sharpscope.study.executors import EXECUTORS
-from sharpscope.study.ray_executor import run_on_ray
+from sharpscope.study.executors import ray as on_ray
+from sharpscope.study.executors.ray import run_on_ray
 from sharpscope.study.store import Store
 
 from .conftest import finish, perform_all
@@ -115,14 +115,14 @@ def test_a_run_on_an_accelerator_takes_one_each(prepared):
 def test_what_ends_a_task_is_the_failure_of_its_runs_alone(prepared, monkeypatch):
     plan, store, assignment = prepared
     victim = list(plan.runs)[1]
-    perform_job = ray_executor.perform_job
+    perform_job = on_ray.perform_job
 
     def broken(job, assignment):
         if victim in job:
             raise MemoryError("no room")
         return perform_job(job, assignment)
 
-    monkeypatch.setattr(ray_executor, "perform_job", broken)
+    monkeypatch.setattr(on_ray, "perform_job", broken)
     outcomes = [event for event in run_on_ray(FakeRay(), plan.jobs, assignment, 1, 0) if isinstance(event, Outcome)]
     assert [outcome.state for outcome in outcomes] == ["done", "failed", "done", "done"]
     assert store.run(victim).read_record().reason == "MemoryError: no room"
@@ -130,14 +130,14 @@ def test_what_ends_a_task_is_the_failure_of_its_runs_alone(prepared, monkeypatch
 
 def test_a_run_that_another_command_is_at_is_asked_for_again(prepared, monkeypatch):
     plan, _, assignment = prepared
-    perform_job, asked = ray_executor.perform_job, []
+    perform_job, asked = on_ray.perform_job, []
 
     def busy_once(job, assignment):
         asked.append(job)
         return [Outcome(job[0], "busy")] if len(asked) == 1 else perform_job(job, assignment)
 
-    monkeypatch.setattr(ray_executor, "perform_job", busy_once)
-    monkeypatch.setattr(ray_executor, "PATIENCE", 0.01)
+    monkeypatch.setattr(on_ray, "perform_job", busy_once)
+    monkeypatch.setattr(on_ray, "PATIENCE", 0.01)
     outcomes = [event for event in run_on_ray(FakeRay(), plan.jobs, assignment, 2, 0) if isinstance(event, Outcome)]
     assert {outcome.state for outcome in outcomes} == {"done"}
     assert len(outcomes) == 4
@@ -147,7 +147,7 @@ def test_a_run_that_another_command_is_at_is_asked_for_again(prepared, monkeypat
 def test_a_machine_that_does_not_see_the_folder_says_so(prepared, tmp_path):
     plan, _, assignment = prepared
     with pytest.raises(SharpscopeError, match="file system that all machines share"):
-        ray_executor.perform_job(plan.jobs[0], replace(assignment, directory=tmp_path / "elsewhere"))
+        on_ray.perform_job(plan.jobs[0], replace(assignment, directory=tmp_path / "elsewhere"))
 
 
 def test_ray_that_is_not_installed_is_told_with_its_extra(prepared, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from sharpscope.errors import SharpscopeError
@@ -24,6 +26,13 @@ def resolve_device(name: str) -> str:
     if name != CPU and name not in there:
         raise SharpscopeError(f"there is no device '{name}' here; there are {', '.join((AUTO, CPU, *there))}")
     return name
+
+
+def usual_workers(device: str) -> int:
+    """Return how many processes share a device where the user does not say: one a core that this process may use."""
+    if device != CPU:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _accelerators() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -17,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sharpscope.errors import SharpscopeError
+from sharpscope.files import write_atomic
 
 _TENSOR = "tensor:"
 
@@ -155,20 +155,10 @@ def _described(value: Any) -> Any:
 
 
 def write_tree(path: Path, tree: Any) -> None:
-    """Write a tree of mappings, lists, tensors and JSON values: temporary file, fsync, rename."""
+    """Write a tree of mappings, lists, tensors and JSON values, whole or not at all."""
     tensors: dict[str, Tensor] = {}
     plain = _without_tensors(tree, tensors)
-    data = save(tensors, metadata={"tree": json.dumps(plain)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, save(tensors, metadata={"tree": json.dumps(plain)}))
 
 
 def read_tree(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Jobs as tasks of a Ray cluster. Ray itself is passed in, so that nothing here needs it to be installed.
+"""Jobs as tasks of a Ray cluster. Ray is imported when a study asks for it, so that nothing else needs it.
 
 A task does one job in one process with one thread, as a local worker does, and writes into the folder of the study;
 what it returns is only how the runs ended. So nothing is lost with a task, a driver or a cluster, and a task that is
@@ -13,15 +13,45 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from sharpscope.errors import SharpscopeError
+from sharpscope.extras import optional
 from sharpscope.study.assignment import Assignment, Outcome, record_failure
+from sharpscope.study.executors.registry import EXECUTORS
+from sharpscope.study.executors.workers import PATIENCE
 from sharpscope.study.reasons import one_line
-from sharpscope.study.workers import PATIENCE
 
 if TYPE_CHECKING:
     from sharpscope.study.bench import Bench
+
+
+@EXECUTORS.register("ray")
+def on_ray(
+    jobs: Sequence[Sequence[str]],
+    assignment: Assignment,
+    *,
+    workers: int | None = None,
+    max_retries: Annotated[int, Field(ge=0)] = 2,
+) -> Iterator[str | Outcome]:
+    """Tasks on a Ray cluster, a job each: the one that RAY_ADDRESS names, else one on this machine.
+
+    Results go through the folder of the study and the data through ``--data-dir`` or the cache, so both must be on a
+    file system that all machines share; a machine that does not see the folder fails its runs with that reason.
+
+    Args:
+        jobs: Lists of run ids.
+        assignment: What they are about.
+        workers: Jobs under way at a time; as many as the cluster has processors for, or accelerators, when None.
+        max_retries: How often a job is begun again on another worker when its own has died.
+
+    Raises:
+        SharpscopeError: If Ray is not installed.
+    """
+    module = optional("ray", "ray", "the executor 'ray'", SharpscopeError)
+    return run_on_ray(module, jobs, assignment, workers, max_retries)
 
 
 def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:

@@ -16,12 +16,8 @@ from sharpscope.errors import DataError, NotDefined, SpecError
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, Run, Study
-<<<<<<< ours
 from sharpscope.study.devices import CPU
-from sharpscope.study.evaluation import measure_clean
-=======
 from sharpscope.study.evaluation import measure_clean, refused_at_once
->>>>>>> theirs
 from sharpscope.study.record import Wish
 from sharpscope.study.resolve import at, completed
 from sharpscope.training import Recipe, check_compiler
@@ -141,13 +137,8 @@ class Trial:
             if self._is_new("measures", text_of(run.data), text_of(run.model)):
                 dataset = self.datasets[text_of(run.data)]
                 shape, classes = dataset.input_shape, len(dataset.classes)
-<<<<<<< ours
                 model = build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options)
-                measure_clean(model, _few(dataset), wishes, 0, dict(model.named_parameters()), on_refusal=refuse)
-        return reasons
-=======
-                yield run, build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options), few
->>>>>>> theirs
+                yield run, model, _few(dataset)
 
 
 def _weightless(component: Component, dataset: Dataset) -> nn.Module:

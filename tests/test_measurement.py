@@ -184,6 +184,10 @@ def test_json_has_everything_and_null_where_there_is_no_number() -> None:
     assert found["broken"]["value"] is None
 
 
+def test_an_estimate_is_formatted_as_a_number_is() -> None:
+    assert f"{FOUND['drawn']:.3f} {FOUND['exact']:.1e} {FOUND['exact']}" == "2.000 ± 0.250 1.5e+00 1.5"
+
+
 def test_texts_show_values_errors_and_failures() -> None:
     assert repr(FOUND).splitlines() == [
         "exact   1.5",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sharpscope import errors
+
 if TYPE_CHECKING:
     from sharpscope.analysis.ledger import load_ledger
     from sharpscope.curvature.estimate import Estimate
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from sharpscope.monitor import SharpnessMonitor
 
 __version__ = "0.1.0"
-__all__ = ["Estimate", "Measurements", "SharpnessMonitor", "load_ledger", "measure"]
+__all__ = ["Estimate", "Measurements", "SharpnessMonitor", "errors", "load_ledger", "measure"]
 
 _HOMES = {
     "Estimate": "sharpscope.curvature.estimate",

@@ -63,8 +63,9 @@ class Measurements(Mapping[str, Estimate]):
 
         table = Table("measure", "value", "standard error", "samples", "")
         for key, e in self.items():
-            error = f"{e.stderr:.2g}" if e.stderr else "exact"
-            table.add_row(key, f"{e.value:.6g}", error, str(e.samples), "" if e.converged else "not converged")
+            table.add_row(
+                key, f"{e.value:.6g}", f"{e.stderr:.2g}", str(e.samples), "" if e.converged else "not converged"
+            )
         return table
 
     def _repr_html_(self) -> str:

@@ -39,6 +39,12 @@ class Estimate:
         error = f" ± {self.stderr:.2g}" if self.stderr != 0 else ""
         return f"{self.value:.6g}{error}{'' if self.converged else ' (not converged)'}"
 
+    def __format__(self, spec: str) -> str:
+        """Format value and standard error as numbers are: ``f"{estimate:.3f}"`` gives ``1.235 ± 0.012``."""
+        if not spec:
+            return str(self)
+        return f"{self.value:{spec}} ± {self.stderr:{spec}}" if self.stderr else f"{self.value:{spec}}"
+
     def of_subset(self, error: float | None, population: int) -> Estimate:
         """Return this estimate for all data points, of which it saw a subset.
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
+import functools
 import json
 
 import numpy as np
@@ -11,7 +13,11 @@ from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.ledger import load_ledger, load_results
+from sharpscope.data import DATASETS
+from sharpscope.errors import DataError
 from sharpscope.study import stages
+from sharpscope.study.bench import Bench
+from sharpscope.study.engine import assignment_of, run_study
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.store import Store
 
@@ -166,7 +172,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(plan_of, store, monkeypatch)
     assert "RuntimeError: two" in (store.run(victim).path / "traceback.txt").read_text()
     assert np.isnan(load_ledger(store.path)["gradient_norm"].iloc[1])
     # What failed is tried again, from where it stood.
-    assert perform_all(plan, store)[1].stages == ("measures", "scores")
+    assert perform_all(plan, store)[1].stages == ("predictions", "measures", "scores")
 
 
 def test_an_interruption_passes(plan_of, store, monkeypatch):
@@ -205,7 +211,8 @@ def test_run_json_says_what_it_was(plan_of, store):
     assert content["coordinates"] == {"regime": "sam", "seed": 0, "training.lr": 0.1}
     assert content["spec"]["training"]["lr"] == 0.1
     assert content["measures"]["gradient_norm"]["converged"] is True
-    assert content["provenance"]["versions"]["torch"]
+    (facts,) = content["provenance"].values()
+    assert facts["versions"]["torch"]
     assert list(load_ledger(store.path)["training.lr"]) == [0.01, 0.01, 0.1, 0.1]
 
 
@@ -220,3 +227,48 @@ def test_a_value_that_did_not_converge_is_marked_in_the_ledger_and_told(plan_of,
     found = find(results, comparisons_table(results), correlations_table(results))
     n = len(ledger)
     assert found.unconverged.startswith(f"{n} of {n} values of Hessian top eigenvalue did not reach their precision")
+
+
+def test_provenance_of_each_stage_stays(plan_of, store, monkeypatch):
+    perform_all(plan_of(), store)
+    monkeypatch.setattr(stages, "provenance", lambda device: {"versions": {"torch": "later"}})
+    perform_all(plan_of(scores=["ece", "brier"], measures=["relative_flatness", "margin"]), store)
+    record = store.run(next(iter(plan_of().runs))).read_record()
+    entries = {**record.made_by, **{k: e["made_by"] for k, e in (record.measures | record.scores).items()}}
+    later = {name for name, maker in entries.items() if record.provenance[maker]["versions"]["torch"] == "later"}
+    assert later == {"brier", "margin"}
+    assert load_results(store.path).provenance["torch"].endswith(", later")
+
+
+def test_predictions_that_hold_more_than_is_wanted_are_kept(plan_of, store):
+    images = {"scores": ["ece", "corruption_accuracy"], "regimes": ["baseline"]}
+    perform_all(plan_of(**images), store)
+    before = load_ledger(store.path)
+    for path in store.path.rglob("weights.safetensors"):
+        path.unlink()
+    assert {o.stages for o in perform_all(plan_of(**{**images, "scores": ["ece"]}), store)} == {()}
+    assert {o.stages for o in perform_all(plan_of(**{**images, "scores": ["ece", "nll"]}), store)} == {("scores",)}
+    assert {o.stages for o in perform_all(plan_of(**images), store)} == {()}
+    pd.testing.assert_frame_equal(load_ledger(store.path), before, check_exact=True)
+
+
+def test_a_dataset_that_has_changed_is_refused_in_one_sentence(plan_of, store, monkeypatch):
+    perform_all(plan_of(grid={"seed": 1}), store)
+    original = DATASETS["digits"].function
+
+    @functools.wraps(original)
+    def changed(source, **options):
+        dataset = original(source, **options)
+        return dataclasses.replace(dataset, train_inputs=dataset.train_inputs.flip(0))
+
+    monkeypatch.setitem(DATASETS._entries, "digits", dataclasses.replace(DATASETS["digits"], function=changed))
+    before = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match=r"dataset 'digits' has changed .* or run the study with another --out"):
+        run_study(plan_of(), store, None)
+    assert {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()} == before
+    # A machine that reads other data than those that were planned with.
+    plan = plan_of(grid={"seed": [5]})
+    assignment = dataclasses.replace(assignment_of(plan, store), data=dict.fromkeys(plan.runs, "0"))
+    outcome = stages.perform(next(iter(plan.runs)), assignment, Bench(None))
+    assert outcome.state == "failed"
+    assert "has changed" in outcome.reason

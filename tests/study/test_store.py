@@ -66,7 +66,7 @@ def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path):
     left = [tmp_path / ".study.yaml.1-a.tmp", folder.path / ".run.json.1-a.tmp"]
     for path in left:
         path.write_text("half")
-    with store.in_use():
+    with store.in_use({}, {}):
         assert not left[0].exists()
         with folder.claim() as held:
             assert held
@@ -93,13 +93,19 @@ def test_a_record_reads_back_to_the_last_bit_and_is_valid_json():
         lambda t: b"[]",
         lambda t: t.replace(b'"r"', b'"s"'),
         lambda t: b"\xff",
+        lambda t: t.replace(b'"measures": {}', b'"measures": null'),
+        lambda t: t.replace(b'"measures": {}', b'"measures": {"m": {"value": 1.0}}'),
+        lambda t: t.replace(b'"scores": {}', b'"scores": {"s": {"value": null}}'),
+        lambda t: t.replace(b'"state": "done"', b'"state": "over"'),
     ],
 )
 def test_a_torn_record_is_noticed(damage, tmp_path):
     folder = RunFolder(tmp_path / "r")
     folder.write_record(Record("r", "done"))
     path = folder.path / "run.json"
-    path.write_bytes(damage(path.read_bytes()))
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert path.read_bytes() != whole
     with pytest.raises(Damaged):
         folder.read_record()
 
@@ -141,6 +147,8 @@ def test_what_is_left_to_do_of_a_run():
     record.measures["m"] = {**Wish("margin").stamp("measure"), "value": 1.0}
     record.scores["s"] = {**Wish("ece").stamp("score"), "value": 1.0}
     assert record.settled(wishes)
+    record.predictions = {"corruptions": {"fog": 1, "snow": 1}}
+    assert record.settled(wishes)
     record.predictions = {"corruptions": {"fog": 2}}
     assert not record.settled(wishes)
     assert not Record("r", "failed").settled(Wishes())
@@ -157,3 +165,38 @@ def test_a_folder_that_holds_no_study_is_told(tmp_path):
 def test_wishes_read_back_from_the_catalog(plan_of):
     plan = plan_of(training={"epochs": 1, "checkpoints_at_loss": [1.0], "check_loss_every": 2}, scores=None)
     assert Wishes.from_catalog(json.loads(json.dumps(plan.catalog))) == plan.wishes
+
+
+@pytest.mark.parametrize("content", [[], {}, {"schema": 1, "grid": []}])
+def test_a_catalog_of_another_version_is_one_sentence(content, tmp_path):
+    store = Store(tmp_path)
+    store.write_catalog({})
+    (tmp_path / "catalog.json").write_text(json.dumps(content))
+    with pytest.raises(SharpscopeError, match=r"another version of sharpscope; run the study again with this --out"):
+        store.read_catalog()
+
+
+def test_a_folder_in_use_by_another_study_is_refused(tmp_path):
+    store = Store(tmp_path)
+    with store.in_use({"name": "a"}, {"schema": 2}), store.in_use({"name": "a"}, {"schema": 2}):
+        with (
+            pytest.raises(SharpscopeError, match="at work on another study"),
+            store.in_use({"name": "b"}, {"schema": 2}),
+        ):
+            pass
+        assert store.read_study() == {"name": "a"}
+    with store.in_use({"name": "b"}, {"schema": 2}):
+        assert store.read_study() == {"name": "b"}
+
+
+def test_facts_of_a_process_stand_as_long_as_something_of_it_is_left():
+    record = Record("r")
+    old, new = (record.note_maker({"device": device}) for device in ("cpu", "cuda"))
+    assert record.note_maker({"device": "cpu"}) == old
+    record.made_by["training"] = old
+    record.scores["s"] = {"value": 1.0, "made_by": new}
+    record.forget_makers()
+    assert record.provenance == {old: {"device": "cpu"}, new: {"device": "cuda"}}
+    del record.scores["s"]
+    record.forget_makers()
+    assert list(record.provenance) == [old]

@@ -244,8 +244,7 @@ def _missing(rows: list[_Row], store: Store, catalog: dict[str, Any]) -> pd.Data
 def _provenance(rows: list[_Row]) -> dict[str, str]:
     """Return what made the results; where runs differ, all that they name."""
     facts: dict[str, dict[str, None]] = {}
-    for row in rows:
-        made_by = row.record.provenance
+    for made_by in (facts for row in rows for facts in row.record.provenance.values()):
         versions = made_by.get("versions", {})
         for name, value in (*versions.items(), *((k, v) for k, v in made_by.items() if k != "versions")):
             facts.setdefault(name, {})[str(value)] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -92,6 +92,16 @@ class Corrupted:
                 f"predictions under {len(self.conditions)} conditions need classes and confidences of shape "
                 f"[{len(self.conditions)}, N], of one condition at least, got {shapes[0]} and {shapes[1]}"
             )
+
+    def of(self, corruptions: Collection[str]) -> Corrupted:
+        """Return the conditions of these corruptions alone, at all their severities.
+
+        Raises:
+            DataError: If there is none.
+        """
+        chosen = [i for i, name in enumerate(self.conditions) if name.rpartition("-")[0] in corruptions]
+        names = tuple(self.conditions[i] for i in chosen)
+        return Corrupted(names, self.predicted[chosen], self.confidence[chosen])
 
 
 @dataclass(frozen=True)

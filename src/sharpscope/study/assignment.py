@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sharpscope.errors import DataError
 from sharpscope.spec import Run
 from sharpscope.study.record import Record, Wishes, plain
 from sharpscope.study.store import Damaged, Store
@@ -22,6 +23,7 @@ class Assignment:
         runs: The runs by their ids.
         coordinates: Regime, seed and varying keys of each run.
         wishes: What is wanted of each run.
+        data: The checksum of the dataset of each run, as it was planned.
         plugins: Python files to import first.
         data_dir: The user's folder of datasets.
         device: Where to compute.
@@ -31,6 +33,7 @@ class Assignment:
     runs: dict[str, Run]
     coordinates: dict[str, dict[str, Any]]
     wishes: Wishes
+    data: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     data_dir: Path | None = None
     device: str = "cpu"
@@ -57,6 +60,19 @@ class Outcome:
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+
+
+def check_same(dataset: str, digests: set[str]) -> None:
+    """See that a dataset is one and the same wherever its checksum was taken; an empty one was not.
+
+    Raises:
+        DataError: If it is not.
+    """
+    if len(digests - {""}) > 1:
+        raise DataError(
+            f"dataset '{dataset}' has changed since runs of this study were made of it: its files, or what reads them, "
+            "are others; bring the former data back, or run the study with another --out"
+        )
 
 
 def record_failure(run_id: str, assignment: Assignment, reason: str) -> Outcome:

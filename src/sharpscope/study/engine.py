@@ -7,7 +7,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from sharpscope.study.assignment import Assignment, Outcome
+from sharpscope.study.assignment import Assignment, Outcome, check_same
 from sharpscope.study.devices import CPU
 from sharpscope.study.executors import EXECUTORS
 from sharpscope.study.pairs import failed_pairs, update_pairs
@@ -97,9 +97,8 @@ def run_study(
     member = EXECUTORS[executor]
     options = member.complete({} if workers is None else {"workers": workers})
     summary = Summary(len(plan.runs))
-    with store.in_use():
-        store.write_study(plain(plan.study.model_dump()))
-        store.write_catalog(plan.catalog)
+    _check_data(plan, store)
+    with store.in_use(plain(plan.study.model_dump()), plan.catalog):
         todo = _unsettled(plan, store, summary, watcher)
         for note in plan.notes:
             watcher.note(note)
@@ -128,7 +127,21 @@ def assignment_of(plan: Plan, store: Store, device: str = CPU) -> Assignment:
         for point in plan.points
     }
     directory = store.path.resolve()
-    return Assignment(directory, plan.runs, coordinates, plan.wishes, plan.study.plugins, plan.data_dir, device)
+    data = {run_id: plan.dataset_of(run).digest for run_id, run in plan.runs.items()}
+    return Assignment(directory, plan.runs, coordinates, plan.wishes, data, plan.study.plugins, plan.data_dir, device)
+
+
+def _check_data(plan: Plan, store: Store) -> None:
+    """See that what is stored was made from the data that are there now.
+
+    Raises:
+        DataError: If a dataset has changed.
+    """
+    for run_id, run in plan.runs.items():
+        with contextlib.suppress(Damaged):
+            record = store.run(run_id).read_record()
+            if record is not None:
+                check_same(run.data.name, {record.data, plan.dataset_of(run).digest})
 
 
 def _unsettled(plan: Plan, store: Store, summary: Summary, watcher: Watcher) -> set[str]:

@@ -6,16 +6,19 @@ JSON; all others are written so that they read back to the last bit.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter
 
 from sharpscope.errors import SharpscopeError
 from sharpscope.study.levels import column
 
-SCHEMA = 1
+SCHEMA = 2
 FINAL = ("done", "diverged")
 NOT_YET = "not computed yet; the next run does it"
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -91,6 +94,7 @@ class Record:
         reason: Why, in one line; of a run that is done, why something was not added to it.
         spec: The run as the study describes it.
         coordinates: Regime, seed and the varying keys, as they stand in the ledger.
+        data: The checksum of the dataset that it was made from.
         training: Loss and accuracy on both clean splits.
         measures: Key to stamp, value, standard error, samples, convergence and details.
         scores: Key to stamp and value.
@@ -101,15 +105,19 @@ class Record:
         predictions: What the stored predictions were made from.
         files: Size and checksum of each file beside this one.
         init: Where the initial weights are, from the folder of the study.
-        provenance: Versions and the like.
+        provenance: Versions and the like of each process that made something of this run, by a name of its own.
+        made_by: The name of the one that made the weights and the predictions; estimates and scores have theirs.
         timings: Seconds of each stage; of no influence on anything.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     run_id: str
-    state: str = "failed"
+    state: Literal["done", "failed", "diverged"] = "failed"
     reason: str = ""
     spec: dict[str, Any] = field(default_factory=dict)
     coordinates: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
     training: dict[str, float] = field(default_factory=dict)
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -118,7 +126,8 @@ class Record:
     predictions: dict[str, Any] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     init: str = ""
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
+    made_by: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
@@ -137,7 +146,9 @@ class Record:
             schema, found = content.pop("schema"), content["run_id"]
             if schema == SCHEMA and found == run_id:
                 numbers = {key: _numeric(content[key]) for key in ("training", "measures", "scores", "at_loss")}
-                return cls(**{**content, **numbers})
+                record = _RECORD.validate_python({**content, **numbers})
+                record.check_entries()
+                return record
         except (ValueError, TypeError, KeyError, AttributeError):
             raise SharpscopeError("run.json is damaged") from None
         raise SharpscopeError(f"run.json has schema {schema} and run {found}, not schema {SCHEMA} and run {run_id}")
@@ -148,9 +159,41 @@ class Record:
             return []
         keys = [k for k, w in wishes.measures.items() if not w.answered_by(self.measures.get(k), "measure")]
         keys += [k for k, w in wishes.scores.items() if not w.answered_by(self.scores.get(k), "score")]
-        if not self.training or self.predictions.get("corruptions") != wishes.corruptions:
+        if not self.predicted(wishes):
             keys.append("predictions")
         return keys + [column(key, level) for level in wishes.levels for key in self.missing_at(level, wishes)]
+
+    def check_entries(self) -> None:
+        """See that estimates, scores and points have what is read of them.
+
+        Raises:
+            KeyError: If one has not.
+            TypeError: If a number is not one.
+        """
+        points = self.at_loss.values()
+        for entry in (*self.measures.values(), *(e for point in points for e in point["measures"].values())):
+            math.isnan(entry["value"] + entry["stderr"] + entry["converged"])
+        for entry in self.scores.values():
+            math.isnan(entry["value"])
+        for point in points:
+            point["epoch"], point["step"], dict(point["training"])
+
+    def predicted(self, wishes: Wishes) -> bool:
+        """Return whether the stored predictions hold all that is wanted of them; they may hold more."""
+        return bool(self.training) and wishes.corruptions.items() <= self.predictions.get("corruptions", {}).items()
+
+    def note_maker(self, facts: Mapping[str, Any]) -> str:
+        """Note what makes something of this run, and return its name: the same for the same facts."""
+        name = hashlib.blake2b(encode(facts), digest_size=4).hexdigest()
+        self.provenance[name] = dict(facts)
+        return name
+
+    def forget_makers(self) -> None:
+        """Leave out the processes of which nothing is left."""
+        entries = [*self.measures.values(), *self.scores.values()]
+        entries += [estimate for point in self.at_loss.values() for estimate in point["measures"].values()]
+        used = {*self.made_by.values(), *(entry.get("made_by") for entry in entries)}
+        self.provenance = {name: facts for name, facts in self.provenance.items() if name in used}
 
     def fail(self, reason: str) -> None:
         """Note that work on this run broke off; one that is done stays done, and lacks what was to be added."""
@@ -180,6 +223,9 @@ class Record:
     def settled(self, wishes: Wishes) -> bool:
         """Return whether nothing is left to do for this run."""
         return self.state in FINAL and not self.missing(wishes)
+
+
+_RECORD = TypeAdapter(Record)
 
 
 def plain(tree: Any) -> Any:

@@ -25,7 +25,7 @@ from sharpscope.data import Dataset
 from sharpscope.models import build
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.seeding import Stream
-from sharpscope.study.assignment import Assignment, Outcome
+from sharpscope.study.assignment import Assignment, Outcome, check_same
 from sharpscope.study.bench import Bench
 from sharpscope.study.evaluation import (
     NotFinite,
@@ -103,7 +103,9 @@ class _Stages:
     @cached_property
     def dataset(self) -> Dataset:
         """The data of this run, with the labels that it trains on."""
-        return self.recipe.training_data(self.bench.dataset(self.run.data))
+        dataset = self.bench.dataset(self.run.data)
+        check_same(self.run.data.name, {self.assignment.data.get(self.run_id, ""), self.record.data, dataset.digest})
+        return self.recipe.training_data(dataset)
 
     def complete(self) -> None:
         """Do all that is left, and record it."""
@@ -125,11 +127,16 @@ class _Stages:
             self.record.state, self.record.reason = "done", ""
         except (Diverged, NotFinite) as error:
             self.record = Record(self.run_id, "diverged", str(error), timings=self.record.timings)
+            self._sign_training()
         except Exception as error:  # noqa: BLE001 - whatever a run raises is its own failure, not the study's
             self.record = self.before or self.record
             self.record.fail(one_line(error))
             self._write_traceback(error)
         self._write_record()
+
+    def _maker(self) -> str:
+        """Note what this process is and return its name."""
+        return self.record.note_maker(provenance(self.device))
 
     def _write_traceback(self, error: Exception) -> None:
         with contextlib.suppress(OSError):
@@ -144,7 +151,7 @@ class _Stages:
     def _write_record(self) -> None:
         self.record.spec = plain(self.run.model_dump())
         self.record.coordinates = plain(self.assignment.coordinates[self.run_id])
-        self.record.provenance = provenance(self.device)
+        self.record.forget_makers()
         self.folder.write_record(self.record)
         if self.record.state != "failed":
             # Until now it was the one place where weights kept on the way were told from those of other levels.
@@ -207,10 +214,10 @@ class _Stages:
                 del self.record.at_loss[level]
 
     def _stored_predictions(self) -> Predictions | None:
-        if self.record.predictions != {"corruptions": self.wishes.corruptions}:
+        if not self.record.predicted(self.wishes):
             return None
         try:
-            return self.folder.read_predictions(self.record)
+            return self._read_predictions()
         except Damaged as error:
             self._note(error)
             return None
@@ -286,6 +293,11 @@ class _Stages:
         files[HISTORY] = self.folder.write(HISTORY, to_parquet(history.to_columns()))
         files[WEIGHTS] = self.folder.write(WEIGHTS, save(weights))
         self.record.init = init
+        self._sign_training()
+
+    def _sign_training(self) -> None:
+        self.record.data = self.bench.dataset(self.run.data).digest
+        self.record.made_by["training"] = self._maker()
 
     def _initial_model(self) -> nn.Module:
         shape, classes = self.dataset.input_shape, len(self.dataset.classes)
@@ -312,11 +324,20 @@ class _Stages:
                 predictions = replace(predictions, corrupted=corrupted)
             seal = self.folder.write_arrays(PREDICTIONS, predictions.to_arrays())
         self.record.files[PREDICTIONS] = seal
+        self.record.made_by["predictions"] = self._maker()
         self.record.predictions = {"corruptions": dict(self.wishes.corruptions)}
         self.record.scores.clear()
         self.record.training = basics(predictions)
         # From the stored form on, so that a score is the same whether its predictions are fresh or were read.
-        return self.folder.read_predictions(self.record)
+        return self._read_predictions()
+
+    def _read_predictions(self) -> Predictions:
+        """Return the stored predictions as far as they are wanted now: scores must not see more of them."""
+        predictions = self.folder.read_predictions(self.record)
+        if predictions.corrupted is None:
+            return predictions
+        wanted = self.wishes.corruptions
+        return replace(predictions, corrupted=predictions.corrupted.of(wanted) if wanted else None)
 
     def _measured(self, model: nn.Module, wishes: Mapping[str, Wish], level: str = "") -> dict[str, dict[str, Any]]:
         """Return the estimates that can be had, and note why the others cannot."""
@@ -324,7 +345,7 @@ class _Stages:
         found, errors = measure_each(model, self.dataset, wishes, self.run.seed, init, self.device)
         for key, error in errors.items():
             self._fail(column(key, level) if level else key, error)
-        return stamped(found, wishes)
+        return {key: {**estimate, "made_by": self._maker()} for key, estimate in stamped(found, wishes).items()}
 
     def _measure(self, model: nn.Module) -> None:
         missing = self._missing(self.record.measures)
@@ -365,7 +386,7 @@ class _Stages:
                     except Exception as error:  # noqa: BLE001 - a score may be a plugin's and raise anything
                         self._fail(key, error)
                         continue
-                    self.record.scores[key] = {**wanted.stamp("score"), "value": value}
+                    self.record.scores[key] = {**wanted.stamp("score"), "value": value, "made_by": self._maker()}
 
 
 def _equal(first: Weights, second: Weights) -> bool:

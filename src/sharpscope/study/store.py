@@ -32,7 +32,7 @@ from sharpscope.errors import SharpscopeError
 from sharpscope.files import write_atomic
 from sharpscope.safety import Predictions
 from sharpscope.study.files import digest, locked, presence, remove_temporary
-from sharpscope.study.record import Record, Wishes, encode
+from sharpscope.study.record import SCHEMA, Record, Wishes, encode
 
 __all__ = [
     "CHECKPOINT",
@@ -216,20 +216,33 @@ class Store:
         return RunFolder(self.path / "runs" / run_id)
 
     @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Work here for the time of the block; the first to come clears what killed processes left."""
+    def in_use(self, study: Mapping[str, Any], catalog: Mapping[str, Any]) -> Iterator[None]:
+        """Work on a study here for the time of the block; others may, if it is the same study.
 
-        def clear() -> None:
+        The first to come clears what killed processes left, and writes study and catalog.
+
+        Raises:
+            SharpscopeError: If another command is at work on another study here.
+        """
+
+        def begin() -> None:
             for folder in (self.path, self.path / "inits"):
                 remove_temporary(folder)
+            self.write_study(study)
+            self.write_catalog(catalog)
 
-        with presence(self.path / ".lock", when_alone=clear):
+        with presence(self.path / ".lock", when_alone=begin):
+            written = ((self.path / "study.yaml", _as_yaml(study)), (self.path / "catalog.json", encode(catalog)))
+            if any(path.read_bytes() != content for path, content in written):
+                raise SharpscopeError(
+                    f"another command is at work on another study in {self.path}; wait until it has ended, or name "
+                    "another --out"
+                )
             yield
 
     def write_study(self, study: Mapping[str, Any]) -> None:
         """Write ``study.yaml``."""
-        text = yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True, width=110)
-        write_atomic(self.path / "study.yaml", text.encode())
+        write_atomic(self.path / "study.yaml", _as_yaml(study))
 
     def read_study(self) -> dict[str, Any]:
         """Return the study as run, defaults filled in."""
@@ -243,8 +256,16 @@ class Store:
         write_atomic(self.path / "catalog.json", encode(catalog))
 
     def read_catalog(self) -> dict[str, Any]:
-        """Return what ``write_catalog`` wrote."""
+        """Return what ``write_catalog`` wrote.
+
+        Raises:
+            SharpscopeError: If it is damaged, or another version of this package wrote it.
+        """
         catalog: dict[str, Any] = self._read("catalog.json", json.loads)
+        if not isinstance(catalog, dict) or catalog.get("schema") != SCHEMA:
+            raise SharpscopeError(
+                f"{self.path / 'catalog.json'} is of another version of sharpscope; run the study again with this --out"
+            )
         return catalog
 
     def _read(self, name: str, parse: Callable[[bytes], Any]) -> Any:
@@ -260,6 +281,10 @@ class Store:
         if not path.is_file() or path.read_bytes() != data:
             write_atomic(path, data)
         return relative
+
+
+def _as_yaml(study: Mapping[str, Any]) -> bytes:
+    return yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True, width=110).encode()
 
 
 def to_parquet(columns: Mapping[str, Any]) -> bytes:

@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from sharpscope.analysis.report import write_report
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -88,6 +90,16 @@ def test_a_measure_is_seen_at_matched_loss_on_the_same_axis(page):
     page.wait_for_function("document.querySelector('#plot .xtitle').textContent === 'Train loss'")
     assert page.is_checked("#log-x")
     assert positions(page) == before
+
+
+def test_caption_says_that_coefficients_are_of_all_settings(browser, make_results, tmp_path):
+    page = browser.new_page()
+    results = make_results(seeds=4, regimes=("baseline", "sam"), training__lr=[0.01, 0.1])
+    page.goto(write_report(results, tmp_path).as_uri())
+    page.wait_for_selector("#plot .scatterlayer .point")
+    page.select_option("#choose-group", "training.lr = 0.1")
+    assert page.text_content("#plot-caption").startswith("In all settings together: Spearman")
+    page.close()
 
 
 def test_hovering_a_regime_tells_both_moments(page):

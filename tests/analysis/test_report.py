@@ -3,13 +3,16 @@
 import re
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from sharpscope.analysis.comparisons import comparisons_table, regimes_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.figures import figure_files
 from sharpscope.analysis.findings import find
-from sharpscope.analysis.report import write_report
+from sharpscope.analysis.reliability import aggregate
+from sharpscope.analysis.report import render, write_report
 
 
 def test_page_is_whole_small_and_asks_for_nothing(report):
@@ -47,6 +50,43 @@ def test_values_that_did_not_converge_are_marked(make_results, tmp_path):
     drawn = figure_files(replace(unsure, quantities=few), regimes_table(unsure))["measures_vs_train_loss.svg"]
     assert drawn != figure_files(replace(results, quantities=few), regimes_table(results))["measures_vs_train_loss.svg"]
     assert "did not converge" not in write_report(results, tmp_path).read_text("utf-8").partition("<script>")[0]
+
+
+def test_page_tells_whose_choice_the_primary_family_is(make_results, tmp_path):
+    results = make_results(seeds=2, regimes=("baseline", "sam"))
+    family = results.study["primary"]
+    usual = replace(results, default_primary=True, first_primary=family)
+    text = write_report(usual, tmp_path).read_text("utf-8")
+    assert "The primary one is the usual one" in text
+    assert "was changed after the study first ran" not in text
+    changed = replace(results, first_primary=["brier"])
+    text = write_report(changed, tmp_path).read_text("utf-8")
+    assert "The study file declares the primary one" in text
+    assert "The primary family was changed after the study first ran." in text
+    assert "when it was brier." in text
+
+
+def test_diagrams_have_the_bins_of_the_calibration_error(results):
+    rows = pd.DataFrame(
+        {
+            "run_id": "a",
+            "bin": range(4),
+            "count": [0, 1, 2, 0],
+            "confidence": [np.nan, 0.4, 0.6, np.nan],
+            "accuracy": 0.5,
+        }
+    )
+    assert aggregate(rows)["center"].tolist() == [0.375, 0.625]
+    few = replace(results, reliability=rows.assign(regime="sam"))
+    text = render(few, regimes_table(few), comparisons_table(few), correlations_table(few))
+    assert "on the test set in 4 bins," in text
+
+
+def test_null_in_the_grid_is_told_as_written(make_results, tmp_path):
+    results = make_results(seeds=2, regimes=("baseline", "sam"), training__clip_norm=[1.0, np.nan])
+    text = write_report(results, tmp_path).read_text("utf-8")
+    assert "training.clip_norm = null" in text
+    assert "training.clip_norm = nan" not in text
 
 
 def test_same_results_same_bytes(report, make_results, tmp_path):

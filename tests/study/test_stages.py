@@ -13,6 +13,7 @@ from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.ledger import load_ledger, load_results
+from sharpscope.cli import run_command
 from sharpscope.data import DATASETS
 from sharpscope.errors import DataError
 from sharpscope.study import stages
@@ -272,3 +273,28 @@ def test_a_dataset_that_has_changed_is_refused_in_one_sentence(plan_of, store, m
     outcome = stages.perform(next(iter(plan.runs)), assignment, Bench(None))
     assert outcome.state == "failed"
     assert "has changed" in outcome.reason
+
+
+def test_a_twin_is_told_once_and_diagrams_have_the_bins_of_ece(plan_of, store):
+    plan = plan_of(
+        scores={"nll": {}, "accuracy": {}, "ece": {"bins": 4}}, primary=["nll", "accuracy"], grid={"seed": 1}
+    )
+    perform_all(plan, store)
+    results = load_results(store.path)
+    assert {"nll", "accuracy"}.isdisjoint(results.quantities)
+    assert results.primary == ["test_loss", "test_accuracy"]
+    pd.testing.assert_series_equal(results.ledger["nll"], results.ledger["test_loss"], check_names=False)
+    assert set(results.reliability["bin"]) == set(range(4))
+
+
+def test_the_first_primary_family_is_kept(study_file, store):
+    assert run_command(["run", str(study_file(grid={"seed": 1}, regimes=["baseline"])), "--out", str(store.path)]) == 0
+    first = load_results(store.path)
+    assert first.default_primary
+    assert not first.primary_changed
+    other = study_file(grid={"seed": 1}, regimes=["baseline"], primary=["test_accuracy"])
+    assert run_command(["run", str(other), "--out", str(store.path)]) == 0
+    second = load_results(store.path)
+    assert not second.default_primary
+    assert second.primary_changed
+    assert second.first_primary == first.study["primary"]

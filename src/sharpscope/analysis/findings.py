@@ -39,7 +39,9 @@ class Findings:
 
 def find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
     """Return the findings of a study, from its tables alone."""
-    return replace(_find(results, comparisons, correlations), unconverged=_unconverged(results))
+    found = _find(results, comparisons, correlations)
+    changed = ("The primary family was changed after the study first ran.",) if results.primary_changed else ()
+    return replace(found, sentences=(*found.sentences, *changed), unconverged=_unconverged(results))
 
 
 def _find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> Findings:

@@ -76,6 +76,8 @@ def load_results(study_dir: str | Path) -> StudyResults:
         failures=_failures(rows),
         missing=_missing(rows, store, catalog),
         provenance=_provenance(rows),
+        default_primary=catalog["default_primary"],
+        first_primary=store.first_primary(),
     )
 
 
@@ -202,11 +204,14 @@ def _pair_means(pairs: pd.DataFrame, keys: Iterable[str]) -> dict[str, dict[str,
 
 def _reliability(rows: list[_Row], catalog: dict[str, Any]) -> pd.DataFrame:
     table = []
+    # As many bins as the study's calibration error has, which the diagrams then show.
+    stamps = [stamp for stamp in catalog["scores"].values() if stamp["score"] == "ece"]
+    options = {"bins": stamps[0]["options"]["bins"]} if stamps else {}
     for row in rows:
         if row.record.state != "done":
             continue
         try:
-            bins = reliability_bins(row.folder.read_predictions(row.record).test)
+            bins = reliability_bins(row.folder.read_predictions(row.record).test, **options)
         except Damaged:
             continue
         for index, values in enumerate(zip(bins.count, bins.confidence, bins.accuracy, strict=True)):

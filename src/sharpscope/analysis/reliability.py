@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-BINS = 15
-
 
 def aggregate(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row a non-empty bin with the runs' predictions put together.
 
     Args:
-        rows: Columns ``run_id, bin, count, confidence, accuracy``; ``bin`` counts from 0, bins are equally wide.
+        rows: Columns ``run_id, bin, count, confidence, accuracy``, a row for every bin, empty or not; ``bin`` counts
+            from 0, bins are equally wide.
 
     Returns:
         Columns ``bin, count, confidence, accuracy, center`` (middle of the bin) and ``share`` (of all predictions).
     """
+    width = 1 / bin_count(rows)
     rows = rows[rows["count"] > 0]
     counts = rows["count"].to_numpy(float)
     weighted = pd.DataFrame(
@@ -31,8 +31,13 @@ def aggregate(rows: pd.DataFrame) -> pd.DataFrame:
     bins["confidence"] /= bins["count"]
     bins["accuracy"] /= bins["count"]
     bins["share"] = bins["count"] / max(bins["count"].sum(), 1.0)
-    bins["center"] = (bins["bin"] + 0.5) / BINS
+    bins["center"] = (bins["bin"] + 0.5) * width
     return bins
+
+
+def bin_count(rows: pd.DataFrame) -> int:
+    """Return how many bins confidence is cut into."""
+    return int(rows["bin"].max()) + 1
 
 
 def expected_calibration_error(bins: pd.DataFrame) -> float:

@@ -17,6 +17,7 @@ from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.figures import figure_files
 from sharpscope.analysis.findings import at_matched_loss, find
 from sharpscope.analysis.palette import looks
+from sharpscope.analysis.reliability import bin_count
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.tables import table_files
 from sharpscope.files import write_atomic
@@ -69,6 +70,7 @@ def render(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFra
         "families": view.family_table(results, comparisons),
         "comparisons": view.all_comparisons(results, comparisons),
         "correlations": view.correlation_tables(results, correlations),
+        "bins": 0 if results.reliability.empty else bin_count(results.reliability),
         "reliability": view.reliability_panels(results),
         "scatter": scatter if scatter["x"] and scatter["y"] else None,
         "css": (assets / "report.css").read_text("utf-8"),

@@ -98,6 +98,8 @@ class StudyResults:
         failures: The runs that did not finish, with their reasons.
         missing: What runs that did finish lack, a row for each measure or score, with the reason; of a score of pairs,
             a row for each pair.
+        default_primary: Whether the primary family is the usual one, which a study has that declares none.
+        first_primary: The primary family when the study first ran.
         provenance: Versions, platform, command and the like, for a reader who wants to repeat it.
     """
 
@@ -108,6 +110,8 @@ class StudyResults:
     reliability: pd.DataFrame
     failures: pd.DataFrame
     provenance: dict[str, str]
+    default_primary: bool = False
+    first_primary: list[str] | None = None
     missing: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=MISSING_COLUMNS))
 
     @cached_property
@@ -181,6 +185,11 @@ class StudyResults:
         declared = set(self.study.get("primary", ()))
         return [name for name in self.measured if name in declared]
 
+    @property
+    def primary_changed(self) -> bool:
+        """Whether the study once had another primary family, so that this one may have been chosen by its results."""
+        return self.first_primary is not None and set(self.first_primary) != set(self.study["primary"])
+
     def groups(self) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
         """Yield each combination of the varying keys with its part of the ledger, in the ledger's order."""
         yield from split(self.ledger, self.keys)
@@ -214,7 +223,13 @@ def describe_group(group: dict[str, Any]) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """Return the value of a varying key, floats without needless digits."""
+    """Return the value of a varying key as the study file has it, floats without needless digits.
+
+    >>> describe_value(0.10), describe_value(float("nan"))  # tables hold NaN for null
+    ('0.1', 'null')
+    """
+    if value is None or value != value:
+        return "null"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -22,7 +22,7 @@ FIXED = {
 }
 _STEP = {"name": STEP, "kind": "training", "label": "Steps", "unit": "steps", "summary": "Steps of training until then"}
 # Scores that every ledger has under another name already; a report tells them once.
-TWINS = {"accuracy": "test_accuracy"}
+TWINS = {"accuracy": "test_accuracy", "nll": "test_loss"}
 PRIMARY = ("relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy")
 
 
@@ -91,6 +91,7 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[st
     ]
     return {
         "schema": SCHEMA,
+        "default_primary": study.primary == primary_of(None, wishes),
         "varying": study.varying,
         "corruptions": dict(wishes.corruptions),
         "training": list(FIXED),

@@ -99,6 +99,7 @@ def run_study(
     summary = Summary(len(plan.runs))
     _check_data(plan, store)
     with store.in_use(plain(plan.study.model_dump()), plan.catalog):
+        store.keep_primary(plan.study.primary or ())
         todo = _unsettled(plan, store, summary, watcher)
         for note in plan.notes:
             watcher.note(note)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,6 +250,16 @@ class Store:
         if not isinstance(tree, dict):
             raise SharpscopeError(f"{self.path / 'study.yaml'} is damaged; run the study again with this --out")
         return tree
+
+    def keep_primary(self, family: Sequence[str]) -> None:
+        """Write ``primary.json``, the primary family of the study's first run; what is there stays."""
+        path = self.path / "primary.json"
+        if not path.exists():
+            write_atomic(path, encode(list(family)))
+
+    def first_primary(self) -> list[str] | None:
+        """Return the primary family that the study had when it first ran; None where that is not known."""
+        return self._read("primary.json", json.loads) if (self.path / "primary.json").exists() else None
 
     def write_catalog(self, catalog: Mapping[str, Any]) -> None:
         """Write ``catalog.json``: what a report needs that otherwise only the code knows."""

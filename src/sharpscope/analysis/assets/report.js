@@ -124,7 +124,8 @@
   function caption(x, y) {
     const rho = (scope) => data.correlations[`${y}|${x}|${scope}`];
     const pooled = rho("pooled"), within = rho("within regimes");
-    return pooled === undefined ? "" : `Spearman’s ρ over all runs ${pooled}; within regimes ${within}.`;
+    const all = control("choose-group") ? "In all settings together: " : "";
+    return pooled === undefined ? "" : `${all}Spearman’s ρ over all runs ${pooled}; within regimes ${within}.`;
   }
 
   function draw() {

@@ -101,11 +101,12 @@ def test_same_results_same_bytes(report, make_results, tmp_path):
     [
         ({"seeds": 1}, "No difference could be significant"),
         ({"seeds": 3, "regimes": ["baseline"]}, "no other regime to compare it with"),
+        ({"seeds": 2, "regimes": ["sam"], "training__lr": [0.1, 0.2]}, "not tested against each other"),
         ({"seeds": 2, "failed": 12}, "None of the 12 runs finished"),
         ({"seeds": 3, "training__lr": [0.01, 0.1]}, "training.lr = 0.1"),
         ({"seeds": 3, "regimes": ["mine(<b>=1)", *(f"sam(rho={i})" for i in range(1, 10))]}, "mine(&lt;b&gt;=1)"),
     ],
-    ids=["one seed", "one regime", "all diverged", "two settings", "other regimes"],
+    ids=["one seed", "one regime", "one regime in two settings", "all diverged", "two settings", "other regimes"],
 )
 def test_page_stands_whatever_came_of_the_study(make_results, tmp_path, options, sentence):
     assert sentence in write_report(make_results(**options), tmp_path).read_text("utf-8")
@@ -166,6 +167,12 @@ def test_headline_tells_pairs_that_do_not_differ(make_results):
     one = replace(few, ledger=ledger, study={**few.study, "primary": ["ece"]})
     found = find(one, comparisons_table(one), correlations_table(one))
     assert "with 5 pairs that differ the smallest p that a test can reach is 0.062" in found.headline
+    # One quantity with fewer pairs that differ does not speak for those whose seeds all do.
+    few = make_results(seeds=4, regimes=("baseline", "sam"))
+    ledger = few.ledger.copy()
+    ledger.loc[ledger["seed"] < 2, "ece"] = 0.02
+    both = replace(few, ledger=ledger, study={**few.study, "primary": ["ece", "brier"]})
+    assert "with 4 seeds the smallest p" in find(both, comparisons_table(both), correlations_table(both)).headline
 
 
 def test_study_of_which_no_run_has_ended(make_results, tmp_path):

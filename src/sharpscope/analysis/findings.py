@@ -53,7 +53,8 @@ def _find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.Dat
         return Findings(headline, _relations(results, correlations))
     if len(results.regimes) == 1:
         counted = f"{_count(done, 'run')} of one regime, {results.regimes[0]}"
-        headline = f"The study has {counted}, so there is no other regime to compare it with."
+        settings = " Its settings are described, not tested against each other." if results.keys else ""
+        headline = f"The study has {counted}, so there is no other regime to compare it with.{settings}"
         return Findings(headline, _relations(results, correlations))
     told = (*at_matched_loss(results, comparisons), *_relations(results, correlations))
     family = comparisons[comparisons["family"] == PRIMARY]
@@ -86,7 +87,7 @@ def _unreachable(family: pd.DataFrame, name: str, tests: int) -> str:
     if not differ.any():
         return f"No difference could be significant: all values of the {name} equal those of their reference."
     n = int(differ.max())
-    seeds = _count(n, "seed") if (family["zeros"] == 0).all() else f"{_count(n, 'pair')} that differ"
+    seeds = _count(n, "seed") if n == family["n"].max() else f"{_count(n, 'pair')} that differ"
     p, adjusted = (numbers.p_value(family[c].min()) for c in ("p_smallest", "p_adjusted_smallest"))
     return (
         f"No difference could be significant: with {seeds} the smallest p that a test can reach is {p}, "

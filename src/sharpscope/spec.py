@@ -21,6 +21,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
@@ -34,7 +35,7 @@ Loc = tuple[str | int, ...]
 class Strict(BaseModel):
     """A frozen structure that knows all its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Component(Strict):
@@ -115,6 +116,15 @@ class Training(Strict):
     stop_at_loss: PositiveFloat | None = None
     checkpoints_at_loss: list[PositiveFloat] = Field(default_factory=list)
     check_loss_every: PositiveInt | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # To Python, True is 1.
+        takes_other = isinstance(cls.model_fields[str(info.field_name)].default, str | bool)
+        if isinstance(value, bool) and not takes_other:
+            raise ValueError(f"training.{info.field_name}: expected a number, got {value!r}")
+        return value
 
 
 class Regime(Strict):

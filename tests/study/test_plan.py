@@ -50,6 +50,13 @@ BAD = {
     "data without name": ({"data": {"train_size": 5}}, "the key 'data.name' is missing"),
     "number for a mapping": ({"training": 5}, "training: expected a mapping of keys to values, got 5"),
     "text for a number": ({"training": {"epochs": "ten"}}, "training.epochs: expected a whole number, got 'ten'"),
+    "truth for a number": ({"training": {"epochs": True}}, "training.epochs: expected a number, got True"),
+    "infinite": ({"training": {"lr": float("inf")}}, "training.lr: input should be a finite number, got inf"),
+    "warm-up": ({"training": {"epochs": 2, "warmup_steps": 2}}, "a warm-up of 2 steps does not end within the 2 steps"),
+    "one sample": (
+        {"model": "vgg11", "data": {"name": "digits", "train_size": 65}},
+        "an epoch ends with one sample left, and model 'vgg11' cannot be trained on it alone (ValueError: Expected",
+    ),
     "no regime": ({"regimes": []}, "regimes: expected at least one, got []"),
     "empty regime": ({"regimes": [{}]}, "a regime names at least one part"),
     "regimes not a list": ({"regimes": "sam"}, "regimes: expected a list, got 'sam'"),

@@ -44,7 +44,7 @@ def resumed(data, made, path, name, epoch=2, **options):
     with pytest.raises(Killed):
         train(network(name), data, made, Stream(0), checkpoint=path, on_epoch=killed_after(epoch), **options)
     torch.manual_seed(123)
-    model = build(name, (1, 8, 8), 2, Stream(1, "init")) if name != "mlp" else network(name)
+    model = network(name)
     return model, train(model, data, made, Stream(0), checkpoint=path, **options)
 
 
@@ -115,6 +115,19 @@ def test_a_checkpoint_of_another_training_is_refused(dataset, tmp_path, made, st
     train(network(), dataset, recipe("sam"), Stream(0), checkpoint=path)
     with pytest.raises(CheckpointError, match=f"another training: it differs in {differing};"):
         train(network(), dataset, made, stream, checkpoint=path)
+
+
+def test_a_checkpoint_of_other_data_or_another_initialization_is_refused(dataset, tmp_path):
+    path = tmp_path / "training.safetensors"
+    train(network(), dataset, recipe(), Stream(0), checkpoint=path)
+    flipped = replace(dataset, train_targets=dataset.train_targets.flip(0))
+    with pytest.raises(CheckpointError, match="it differs in data;"):
+        train(network(), flipped, recipe(), Stream(0), checkpoint=path)
+    other = network()
+    with torch.no_grad():
+        next(other.parameters())[0] += 1
+    with pytest.raises(CheckpointError, match="it differs in initialization;"):
+        train(other, dataset, recipe(), Stream(0), checkpoint=path)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"\x00" * 40, lambda data: b""])

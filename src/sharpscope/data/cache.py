@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from sharpscope.errors import DataError
+from sharpscope.files import replacing
 
 
 @contextlib.contextmanager
@@ -23,14 +23,10 @@ def filling(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     Raises:
         DataError: If the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        yield array
-        array.flush()
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+            yield array
+            array.flush()
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror or error}); free some space there") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,8 +14,19 @@ Loc = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with numbers such as ``1e-4`` read as numbers (YAML 1.2) and not as text (YAML 1.1)."""
+    """PyYAML's safe loader with the numbers of YAML 1.2: ``1e-4`` is one, not text, and ``010`` is ten, not eight."""
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Return a whole number, whatever zeros it begins with."""
+        return int(self.construct_scalar(node))
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:int"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*$"), list("-+0123456789"))
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",

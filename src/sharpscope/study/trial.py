@@ -18,11 +18,12 @@ from sharpscope.seeding import Stream
 from sharpscope.spec import Component, Run, Study
 from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean, refused_at_once
+from sharpscope.study.reasons import one_line
 from sharpscope.study.record import Wish
 from sharpscope.study.resolve import at, completed
 from sharpscope.training import Recipe, check_compiler
 from sharpscope.training import check as check_recipes
-from sharpscope.training.batches import Batches
+from sharpscope.training.batches import Batches, smallest_part, steps_of
 from sharpscope.training.distributed import ALONE
 
 # Enough to see whether a model has a measure at all, and whether a recipe suits the data.
@@ -67,8 +68,26 @@ class Trial:
                 at(("training", "compile"), check_compiler)
         if self._is_new(data, model, training, run.regime.label):
             recipe = Recipe.from_spec(run.training, run.regime)
+            _check_steps(run.training.warmup_steps, recipe, dataset)
+            if smallest_part(len(dataset.train_targets), recipe) == 1:
+                self._try_one_sample(run)
             at(("regimes", run.regime.label), lambda: _try_batch(recipe, dataset))
             at(("regimes", run.regime.label), lambda: _try_attachments(recipe, self._models[data, model]))
+
+    def _try_one_sample(self, run: Run) -> None:
+        """See that a model can be trained on a batch of one sample: BatchNorm may not, without more positions in it."""
+        dataset = self.datasets[text_of(run.data)]
+        shape, classes = dataset.input_shape, len(dataset.classes)
+        model = build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options).train()
+        try:
+            with Stream("trial").governing(), torch.no_grad():
+                model(dataset.normalize(dataset.train_inputs[:1]))
+        except ValueError as error:
+            message = (
+                f"an epoch ends with one sample left, and model '{run.model.name}' cannot be trained on it alone "
+                f"({one_line(error)}); choose another batch_size"
+            )
+            raise SpecError(message, ("training", "batch_size")) from None
 
     def _is_new(self, *parts: str) -> bool:
         key = "\n".join(parts)
@@ -147,6 +166,18 @@ def _weightless(component: Component, dataset: Dataset) -> nn.Module:
     with torch.device("meta"):
         model: nn.Module = member(dataset.input_shape, len(dataset.classes), **member.complete(component.options))
     return model
+
+
+def _check_steps(warmup: int, recipe: Recipe, dataset: Dataset) -> None:
+    """See that the learning rate rises within the training.
+
+    Raises:
+        SpecError: If it does not.
+    """
+    steps = steps_of(len(dataset.train_targets), recipe)
+    if warmup >= steps:
+        message = f"a warm-up of {warmup} steps does not end within the {steps} steps of the training; shorten it"
+        raise SpecError(message, ("training", "warmup_steps"))
 
 
 def _try_batch(recipe: Recipe, dataset: Dataset) -> None:

@@ -102,6 +102,24 @@ class Batches:
             draws.set_state(state["draws"][purpose])
 
 
+def trained_on(samples: int, recipe: Recipe) -> int:
+    """Return how many of the training samples are left to train on."""
+    return samples if recipe.early_stopping is None else samples - max(1, round(recipe.early_stopping.share * samples))
+
+
+def steps_of(samples: int, recipe: Recipe) -> int:
+    """Return the number of steps of a whole training on so many training samples."""
+    return recipe.epochs * math.ceil(trained_on(samples, recipe) / recipe.batch_size)
+
+
+def smallest_part(samples: int, recipe: Recipe) -> int:
+    """Return the least number of samples that a model is given at a time: of the last batch or micro-batch."""
+    left = trained_on(samples, recipe)
+    batches = {min(recipe.batch_size, left), left % recipe.batch_size or recipe.batch_size}
+    parts = [(size, math.ceil(size / recipe.accumulate)) for size in batches]
+    return min(size % part or part for size, part in parts)
+
+
 def held_out(data: Dataset, recipe: Recipe, stream: Stream) -> tuple[Dataset, tuple[Tensor, Tensor] | None]:
     """Take out of the training data what early stopping looks at.
 
@@ -115,7 +133,7 @@ def held_out(data: Dataset, recipe: Recipe, stream: Stream) -> tuple[Dataset, tu
     """
     if recipe.early_stopping is None:
         return data, None
-    size = max(1, round(recipe.early_stopping.share * len(data.train_targets)))
+    size = len(data.train_targets) - trained_on(len(data.train_targets), recipe)
     chosen = stratified(data.train_targets, size, stream.child("held-out"))
     left = torch.ones(len(data.train_targets), dtype=torch.bool).index_fill(0, chosen, False)
     remaining = replace(data, train_inputs=data.train_inputs[left], train_targets=data.train_targets[left])

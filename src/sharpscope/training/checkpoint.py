@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from sharpscope.errors import SharpscopeError
 from sharpscope.files import write_atomic
@@ -135,6 +136,15 @@ def _laid_out_as(weight: Tensor, value: Any) -> Any:
     if isinstance(value, Tensor) and value.shape == weight.shape:
         return torch.empty_like(weight, dtype=value.dtype).copy_(value)
     return value
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return a checksum of all that a model's state dict holds."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 def described(recipe: Any) -> dict[str, Any]:

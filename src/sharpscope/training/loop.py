@@ -12,7 +12,14 @@ from torch import nn
 from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
 from sharpscope.training.batches import Batches, held_out
-from sharpscope.training.checkpoint import Checkpoint, CheckpointError, OptimizerState, RandomState, described
+from sharpscope.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    OptimizerState,
+    RandomState,
+    described,
+    weights_digest,
+)
 from sharpscope.training.compilation import Forward, compiled
 from sharpscope.training.distributed import ALONE, Workers
 from sharpscope.training.goals import Goals
@@ -67,6 +74,7 @@ def train(
         raise CheckpointError("a training by several workers keeps no checkpoint; leave it out, or train alone")
     device = torch.device(device)
     model.to(device)
+    begun = {"data": data.digest, "initialization": weights_digest(model)} if checkpoint is not None else {}
     data, spared = held_out(recipe.training_data(data), recipe, stream)
     with _prepared(model, recipe, stream, device, workers) as (forward, penalties):
         optimizer = recipe.make_optimizer(model.parameters())
@@ -78,7 +86,7 @@ def train(
         goals = Goals(recipe, result, data, spared, device, workers)
         saved = Checkpoint(
             checkpoint,
-            {**described(recipe), "stream": stream.path, "steps": watch.steps},
+            {**described(recipe), **begun, "stream": stream.path, "steps": watch.steps},
             pause=checkpoint_pause,
             model=model,
             optimizer=OptimizerState(optimizer),

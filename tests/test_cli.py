@@ -146,7 +146,7 @@ def test_a_plugin_that_fails_is_told_with_its_line(plugin, message, here, capsys
     [
         (["run"], "Missing argument 'STUDY'"),
         (["run", "tiny.yaml", "--workers", "0"], "--workers"),
-        (["run", "tiny.yaml", "--executor", "slurm"], "unknown executor 'slurm'; (known: "),
+        (["run", "tiny.yaml", "--executor", "slurm"], "unknown executor 'slurm' (known: "),
         (["run", "tiny.yaml", "--set", "regimes=[bse]"], "--set regimes: unknown regime 'bse'"),
         (["run", "tyni.yaml"], "there is no file 'tyni.yaml'; did you mean tiny.yaml?"),
         (["run", "tiny.yaml", "--out", "tiny.yaml"], "--out must be a folder"),

@@ -84,6 +84,7 @@ class Training(Strict):
         batch_size: Samples a step; the last batch of an epoch is smaller where they do not divide.
         epochs: Passes over the training data.
         schedule: How the learning rate changes from step to step, over the whole training.
+        schedule_options: Further arguments of the schedule.
         warmup_steps: Steps over which it first rises linearly; the schedule runs over the rest.
         accumulate: Micro-batches that a step goes through one after another, to need less memory; the step is still
             on the gradient of the whole batch, and the running statistics of BatchNorm change once.
@@ -107,6 +108,7 @@ class Training(Strict):
     batch_size: PositiveInt = 64
     epochs: PositiveInt = 30
     schedule: str = "constant"
+    schedule_options: dict[str, Any] = Field(default_factory=dict)
     warmup_steps: NonNegativeInt = 0
     accumulate: PositiveInt = 1
     clip_norm: PositiveFloat | None = None
@@ -345,9 +347,10 @@ def validated(kind: type[Strict], tree: Any, chosen: Mapping[str, Any] | None = 
 
 
 # Pydantic speaks of Python's types; a study is written in YAML.
+_A_LIST = ("tuple_type", "list_type")
 _EXPECTED = {
     **dict.fromkeys(("model_type", "dict_type"), "expected a mapping of keys to values"),
-    **dict.fromkeys(("tuple_type", "list_type"), "expected a list"),
+    **dict.fromkeys(_A_LIST, "expected a list"),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
@@ -373,8 +376,12 @@ def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
     hint = ""
     if isinstance(got, list) and "." in dotted:
         hint = f"; to try several values, write them in the grid: grid: {{{dotted}: {got}}}"
+    if error["type"] in _A_LIST and isinstance(got, str):
+        hint = f"; write [{got}]"
     expected = _EXPECTED.get(error["type"]) or f"{message[:1].lower()}{message[1:]}"
-    return f"{dotted}: {expected}, got {got!r}{hint}"
+    # The place has the line, so that the number of an item, which a reader would have to count, says nothing more.
+    name = ".".join(part for part in error["loc"] if isinstance(part, str))
+    return f"{name}: {expected}, got {got!r}{hint}"
 
 
 def _named(kind: str, value: Any) -> Any:

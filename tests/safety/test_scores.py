@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from sharpscope.errors import DataError
-from sharpscope.safety import SCORES, Predictions, Split, basic, reliability_bins
+from sharpscope.safety import SCORES, Corrupted, Predictions, Split, basic, reliability_bins
 
 
 def split_with(confidences, correct):
@@ -92,9 +92,25 @@ def test_corruption_accuracy_is_the_mean_over_conditions(predictions):
     assert SCORES["corruption_accuracy"](predictions) == pytest.approx(np.mean(by_condition))
 
 
-def test_corruption_accuracy_without_corrupted_sets_is_refused(predictions):
+def test_calibration_under_corruption_is_the_mean_over_conditions_but_for_half_precision(predictions):
+    rng = np.random.default_rng(3)
+    targets = predictions.test.targets
+    splits = [Split(scale * rng.normal(size=(len(targets), 7)), targets) for scale in (1, 3, 9)]
+    corrupted = Corrupted(
+        tuple("abc"),
+        np.stack([split.predicted for split in splits]),
+        np.stack([split.confidence for split in splits]).astype(np.float16),
+    )
+    of_all = Predictions(predictions.train, predictions.test, corrupted)
+    for options in ({}, {"bins": 10, "norm": "l2"}):
+        alone = [SCORES["ece"](run_of(split), **options) for split in splits]
+        assert SCORES["corruption_ece"](of_all, **options) == pytest.approx(np.mean(alone), abs=1e-3)
+
+
+@pytest.mark.parametrize("score", ["corruption_accuracy", "corruption_ece"])
+def test_scores_of_corruption_without_corrupted_sets_are_refused(score, predictions):
     with pytest.raises(DataError, match="needs predictions on corrupted test sets, got none"):
-        SCORES["corruption_accuracy"](Predictions(predictions.train, predictions.test))
+        SCORES[score](Predictions(predictions.train, predictions.test))
 
 
 def test_prediction_disagreement_by_hand():

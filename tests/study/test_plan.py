@@ -60,6 +60,8 @@ BAD = {
     "no regime": ({"regimes": []}, "regimes: expected at least one, got []"),
     "empty regime": ({"regimes": [{}]}, "a regime names at least one part"),
     "regimes not a list": ({"regimes": "sam"}, "regimes: expected a list, got 'sam'"),
+    "plugins not a list": ({"plugins": "mine.py"}, "plugins: expected a list, got 'mine.py'; write [mine.py]"),
+    "label": ({"regimes": ["sam", {"sam": {}, "label": 5}]}, "line 15: regimes.label: expected text, got 5"),
     "image model": ({"data": "circles", "model": "resnet8"}, "takes images of shape"),
     "no augmentation": ({"data": "circles", "regimes": ["augmentation"]}, "declares no augmentation"),
     "cutmix of points": ({"data": "circles", "regimes": ["cutmix"]}, "cutmix needs images [N, C, H, W], got inputs"),
@@ -124,6 +126,9 @@ def test_a_study_that_is_nowhere_names_the_near_ones(tmp_path, study_file):
         load_source(str(tmp_path / "tyni.yaml"))
     with pytest.raises(SharpscopeError, match="no preset and no file 'digit'; did you mean 'digits'"):
         load_source("digit")
+    with pytest.raises(SharpscopeError) as caught:
+        load_source(str(tmp_path / "quux"))
+    assert "tiny.yaml" not in str(caught.value)
     with pytest.raises(SharpscopeError, match=r"is a folder.*tiny.yaml"):
         load_source(str(tmp_path))
 

@@ -64,6 +64,21 @@ def test_decoupled_decay_by_hand(update):
     torch.testing.assert_close(point.values, x, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize(("decoupled", "optimizer"), [(False, "sgd"), (True, "sgd"), (False, "adamw")])
+def test_norms_and_biases_may_be_left_out_of_the_decay(decoupled, optimizer):
+    part = {"value": 0.3, "decoupled": decoupled, "exclude": "norms_and_biases"}
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    made = recipe({"weight_decay": part}, optimizer=optimizer, momentum=None, lr=0.1)
+    stepping = made.make_optimizer(model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    stepping.step()
+    for name, value in model.named_parameters():
+        shrunk = 1 - 0.1 * 0.3 if name in {"0.weight", "3.weight"} else 1.0
+        torch.testing.assert_close(value.detach(), shrunk * before[name])
+
+
 def test_label_smoothing_by_hand():
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]])
     logs = logits.log_softmax(1)

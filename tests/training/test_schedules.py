@@ -1,6 +1,8 @@
 import pytest
 
-from sharpscope.training import SCHEDULES
+from sharpscope.errors import SpecError
+from sharpscope.spec import Regime, Training
+from sharpscope.training import SCHEDULES, Recipe
 from sharpscope.training.schedules import cosine, warmed_up
 
 
@@ -9,6 +11,7 @@ from sharpscope.training.schedules import cosine, warmed_up
     [
         ("constant", [1, 1, 1, 1]),
         ("linear", [1, 3 / 4, 2 / 4, 1 / 4]),
+        ("step", [1, 1, 0.1, 0.01]),
         # (1 + cos(k pi / 4)) / 2
         ("cosine", [1, (1 + 0.5**0.5) / 2, 1 / 2, (1 - 0.5**0.5) / 2]),
     ],
@@ -33,3 +36,12 @@ def test_a_warmup_rises_linearly_and_leaves_the_rest_to_the_schedule():
 
 def test_no_warmup_is_the_schedule_itself():
     assert warmed_up(cosine, 0) is cosine
+
+
+def test_the_milestones_of_a_study_reach_the_recipe():
+    training = Training(schedule="step", schedule_options={"milestones": [0.25], "factor": 0.5}, epochs=4)
+    made = Recipe.from_spec(training, Regime.model_validate("baseline"))
+    assert [made.schedule(step, 4) for step in range(4)] == [1, 0.5, 0.5, 0.5]
+    with pytest.raises(SpecError, match="unknown option 'mile' of schedule 'step'") as caught:
+        Recipe.from_spec(Training(schedule="step", schedule_options={"mile": 1}), Regime.model_validate("baseline"))
+    assert caught.value.loc == ("training", "schedule_options", "mile")

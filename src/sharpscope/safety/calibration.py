@@ -11,7 +11,7 @@ from pydantic import Field
 from sharpscope.safety.basic import cross_entropy
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
-from sharpscope.safety.reliability import reliability_bins
+from sharpscope.safety.reliability import ReliabilityBins, reliability_bins
 
 NORMS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "l1": lambda weights, gaps: (weights * gaps).sum(),
@@ -47,10 +47,14 @@ def ece(
         norm: ``l1`` for the mean gap, ``l2`` for the root of the mean squared gap, ``max`` for the largest
             gap.
     """
-    grouped = reliability_bins(predictions.test, bins)
-    filled = grouped.count > 0
-    gaps = np.abs(grouped.accuracy - grouped.confidence)[filled]
-    weights = grouped.count[filled] / grouped.count.sum()
+    return calibration_error(reliability_bins(predictions.test, bins), norm)
+
+
+def calibration_error(bins: ReliabilityBins, norm: str) -> float:
+    """Return the gap between confidence and accuracy over bins, by one of ``NORMS``."""
+    filled = bins.count > 0
+    gaps = np.abs(bins.accuracy - bins.confidence)[filled]
+    weights = bins.count[filled] / bins.count.sum()
     return float(NORMS[norm](weights, gaps))
 
 

@@ -28,10 +28,16 @@ class ReliabilityBins:
 
 
 def reliability_bins(split: Split, bins: int = 15) -> ReliabilityBins:
+    """Group the samples of one set by their confidence; see ``grouped``."""
+    return grouped(split.confidence, split.correct, bins)
+
+
+def grouped(confidence: np.ndarray, correct: np.ndarray, bins: int) -> ReliabilityBins:
     """Group samples by their confidence.
 
     Args:
-        split: Predictions on one set.
+        confidence: The probability of each predicted class, shape ``[N]``.
+        correct: Whether each prediction is right, shape ``[N]``.
         bins: Number of bins, B.
 
     Raises:
@@ -43,12 +49,12 @@ def reliability_bins(split: Split, bins: int = 15) -> ReliabilityBins:
         raise DataError(f"a reliability diagram needs at least 1 bin, got {bins}")
     edges = np.linspace(0.0, 1.0, bins + 1)
     # The first edge not below the confidence closes its bin, so 1.0 falls into the last; 0.0 joins the first.
-    index = np.maximum(np.searchsorted(edges, split.confidence, side="left") - 1, 0)
+    index = np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
     count = np.bincount(index, minlength=bins)
     empty_is_nan = np.where(count > 0, count, np.nan)
     return ReliabilityBins(
         edges=edges,
         count=count,
-        confidence=np.bincount(index, split.confidence, bins) / empty_is_nan,
-        accuracy=np.bincount(index, split.correct, bins) / empty_is_nan,
+        confidence=np.bincount(index, confidence, bins) / empty_is_nan,
+        accuracy=np.bincount(index, correct, bins) / empty_is_nan,
     )

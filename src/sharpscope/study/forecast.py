@@ -168,7 +168,8 @@ def _model(plan: Plan, run: Run) -> torch.nn.Module:
 
 def _training_kind(run: Run) -> str:
     """Return text that is equal for runs whose training costs the same."""
-    training = run.training.model_copy(update={"lr": 1.0, "schedule": "", "warmup_steps": 0, "momentum": None})
+    rate = {"lr": 1.0, "schedule": "", "schedule_options": {}, "warmup_steps": 0, "momentum": None}
+    training = run.training.model_copy(update=rate)
     regime = run.regime.model_copy(update={"label": ""})
     return run.model_copy(update={"seed": 0, "training": training, "regime": regime}).model_dump_json()
 

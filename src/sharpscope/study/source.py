@@ -94,8 +94,9 @@ def _read(study: str) -> tuple[str, str, Path]:
         near = difflib.get_close_matches(path.name, _studies_in(path.parent), n=3)
         hint = f"; did you mean {' or '.join(str(path.parent / n) for n in near)}?" if near else ""
         raise SharpscopeError(f"there is no file '{study}'{hint}")
-    nearby = [*known, *(str(path.parent / name) for name in _studies_in(path.parent))]
-    raise SharpscopeError(f"there is no preset and no file '{study}'{suggest(study, nearby)}")
+    files = difflib.get_close_matches(path.name, _studies_in(path.parent), n=3, cutoff=0.5)
+    offered = [*known, *(str(path.parent / name) for name in files)]
+    raise SharpscopeError(f"there is no preset and no file '{study}'{suggest(study, offered)}")
 
 
 def _studies_in(folder: Path) -> list[str]:

@@ -44,7 +44,13 @@ for _name, _member in list(vars(torch.optim).items()):
         OPTIMIZERS.register(_name.lower())(_adapted(_member))
 
 
-def make_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any]) -> Optimizer:
+def make_optimizer(
+    name: str,
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    options: Mapping[str, Any],
+    spared: Callable[[nn.Parameter], bool] | None = None,
+) -> Optimizer:
     """Return an optimizer of the parameters that want a gradient.
 
     On the CPU the fused step is taken where there is one, unless the options choose otherwise: the plain one
@@ -55,6 +61,7 @@ def make_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, opt
         parameters: Of the model.
         lr: The learning rate.
         options: Further arguments of the optimizer.
+        spared: Tells the parameters that its weight decay leaves alone; None if there are none.
 
     Raises:
         SpecError: If an option is unknown or of the wrong type (``loc`` names it), or the optimizer refuses
@@ -67,10 +74,23 @@ def make_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, opt
     if on_cpu and "fused" in complete and not {"fused", "foreach", "differentiable"} & options.keys():
         complete["fused"] = True
     try:
-        optimizer: Optimizer = entry(trained, lr, **complete)
+        optimizer: Optimizer = entry(trained if spared is None else _grouped(trained, spared), lr, **complete)
     except (TypeError, ValueError, RuntimeError) as error:
         raise SpecError(f"optimizer '{name}' refuses its options: {error}") from None
     return optimizer
+
+
+def norm_or_bias(parameter: nn.Parameter) -> bool:
+    """Return whether a parameter has one dimension at most, as biases and scales and shifts of normalization have."""
+    return parameter.ndim <= 1
+
+
+def _grouped(parameters: Iterable[nn.Parameter], spared: Callable[[nn.Parameter], bool]) -> list[dict[str, Any]]:
+    """Return parameters as groups for an optimizer, of which the second is not decayed."""
+    groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "weight_decay": 0.0}]
+    for parameter in parameters:
+        groups[spared(parameter)]["params"].append(parameter)
+    return [group for group in groups if group["params"]]
 
 
 def before_step(optimizer: Optimizer, change: Callable[[Optimizer], None]) -> None:
@@ -85,12 +105,12 @@ def clip(optimizer: Optimizer, *, limit: float) -> None:
 
 
 @torch.no_grad()
-def decay(optimizer: Optimizer, *, coefficient: float) -> None:
-    """Shrink every parameter that has a gradient by the learning rate times a coefficient.
+def decay(optimizer: Optimizer, *, coefficient: float, spared: Callable[[nn.Parameter], bool] | None = None) -> None:
+    """Shrink every parameter that has a gradient, and is not spared, by the learning rate times a coefficient.
 
     Reference: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, as ``torch.optim.AdamW`` does.
     """
     for group in optimizer.param_groups:
-        shrinking = [parameter for parameter in group["params"] if parameter.grad is not None]
+        shrinking = [p for p in group["params"] if p.grad is not None and not (spared and spared(p))]
         if shrinking:
             torch._foreach_mul_(shrinking, 1 - group["lr"] * coefficient)

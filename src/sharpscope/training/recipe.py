@@ -70,6 +70,7 @@ class Recipe:
         channels_last: Whether the weights of 2-D convolutions have the channels last.
         compile: Whether the forward and backward passes of the steps are compiled.
         decoupled_decay: Share of each weight, times the learning rate, that is taken off before the optimizer steps.
+        undecayed: Tells the parameters that no weight decay shrinks; None if all are.
         image_changes: What batches pass through after the dataset's own augmentation, each with a stream of its name.
         mix: What mixes the samples of a normalized batch, or None.
         penalties: What is added to the loss.
@@ -97,6 +98,7 @@ class Recipe:
     channels_last: bool = True
     compile: bool = False
     decoupled_decay: float = 0.0
+    undecayed: Callable[[nn.Parameter], bool] | None = None
     image_changes: Mapping[str, Augmentation] = field(default_factory=dict)
     mix: Mix | None = None
     penalties: tuple[Penalizing, ...] = ()
@@ -135,7 +137,7 @@ class Recipe:
             optimizer=optimizer.name,
             optimizer_options=_merged_options(training, optimizer),
             lr=training.lr,
-            schedule=warmed_up(_find(SCHEDULES, training.schedule, ("training", "schedule")), training.warmup_steps),
+            schedule=warmed_up(_schedule(training), training.warmup_steps),
             batch_size=training.batch_size,
             epochs=training.epochs,
             accumulate=_micro_batches(training),
@@ -163,9 +165,9 @@ class Recipe:
         Decoupled decay and clipping are part of its step, so that they act where and when it acts, whatever the update
         step does before.
         """
-        optimizer = make_optimizer(self.optimizer, parameters, self.lr, self.optimizer_options)
+        optimizer = make_optimizer(self.optimizer, parameters, self.lr, self.optimizer_options, self.undecayed)
         if self.decoupled_decay:
-            before_step(optimizer, partial(decay, coefficient=self.decoupled_decay))
+            before_step(optimizer, partial(decay, coefficient=self.decoupled_decay, spared=self.undecayed))
         if self.clip_norm is not None:
             before_step(optimizer, partial(clip, limit=self.clip_norm))
         return optimizer
@@ -273,6 +275,15 @@ def _merged_options(training: spec.Training, optimizer: Entry) -> dict[str, Any]
             ("training", "momentum"),
         )
     return {**options, "momentum": training.momentum}
+
+
+def _schedule(training: spec.Training) -> Schedule:
+    entry = _find(SCHEDULES, training.schedule, ("training", "schedule"))
+    try:
+        options = entry.complete(training.schedule_options)
+    except SpecError as error:
+        raise error.within("training", "schedule_options") from None
+    return partial(entry, **options) if options else entry
 
 
 def _micro_batches(training: spec.Training) -> int:

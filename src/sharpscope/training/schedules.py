@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
+
+from pydantic import Field
 
 from sharpscope.training.registry import SCHEDULES
 
@@ -32,6 +35,30 @@ def cosine(step: int, steps: int) -> float:
     Reference: Loshchilov & Hutter, "SGDR", ICLR 2017, without restarts.
     """
     return 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+@SCHEDULES.register()
+def step(
+    step: int,
+    steps: int,
+    *,
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75),
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+) -> float:
+    """A learning rate that falls by a factor at each milestone.
+
+    Args:
+        step: From 0 on.
+        steps: Of the whole training.
+        milestones: Shares of the training after which it falls.
+        factor: What it is multiplied by there.
+
+    Reference: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, Section 4.2.
+
+    >>> [step(now, 8) for now in (0, 3, 4, 5)], round(step(6, 8), 12)
+    ([1.0, 1.0, 0.1, 0.1], 0.01)
+    """
+    return math.prod(factor for share in milestones if step >= share * steps)
 
 
 def warmed_up(schedule: Callable[[int, int], float], steps: int) -> Callable[[int, int], float]:

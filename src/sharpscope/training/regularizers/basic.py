@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch.nn.functional import cross_entropy
 
 from sharpscope.training.averaging import MeanOfEpochs, MovingAverage
+from sharpscope.training.optimizers import norm_or_bias
 from sharpscope.training.recipe import EarlyStopping, Recipe
 from sharpscope.training.registry import REGIMES
 
@@ -27,8 +28,14 @@ def augmentation(recipe: Recipe) -> Recipe:
 
 
 @REGIMES.register()
-def weight_decay(recipe: Recipe, *, value: NonNegativeFloat = 5e-4, decoupled: bool = False) -> Recipe:
-    """Weight decay on every parameter, by the optimizer or decoupled from it.
+def weight_decay(
+    recipe: Recipe,
+    *,
+    value: NonNegativeFloat = 5e-4,
+    decoupled: bool = False,
+    exclude: Literal["norms_and_biases"] | None = None,
+) -> Recipe:
+    """Weight decay on every parameter, or all but norms and biases, by the optimizer or decoupled from it.
 
     Unless decoupled it is what the optimizer calls so: an L2 penalty in SGD, decoupled in AdamW. An optimizer that
     decays by default (AdamW: 0.01) does so in every other regime too, unless ``optimizer_options: {weight_decay: 0}``
@@ -38,9 +45,13 @@ def weight_decay(recipe: Recipe, *, value: NonNegativeFloat = 5e-4, decoupled: b
         recipe: The recipe to change.
         value: The coefficient.
         decoupled: Take the learning rate times the coefficient off each weight before the step, with any optimizer.
+        exclude: ``norms_and_biases`` leaves alone what has one dimension at most: biases, and the scales and shifts of
+            normalization.
 
     Reference: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
+    if exclude is not None:
+        recipe = replace(recipe, undecayed=norm_or_bias)
     if decoupled:
         return replace(recipe, decoupled_decay=value)
     return recipe.with_optimizer_option("weight_decay", value)

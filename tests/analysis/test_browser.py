@@ -102,6 +102,17 @@ def test_caption_says_that_coefficients_are_of_all_settings(browser, make_result
     page.close()
 
 
+def test_a_logarithmic_axis_of_nearly_equal_values_has_marks(browser, make_results, tmp_path):
+    results = make_results(seeds=3, regimes=("baseline", "sam"))
+    results.ledger["train_loss"] = 2.25 + 0.01 * results.ledger["seed"]
+    page = browser.new_page()
+    page.goto(write_report(results, tmp_path).as_uri())
+    page.wait_for_selector("#plot .scatterlayer .point")
+    assert page.is_checked("#log-x")
+    assert page.locator("#plot .xtick").count() > 1
+    page.close()
+
+
 def test_hovering_a_regime_tells_both_moments(page):
     page.hover("#matched .lane >> nth=1")
     tip = page.inner_text("#tip")

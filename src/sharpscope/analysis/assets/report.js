@@ -89,7 +89,7 @@
       title: { text: data.labels[name], standoff: 12 }, range: range(which, logarithmic), type: logarithmic ? "log" : "linear",
       gridcolor: color("--hairline"), linecolor: color("--rule"), zeroline: false, ticks: "outside", ticklen: 4,
       tickcolor: color("--rule"), automargin: true, nticks: narrow ? 5 : 8, exponentformat: "power",
-      ...(logarithmic ? { tickmode: "array", ...ticks(which) } : {}),
+      ...(logarithmic ? ticks(which) : {}),
     });
     return {
       font: { family: style.getPropertyValue("--sans"), size: 13, color: color("--ink-2") },
@@ -109,16 +109,17 @@
     return values.length ? [least - margin, greatest + margin] : undefined;
   }
 
-  /* Plain numbers at 1, 2, 5 of each decade, or at decades alone where there are many. */
+  /* Plain numbers at 1, 2, 5 of each decade, or at decades alone where there are many; else as the plot has them. */
   function ticks(axis) {
-    const values = shown(axis);
-    const first = Math.floor(Math.log10(Math.min(...values))), last = Math.ceil(Math.log10(Math.max(...values)));
+    const values = shown(axis), least = Math.min(...values), greatest = Math.max(...values);
+    const first = Math.floor(Math.log10(least)), last = Math.ceil(Math.log10(greatest));
     const steps = last - first > 3 ? [1] : [1, 2, 5];
     const tickvals = [];
     for (let decade = first; decade <= last; decade++) {
       for (const step of steps) tickvals.push(Number(`${step}e${decade}`));
     }
-    return { tickvals, ticktext: tickvals.map((value) => value >= 1e5 || value < 1e-5 ? value.toExponential(0) : String(value)) };
+    if (tickvals.filter((value) => value >= least && value <= greatest).length < 2) return {};
+    return { tickmode: "array", tickvals, ticktext: tickvals.map((value) => value >= 1e5 || value < 1e-5 ? value.toExponential(0) : String(value)) };
   }
 
   function caption(x, y) {

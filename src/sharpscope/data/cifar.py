@@ -14,8 +14,9 @@ from sharpscope.data.augmentations import random_flip, random_shift
 from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.download import RemoteFile, locate
 from sharpscope.data.published import ArraySuite
-from sharpscope.data.registry import DATASETS, DatasetFacts
+from sharpscope.data.registry import DatasetFacts
 from sharpscope.data.selection import subsets
+from sharpscope.data.splits import register
 from sharpscope.errors import DataError
 
 SHAPE = (3, 32, 32)
@@ -163,67 +164,28 @@ CIFAR100 = CifarArchive(
 )
 
 
-@DATASETS.register(
-    facts=DatasetFacts(SHAPE, 10, 50_000, 10_000, augment, (CIFAR10.corrupted[0], ArraySuite.corruptions)),
-)
-def cifar10(
-    source: Source,
-    *,
-    train_size: int | None = None,
-    test_size: int | None = None,
-    subset_seed: int = 0,
-) -> Dataset:
+KRIZHEVSKY = 'Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.'
+
+register(
+    CIFAR10,
+    DatasetFacts(SHAPE, 10, 50_000, 10_000, augment, (CIFAR10.corrupted[0], ArraySuite.corruptions)),
     """Photographs of things and animals, 32x32 color, 10 classes: 50,000 to train, 10,000 to test.
 
-    Its corrupted test sets are those of CIFAR-10-C, read where a score needs them from ``CIFAR-10-C.tar`` or the
-    folder it was unpacked to.
-
-    Args:
-        source: Where ``cifar-10-binary.tar.gz`` is, or the folder it was unpacked to: in the data directory or in its
-            folder ``cifar10``.
-        train_size: Size of a stratified training subset; None for all. Sizes are nested.
-        test_size: Size of a stratified test subset, the same for every seed; None for all.
-        subset_seed: Which training subset of that size.
-
-    Returns:
-        Images as uint8 ``[N, 3, 32, 32]``.
-
-    Raises:
-        DataError: If a file is missing or damaged, or a size out of range.
-
-    Reference: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
-    """
-    return CIFAR10.load(source, train_size, test_size, subset_seed)
-
-
-@DATASETS.register(
-    facts=DatasetFacts(SHAPE, 100, 50_000, 10_000, augment, (CIFAR100.corrupted[0], ArraySuite.corruptions)),
+    ``cifar-10-binary.tar.gz``, or the folder it was unpacked to, lies in the data directory or in its folder
+    ``cifar10``. Its corrupted test sets are those of CIFAR-10-C, read where a score needs them from
+    ``CIFAR-10-C.tar`` or the folder it was unpacked to.
+    """,
+    reference=KRIZHEVSKY,
 )
-def cifar100(
-    source: Source,
-    *,
-    train_size: int | None = None,
-    test_size: int | None = None,
-    subset_seed: int = 0,
-) -> Dataset:
+
+register(
+    CIFAR100,
+    DatasetFacts(SHAPE, 100, 50_000, 10_000, augment, (CIFAR100.corrupted[0], ArraySuite.corruptions)),
     """Photographs of things and animals, 32x32 color, 100 fine classes: 50,000 to train, 10,000 to test.
 
-    Its corrupted test sets are those of CIFAR-100-C, read where a score needs them from ``CIFAR-100-C.tar`` or the
-    folder it was unpacked to.
-
-    Args:
-        source: Where ``cifar-100-binary.tar.gz`` is, or the folder it was unpacked to: in the data directory or in
-            its folder ``cifar100``.
-        train_size: Size of a stratified training subset; None for all. Sizes are nested.
-        test_size: Size of a stratified test subset, the same for every seed; None for all.
-        subset_seed: Which training subset of that size.
-
-    Returns:
-        Images as uint8 ``[N, 3, 32, 32]``.
-
-    Raises:
-        DataError: If a file is missing or damaged, or a size out of range.
-
-    Reference: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
-    """
-    return CIFAR100.load(source, train_size, test_size, subset_seed)
+    ``cifar-100-binary.tar.gz``, or the folder it was unpacked to, lies in the data directory or in its folder
+    ``cifar100``. Its corrupted test sets are those of CIFAR-100-C, read where a score needs them from
+    ``CIFAR-100-C.tar`` or the folder it was unpacked to.
+    """,
+    reference=KRIZHEVSKY,
+)

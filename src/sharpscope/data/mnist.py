@@ -11,8 +11,9 @@ from sharpscope.data import idx
 from sharpscope.data.augmentations import random_flip, random_rotation, random_shift
 from sharpscope.data.dataset import Augmentation, Dataset, Source
 from sharpscope.data.download import RemoteFile, locate, verify
-from sharpscope.data.registry import DATASETS, DatasetFacts
+from sharpscope.data.registry import DatasetFacts
 from sharpscope.data.selection import subsets
+from sharpscope.data.splits import register
 from sharpscope.errors import DataError
 
 
@@ -163,59 +164,23 @@ FASHION_MNIST = IdxArchive(
 )
 
 
-@DATASETS.register(facts=DatasetFacts((1, 28, 28), 10, 60_000, 10_000, augment_digits))
-def mnist(
-    source: Source,
-    *,
-    train_size: int | None = None,
-    test_size: int | None = None,
-    subset_seed: int = 0,
-) -> Dataset:
+register(
+    MNIST,
+    DatasetFacts((1, 28, 28), 10, 60_000, 10_000, augment_digits),
     """Handwritten digits, 28x28 gray, 10 classes: 60,000 to train, 10,000 to test.
 
-    Args:
-        source: Where the four gzip files are: in the data directory, in its folder ``mnist`` or in
-            ``MNIST/raw``.
-        train_size: Size of a stratified training subset; None for all. Sizes are nested.
-        test_size: Size of a stratified test subset, the same for every seed; None for all.
-        subset_seed: Which training subset of that size.
+    The four gzip files lie in the data directory, in its folder ``mnist`` or in ``MNIST/raw``.
+    """,
+    reference='LeCun et al., "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 1998.',
+)
 
-    Returns:
-        Images as uint8 ``[N, 1, 28, 28]``.
-
-    Raises:
-        DataError: If a file is missing or damaged, or a size out of range.
-
-    Reference: LeCun et al., "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 1998.
-    """
-    return MNIST.load(source, train_size, test_size, subset_seed)
-
-
-@DATASETS.register(facts=DatasetFacts((1, 28, 28), 10, 60_000, 10_000, augment_fashion))
-def fashion_mnist(
-    source: Source,
-    *,
-    train_size: int | None = None,
-    test_size: int | None = None,
-    subset_seed: int = 0,
-) -> Dataset:
+register(
+    FASHION_MNIST,
+    DatasetFacts((1, 28, 28), 10, 60_000, 10_000, augment_fashion),
     """Articles of clothing, 28x28 gray, 10 classes: 60,000 to train, 10,000 to test.
 
-    Args:
-        source: Where the four gzip files are: in the data directory, in its folder ``fashion_mnist`` or in
-            ``FashionMNIST/raw``.
-        train_size: Size of a stratified training subset; None for all. Sizes are nested.
-        test_size: Size of a stratified test subset, the same for every seed; None for all.
-        subset_seed: Which training subset of that size.
-
-    Returns:
-        Images as uint8 ``[N, 1, 28, 28]``.
-
-    Raises:
-        DataError: If a file is missing or damaged, or a size out of range.
-
-    Reference: Xiao et al., "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
-        Algorithms",
-    arXiv 1708.07747.
-    """
-    return FASHION_MNIST.load(source, train_size, test_size, subset_seed)
+    The four gzip files lie in the data directory, in its folder ``fashion_mnist`` or in ``FashionMNIST/raw``.
+    """,
+    reference='Xiao et al., "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", arXiv '
+    "1708.07747.",
+)

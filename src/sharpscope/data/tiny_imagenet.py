@@ -19,8 +19,9 @@ from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.data.images import decode
 from sharpscope.data.published import BENCHMARK, mapped
-from sharpscope.data.registry import DATASETS, DatasetFacts
+from sharpscope.data.registry import DatasetFacts
 from sharpscope.data.selection import subsets
+from sharpscope.data.splits import register
 from sharpscope.errors import DataError
 
 ROOT = "tiny-imagenet-200"
@@ -32,12 +33,14 @@ class TinyImageNet:
     """The dataset as published.
 
     Attributes:
+        name: The dataset's name.
         archive: The zip file.
         mirrors: Addresses that hold it, the official one first.
         suite: The tar file of its corruptions.
         suite_mirrors: Likewise.
     """
 
+    name: str
     archive: RemoteFile
     mirrors: tuple[str, ...]
     suite: RemoteFile
@@ -49,7 +52,7 @@ class TinyImageNet:
         Raises:
             DataError: If the archive is missing, damaged or another than the published one, or a size is out of range.
         """
-        path = locate(self.archive, source, ("tiny_imagenet", ""), self.mirrors)
+        path = locate(self.archive, source, (self.name, ""), self.mirrors)
         # The list of the archive tells what is in it; only decoding it takes long, and the published one is
         # decoded once.
         with Zip(path) as archive:
@@ -59,10 +62,10 @@ class TinyImageNet:
             decoded = path.with_name(f"{ROOT}-decoded")
             targets = {split: torch.tensor([label for label, _ in files]) for split, files in splits.items()}
             arrays = {s: self._images(archive, decoded / f"{s}.npy", [n for _, n in f]) for s, f in splits.items()}
-        train, test = subsets("tiny_imagenet", targets["train"], targets["val"], train_size, test_size, subset_seed)
+        train, test = subsets(self.name, targets["train"], targets["val"], train_size, test_size, subset_seed)
         classes = tuple(words.get(wnid, wnid).split(",")[0] for wnid in sorted(wnids))
         return Dataset(
-            name="tiny_imagenet",
+            name=self.name,
             train_inputs=_taken(arrays["train"], train),
             train_targets=targets["train"][train],
             test_inputs=_taken(arrays["val"], test),
@@ -231,6 +234,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 TINY_IMAGENET = TinyImageNet(
+    name="tiny_imagenet",
     archive=RemoteFile("tiny-imagenet-200.zip", "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821"),
     mirrors=("http://cs231n.stanford.edu/", "https://zenodo.org/records/10720917/files/"),
     suite=RemoteFile("Tiny-ImageNet-C.tar", md5="f9c9a9dbdc11469f0b850190f7ad8be1"),
@@ -238,34 +242,15 @@ TINY_IMAGENET = TinyImageNet(
 )
 
 
-@DATASETS.register(
-    facts=DatasetFacts((3, SIDE, SIDE), 200, 100_000, 10_000, augment, (JpegSuite.name, JpegSuite.corruptions)),
-)
-def tiny_imagenet(
-    source: Source,
-    *,
-    train_size: int | None = None,
-    test_size: int | None = None,
-    subset_seed: int = 0,
-) -> Dataset:
+register(
+    TINY_IMAGENET,
+    DatasetFacts((3, SIDE, SIDE), 200, 100_000, 10_000, augment, (JpegSuite.name, JpegSuite.corruptions)),
     """Photographs of things and animals, 64x64 color, 200 classes: 100,000 to train, 10,000 to test.
 
-    The test split is the published validation split, class by class: the published test split has no labels. Images
-    are decoded once, into a folder beside the archive (1.4 GB). Its corrupted test sets are those of Tiny ImageNet-C
-    (15 corruptions), decoded once where a score needs them (9 GB). Decoding needs the extra ``images``.
-
-    Args:
-        source: Where ``tiny-imagenet-200.zip`` is: in the data directory or in its folder ``tiny_imagenet``.
-        train_size: Size of a stratified training subset; None for all. Sizes are nested.
-        test_size: Size of a stratified test subset, the same for every seed; None for all.
-        subset_seed: Which training subset of that size.
-
-    Returns:
-        Images as uint8 ``[N, 3, 64, 64]``.
-
-    Raises:
-        DataError: If a file is missing or damaged, a size out of range, or Pillow not installed.
-
-    Reference: Le & Yang, "Tiny ImageNet Visual Recognition Challenge", CS 231N 2015.
-    """
-    return TINY_IMAGENET.load(source, train_size, test_size, subset_seed)
+    ``tiny-imagenet-200.zip`` lies in the data directory or in its folder ``tiny_imagenet``. The test split is the
+    published validation split, class by class: the published test split has no labels. Images are decoded once, into a
+    folder beside the archive (1.4 GB). Its corrupted test sets are those of Tiny ImageNet-C (15 corruptions), decoded
+    once where a score needs them (9 GB). Decoding needs the extra ``images``.
+    """,
+    reference='Le & Yang, "Tiny ImageNet Visual Recognition Challenge", CS 231N 2015.',
+)

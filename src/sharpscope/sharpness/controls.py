@@ -25,6 +25,7 @@ from sharpscope.errors import NotDefined, SharpscopeError
         exact=True,
         reference='Zhao et al., "Penalizing Gradient Norm for Efficiently Improving Generalization", ICML 2022',
         caveats=("It is zero at every exact minimum, flat or sharp.",),
+        unit="loss per unit of parameters",
         default=True,
         kind="control",
     )

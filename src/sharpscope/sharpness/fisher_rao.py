@@ -33,6 +33,7 @@ _LIANG = 'Liang et al., "Fisher-Rao Metric, Geometry, and Complexity of Neural N
             "With labels of the data it vanishes with the loss: compare it at matched train loss.",
             "Folding BatchNorm changes the parameters it is taken over, and so its value.",
         ),
+        unit="loss",
         default=True,
     )
 )
@@ -94,6 +95,7 @@ def _variance_of_tangent(evaluation: Evaluation) -> Tensor:
             "It equals the exact norm only if every path has the same number of weight layers, without biases, and all "
             "activations are positively homogeneous; kept to compare with published numbers.",
         ),
+        unit="loss",
         default=True,
     )
 )

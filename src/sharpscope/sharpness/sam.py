@@ -39,6 +39,7 @@ _DOUBT = 0.025
             "While rho is far below 2 sqrt(P) |g| / tr(H), this measure IS the gradient norm, times sqrt(2 / (pi P)).",
             "The expansion holds for small rho: within about 1% at rho 0.05 on partly fitted networks, far off at 0.5.",
         ),
+        unit="loss per unit of parameters",
     )
 )
 def sam_sharpness(

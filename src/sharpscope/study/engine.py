@@ -68,7 +68,8 @@ class Summary:
         lacking = f", {self.incomplete} of them not wholly" if self.incomplete else ""
         diverged = f", {self.diverged} diverged, which is their result" if self.diverged else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        pairs = f", {self.failed_pairs} scores of pairs failed" if self.failed_pairs else ""
+        several = "s" if self.failed_pairs > 1 else ""
+        pairs = f", {self.failed_pairs} score{several} of pairs failed" if self.failed_pairs else ""
         return f"{self.done} of {self.total} runs done{lacking}{diverged}{failed}{pairs}"
 
 

@@ -69,6 +69,15 @@ def batch_norm_after_an_epoch(workers):
     return model[1].running_mean
 
 
+def kept_within_an_epoch(workers):
+    """Train with BatchNorm; return the steps and the statistics of the weights kept on the way."""
+    training = Training(batch_size=7, epochs=20, lr=0.2, checkpoints_at_loss=[1.0, 0.9], check_loss_every=1)
+    made = Recipe.from_spec(training, Regime.model_validate("baseline"))
+    history = train(small_net().float(), data(), made, Stream(0), workers=workers)
+    found = history.at_loss.values()
+    return [kept.step for kept in found], torch.stack([kept.weights["1.running_mean"] for kept in found])
+
+
 def work(rank, address, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
@@ -78,6 +87,7 @@ def work(rank, address, folder):
     results |= {f"{case} losses": [e.batch_loss for e in history.epochs] for case, (_, history) in found.items()}
     results |= {f"own climb {name}": own_climb(regime, workers) for name, regime in OWN_CLIMBS.items()}
     results["statistics"] = batch_norm_after_an_epoch(workers)
+    results["kept"] = kept_within_an_epoch(workers)
     torch.save(results, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -133,6 +143,13 @@ def test_running_statistics_are_averaged_over_workers(results):
     start = small_net().float()
     means = [start[0](part).mean(0) for part in data().train_inputs[order].tensor_split(2)]
     torch.testing.assert_close(results[0]["statistics"], 0.1 * (means[0] + means[1]).detach() / 2)
+
+
+def test_weights_kept_within_an_epoch_are_the_same_for_all_workers(results):
+    (steps, statistics), (steps_of_other, statistics_of_other) = (result["kept"] for result in results)
+    assert steps == steps_of_other
+    assert any(step % 3 for step in steps), "else none is within an epoch"
+    assert statistics.equal(statistics_of_other)
 
 
 def test_too_small_a_batch_and_a_missing_group_are_refused():

@@ -175,10 +175,11 @@ def test_a_killed_worker_takes_only_its_run_with_it(uninterrupted, tmp_path):
     wait_for(lambda: len(records(out)) >= 1, process)
     os.kill(children(process)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=300)
-    assert process.returncode == 1, err
     assert "the worker process died (signal 9" in err
     failed = [path for path in records(out) if Store(out).run(path.parent.name).read_record().state == "failed"]
+    # None if it was killed when all of a run was written and only the report of its end was not.
     assert len(failed) <= 1
+    assert process.returncode == len(failed), err
     assert len(records(out)) == RUNS
     assert finish("run", study, "--out", out)[0] == 0
     assert (out / "results.csv").read_bytes() == expected

@@ -13,6 +13,8 @@ from sharpscope.cli import run_command
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.safety import SCORES
 from sharpscope.study import stages
+from sharpscope.study.assignment import record_failure
+from sharpscope.study.engine import assignment_of
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.record import Record
 from sharpscope.study.status import status, to_json
@@ -125,9 +127,6 @@ def test_a_run_that_was_done_stays_done_whatever_is_added_to_it(plan_of, store, 
 
 
 def test_a_worker_that_dies_leaves_a_run_that_was_done(plan_of, store):
-    from sharpscope.study.assignment import record_failure
-    from sharpscope.study.engine import assignment_of
-
     plan = plan_of()
     perform_all(plan, store)
     more = plan_of(measures=["relative_flatness", "gradient_norm", "margin"])
@@ -135,6 +134,17 @@ def test_a_worker_that_dies_leaves_a_run_that_was_done(plan_of, store):
     assert outcome.state == "done"
     assert outcome.missing == {"margin": "the worker process died"}
     assert load_ledger(store.path)["relative_flatness"].notna().all()
+
+
+def test_a_worker_that_dies_after_its_work_leaves_it_done(plan_of, store):
+    plan = plan_of()
+    perform_all(plan, store)
+    run_id = next(iter(plan.runs))
+    before = (store.run(run_id).path / "run.json").read_bytes()
+    outcome = record_failure(run_id, assignment_of(plan, store), "the worker process died")
+    assert (outcome.state, outcome.reason) == ("done", "")
+    assert outcome.notes == (f"run {run_id}: the worker process died",)
+    assert (store.run(run_id).path / "run.json").read_bytes() == before
 
 
 def test_a_failed_run_lacks_nothing_but_itself(plan_of):

@@ -85,6 +85,9 @@ def record_failure(run_id: str, assignment: Assignment, reason: str) -> Outcome:
             with contextlib.suppress(Damaged):
                 record = folder.read_record()
             record = record or Record(run_id)
+            if record.settled(assignment.wishes):
+                # It died after its work, before it could say so.
+                return Outcome(run_id, record.state, record.reason, notes=(f"run {run_id}: {reason}",))
             record.fail(reason)
             outcome = replace(outcome, state=record.state, missing=record.lacking(assignment.wishes))
             record.spec = plain(assignment.runs[run_id].model_dump())

@@ -13,10 +13,10 @@ import typer
 
 import sharpscope
 from sharpscope.errors import SharpscopeError
+from sharpscope.interruption import INTERRUPTED, guarded
 
 FAILED = 1
 WRONG = 2
-INTERRUPTED = 130
 
 # Of the click that typer uses: its own copy or the installed one, as versions go.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -49,7 +49,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
-    sys.exit(run_command(sys.argv[1:]))
+    sys.exit(guarded(lambda: run_command(sys.argv[1:])))
 
 
 def run_command(arguments: list[str]) -> int:
@@ -70,8 +70,6 @@ def run_command(arguments: list[str]) -> int:
             return _reader_has_seen_enough()
         raise
     # Typer turns an interruption into this code itself, or lets it pass, as versions go.
-    if code == INTERRUPTED:
-        print("Interrupted; what was done is kept, and the same command goes on.", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

@@ -197,8 +197,7 @@ def test_a_killed_worker_takes_only_its_run_with_it(uninterrupted, tmp_path):
 def test_no_worker_outlives_its_command(number, uninterrupted, tmp_path):
     study, _ = uninterrupted
     out = tmp_path / "out"
-    # Runs of about a second, so that the signal comes while others are to do and not while something is cleaned up,
-    # where Python may lose an interruption.
+    # Runs of about a second, so that the signal comes while others are to do.
     process = start("run", study, "--out", out, "--workers", 1, "--set", "training.epochs=150")
     wait_for(lambda: len(records(out)) >= 1, process)
     workers = children(process)

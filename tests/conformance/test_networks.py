@@ -19,10 +19,13 @@ from sharpscope import measure
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.curvature.risk import Risk
+from sharpscope.errors import NotDefined
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 
 SAMPLES = 16
+# Defined for inputs of two numbers only; tests of its own have it.
+IN_THE_PLANE = {"boundary_length"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def in_double(net: Net) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
 
 
 @every_net_in_time
-@pytest.mark.parametrize("name", list(MEASURES))
+@pytest.mark.parametrize("name", [name for name in MEASURES if name not in IN_THE_PLANE])
 def test_every_measure_has_a_value_that_precision_does_not_move(net: Net, name: str) -> None:
     variant = Variant(name)
     found = variant.on(trained(net), net.samples(), batch_size=6)
@@ -91,6 +94,12 @@ def test_every_measure_has_a_value_that_precision_does_not_move(net: Net, name: 
     elif found.converged and expected.converged:
         error = 5 * math.hypot(found.stderr, expected.stderr)
         assert found.value == pytest.approx(expected.value, rel=1e-4, abs=error)
+
+
+@pytest.mark.parametrize("name", IN_THE_PLANE)
+def test_measures_of_the_plane_are_refused_elsewhere(name: str) -> None:
+    with pytest.raises(NotDefined, match="two floating-point numbers"):
+        measure(trained(NETS[-1]), NETS[-1].samples(), [name])
 
 
 @every_net

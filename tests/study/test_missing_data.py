@@ -86,7 +86,7 @@ def test_only_images_in_files_have_stand_ins():
 
 
 def test_a_plan_downloads_no_weights(tmp_path, monkeypatch):
-    (tmp_path / "nets.py").write_text(
+    (tmp_path / "hub_nets.py").write_text(
         "import torch\n"
         "from torch import nn\n"
         "def loaded(shape, classes, *, pretrained: bool = False):\n"
@@ -95,7 +95,7 @@ def test_a_plan_downloads_no_weights(tmp_path, monkeypatch):
     )
     study = tmp_path / "pretrained.yaml"
     study.write_text(
-        "{name: pretrained, data: {name: digits, train_size: 50}, model: {name: 'nets:loaded', pretrained: true}}"
+        "{name: pretrained, data: {name: digits, train_size: 50}, model: {name: 'hub_nets:loaded', pretrained: true}}"
     )
     monkeypatch.chdir(tmp_path)
     plan = make_plan(load_source(str(study)), to_run=False)

@@ -58,7 +58,7 @@ def step(
     >>> [step(now, 8) for now in (0, 3, 4, 5)], round(step(6, 8), 12)
     ([1.0, 1.0, 0.1, 0.1], 0.01)
     """
-    return math.prod(factor for share in milestones if step >= share * steps)
+    return math.prod((factor for share in milestones if step >= share * steps), start=1.0)
 
 
 def warmed_up(schedule: Callable[[int, int], float], steps: int) -> Callable[[int, int], float]:

@@ -20,6 +20,24 @@ def study(**changes: Any) -> Study:
     return validated(Study, {**WRITTEN, **changes})
 
 
+def coordinates(**grid: list[Any]) -> list[Any]:
+    points = study(grid={key.replace("__", "."): values for key, values in grid.items()}).expand()
+    return [value for point in points for value in point.coordinates.values()]
+
+
+def test_values_that_vary_stand_in_tables_as_they_are_or_as_text() -> None:
+    assert coordinates(training__lr=[1, 0.1]) == [1, 0.1]
+    assert coordinates(training__momentum=[None, 0.9]) == [None, 0.9]
+    assert coordinates(model__hidden=[[64], [64, 32]]) == ["[64]", "[64, 32]"]
+    assert coordinates(model__hidden=[64, [64, 32]]) == ["64", "[64, 32]"]
+    assert coordinates(model__hidden=[True, 2]) == ["true", "2"]
+    assert coordinates(training__optimizer_options=[{}, {"nesterov": True}]) == ["{}", "{nesterov: true}"]
+    assert [point.run.model.options["hidden"] for point in study(grid={"model.hidden": [[8], [8, 8]]}).expand()] == [
+        [8],
+        [8, 8],
+    ]
+
+
 def run(**changes: Any) -> Run:
     tree = {"data": "digits", "model": "mlp", "training": {}, "regime": "baseline", "seed": 0, **changes}
     return validated(Run, tree)

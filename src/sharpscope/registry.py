@@ -107,7 +107,7 @@ class Entry(Generic[F]):
             first = error.errors()[0]
             option = str(first["loc"][0])
             got = "" if first["type"] == "missing" else f", got {first['input']!r}"
-            message = f"option '{option}' of {self.kind} '{self.name}': {_lower(first['msg'])}{got}"
+            message = f"option '{option}' of {self.kind} '{self.name}': {expectation(first)}{got}"
             raise SpecError(message, (option,)) from None
         return {name: getattr(checked, f"option_{name}") for name in self._parameters}
 
@@ -254,5 +254,24 @@ def imported(path: str, kind: str) -> Any:
     return found
 
 
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
+# Pydantic speaks of Python's types; a study is written in YAML.
+A_LIST = ("tuple_type", "list_type")
+_EXPECTED = {
+    **dict.fromkeys(("model_type", "dict_type"), "expected a mapping of keys to values"),
+    **dict.fromkeys(A_LIST, "expected a list"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
+    "string_type": "expected text",
+    "too_short": "expected at least one",
+}
+
+
+def expectation(error: Mapping[str, Any]) -> str:
+    """Return what was expected where Pydantic found an error, in the words of a study.
+
+    >>> expectation({"type": "tuple_type", "msg": "Input should be a valid tuple"})
+    'expected a list'
+    """
+    message = error["msg"].removeprefix("Value error, ")
+    return _EXPECTED.get(error["type"]) or f"{message[:1].lower()}{message[1:]}"

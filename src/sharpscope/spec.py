@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -28,6 +29,7 @@ from pydantic import (
 )
 
 from sharpscope.errors import SpecError, suggest
+from sharpscope.registry import A_LIST, expectation
 
 Loc = tuple[str | int, ...]
 
@@ -224,7 +226,8 @@ class Point:
 
     Attributes:
         run: The run.
-        coordinates: The value of every key that varies, without regime and seed: ``{"training.lr": 0.1}``.
+        coordinates: The value of every key that varies, without regime and seed: ``{"training.lr": 0.1}``. Values that
+            make no column of a table, such as lists, are there as text.
     """
 
     run: Run
@@ -299,6 +302,7 @@ class Study(Strict):
         base = self.model_dump(include={"data", "model", "training"})
         for key in keys:
             _check_key(key, base)
+        as_texts = {key for key in self.varying if not _is_column(self.grid[key])}
         points = []
         for seed in self.grid["seed"]:
             for values in itertools.product(*(self.grid[key] for key in keys)):
@@ -306,11 +310,29 @@ class Study(Strict):
                 at_point = copy.deepcopy(base)
                 for key, value in chosen.items():
                     set_dotted(at_point, key, value)
-                coordinates = {key: chosen[key] for key in self.varying}
+                coordinates = {key: as_text(chosen[key]) if key in as_texts else chosen[key] for key in self.varying}
                 for regime in self.regimes:
                     run = validated(Run, {**at_point, "regime": regime, "seed": seed}, chosen)
                     points.append(Point(run, coordinates))
         return points
+
+
+def _is_column(values: list[Any]) -> bool:
+    """Return whether values are of one kind, as a column of a table is; some may be missing."""
+    kinds = {
+        float if isinstance(value, int | float) and not isinstance(value, bool) else type(value) for value in values
+    }
+    return len(kinds - {type(None)}) == 1 and not kinds & {list, dict}
+
+
+def as_text(value: Any) -> str:
+    """Return a value as it stands in a study.
+
+    >>> as_text([64, 64]), as_text({"nesterov": True}), as_text(None)
+    ('[64, 64]', '{nesterov: true}', 'null')
+    """
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
+    return text.removesuffix("...\n").strip()
 
 
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -346,18 +368,7 @@ def validated(kind: type[Strict], tree: Any, chosen: Mapping[str, Any] | None = 
         raise SpecError(_sentence(kind, first, dotted), loc) from None
 
 
-# Pydantic speaks of Python's types; a study is written in YAML.
-_A_LIST = ("tuple_type", "list_type")
-_EXPECTED = {
-    **dict.fromkeys(("model_type", "dict_type"), "expected a mapping of keys to values"),
-    **dict.fromkeys(_A_LIST, "expected a list"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
-    **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
-    **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
-    "string_type": "expected text",
-    "too_short": "expected at least one",
-    "string_pattern_mismatch": "expected letters, digits, '.', '_' and '-', of which the first is a letter or digit",
-}
+_A_NAME = "expected letters, digits, '.', '_' and '-', of which the first is a letter or digit"
 
 
 def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
@@ -369,16 +380,15 @@ def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
         return f"unknown key '{key}'{place}{suggest(str(key), kind.model_fields)}"
     if error["type"] == "missing":
         return f"the key '{dotted}' is missing; a study needs name, data and model"
-    message = error["msg"].removeprefix("Value error, ")
+    expected = _A_NAME if error["type"] == "string_pattern_mismatch" else expectation(error)
     if error["type"] == "value_error":
-        return message
+        return expected
     got = error["input"]
     hint = ""
     if isinstance(got, list) and "." in dotted:
         hint = f"; to try several values, write them in the grid: grid: {{{dotted}: {got}}}"
-    if error["type"] in _A_LIST and isinstance(got, str):
+    if error["type"] in A_LIST and isinstance(got, str):
         hint = f"; write [{got}]"
-    expected = _EXPECTED.get(error["type"]) or f"{message[:1].lower()}{message[1:]}"
     # The place has the line, so that the number of an item, which a reader would have to count, says nothing more.
     name = ".".join(part for part in error["loc"] if isinstance(part, str))
     return f"{name}: {expected}, got {got!r}{hint}"

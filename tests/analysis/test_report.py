@@ -21,7 +21,7 @@ def test_page_is_whole_small_and_asks_for_nothing(report):
     assert not re.search(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"'](?!data:)", text)
     assert "train loss became NaN in epoch 3" in text
     assert "default-src 'none'" in text
-    assert {p.name for p in report.parent.iterdir()} == {"report.html", "tables", "figures"}
+    assert {p.name for p in report.parent.iterdir()} == {"report.html", ".report.json", "tables", "figures"}
 
 
 def test_controls_and_complexity_have_sections_of_their_own(report):
@@ -92,8 +92,24 @@ def test_null_in_the_grid_is_told_as_written(make_results, tmp_path):
 def test_same_results_same_bytes(report, make_results, tmp_path):
     first, second = report.parent, write_report(make_results(seeds=4, failed=1), tmp_path).parent
     files = [p.relative_to(first) for p in first.rglob("*") if p.is_file()]
-    assert len(files) == 19
+    assert len(files) == 20
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in files)
+
+
+def test_what_a_quantity_left_behind_is_removed_unless_it_was_changed(make_results, tmp_path):
+    results = make_results(seeds=2, regimes=["baseline", "sam"])
+    few = ("train_loss", "ece", "generalization_gap", "relative_flatness")
+    results = replace(results, quantities={name: results.quantities[name] for name in few})
+    write_report(results, tmp_path)
+    figures = tmp_path / "figures"
+    (figures / "measures_vs_ece.svg").write_text("edited")
+    (figures / "mine.pdf").write_text("mine")
+    fewer = {name: results.quantities[name] for name in few if name not in ("ece", "generalization_gap")}
+    for _ in range(2):
+        write_report(replace(results, quantities=fewer), tmp_path)
+        left = {path.name for path in figures.iterdir()}
+        assert {"measures_vs_ece.svg", "mine.pdf", "measures_vs_train_loss.pdf"} <= left
+        assert not left & {"measures_vs_ece.pdf", "measures_vs_generalization_gap.pdf"}
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_networks_for_images_refuse_vectors(name):
     [
         ({"widht": 8}, "did you mean 'width'"),
         ({"width": 0}, "greater than 0"),
-        ({"width": "wide"}, "valid integer"),
+        ({"width": "wide"}, "expected a whole number"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import json
+import shlex
 
+import pandas as pd
 import pytest
 
+from sharpscope.analysis.comparisons import comparisons_table, regimes_table
+from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.ledger import load_ledger, load_results, write_ledger
+from sharpscope.analysis.report import render
 from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.study import evaluation
+from sharpscope.study.pairs import update_pairs
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
 from sharpscope.study.store import Store
+
+from .conftest import perform_all
 
 BAD = {
     "unknown key": ({"trainin": {}}, "line 24: unknown key 'trainin'; did you mean 'training'?"),
@@ -154,6 +163,38 @@ def test_study_yaml_plans_to_the_same_runs_and_wishes(plan_of, tmp_path):
     assert list(again.runs) == list(plan.runs)
     assert again.wishes == plan.wishes
     assert again.catalog == plan.catalog
+
+
+def test_the_command_that_runs_a_study_again(study_file, tmp_path, monkeypatch):
+    changes = ["grid.seed=4", "training.checkpoints_at_loss=[0.3, 0.1]"]
+    assert shlex.join(load_source("digits", changes).command) == (
+        "sharpscope run digits --set grid.seed=4 --set 'training.checkpoints_at_loss=[0.3, 0.1]'"
+    )
+    # The file is its author's, with the changes it is in the folder of the study.
+    source = load_source(str(study_file()), changes)
+    assert source.command == ("sharpscope", "run", "study.yaml")
+    store = Store(tmp_path / "out")
+    assert store.read_command() == list(source.command)
+    perform_all(make_plan(source), store)
+    monkeypatch.chdir(store.path)
+    assert list(make_plan(load_source(source.command[-1])).runs) == list(make_plan(source).runs)
+
+
+def test_values_of_a_grid_may_be_lists(plan_of, tmp_path):
+    store = Store(tmp_path / "out")
+    plan = plan_of(grid={"seed": 2, "model.hidden": [[8], [8, 8]], "training.momentum": [None, 0.9]})
+    perform_all(plan, store)
+    update_pairs(store)
+    results = load_results(store.path)
+    write_ledger(results.ledger, store.path)
+    written = pd.read_parquet(store.path / "results.parquet")
+    assert list(written["model.hidden"].unique()) == ["[8]", "[8, 8]"]
+    assert results.keys == ["model.hidden", "training.momentum"]
+    tables = regimes_table(results), comparisons_table(results), correlations_table(results)
+    page = render(results, *tables)
+    assert "model.hidden = [8, 8], training.momentum = 0.9" in page
+    assert "model.hidden = [8], training.momentum = null" in page
+    assert set(load_ledger(store.path)["prediction_disagreement"].notna()) == {True}
 
 
 def test_defaults_are_filled_in(plan_of):

@@ -164,7 +164,7 @@ OPTIONS = ("training", "optimizer_options")
         ({"momentum": 0.9, "optimizer_options": {"momentum": 0.8}}, ("training", "momentum"), "set twice"),
         ({"optimizer_options": {"nesterov": True}}, ("training",), "Nesterov momentum requires"),
         ({"optimizer_options": {"dampning": 1}}, (*OPTIONS, "dampning"), "did you mean 'dampening'"),
-        ({"optimizer_options": {"dampening": "a"}}, (*OPTIONS, "dampening"), "valid number.*got 'a'"),
+        ({"optimizer_options": {"dampening": "a"}}, (*OPTIONS, "dampening"), "expected a number, got 'a'"),
         ({"optimizer_options": {"lr": 1}}, (*OPTIONS, "lr"), "unknown option 'lr'"),
         ({"accumulate": 9, "batch_size": 8}, ("training", "accumulate"), "9 micro-batches are more than the 8 samples"),
     ],

@@ -6,6 +6,7 @@ Reads the store alone: neither torch nor the study's plugins are needed.
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def load_results(study_dir: str | Path) -> StudyResults:
         reliability=_reliability(rows, catalog),
         failures=_failures(rows),
         missing=_missing(rows, store, catalog),
-        provenance=_provenance(rows),
+        provenance=_provenance(rows, store.read_command()),
         default_primary=catalog["default_primary"],
         first_primary=store.first_primary(),
     )
@@ -246,7 +247,7 @@ def _missing(rows: list[_Row], store: Store, catalog: dict[str, Any]) -> pd.Data
     return pd.DataFrame(table, columns=MISSING_COLUMNS)
 
 
-def _provenance(rows: list[_Row]) -> dict[str, str]:
+def _provenance(rows: list[_Row], command: list[str]) -> dict[str, str]:
     """Return what made the results; where runs differ, all that they name."""
     facts: dict[str, dict[str, None]] = {}
     for made_by in (facts for row in rows for facts in row.record.provenance.values()):
@@ -255,4 +256,4 @@ def _provenance(rows: list[_Row]) -> dict[str, str]:
             facts.setdefault(name, {})[str(value)] = None
     found = {name: ", ".join(values) for name, values in facts.items()}
     seconds = sum(sum(row.record.timings.values()) for row in rows)
-    return {**found, "command": "sharpscope run study.yaml", "compute seconds": f"{seconds:.0f}"}
+    return {**found, "command": shlex.join(command), "compute seconds": f"{seconds:.0f}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from sharpscope.analysis.reliability import bin_count
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.tables import table_files
 from sharpscope.files import write_atomic
+from sharpscope.study.files import digest
+
+WRITTEN = ".report.json"  # the files that a report has written, with their checksums
 
 
 def write_report(results: StudyResults, directory: Path) -> Path:
@@ -28,7 +32,8 @@ def write_report(results: StudyResults, directory: Path) -> Path:
 
     Args:
         results: What the study found; runs that failed are told, not hidden.
-        directory: Where to write; made if it is not there. Every file is written whole or not at all.
+        directory: Where to write; made if it is not there. Every file is written whole or not at all. What only an
+            earlier report has written is removed, unless someone has changed it.
 
     Returns:
         The path of the page, which needs no other file and no network.
@@ -43,7 +48,22 @@ def write_report(results: StudyResults, directory: Path) -> Path:
     }
     for name, data in files.items():
         write_atomic(directory / name, data)
+    _remove_leftovers(directory, files)
     return directory / "report.html"
+
+
+def _remove_leftovers(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Remove what an earlier report wrote and this one did not, and keep a list of the files for the next one."""
+    path = directory / WRITTEN
+    try:
+        earlier: dict[str, str] = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        earlier = {}
+    for name in earlier.keys() - files.keys():
+        leftover = directory / name
+        if leftover.is_file() and digest(leftover.read_bytes()) == earlier[name]:
+            leftover.unlink()
+    write_atomic(path, json.dumps({name: digest(data) for name, data in files.items()}, indent=1).encode())
 
 
 def render(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> str:

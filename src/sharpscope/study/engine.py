@@ -101,6 +101,7 @@ def run_study(
     _check_data(plan, store)
     with store.in_use(plain(plan.study.model_dump()), plan.catalog):
         store.keep_primary(plan.study.primary or ())
+        store.write_command([*plan.command, *(() if device == CPU else ("--device", device))])
         todo = _unsettled(plan, store, summary, watcher)
         for note in plan.notes:
             watcher.note(note)

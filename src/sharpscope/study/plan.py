@@ -44,6 +44,7 @@ class Plan:
         data_dir: The user's folder of datasets.
         datasets: What was loaded to check the study, by the text of its component.
         notes: What the user should know before it is run.
+        command: What runs the study again; see ``Source``.
     """
 
     study: Study
@@ -52,6 +53,7 @@ class Plan:
     data_dir: Path | None = None
     datasets: dict[str, Dataset] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -98,7 +100,7 @@ def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = Tr
         wishes = _wishes(study, points, trial)
         pairs = zip(short, points, strict=True)
         datasets = {text_of(s.run.data): trial.datasets[text_of(p.run.data)] for s, p in pairs}
-        return Plan(_filled(study, wishes), short, wishes, data_dir, datasets, tuple(trial.notes))
+        return Plan(_filled(study, wishes), short, wishes, data_dir, datasets, tuple(trial.notes), source.command)
 
 
 @contextlib.contextmanager

@@ -27,12 +27,15 @@ class Source:
         document: The text it came from, with places.
         overrides: The dotted keys that ``--set`` changed.
         folder: What relative paths in the study start from.
+        command: What runs the study again on another machine: a preset with its changes, or the study as it is kept,
+            which has the changes in it.
     """
 
     study: Study
     document: Document
     overrides: tuple[str, ...]
     folder: Path
+    command: tuple[str, ...]
 
     @contextlib.contextmanager
     def located(self) -> Iterator[None]:
@@ -59,7 +62,13 @@ def load_source(study: str, overrides: Sequence[str] = ()) -> Source:
     tree: dict[str, Any] = copy.deepcopy(document.tree)
     changed = tuple(_override(tree, override) for override in overrides)
     with _located(document, changed):
-        return Source(validated(Study, tree), document, changed, folder)
+        return Source(validated(Study, tree), document, changed, folder, _command(study, overrides))
+
+
+def _command(study: str, overrides: Sequence[str]) -> tuple[str, ...]:
+    if Path(study).is_file():
+        return ("sharpscope", "run", "study.yaml")
+    return ("sharpscope", "run", study, *(part for override in overrides for part in ("--set", override)))
 
 
 def presets() -> dict[str, str]:

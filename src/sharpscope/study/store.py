@@ -4,6 +4,8 @@
 
     DIR/study.yaml                     the study as run, defaults filled in
     DIR/catalog.json                   the present grid, and the facts of every column of the ledger
+    DIR/command.json                   what runs the study again
+    DIR/.report.json                   the files that the last report has written
     DIR/pairs.parquet                  scores of pairs of runs
     DIR/inits/<hash>.safetensors       initial weights, shared by the regimes of one seed
     DIR/runs/<run_id>/run.json         written last, so that its presence means that the rest is there
@@ -226,8 +228,8 @@ class Store:
         """
 
         def begin() -> None:
-            for folder in (self.path, self.path / "inits"):
-                remove_temporary(folder)
+            for folder in (".", "inits", "tables", "figures"):
+                remove_temporary(self.path / folder)
             self.write_study(study)
             self.write_catalog(catalog)
 
@@ -260,6 +262,15 @@ class Store:
     def first_primary(self) -> list[str] | None:
         """Return the primary family that the study had when it first ran; None where that is not known."""
         return self._read("primary.json", json.loads) if (self.path / "primary.json").exists() else None
+
+    def write_command(self, command: Sequence[str]) -> None:
+        """Write ``command.json``: what runs the study again, word by word."""
+        write_atomic(self.path / "command.json", encode(list(command)))
+
+    def read_command(self) -> list[str]:
+        """Return what ``write_command`` wrote; the study as it is kept always runs again."""
+        kept = (self.path / "command.json").exists()
+        return self._read("command.json", json.loads) if kept else ["sharpscope", "run", "study.yaml"]
 
     def write_catalog(self, catalog: Mapping[str, Any]) -> None:
         """Write ``catalog.json``: what a report needs that otherwise only the code knows."""

@@ -132,8 +132,8 @@ def measure(
     with random_state_kept(device), left_alone(data) as own, torch.inference_mode(False):
         batches = Batches(own, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
 
-        def run(samples: Iterable[Batch], told: bool = False) -> Measured:
-            risk = Risk(
+        def risk_on(samples: Iterable[Batch]) -> Risk:
+            return Risk(
                 model,
                 samples,
                 loss=loss,
@@ -143,19 +143,46 @@ def measure(
                 stream=stream.child("estimators"),
                 rtol=rtol,
             )
-            sums: Sums = {}
-            steps = _steps(asked)
-            estimates = run_together(risk, steps, _report if told and progress else None, on_refusal, sums)
-            return Measured(risk, steps, estimates, sums)
 
-        measured = run(batches, told=True)
+        groups = stream.child("groups")
+        found = measure_batches(batches, risk_on, asked, groups, progress=progress, on_refusal=on_refusal)
         if refused:
             _warn_of(refused)
-        estimates, population = measured.estimates, batches.population
-        if population is not None:
-            errors = sampling_errors(measured, run, batches, population, stream.child("groups"))
-            estimates = {key: e.of_subset(errors.get(key), population) for key, e in estimates.items()}
-        return Measurements(estimates)
+        return found
+
+
+def measure_batches(
+    batches: Batches,
+    risk_on: Callable[[Iterable[Batch]], Risk],
+    asked: Mapping[str, tuple[str, dict[str, Any]]],
+    groups: Stream,
+    *,
+    progress: bool = False,
+    on_refusal: Callable[[str, NotDefined], None] | None = None,
+) -> Measurements:
+    """Measure batches; where these are a subset of the data, the standard errors hold that of its choice.
+
+    Args:
+        batches: What to measure.
+        risk_on: Returns the risk on some samples, with the same random numbers each time.
+        asked: By key, the name of each measure and all its options.
+        groups: Where the groups of a subset are drawn from.
+        progress: Print a line before each pass over the data.
+        on_refusal: Called with the key of a measure that is not defined here, and why; it is then left out.
+    """
+    steps = _steps(asked)
+
+    def run(samples: Iterable[Batch], report: Callable[[int], None] | None = None) -> Measured:
+        risk = risk_on(samples)
+        sums: Sums = {}
+        return Measured(risk, steps, run_together(risk, steps, report, on_refusal, sums), sums)
+
+    measured = run(batches, _report if progress else None)
+    estimates, population = measured.estimates, batches.population
+    if population is not None:
+        errors = sampling_errors(measured, run, batches, population, groups)
+        estimates = {key: e.of_subset(errors.get(key), population) for key, e in estimates.items()}
+    return Measurements(estimates)
 
 
 def measure_risk(

@@ -244,6 +244,7 @@ class Study(Strict):
     regimes: tuple[Regime, ...] = Field(("baseline",), min_length=1, validate_default=True)
     grid: dict[str, list[Any]] = Field(default_factory=lambda: {"seed": [0]})
     measures: dict[str, dict[str, Any]] | None = None
+    measures_subset: PositiveInt | None = None
     scores: dict[str, dict[str, Any]] | None = None
     primary: tuple[str, ...] | None = None
     plugins: tuple[str, ...] = ()

@@ -167,7 +167,7 @@ def _estimates(stored: dict[str, Any], stamps: dict[str, Any], level: str = "") 
 
 
 def _answers(stored: dict[str, Any], stamp: dict[str, Any], kind: str) -> bool:
-    return Wish(stamp[kind], stamp["options"], stamp["version"]).answered_by(stored, kind)
+    return Wish.of(stamp, kind).answered_by(stored, kind)
 
 
 def _pair_table(store: Store, catalog: dict[str, Any]) -> pd.DataFrame:

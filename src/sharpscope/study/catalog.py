@@ -7,6 +7,7 @@ from typing import Any
 
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.errors import SpecError, suggest
+from sharpscope.registry import Registry
 from sharpscope.safety import SCORES
 from sharpscope.spec import Point, Study
 from sharpscope.study.levels import STEP, VALUES, column
@@ -128,29 +129,35 @@ def _at_level(level: str, wishes: Wishes) -> Iterator[dict[str, Any]]:
 
 
 def _measure(key: str, wanted: Wish) -> dict[str, Any]:
-    member = MEASURES[wanted.name]
-    facts = member.facts
+    facts = MEASURES[wanted.name].facts
+    caveats = list(facts.caveats)
+    if wanted.subset is not None:
+        # It stands before the others: it is of this study, they are of the measure.
+        caveats.insert(
+            0,
+            f"Taken on {wanted.subset:,} training samples at most, the same of every run; the standard error holds "
+            "that of this choice.",
+        )
     return {
-        "name": key,
+        **_described(MEASURES, key, wanted),
         "kind": facts.kind,
-        "label": _label(facts.label, key, wanted),
         "sharper_is": None if facts.kind == "control" else facts.sharper_is,
-        "unit": facts.unit,
         "symbol": facts.symbol,
-        "summary": member.summary,
-        "reference": facts.reference,
-        "caveats": list(facts.caveats),
+        "caveats": caveats,
     }
 
 
 def _score(key: str, wanted: Wish) -> dict[str, Any]:
-    member = SCORES[wanted.name]
+    return {**_described(SCORES, key, wanted), "kind": "score", "better": SCORES[wanted.name].facts.better}
+
+
+def _described(registry: Registry[Any], key: str, wanted: Wish) -> dict[str, Any]:
+    """Return what is told of measures and scores alike."""
+    member = registry[wanted.name]
     facts = member.facts
     return {
         "name": key,
-        "kind": "score",
         "label": _label(facts.label, key, wanted),
-        "better": facts.better,
         "unit": facts.unit,
         "summary": member.summary,
         "reference": facts.reference,

@@ -21,7 +21,7 @@ from sharpscope.curvature.measure import MEASURES, run_together
 from sharpscope.curvature.risk import Risk
 from sharpscope.data import Dataset
 from sharpscope.errors import NotDefined, SharpscopeError
-from sharpscope.measurement import Measurements, measure_risk
+from sharpscope.measurement import Measurements, measure_batches
 from sharpscope.safety import Predictions
 from sharpscope.safety.basic import test_accuracy, test_loss, train_accuracy, train_loss
 from sharpscope.safety.generalization import generalization_gap
@@ -31,6 +31,8 @@ from sharpscope.study.record import Wish, plain
 from sharpscope.training import predict
 
 BATCH_SIZE = 256
+# All runs are measured on the same samples, so that none differs from another by those that it was measured on.
+_SUBSET = Stream("study", "subset")
 
 
 class NotFinite(SharpscopeError):
@@ -58,7 +60,7 @@ def measure_clean(
     device: str = "cpu",
     on_refusal: Callable[[str, NotDefined], None] | None = None,
 ) -> Measurements:
-    """Measure a model on the training data.
+    """Measure a model on the training data, or on the samples of it that a measure is to be taken on.
 
     Args:
         model: The trained model.
@@ -72,10 +74,18 @@ def measure_clean(
     Raises:
         SharpscopeError: If a measure cannot be had, unless ``on_refusal`` is told.
     """
-    batches = Batches(CleanBatches(dataset))
-    risk = Risk(model, batches, device=device, stream=Stream(seed, "measure"), init=init)
-    asked = {key: {"measure": wanted.name, **wanted.options} for key, wanted in wishes.items()}
-    return measure_risk(risk, asked, on_refusal=on_refusal)
+    stream = Stream(seed, "measure")
+    found: dict[str, Estimate] = {}
+    for subset in dict.fromkeys(wanted.subset for wanted in wishes.values()):
+        part = {key: wanted for key, wanted in wishes.items() if wanted.subset == subset}
+        found |= measure_batches(
+            Batches(CleanBatches(dataset), subset=subset, stream=_SUBSET),
+            lambda samples: Risk(model, samples, device=device, stream=stream, init=init),
+            {key: (wanted.name, wanted.options) for key, wanted in part.items()},
+            stream.child("groups"),
+            on_refusal=on_refusal,
+        )
+    return Measurements({key: found[key] for key in wishes if key in found})
 
 
 def measure_each(

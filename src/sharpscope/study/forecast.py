@@ -19,7 +19,7 @@ from sharpscope.spec import Run
 from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_each
 from sharpscope.study.plan import Plan
-from sharpscope.study.record import Wishes
+from sharpscope.study.record import Wish, Wishes
 from sharpscope.study.store import Damaged, Store
 from sharpscope.training import Diverged, Recipe, predict, train
 
@@ -43,14 +43,19 @@ class Forecast:
     Attributes:
         todo: Ids of the runs that have something left to do.
         seconds: Time for them.
-        bytes: Disk for all runs.
+        disk: Bytes for all runs, by what takes them.
         workers: Number of processes reckoned with.
     """
 
     todo: tuple[str, ...]
     seconds: float
-    bytes: int
+    disk: dict[str, int]
     workers: int
+
+    @property
+    def bytes(self) -> int:
+        """Disk for all runs."""
+        return sum(self.disk.values())
 
 
 def forecast(plan: Plan, store: Store, workers: int, device: str = CPU) -> Forecast:
@@ -149,15 +154,19 @@ class _Timing:
 
     def _measuring(self, run: Run) -> float:
         wishes = self._plan.wishes.measures
-        if not wishes:
-            return 0.0
         model, dataset = self._model(run), self._plan.dataset_of(run)
-        init = dict(model.named_parameters())
+        init, population = dict(model.named_parameters()), len(dataset.train_inputs)
+        total = 0.0
+        for subset in dict.fromkeys(wanted.subset for wanted in wishes.values()):
+            part = {key: replace(w, subset=None) for key, w in wishes.items() if w.subset == subset}
+            size = min(population, subset or population)
 
-        def measured(samples: int) -> None:
-            measure_each(model, _first(dataset, samples), wishes, 0, init, self._device)
+            def measured(samples: int, part: dict[str, Wish] = part) -> None:
+                measure_each(model, _first(dataset, samples), part, 0, init, self._device)
 
-        return _extrapolated(measured, len(dataset.train_inputs), SAMPLES)
+            # A subset is measured a second time, group by group.
+            total += _extrapolated(measured, size, SAMPLES) * (1 + (size < population))
+        return total
 
 
 def _model(plan: Plan, run: Run) -> torch.nn.Module:
@@ -201,22 +210,25 @@ def _timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _disk(plan: Plan) -> int:
-    """Return the bytes of weights, predictions and shared initial weights; the rest is small."""
-    total, inits = 0, set()
+def _disk(plan: Plan) -> dict[str, int]:
+    """Return the bytes of what takes space; all else is small."""
+    amounts = dict.fromkeys(("weights", "outputs on training data", "outputs on test data"), 0)
     sizes: dict[str, int] = {}
+    inits = set()
     for run in plan.runs.values():
         dataset = plan.dataset_of(run)
         key = run.model.model_dump_json() + run.data.model_dump_json()
         if key not in sizes:
             sizes[key] = sum(tensor.nbytes for tensor in _model(plan, run).state_dict().values())
+        new = (key, run.seed) not in inits
+        inits.add((key, run.seed))
+        amounts["weights"] += sizes[key] * (1 + len(plan.wishes.levels) + new)
+        # Logits in single precision with a target each; a class and a confidence under each corruption.
+        sample = 4 * len(dataset.classes) + 8
         conditions = len(plan.wishes.corruptions) * len(SEVERITIES)
-        logits = (len(dataset.train_inputs) + len(dataset.test_inputs)) * (4 * len(dataset.classes) + 8)
-        total += sizes[key] * (1 + len(plan.wishes.levels)) + logits + 3 * conditions * len(dataset.test_inputs)
-        if (key, run.seed) not in inits:
-            inits.add((key, run.seed))
-            total += sizes[key]
-    return total
+        amounts["outputs on training data"] += sample * len(dataset.train_inputs)
+        amounts["outputs on test data"] += (sample + 3 * conditions) * len(dataset.test_inputs)
+    return amounts
 
 
 def show(plan: Plan, found: Forecast) -> str:
@@ -227,7 +239,7 @@ def show(plan: Plan, found: Forecast) -> str:
     lines = [f"{study.name}: {len(plan.runs)} runs = {_product(plan)}"]
     lines += [f"  regimes: {', '.join(regime.label for regime in study.regimes)}"]
     lines += [f"  {key}: {', '.join(map(str, values))}" for key, values in study.grid.items()]
-    lines += [f"  measures: {', '.join(study.measures or {}) or 'none'}"]
+    lines += [f"  measures: {_measures(plan) or 'none'}"]
     if plan.wishes.levels:
         lines += [f"  and at matched train loss: {', '.join(plan.wishes.levels)}"]
     lines += [f"  scores: {', '.join(study.scores or {}) or 'none'}"]
@@ -236,7 +248,8 @@ def show(plan: Plan, found: Forecast) -> str:
         processes = "process" if found.workers == 1 else "processes"
         how = ", reckoned without compiling" if any(run.training.compile for run in plan.runs.values()) else ""
         lines += [f"about {in_words(found.seconds)} on this machine with {found.workers} {processes}{how}"]
-    lines += [f"about {_size(found.bytes)} of disk for all runs"]
+    parts = ", ".join(f"{_size(size)} of {what}" for what, size in found.disk.items())
+    lines += [f"about {_size(found.bytes)} of disk for all runs: {parts}"]
     lines += [f"Note: {note}" for note in plan.notes]
     return "\n".join(lines)
 
@@ -245,8 +258,17 @@ def to_json(plan: Plan, found: Forecast) -> str:
     """Return a plan and its forecast as JSON."""
     todo = set(found.todo)
     grid = [{**point, "done": point["run_id"] not in todo} for point in plan.catalog["grid"]]
-    amounts = {"seconds": found.seconds, "bytes": found.bytes, "workers": found.workers}
+    amounts = {"seconds": found.seconds, "bytes": found.bytes, "disk": found.disk, "workers": found.workers}
     return json.dumps({"study": plan.study.name, **amounts, "notes": plan.notes, "grid": grid}, indent=2)
+
+
+def _measures(plan: Plan) -> str:
+    """Return what is measured, and on how many samples where those are not all."""
+    of_subset: dict[int | None, list[str]] = {}
+    for key, wanted in plan.wishes.measures.items():
+        of_subset.setdefault(wanted.subset, []).append(key)
+    parts = [", ".join(keys) + (f" on {subset} samples" if subset else "") for subset, keys in of_subset.items()]
+    return "; ".join(parts)
 
 
 def _product(plan: Plan) -> str:

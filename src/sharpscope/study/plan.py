@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from sharpscope.curvature.measure import MEASURES
 from sharpscope.data import DATASETS, Dataset
 from sharpscope.errors import SpecError
 from sharpscope.measurement import resolve_measures, told_together
@@ -25,7 +24,7 @@ from sharpscope.study.catalog import catalog_of, check_columns, primary_of
 from sharpscope.study.levels import level_name
 from sharpscope.study.plugins import load_plugins, resolve_plugins
 from sharpscope.study.record import Wish, Wishes
-from sharpscope.study.resolve import completed, reduced, wish
+from sharpscope.study.resolve import completed, measure_wish, reduced, wish
 from sharpscope.study.source import Source
 from sharpscope.study.trial import Trial, text_of
 from sharpscope.training import REGIMES
@@ -133,11 +132,17 @@ def _filled(study: Study, wishes: Wishes) -> Study:
         "data": completed(DATASETS, study.data, ("data",)),
         "model": completed(MODELS, study.model, ("model",)),
         "regimes": regimes,
-        "measures": {key: {"measure": w.name, **w.options} for key, w in wishes.measures.items()},
+        "measures": {key: _written(wanted, study.measures_subset) for key, wanted in wishes.measures.items()},
         "scores": {key: {"score": w.name, **w.options} for key, w in scores.items()},
         "primary": primary_of(study.primary, wishes),
     }
     return study.model_copy(update=changed)
+
+
+def _written(wanted: Wish, subset: int | None) -> dict[str, Any]:
+    """Return a measure as a study has it, whose measures are all taken on ``subset`` where they do not say."""
+    own = {} if wanted.subset == subset else {"subset": wanted.subset}
+    return {"measure": wanted.name, **wanted.options, **own}
 
 
 def _wishes(study: Study, points: Sequence[Point], trial: Trial) -> Wishes:
@@ -167,10 +172,14 @@ def _wishes(study: Study, points: Sequence[Point], trial: Trial) -> Wishes:
 def _measures(study: Study, points: Sequence[Point], trial: Trial) -> dict[str, Wish]:
     """Return the measures that are wanted: those asked for, or the default ones that every model of the grid has."""
     if study.measures is not None:
-        asked = {key: wish(MEASURES, options, ("measures", key)) for key, options in study.measures.items()}
+        asked = {
+            key: measure_wish(options, study.measures_subset, ("measures", key))
+            for key, options in study.measures.items()
+        }
         trial.check_measures([point.run for point in points], asked)
         return asked
-    wanted = {name: wish(MEASURES, {"measure": name}, ("measures", name)) for name in resolve_measures(None)}
+    usual = resolve_measures(None)
+    wanted = {name: measure_wish({"measure": name}, study.measures_subset, ("measures", name)) for name in usual}
     refused = trial.refused([point.run for point in points], wanted)
     if refused:
         trial.notes.append(f"left out of the default measures: {told_together(refused)}")

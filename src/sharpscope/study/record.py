@@ -32,19 +32,29 @@ class Wish:
         name: Its name in the registry; the key it is wanted under is another thing.
         options: All of its options.
         version: The version of its definition.
+        subset: How many training samples a measure is taken on at most; None for all, and of a score.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     version: int = 1
+    subset: int | None = None
+
+    @classmethod
+    def of(cls, stamp: Mapping[str, Any], kind: str) -> Wish:
+        """Return the wish that ``stamp`` was made of."""
+        return cls(stamp[kind], stamp["options"], stamp["version"], stamp.get("subset"))
 
     def stamp(self, kind: str) -> dict[str, Any]:
         """Return what stands beside a value so that a later study can tell whether the value answers it."""
-        return {kind: self.name, "options": plain(self.options), "version": self.version}
+        subset = {} if self.subset is None else {"subset": self.subset}
+        return {kind: self.name, "options": plain(self.options), "version": self.version, **subset}
 
     def answered_by(self, stored: Mapping[str, Any] | None, kind: str) -> bool:
         """Return whether a stored value is what this wish would compute."""
-        return stored is not None and {**stored, **self.stamp(kind)} == stored
+        if stored is None or stored.get("subset") != self.subset:
+            return False
+        return {**stored, **self.stamp(kind)} == stored
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class Wishes:
         """Return the wishes that ``catalog.json`` was written for."""
 
         def of(kind: str, stamps: Mapping[str, Any]) -> dict[str, Wish]:
-            return {key: Wish(stamp[kind], stamp["options"], stamp["version"]) for key, stamp in stamps.items()}
+            return {key: Wish.of(stamp, kind) for key, stamp in stamps.items()}
 
         return cls(
             measures=of("measure", catalog["measures"]),

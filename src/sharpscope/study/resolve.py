@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from sharpscope.curvature.measure import MEASURES
 from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.registry import Entry, Registry
 from sharpscope.spec import Component, Loc
@@ -48,6 +50,21 @@ def reduced(registry: Registry[Any], component: Component) -> Component:
     member = registry[component.name]
     options = plain(member.reduced(component.options))
     return Component(name=component.name, options=options, version=member.version)
+
+
+def measure_wish(written: Mapping[str, Any], subset: int | None, loc: Loc) -> Wish:
+    """Return ``{"measure": name, "subset": samples, **options}`` as a wish with all options filled in.
+
+    Args:
+        written: As in the study; ``subset`` may be missing.
+        subset: What counts then.
+        loc: Where in the study it stands.
+    """
+    options = dict(written)
+    own = options.pop("subset", subset)
+    if own is not None and (isinstance(own, bool) or not isinstance(own, int) or own < 1):
+        raise SpecError(f"the subset that a measure is taken on is a number of samples, got {own!r}", (*loc, "subset"))
+    return replace(wish(MEASURES, options, loc), subset=own)
 
 
 def wish(registry: Registry[Any], written: Mapping[str, Any], loc: Loc) -> Wish:

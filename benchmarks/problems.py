@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -19,10 +21,17 @@ def digits(samples: int, size: int) -> tuple[Tensor, Tensor]:
     return (images - 0.3) / 0.37, torch.tensor(found.target[:samples])
 
 
-def trained(name: str, data: tuple[Tensor, Tensor], epochs: int = 3) -> nn.Module:
-    """Return a registered model after some epochs of SGD on the data, its learning rate falling to zero."""
+def trained(name: str, data: tuple[Tensor, Tensor], epochs: int = 3, **options: Any) -> nn.Module:
+    """Return a registered model after some epochs of SGD on the data, its learning rate falling to zero.
+
+    Args:
+        name: Of the model.
+        data: Images and classes.
+        epochs: How many.
+        **options: Of the model.
+    """
     x, y = data
-    model = build(name, tuple(x.shape[1:]), 10, Stream(0, "benchmark"))
+    model = build(name, tuple(x.shape[1:]), 10, Stream(0, "benchmark"), **options)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=epochs)

@@ -168,7 +168,7 @@ def test_folded_normal_mean_has_its_limits() -> None:
         ({"rho": math.inf}, "rho must be positive and finite, got inf"),
         ({"draws": 1}, "draws must be at least 2.*got 1"),
         ({"method": "exact"}, "'monte_carlo' or 'expansion', got 'exact'"),
-        ({"draws": 2.5}, "'draws' .*integer.*got 2.5"),
+        ({"draws": 2.5}, "'draws' .*whole number.*got 2.5"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:

@@ -242,7 +242,7 @@ def _refuse_unfit(data: Any) -> None:
     # Several samples, since a random flip leaves one as it was every other time.
     size = len(dataset)  # type: ignore[arg-type]
     for index in range(0, size, max(1, size // _LOOKED_AT)):
-        if not _equal(dataset[index], dataset[index]):
+        if not same_numbers(dataset[index], dataset[index]):
             raise NotDeterministic(
                 f"the dataset returns another sample {index} the second time, so it is augmented at random; "
                 "measure on clean data, without random transforms"
@@ -366,15 +366,16 @@ def _map(tree: Any, function: Any) -> Any:
     return tree
 
 
-def _equal(a: Any, b: Any) -> bool:
+def same_numbers(a: Any, b: Any) -> bool:
+    """Tell whether nested tuples, lists and mappings hold the same; missing values are like each other."""
     if isinstance(a, np.ndarray) and a.dtype.kind in "biuf":
         a, b = torch.as_tensor(a), torch.as_tensor(b)
     if isinstance(a, Tensor):
         return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else torch.equal(a, b)
     if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
+        return a.keys() == b.keys() and all(same_numbers(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_equal, a, b))
+        return len(a) == len(b) and all(map(same_numbers, a, b))
     if isinstance(a, float):
         return a == b or (a != a and b != b)
     same = a == b

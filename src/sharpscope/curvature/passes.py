@@ -14,7 +14,7 @@ from typing import Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor
 
-from sharpscope.curvature.batches import Batch, tensors_of
+from sharpscope.curvature.batches import Batch, same_numbers
 from sharpscope.curvature.graph import Graph
 from sharpscope.curvature.head import HeadFinder
 from sharpscope.curvature.radial import RadialRoute, gradient_of, output_gradient
@@ -223,13 +223,8 @@ class Evaluator:
 
 
 def _check_same(batch: Batch, known: Batch) -> None:
-    ours, theirs = (tensors_of((b.inputs, b.targets)) for b in (batch, known))
-    if len(ours) != len(theirs) or not all(_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
+    if not same_numbers((batch.inputs, batch.targets), (known.inputs, known.targets)):
         raise NotDeterministic(
             "a batch of the data differed between two passes; measure on fixed data in a fixed order, without random "
             "augmentation"
         )
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sharpscope.curvature.autograd_graph import ONLY_ONCE, functions_behind
 from sharpscope.curvature.passes import Evaluation, Need, Reduction
-from sharpscope.curvature.radial import ONLY_ONCE, gradient_of, tangent
-from sharpscope.curvature.risk import Parameters, Risk, functions_behind
+from sharpscope.curvature.radial import gradient_of, tangent
+from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.errors import SharpscopeError, suggest
 
 # How often the error of differences is looked at; every look costs as much as a product.

@@ -14,15 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sharpscope.curvature.autograd_graph import ONLY_ONCE, functions_behind
 from sharpscope.curvature.batches import Batch
-from sharpscope.curvature.risk import Parameters, Risk, functions_behind
+from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.curvature.sensitivity import RadialRecorder
 from sharpscope.errors import NotDefined
 
 WHOLE = "all"
-# What autograd puts in the place of a derivative that is marked once_differentiable. Differentiating for chosen inputs
-# passes it over without a word, and leaves terms out.
-ONLY_ONCE = "torch::autograd::Error"
 
 
 def output_gradient(risk: Risk, batch: Batch, outputs: Tensor) -> Tensor:

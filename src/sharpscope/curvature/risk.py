@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from sharpscope.curvature.autograd_graph import functions_behind
 from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.losses import Loss, ModifiedCrossEntropy, resolve_loss
+from sharpscope.curvature.network import Caller, Forward, as_tensor, convolves, device_of, eval_mode, unwrapped
+from sharpscope.curvature.random_state import random_fingerprint, random_state_kept
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
 
 Parameters = dict[str, Tensor]
-Forward = Callable[[nn.Module, Any], Any]
 # Samples that are evaluated without the others, and the relative difference of outputs that rounding may make.
 _FEW = 2
 _ROUNDING = 1e-2
@@ -92,11 +90,11 @@ class Risk:
         self.init = init
         self.head = head
         self._batches = batches
-        self._call = _Caller(model, forward)
+        self._call = Caller(model, forward)
         # Half precision has too few digits for differences of losses; such a model is measured in float32.
         self.dtype = torch.float32 if any(p.dtype in (torch.float16, torch.bfloat16) for p in own.values()) else None
         # Convolutions on the CPU, and their derivatives above all, are up to twice as fast with the channels last.
-        self._layout = torch.channels_last if self.device.type == "cpu" and _convolves(model) else torch.preserve_format
+        self._layout = torch.channels_last if self.device.type == "cpu" and convolves(model) else torch.preserve_format
         with torch.inference_mode(False):
             self.parameters: Parameters = {name: self._detached(p) for name, p in own.items()}
             self._buffers = {name: self._detached(b).clone() for name, b in model.named_buffers()}
@@ -150,7 +148,7 @@ class Risk:
     def __enter__(self) -> Risk:
         with contextlib.ExitStack() as stack:
             stack.enter_context(random_state_kept(self.device))
-            stack.enter_context(_eval_mode(self.model))
+            stack.enter_context(eval_mode(self.model))
             # What the caller is in for speed would cost derivatives, or their digits.
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
@@ -203,9 +201,9 @@ class Risk:
         """
         state = {**(parameters or self.parameters), **self._buffers}
         versions = [t._version for t in state.values()]
-        before = _random_fingerprint(self.device)
+        before = random_fingerprint(self.device)
         outputs = self.call(batch, parameters or self.parameters)
-        if _random_fingerprint(self.device) != before:
+        if random_fingerprint(self.device) != before:
             raise NotDeterministic(
                 "the model draws random numbers in eval mode (dropout that is always on?), so its risk is not a "
                 "function of its parameters; turn the randomness off to measure it"
@@ -232,7 +230,7 @@ class Risk:
         versions = [t._version for t in tensors_of(batch.inputs)]
         try:
             with torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES):
-                outputs = _as_tensor(functional_call(self._call, state, (batch.inputs,)))
+                outputs = as_tensor(functional_call(self._call, state, (batch.inputs,)))
         except RuntimeError as error:
             if str(error) == _RECOMPUTES:
                 raise SharpscopeError(_RECOMPUTES) from error
@@ -335,122 +333,3 @@ class Risk:
     def laid_out(self, tensor: Tensor) -> Tensor:
         """Return a tensor in the memory format that is fast for this model; its values and shape are the same."""
         return tensor.to(memory_format=self._layout) if tensor.ndim == 4 else tensor
-
-
-def _convolves(model: nn.Module) -> bool:
-    """Tell whether a model is made of convolutions, and of nothing whose derivatives want its channels first."""
-    modules = list(model.modules())
-    channels_first = any(isinstance(module, nn.GroupNorm | _InstanceNorm) for module in modules)
-    return any(isinstance(module, nn.Conv2d) for module in modules) and not channels_first
-
-
-class _Caller(nn.Module):
-    """The model together with the way it is called, so that ``functional_call`` can replace its parameters."""
-
-    def __init__(self, model: nn.Module, forward: Forward | None) -> None:
-        super().__init__()
-        self.training = model.training
-        self.model = model
-        self._forward = forward
-
-    def forward(self, inputs: Any) -> Any:
-        if self._forward is not None:
-            return self._forward(self.model, inputs)
-        if isinstance(inputs, Mapping):
-            return self.model(**inputs)
-        if isinstance(inputs, tuple | list):
-            return self.model(*inputs)
-        return self.model(inputs)
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the network inside what distributes or compiles it: measuring needs neither, and must not communicate."""
-    while True:
-        if isinstance(model, DistributedDataParallel | DataParallel):
-            model = model.module
-        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
-            model = compiled
-        else:
-            return model
-
-
-def functions_behind(tensors: Iterable[Tensor]) -> set[str]:
-    """Return the names of all functions in the graphs that lead to tensors."""
-    waiting = [t.grad_fn for t in tensors if t.grad_fn is not None]
-    seen = set(waiting)
-    while waiting:
-        following = {f for f, _ in waiting.pop().next_functions if f is not None} - seen
-        seen |= following
-        waiting += following
-    return {function.name() for function in seen}
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return where the model's first parameter is; the CPU for a model without parameters.
-
-    Raises:
-        SharpscopeError: If it is no module.
-    """
-    if not isinstance(model, nn.Module):
-        raise SharpscopeError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
-    first = next(model.parameters(), None)
-    return torch.device("cpu") if first is None else first.device
-
-
-def _as_tensor(outputs: Any) -> Tensor:
-    """Return the logits of whatever a model returns: a tensor, ``.logits``, ``["logits"]`` or the first of several."""
-    if isinstance(outputs, Tensor):
-        return outputs
-    if isinstance(getattr(outputs, "logits", None), Tensor):
-        return outputs.logits
-    if isinstance(outputs, Mapping) and isinstance(outputs.get("logits"), Tensor):
-        return outputs["logits"]
-    if isinstance(outputs, tuple | list) and outputs and isinstance(outputs[0], Tensor):
-        return outputs[0]
-    raise SharpscopeError(
-        "the model must return a tensor, something with .logits, or a tuple that begins with a tensor, "
-        f"got {type(outputs).__name__}; a forward=... function can unpack it"
-    )
-
-
-def _random_fingerprint(device: torch.device) -> bytes:
-    """Return the state of the generators that a model draws from, as bytes that change with every draw."""
-    state = torch.default_generator.get_state().numpy().tobytes()
-    if device.type == "cuda":
-        state += torch.cuda.get_rng_state(device).numpy().tobytes()
-    return state
-
-
-@contextlib.contextmanager
-def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Put the global random states of Python, NumPy and PyTorch back at the end of a block."""
-    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is what is kept
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)  # noqa: NPY002
-
-
-@contextlib.contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model in eval mode for a block, with gradients of embeddings that are dense and the loss's own."""
-    before = [
-        (module, name, getattr(module, name))
-        for module in model.modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        for name in ("sparse", "scale_grad_by_freq")
-    ]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        for embedding, name, _ in before:
-            setattr(embedding, name, False)
-        yield
-    finally:
-        for embedding, name, value in before:
-            setattr(embedding, name, value)
-        for module, mode in modes:
-            module.training = mode

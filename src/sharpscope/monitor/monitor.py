@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.risk import Forward, Risk, device_of, unwrapped
+from sharpscope.curvature.network import Forward, device_of, unwrapped
+from sharpscope.curvature.risk import Risk
 from sharpscope.errors import NotDefined, SharpscopeError
 from sharpscope.measurement import Asked, Measurements, measure_risk, resolve_measures, told_together
 from sharpscope.monitor.overhead import Overhead

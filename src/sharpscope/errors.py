@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class SharpscopeError(ValueError):
@@ -53,6 +53,18 @@ class SpecError(SharpscopeError):
     def within(self, *prefix: str | int) -> SpecError:
         """Return the same error, seen from further outside."""
         return SpecError(self.message, (*prefix, *self.loc))
+
+
+def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the keys that share each reason, in the order of the first.
+
+    >>> by_reason({"margin": "no head", "ece": "no data", "head_norm": "no head"})
+    {'no head': ['margin', 'head_norm'], 'no data': ['ece']}
+    """
+    keys: dict[str, list[str]] = {}
+    for key, reason in reasons.items():
+        keys.setdefault(reason, []).append(key)
+    return keys
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -14,9 +14,11 @@ from torch import nn
 from sharpscope.curvature.batches import Batch, Batches, left_alone
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES, Steps, Sums, run_together
-from sharpscope.curvature.risk import Forward, Risk, device_of, random_state_kept
+from sharpscope.curvature.network import Forward, device_of
+from sharpscope.curvature.random_state import random_state_kept
+from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.sampling import Measured, sampling_errors
-from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName
+from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName, by_reason
 from sharpscope.seeding import Stream
 
 if TYPE_CHECKING:
@@ -267,10 +269,7 @@ def told_together(reasons: Mapping[str, str]) -> str:
     >>> told_together({"a": "no head", "b": "no head", "c": "no data"})
     'a, b: no head; c: no data'
     """
-    keys_by_reason: dict[str, list[str]] = {}
-    for key, reason in reasons.items():
-        keys_by_reason.setdefault(reason, []).append(key)
-    return "; ".join(f"{', '.join(keys)}: {reason}" for reason, keys in keys_by_reason.items())
+    return "; ".join(f"{', '.join(keys)}: {reason}" for reason, keys in by_reason(reasons).items())
 
 
 def _report(waiting: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import SharpscopeError, by_reason
 
 
 def lacks(missing: Mapping[str, str]) -> str:
@@ -13,10 +13,7 @@ def lacks(missing: Mapping[str, str]) -> str:
     >>> lacks({"margin": "no head", "head_norm": "no head", "ece": "no data"})
     'lacks margin, head_norm (no head); ece (no data)'
     """
-    keys: dict[str, list[str]] = {}
-    for key, reason in missing.items():
-        keys.setdefault(reason, []).append(key)
-    told = "; ".join(f"{', '.join(those)} ({reason})" for reason, those in keys.items())
+    told = "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in by_reason(missing).items())
     return f"lacks {told}" if told else ""
 
 

@@ -1,3 +1,4 @@
+import io
 import sys
 
 import numpy as np
@@ -73,6 +74,68 @@ def test_images_become_color_bytes_of_one_size(pictures):
 def test_images_of_several_sizes_are_refused(pictures):
     with pytest.raises(DataError, match="has images of 2 sizes; bring them to one by the option 'size'"):
         load(pictures, "pictures", labels="fine")
+
+
+def png(pillow, array):
+    buffer = io.BytesIO()
+    pillow.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def odd_pictures(datasets, tmp_path):
+    """Return a function that saves a set of which one image is another, given as its file."""
+    pillow = pytest.importorskip("PIL.Image", reason="image files need Pillow")
+
+    def save(file):
+        plain = png(pillow, np.full((6, 6), 9, np.uint8))
+        files = [file(pillow) if i == 3 else plain for i in range(12)]
+        images = [None if file is None else {"bytes": file, "path": None} for file in files]
+        features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+        saved(datasets, tmp_path / "odd", {"image": images, "label": [0, 1] * 6}, features)
+        return tmp_path
+
+    return save
+
+
+WIDE = np.full((6, 6), 1000, np.uint16)
+WHERE = "row 3 of column 'image' of dataset 'hf:odd'"
+ODD = {
+    "cut off": (lambda pillow: png(pillow, WIDE)[:-30], f"{WHERE} cannot be read"),
+    "transparent": (lambda pillow: png(pillow, np.full((6, 6, 4), 7, np.uint8)), f"{WHERE} has transparent places"),
+    "nothing": (lambda pillow: None, f"{WHERE} is empty"),
+}
+
+
+@pytest.mark.parametrize(("file", "message"), ODD.values(), ids=ODD)
+def test_an_image_that_has_no_known_values_is_named(odd_pictures, file, message):
+    with pytest.raises(DataError, match=message):
+        load(odd_pictures(file), "odd")
+
+
+def test_images_are_read_as_those_of_folders_are(odd_pictures):
+    data = load(odd_pictures(lambda pillow: png(pillow, WIDE)), "odd", background="white")
+    # 16 bits: 1000 / 257 = 3.9.
+    assert data.train_inputs[2:5, 0, 0, 0].tolist() == [9, 4, 9]
+
+
+@pytest.mark.parametrize("missing", [-1, None])
+def test_a_split_without_labels_is_told(datasets, tmp_path, missing):
+    columns = {"text": ["x"] * 12, "label": [0, 1] * 4 + [missing] * 4}
+    features = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    saved(datasets, tmp_path / "secret", columns, features)
+    with pytest.raises(
+        DataError, match="'hf:secret', split 'test' has 4 of 4 samples without a class in column 'label'"
+    ):
+        load(tmp_path, "secret", test_size=1)
+
+
+def test_an_empty_text_is_one_and_a_missing_text_is_none(datasets, tmp_path):
+    columns = {"text": ["", "x"] + [None] * 10, "label": [0, 1] * 6}
+    features = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    saved(datasets, tmp_path / "gaps", columns, features)
+    with pytest.raises(DataError, match="row 2 of column 'text' of dataset 'hf:gaps' is empty"):
+        load(tmp_path, "gaps")
 
 
 @pytest.mark.parametrize("options", [{}, {"labels": "image"}])

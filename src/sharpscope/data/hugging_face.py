@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.image_folder import crop_and_flip
-from sharpscope.data.images import to_array
+from sharpscope.data.images import Background, to_array
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
@@ -35,6 +36,7 @@ def hugging_face(
     labels: str | None = None,
     size: PositiveInt | None = None,
     length: PositiveInt = 256,
+    background: Background | None = None,
     train_size: int | None = None,
     test_size: int | None = None,
     subset_seed: int = 0,
@@ -42,7 +44,8 @@ def hugging_face(
     """Any image or text classification set of the Hugging Face Hub, such as ``hf:uoft-cs/cifar10``.
 
     Texts become the bytes of their UTF-8, 257 symbols with the empty place. Images are augmented by a crop after
-    padding with an eighth of the side, and by mirroring. It needs the extra ``datasets``, for images ``images`` too.
+    padding with an eighth of the side, and by mirroring; those are refused that ``image_folder`` refuses. It needs the
+    extra ``datasets``, for images ``images`` too.
 
     Args:
         name: Of the set, or of a folder in one of the formats of the Hub, below the data directory.
@@ -55,6 +58,7 @@ def hugging_face(
         labels: The column of classes; found by itself when None.
         size: The side to bring images to, cut to their middle square; needed where they are not all of one size.
         length: Places of a text; longer ones are cut off.
+        background: The color behind transparent places, ``white`` or ``black``; images with such are refused when None.
         train_size: Size of a stratified training subset; None for all. Sizes are nested.
         test_size: Size of a stratified test subset, the same for every seed; None for all.
         subset_seed: Which training subset of that size.
@@ -63,18 +67,24 @@ def hugging_face(
         Images as uint8 ``[N, 3, H, W]``, or symbols as int64 ``[N, length]``.
 
     Raises:
-        DataError: If the set or a column is missing, its columns are of other kinds, or a package is not installed.
+        DataError: If the set or a column is missing, its columns are of other kinds, a label, text or image is missing
+            or unfit, or a package is not installed.
     """
     splits = [_loaded(name, source, split, config, revision) for split in (train, test)]
     features = splits[0].features
     label = _column(name, features, labels, ("ClassLabel",), "labels")
     column = _column(name, features, inputs, ("Image", "Value:string"), "inputs")
     classes = tuple(map(str, features[label].names))
-    targets = [torch.tensor(split[label]) for split in splits]
+    targets = [
+        _labels(split, label, len(classes), f"dataset 'hf:{name}', split '{part}'")
+        for split, part in zip(splits, (train, test), strict=True)
+    ]
     chosen = subsets(f"hf:{name}", targets[0], targets[1], train_size, test_size, subset_seed)
-    parts = [split.select(indices.tolist()) for split, indices in zip(splits, chosen, strict=True)]
     text = _kind(features[column]) == "Value:string"
-    held = [_texts(part[column], length) if text else _images(part[column], name, size) for part in parts]
+    held = []
+    for split, indices in zip(splits, chosen, strict=True):
+        rows = _Rows(split.select_columns([column]), column, indices.tolist(), f"dataset 'hf:{name}'")
+        held.append(_texts(rows, length) if text else _images(rows, size, background))
     return Dataset(
         name=f"hf:{name}",
         train_inputs=held[0],
@@ -128,20 +138,66 @@ def _column(name: str, features: Any, asked: str | None, kinds: Sequence[str], o
     )
 
 
-def _texts(texts: Sequence[str], length: int) -> Tensor:
+def _labels(split: Any, column: str, classes: int, where: str) -> Tensor:
+    """Return the classes of all samples, int64 ``[N]``; sets without labels have -1 or nothing in their place."""
+    labels = list(split[column])
+    missing = sum(label is None or not 0 <= label < classes for label in labels)
+    if missing:
+        raise DataError(
+            f"{where} has {missing} of {len(labels)} samples without a class in column '{column}'; name another split"
+        )
+    return torch.tensor(labels)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of a column, decoded one at a time.
+
+    Attributes:
+        split: Of the set.
+        column: The column.
+        indices: Of the rows.
+        where: What the set is called, for messages.
+    """
+
+    split: Any
+    column: str
+    indices: list[int]
+    where: str
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Yield what each row is called and what it holds.
+
+        Raises:
+            DataError: If it holds nothing, or what cannot be decoded.
+        """
+        for index in self.indices:
+            where = f"row {index} of column '{self.column}' of {self.where}"
+            try:
+                value = self.split[index][self.column]
+            # Decoding raises whatever the readers of its many formats do.
+            except Exception as error:
+                raise DataError(f"{where} cannot be read ({error}); get the set again") from error
+            if value is None:
+                raise DataError(f"{where} is empty, and a sample without its input is none; leave it out of the set")
+            yield where, value
+
+
+def _texts(rows: _Rows, length: int) -> Tensor:
     """Return the bytes of each text and 1, int64 ``[N, length]``; 0 after its end."""
-    symbols = torch.zeros(len(texts), length, dtype=torch.int64)
-    for row, text in zip(symbols, texts, strict=True):
+    symbols = torch.zeros(len(rows), length, dtype=torch.int64)
+    for symbol, (_, text) in zip(symbols, rows, strict=True):
         packed = np.frombuffer(text.encode()[:length], np.uint8)
-        row[: len(packed)] = torch.from_numpy(packed.astype(np.int64) + 1)
+        symbol[: len(packed)] = torch.from_numpy(packed.astype(np.int64) + 1)
     return symbols
 
 
-def _images(images: Sequence[Any], name: str, size: int | None) -> Tensor:
-    arrays = [to_array(image, size) for image in images]
+def _images(rows: _Rows, size: int | None, background: Background | None) -> Tensor:
+    arrays = [to_array(image, where, size, background) for where, image in rows]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
-        raise DataError(
-            f"dataset 'hf:{name}' has images of {len(shapes)} sizes; bring them to one by the option 'size'"
-        )
+        raise DataError(f"{rows.where} has images of {len(shapes)} sizes; bring them to one by the option 'size'")
     return torch.from_numpy(np.stack(arrays))

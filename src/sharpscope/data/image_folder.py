@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,26 @@ from torch import Tensor
 
 from sharpscope.data.augmentations import random_flip, random_shift
 from sharpscope.data.dataset import Augmentation, Dataset, Source
-from sharpscope.data.images import decode
+from sharpscope.data.images import Background, decode
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+# fmt: off
+SUFFIXES = frozenset({
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".tga",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+})
+# What lies beside images and is none. Anything else might be an image that would be missed without a word.
+NO_IMAGES = frozenset({
+    ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".html", ".log", ".ini",
+    ".db", ".url", ".lnk", ".py", ".sh",
+})
+# Made by systems and programs, which hide it from their users; so are all names that begin with a dot.
+HIDDEN = frozenset({
+    "__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Icon\r",
+})
+# fmt: on
 
 
 @DATASETS.register()
@@ -27,14 +42,19 @@ def image_folder(
     size: PositiveInt = 64,
     train: str = "train",
     test: str = "test",
+    background: Background | None = None,
     train_size: int | None = None,
     test_size: int | None = None,
     subset_seed: int = 0,
 ) -> Dataset:
     """Image files of your own, in the folders FOLDER/train/CLASS and FOLDER/test/CLASS.
 
-    All images are held in memory as bytes. Their augmentation is a crop after padding with an eighth of the side, and
-    mirroring. Reading them needs the extra ``images``.
+    All images are held in memory as bytes, in color: gray of 16 bits is brought to 8 by the range of 16 bits, images
+    are turned as their EXIF data say, and color profiles are not looked at. What is no image of one known color a pixel
+    is refused with its name: floating-point values, animations, and transparent places without a ``background``. Hidden
+    files and folders are left alone, among them ``.ipynb_checkpoints``, ``__MACOSX`` and ``._x.png``; so are texts and
+    tables. Their augmentation is a crop after padding with an eighth of the side, and mirroring. Reading them needs the
+    extra ``images``.
 
     Args:
         source: Its data directory has the folder.
@@ -42,6 +62,7 @@ def image_folder(
         size: Side of the images: each is cut to its middle square and resized.
         train: Name of the folder to train on.
         test: Name of the folder to test on; it has no class that the other has not.
+        background: The color behind transparent places, ``white`` or ``black``; images with such are refused when None.
         train_size: Size of a stratified training subset; None for all. Sizes are nested.
         test_size: Size of a stratified test subset, the same for every seed; None for all.
         subset_seed: Which training subset of that size.
@@ -50,28 +71,31 @@ def image_folder(
         Images as uint8 ``[N, 3, size, size]``; classes in the order of their folders' names.
 
     Raises:
-        DataError: If a folder is missing, empty or outside the data directory, an image cannot be read, a size is out
-            of range, or Pillow is not installed.
+        DataError: If a folder is missing, empty or outside the data directory, it is not clear what a file or folder
+            is, an image cannot be read, a size is out of range, or Pillow is not installed.
     """
-    root = below(source, folder)
-    classes = tuple(sorted(path.name for path in _folder(root / train).iterdir() if path.is_dir()))
-    train_files, test_files = _files(root / train, classes), _files(root / test, classes)
-    chosen = subsets(
-        "image_folder",
-        torch.tensor([label for label, _ in train_files]),
-        torch.tensor([label for label, _ in test_files]),
-        train_size,
-        test_size,
-        subset_seed,
-    )
-    train_inputs, train_targets = _split(train_files, chosen[0], size)
-    test_inputs, test_targets = _split(test_files, chosen[1], size)
+    splits = [_images_by_class(below(source, f"{folder}/{name}")) for name in (train, test)]
+    classes = tuple(splits[0])
+    if len(classes) == 1:
+        raise DataError(
+            f"'{folder}/{train}' holds one class, '{classes[0]}', and so nothing to tell apart; name the folder "
+            "that has the folders of the classes"
+        )
+    for name, paths in splits[1].items():
+        if name not in classes:
+            raise DataError(
+                f"{paths[0].parent} is of a class that the training folder has not; its classes are {classes}"
+            )
+    files = [[(classes.index(name), path) for name, paths in split.items() for path in paths] for split in splits]
+    targets = [torch.tensor([label for label, _ in labeled]) for labeled in files]
+    chosen = subsets("image_folder", targets[0], targets[1], train_size, test_size, subset_seed)
+    held = [_decoded(labeled, indices, size, background) for labeled, indices in zip(files, chosen, strict=True)]
     return Dataset(
         name="image_folder",
-        train_inputs=train_inputs,
-        train_targets=train_targets,
-        test_inputs=test_inputs,
-        test_targets=test_targets,
+        train_inputs=held[0],
+        train_targets=targets[0][chosen[0]],
+        test_inputs=held[1],
+        test_targets=targets[1][chosen[1]],
         classes=classes,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
@@ -101,26 +125,62 @@ def crop_and_flip(pixels: int) -> Augmentation:
     return augment
 
 
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise DataError(f"dataset 'image_folder' needs the folder {path}, with a folder of images for each class")
-    return path
+def _images_by_class(split: Path) -> dict[str, list[Path]]:
+    """Return the images of each class, in the order of names.
 
-
-def _files(split: Path, classes: tuple[str, ...]) -> list[tuple[int, Path]]:
-    """Return class and path of each image, in the order of their names."""
-    found = []
-    for folder in sorted(path for path in _folder(split).iterdir() if path.is_dir()):
-        if folder.name not in classes:
-            raise DataError(f"{folder} is of a class that the training folder has not; its classes are {classes}")
-        label = classes.index(folder.name)
-        found += [(label, path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+    Names are compared as they look: one letter with an accent may be written as two characters in another folder.
+    """
+    if not split.is_dir():
+        raise DataError(f"dataset 'image_folder' needs the folder {split}, with a folder of images for each class")
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for path in split.iterdir() if not _is_hidden(path.name)):
+        if path.is_dir():
+            name = unicodedata.normalize("NFC", path.name)
+            alike = [other for other in found if other.casefold() == name.casefold()]
+            if alike:
+                raise DataError(
+                    f"{split} has two classes of one name but for its letters' case, '{alike[0]}' and "
+                    f"'{path.name}'; make them one, or give them names that differ"
+                )
+            found[name] = _images(path)
+        elif path.suffix.lower() in SUFFIXES:
+            raise DataError(f"{path} is an image outside of the folders of classes; move it into one, or away")
     if not found:
         raise DataError(f"{split} holds no images; put them in a folder for each class")
+    return dict(sorted(found.items()))
+
+
+def _images(folder: Path) -> list[Path]:
+    """Return the images of a class, also those in folders below its own, in the order of their paths."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if any(_is_hidden(part) for part in path.relative_to(folder).parts):
+            continue
+        if path.is_dir():
+            if path.is_symlink():
+                raise DataError(f"{path} is a link to a folder, which is not followed; put the folder itself there")
+        elif path.suffix.lower() in SUFFIXES:
+            found.append(path)
+        elif path.suffix.lower() not in NO_IMAGES:
+            raise DataError(
+                f"{path} is no image of a kind that is read ({', '.join(sorted(SUFFIXES))}), and might be one of "
+                "another; convert it, or move it away"
+            )
+    if not found:
+        raise DataError(f"{folder} holds no images, so its class has none; remove it, or put them there")
     return found
 
 
-def _split(files: list[tuple[int, Path]], chosen: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    picked = [files[index] for index in chosen.tolist()]
-    images = np.stack([decode(path.read_bytes(), str(path), size) for _, path in picked])
-    return torch.from_numpy(images), torch.tensor([label for label, _ in picked])
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in HIDDEN
+
+
+def _decoded(files: list[tuple[int, Path]], chosen: Tensor, size: int, background: Background | None) -> Tensor:
+    images = []
+    for _, path in (files[index] for index in chosen.tolist()):
+        try:
+            packed = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror or error}); see to it, or move it away") from None
+        images.append(decode(packed, str(path), size, background))
+    return torch.from_numpy(np.stack(images))

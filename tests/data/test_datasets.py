@@ -101,6 +101,12 @@ def test_circles_that_cannot_be_drawn_are_refused(options):
         DATASETS["circles"](OFFLINE, **options)
 
 
+def test_a_circle_without_a_point_to_train_on_is_told():
+    assert sorted(DATASETS["circles"](OFFLINE, samples=4, seed=3).train_targets.tolist()) == [0, 1]
+    with pytest.raises(DataError, match="trains on 2 of 4 samples, which are all of one circle by seed 0"):
+        DATASETS["circles"](OFFLINE, samples=4, seed=0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

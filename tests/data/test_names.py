@@ -89,7 +89,7 @@ BROKEN = {
     "no class": ("name,class\nAnn,French\nBob,\n", r"row 3: a name and a class were expected"),
     "no letters": ("name,class\nAnn,French\nB0b,English\n", r"row 3: 'B0b' has symbols that are no letters: \['0'\]"),
     "nothing": ("name,class\n", "holds no names"),
-    "one name": ("name,class\nAnn,French\n", "holds 1 names, which leaves none to train on"),
+    "one name": ("name,class\nAnn,French\n", "holds 1 names of 1 classes, which leaves none to test on"),
     "no text": (b"name,class\n\xff\xfe,French\n", "should be a CSV file in UTF-8"),
 }
 
@@ -106,3 +106,22 @@ def test_an_unfit_file_is_told_by_what_is_wrong(tmp_path, text, message):
 def test_a_file_that_is_not_there_is_told(tmp_path, file, message):
     with pytest.raises(DataError, match=message):
         DATASETS["names"](Source(tmp_path), file=file)
+
+
+@pytest.mark.parametrize("counts", [(1, 9), (1, 1, 1, 1, 1, 1, 1, 1, 1, 2), (1, 1, 2), (2, 1), (40, 1, 1, 1)])
+@pytest.mark.parametrize("size", [None, "classes"])
+def test_every_class_of_a_file_has_a_name_to_train_on(tmp_path, counts, size):
+    rows = [f"{'A' * (i + 1)},class{label}" for label, count in enumerate(counts) for i in range(count)]
+    (tmp_path / "people.csv").write_text("name,class\n" + "\n".join(rows))
+    train_size = None if size is None else len(counts)
+    data = DATASETS["names"](Source(tmp_path), file="people.csv", train_size=train_size)
+    assert sorted(set(data.train_targets.tolist())) == list(range(len(counts)))
+    if size is None:
+        assert len(data.test_targets) + len(data.train_targets) == sum(counts)
+        assert len(data.test_targets) == min(max(1, round(0.2 * sum(counts))), sum(counts) - len(counts))
+
+
+def test_a_file_without_a_name_to_spare_is_told(tmp_path):
+    (tmp_path / "people.csv").write_text("name,class\nAnn,a\nBob,b\nEve,c\n")
+    with pytest.raises(DataError, match="holds 3 names of 3 classes, which leaves none to test on; give it more"):
+        DATASETS["names"](Source(tmp_path), file="people.csv")

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sharpscope.data import stratified
+from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
 from sharpscope.seeding import Stream
 
@@ -49,3 +52,68 @@ def test_none_takes_all_in_order():
 def test_an_impossible_size_is_refused(size):
     with pytest.raises(DataError, match="100 samples give 1 to 100"):
         stratified(TARGETS, size, Stream("test"))
+
+
+# Samples of each class: many classes of one sample, rare ones beside large ones, and classes that have none.
+COUNTS = st.lists(st.one_of(st.integers(0, 3), st.integers(0, 40)), min_size=1, max_size=12).filter(any)
+
+
+def labels_of(counts):
+    targets = torch.tensor([label for label, count in enumerate(counts) for _ in range(count)])
+    return targets[torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))]
+
+
+def classes_of(targets):
+    return set(targets.tolist())
+
+
+@settings(deadline=None, max_examples=50)
+@given(COUNTS, st.data())
+def test_a_subset_to_train_on_has_every_class(counts, data):
+    targets = labels_of(counts)
+    size = data.draw(st.integers(1, len(targets)))
+    stream = Stream(data.draw(st.integers(0, 3)))
+    classes = classes_of(targets)
+    if size < len(classes):
+        with pytest.raises(DataError, match=f"cannot have one of each of the {len(classes)} classes"):
+            stratified(targets, size, stream, every_class="inside")
+        return
+    chosen = stratified(targets, size, stream, every_class="inside").tolist()
+    assert classes_of(targets[chosen]) == classes
+    assert len(set(chosen)) == size
+    plain = stratified(targets, size, stream).tolist()
+    if classes_of(targets[plain]) == classes:
+        assert chosen == plain
+    if size > len(classes):
+        assert set(stratified(targets, size - 1, stream, every_class="inside").tolist()) < set(chosen)
+
+
+@settings(deadline=None, max_examples=50)
+@given(COUNTS, st.data())
+def test_holding_out_leaves_every_class(counts, data):
+    targets = labels_of(counts)
+    size = data.draw(st.integers(1, len(targets)))
+    stream = Stream(data.draw(st.integers(0, 3)))
+    classes = classes_of(targets)
+
+    def left(chosen):
+        return classes_of(targets[[i for i in range(len(targets)) if i not in set(chosen)]])
+
+    if len(targets) - size < len(classes):
+        with pytest.raises(DataError, match=f"does not leave one of each of the {len(classes)} classes"):
+            stratified(targets, size, stream, every_class="outside")
+        return
+    chosen = stratified(targets, size, stream, every_class="outside").tolist()
+    assert left(chosen) == classes
+    assert len(set(chosen)) == size
+    plain = stratified(targets, size, stream).tolist()
+    if left(plain) == classes:
+        assert chosen == plain
+
+
+def test_a_single_sample_of_a_class_is_trained_on():
+    # Half of the samples is asked for, and half of one sample is none in one draw of two.
+    targets = torch.tensor([0] * 9 + [1])
+    for seed in range(20):
+        assert 9 in subsets("x", targets, targets, 5, 5, seed)[0].tolist()
+        assert 9 not in stratified(targets, 8, Stream(seed), every_class="outside").tolist()

@@ -248,6 +248,17 @@ def test_default_measures_are_those_that_the_models_of_the_grid_have(plan_of, tm
     assert not plan_of(measures=None).notes
 
 
+def test_a_class_that_would_have_no_training_sample_is_told(plan_of):
+    few = {"name": "digits", "train_size": 10}
+    with pytest.raises(SpecError, match="holding out 1 of 10 samples does not leave one of each of the 10 classes"):
+        plan_of(data=few, regimes=["early_stopping"])
+    with pytest.raises(SpecError, match="a subset of 9 of 1000 samples cannot have one of each of the 10 classes"):
+        plan_of(data={"name": "digits", "train_size": 9})
+    (note,) = plan_of(data=few, regimes=[{"label_noise": {"probability": 1.0}}], measures=["margin"]).notes
+    assert note.startswith("the labels of regime 'label_noise(probability=1)' leave ")
+    assert "classes of dataset 'digits' without a training sample (" in note
+
+
 def test_a_measure_that_was_asked_for_by_name_must_be_defined_for_every_model(plan_of, tmp_path, monkeypatch):
     (tmp_path / "headless_nets.py").write_text(NO_HEAD)
     monkeypatch.chdir(tmp_path)

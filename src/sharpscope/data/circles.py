@@ -24,7 +24,7 @@ def circles(source: Source, *, samples: int = 100, factor: float = 0.5, noise: f
         Coordinates as float32 ``[N, 2]``.
 
     Raises:
-        DataError: If an option is out of range.
+        DataError: If an option is out of range, or a circle has no point to train on.
 
     Reference: scikit-learn, ``make_circles``; the protocol is that of arXiv 2510.12451.
     """
@@ -39,6 +39,11 @@ def circles(source: Source, *, samples: int = 100, factor: float = 0.5, noise: f
     inputs = torch.from_numpy(points).to(torch.float32)
     targets = torch.from_numpy(labels).to(torch.int64)
     half = samples // 2
+    if len(targets[:half].unique()) < 2:
+        raise DataError(
+            f"dataset 'circles' trains on {half} of {samples} samples, which are all of one circle by seed {seed}; "
+            "take another number or seed"
+        )
     return Dataset(
         name="circles",
         train_inputs=inputs[:half],

@@ -39,7 +39,7 @@ def digits(source: Source, *, train_size: int | None = 500, subset_seed: int = 0
 
     Args:
         source: Not used: the images come with scikit-learn.
-        train_size: Size of the stratified training set, at most 1,000; None for all. Sizes are nested.
+        train_size: Size of the stratified training set, 10 to 1,000; None for all. Sizes are nested.
         subset_seed: Which training set of that size.
 
     Returns:
@@ -56,7 +56,7 @@ def digits(source: Source, *, train_size: int | None = 500, subset_seed: int = 0
     targets = table[:, -1].to(torch.int64)
     test = stratified(targets, TEST_SIZE, Stream("digits", "test"))
     pool = torch.ones(len(targets), dtype=torch.bool).index_fill(0, test, False).nonzero().squeeze(1)
-    train = pool[stratified(targets[pool], train_size, Stream("digits", "train", subset_seed))]
+    train = pool[stratified(targets[pool], train_size, Stream("digits", "train", subset_seed), every_class="inside")]
     return Dataset(
         name="digits",
         train_inputs=images[train],

@@ -54,8 +54,8 @@ def names(
     """Names of people, 25 places of 56 symbols, by their language; generated unless a CSV file is given.
 
     The generated ones are of 15 languages that do not exist, each with its own habits of sound that overlap with those
-    of the others: 320 names of each to train, 80 to test. A fifth of the names of a file tests, stratified. What a
-    file holds is no part of a run's identity, its name is.
+    of the others: 320 names of each to train, 80 to test. A fifth of the names of a file tests, stratified, and
+    each class keeps a name to train on. What a file holds is no part of a run's identity, its name is.
 
     Args:
         source: Its data directory has the file.
@@ -75,10 +75,14 @@ def names(
     classes = tuple(sorted({label for _, label in labeled}))
     symbols = encoded(name for name, _ in labeled)
     targets = torch.tensor([classes.index(label) for _, label in labeled])
-    tested = stratified(targets, max(1, round(TESTED * len(targets))), Stream("names", "split"))
+    if len(targets) <= len(classes):
+        raise DataError(
+            f"{file} holds {len(targets)} names of {len(classes)} classes, which leaves none to test on; give it more"
+        )
+    # Where most names are the only ones of their class, fewer than a fifth can be spared.
+    count = min(max(1, round(TESTED * len(targets))), len(targets) - len(classes))
+    tested = stratified(targets, count, Stream("names", "split"), every_class="outside")
     pool = torch.ones(len(targets), dtype=torch.bool).index_fill(0, tested, False).nonzero().squeeze(1)
-    if len(pool) == 0:
-        raise DataError(f"{file} holds {len(targets)} names, which leaves none to train on; give it more")
     train, test = subsets("names", targets[pool], targets[tested], train_size, test_size, subset_seed)
     return Dataset(
         name="names",

@@ -23,7 +23,7 @@ from sharpscope.study.record import Wish
 from sharpscope.study.resolve import at, completed
 from sharpscope.training import Recipe, check_compiler
 from sharpscope.training import check as check_recipes
-from sharpscope.training.batches import Batches, smallest_part, steps_of
+from sharpscope.training.batches import Batches, lost_classes, smallest_part, steps_of
 from sharpscope.training.distributed import ALONE
 
 # Enough to see whether a model has a measure at all, and whether a recipe suits the data.
@@ -69,10 +69,20 @@ class Trial:
         if self._is_new(data, model, training, run.regime.label):
             recipe = Recipe.from_spec(run.training, run.regime)
             _check_steps(run.training.warmup_steps, recipe, dataset)
+            self._check_classes(run, recipe)
             if smallest_part(len(dataset.train_targets), recipe) == 1:
                 self._try_one_sample(run)
             at(("regimes", run.regime.label), lambda: _try_batch(recipe, dataset))
             at(("regimes", run.regime.label), lambda: _try_attachments(recipe, self._models[data, model]))
+
+    def _check_classes(self, run: Run, recipe: Recipe) -> None:
+        """See that every class keeps a training sample; labels that are drawn anew need not leave it one."""
+        lost = at(("regimes", run.regime.label), lambda: lost_classes(self.datasets[text_of(run.data)], recipe))
+        if lost:
+            self.notes.append(
+                f"the labels of regime '{run.regime.label}' leave {len(lost)} classes of dataset '{run.data.name}' "
+                f"without a training sample ({', '.join(lost[:5])}); more samples or less noise would not"
+            )
 
     def _try_one_sample(self, run: Run) -> None:
         """See that a model can be trained on a batch of one sample: BatchNorm may not, without more positions in it."""

@@ -130,11 +130,31 @@ def held_out(data: Dataset, recipe: Recipe, stream: Stream) -> tuple[Dataset, tu
 
     Returns:
         The data left to train on, and the inputs and targets held out; None without early stopping.
+
+    Raises:
+        DataError: If a class would have no sample left to train on.
     """
     if recipe.early_stopping is None:
         return data, None
-    size = len(data.train_targets) - trained_on(len(data.train_targets), recipe)
-    chosen = stratified(data.train_targets, size, stream.child("held-out"))
+    chosen = _to_hold_out(data.train_targets, recipe, stream)
     left = torch.ones(len(data.train_targets), dtype=torch.bool).index_fill(0, chosen, False)
     remaining = replace(data, train_inputs=data.train_inputs[left], train_targets=data.train_targets[left])
     return remaining, (data.train_inputs[chosen], data.train_targets[chosen])
+
+
+def lost_classes(data: Dataset, recipe: Recipe) -> list[str]:
+    """Return the classes that have training samples and, once the recipe has drawn labels anew, have none.
+
+    Raises:
+        DataError: If what the recipe holds out would take the last sample of a class.
+    """
+    targets = recipe.training_data(data).train_targets
+    if recipe.early_stopping is not None:
+        _to_hold_out(targets, recipe, Stream("trial"))
+    kept = set(targets.unique().tolist())
+    return [data.classes[label] for label in data.train_targets.unique().tolist() if label not in kept]
+
+
+def _to_hold_out(targets: Tensor, recipe: Recipe, stream: Stream) -> Tensor:
+    size = len(targets) - trained_on(len(targets), recipe)
+    return stratified(targets, size, stream.child("held-out"), every_class="outside")

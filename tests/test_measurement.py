@@ -113,7 +113,7 @@ def test_what_a_measure_refuses_is_told_with_its_key(asked: Any, message: str) -
 
 
 def headless() -> nn.Module:
-    return nn.Sequential(model(), nn.Softmax(dim=1))
+    return nn.Sequential(model(), nn.LogSoftmax(dim=1))
 
 
 def test_default_measures_that_are_not_defined_are_left_out_and_named() -> None:

@@ -266,7 +266,7 @@ def test_a_record_goes_on_where_a_training_goes_on(clock: FakeClock) -> None:
 
 
 def test_what_is_not_defined_is_noted_and_warned_of_once() -> None:
-    headless = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(dim=1))
+    headless = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.LogSoftmax(dim=1))
     monitor = SharpnessMonitor((X, Y), ["parameter_norm", "relative_flatness", "head_norm"], every=1)
     with pytest.warns(UserWarning, match=r"not measured at step 0: relative_flatness, head_norm: .*not linear") as told:
         found = monitor.step(headless, 0)
@@ -283,7 +283,7 @@ def test_what_is_not_defined_is_noted_and_warned_of_once() -> None:
 
 
 def test_defaults_that_are_not_defined_are_left_out() -> None:
-    headless = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(dim=1))
+    headless = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.LogSoftmax(dim=1))
     monitor = SharpnessMonitor((X, Y), every=1)
     with pytest.warns(UserWarning, match="left out of the default measures: .*relative_flatness"):
         monitor.step(headless, 0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sharpscope.errors import DataError
-from sharpscope.safety import Corrupted, Predictions, Split
+from sharpscope.safety import SCORES, Corrupted, Predictions, Split
 
 LOGITS = np.array([[2.0, 0.0, 1.0], [0.0, 0.0, -1.0]], dtype=np.float32)
 TARGETS = np.array([0, 2])
@@ -45,6 +45,46 @@ def test_shapes_that_do_not_fit_are_refused(logits, targets):
 def test_targets_that_are_no_classes_are_refused(targets):
     with pytest.raises(DataError, match=r"integers in 0..2"):
         Split(LOGITS, targets)
+
+
+SOFTMAX = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+ONE_HOT = np.eye(3)[[1, 2]]
+
+
+@pytest.mark.parametrize("probabilities", [SOFTMAX, SOFTMAX.astype(np.float16), SOFTMAX[:1], ONE_HOT])
+def test_probabilities_are_no_logits(probabilities):
+    targets = TARGETS[: len(probabilities)]
+    with pytest.raises(
+        DataError, match=r"predictions need logits, got probabilities: .* or make them by Split.of_prob"
+    ):
+        Split(probabilities, targets)
+    split = Split.of_probabilities(probabilities, targets)
+    rounding = 1e-3 if probabilities.dtype == np.float16 else 1e-6
+    assert np.exp(split.log_probabilities) == pytest.approx(probabilities.astype(np.float64), abs=rounding)
+
+
+NO_PROBABILITIES = {
+    "log-probabilities": np.log(SOFTMAX),
+    "one sample that is none": np.vstack([SOFTMAX, [[0.5, 0.5, 0.1]]]),
+    "one below 0": np.array([[0.5, 0.6, -0.1]]),
+    "a single class": np.ones((2, 1)),
+    "zeros": np.zeros((2, 3)),
+}
+
+
+@pytest.mark.parametrize("logits", NO_PROBABILITIES.values(), ids=NO_PROBABILITIES)
+def test_logits_are_not_taken_for_probabilities(logits):
+    targets = np.zeros(len(logits), int)
+    assert Split(logits, targets).log_probabilities.shape == logits.shape
+    with pytest.raises(DataError, match="probabilities must have the shape"):
+        Split.of_probabilities(logits, targets)
+
+
+def test_calibration_is_that_of_the_probabilities():
+    # Of ten samples that are 0.8 sure, eight are right: perfectly calibrated. A second softmax would say 0.65.
+    probabilities = np.tile([0.8, 0.2], (10, 1))
+    split = Split.of_probabilities(probabilities, np.array([0] * 8 + [1] * 2))
+    assert SCORES["ece"](Predictions(split, split)) == pytest.approx(0, abs=1e-12)
 
 
 def test_corrupted_sets_must_fit():

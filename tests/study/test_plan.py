@@ -248,6 +248,35 @@ def test_default_measures_are_those_that_the_models_of_the_grid_have(plan_of, tm
     assert not plan_of(measures=None).notes
 
 
+PROBABLE = """
+from torch import nn
+
+def softmax(shape, classes):
+    "Probabilities."
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes), nn.Softmax(dim=1))
+
+def sigmoid(shape, classes):
+    "One probability a class."
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes), nn.Sigmoid())
+
+def log_softmax(shape, classes):
+    "Their logarithms, which a softmax leaves as they are."
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes), nn.LogSoftmax(dim=1))
+"""
+
+
+@pytest.mark.parametrize("measures", [None, ["margin"]])
+def test_a_model_that_returns_probabilities_is_refused(plan_of, tmp_path, monkeypatch, measures):
+    (tmp_path / "probable_nets.py").write_text(PROBABLE)
+    monkeypatch.chdir(tmp_path)
+    for name in ("softmax", "sigmoid"):
+        with pytest.raises(
+            SpecError, match=f"line 5: model 'probable_nets:{name}' returns probabilities, .* return logits"
+        ):
+            plan_of(model=f"probable_nets:{name}", measures=measures)
+    assert plan_of(model="probable_nets:log_softmax", measures=measures).runs
+
+
 def test_a_class_that_would_have_no_training_sample_is_told(plan_of):
     few = {"name": "digits", "train_size": 10}
     with pytest.raises(SpecError, match="holding out 1 of 10 samples does not leave one of each of the 10 classes"):

@@ -17,6 +17,7 @@ from torch import Tensor
 from sharpscope.curvature.batches import Batch, same_numbers
 from sharpscope.curvature.graph import Graph
 from sharpscope.curvature.head import HeadFinder
+from sharpscope.curvature.logits import check_logits
 from sharpscope.curvature.radial import RadialRoute, gradient_of, output_gradient
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.errors import HeadNotFound, NotDefined, NotDeterministic
@@ -168,6 +169,8 @@ class Evaluator:
                 needs |= reduction.needs
             evaluation = self._evaluate_laid_out(batch, needs)
             self.risk.check_independent(evaluation.batch, evaluation.outputs, first=index == 0)
+            if index == 0:
+                check_logits(self.risk, evaluation.batch, evaluation.outputs)
             self._last = (index, evaluation) if evaluation.kept is not None and self.risk.ordered else None
             yield evaluation
             del evaluation

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from sharpscope.errors import DataError
+from sharpscope.probabilities import are_probabilities
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Split:
         targets: Class indices, shape ``[N]``.
 
     Raises:
-        DataError: If there are no samples, shapes or targets do not fit, or a logit is NaN or infinite.
+        DataError: If there are no samples, shapes or targets do not fit, a logit is NaN or infinite, or they are
+            probabilities already.
     """
 
     logits: np.ndarray
@@ -40,12 +42,36 @@ class Split:
                 f"predictions need finite logits, got NaN or infinity for {bad} of {shape[0]} samples; "
                 "the model has diverged or its inputs are damaged"
             )
+        if are_probabilities(self.logits):
+            raise DataError(
+                f"predictions need logits, got probabilities: {shape[0]} samples with none below 0 and a sum of 1; "
+                "leave out the model's last softmax, or make them by Split.of_probabilities"
+            )
         low, high = self.targets.min(), self.targets.max()
         if not np.issubdtype(self.targets.dtype, np.integer) or low < 0 or high >= shape[1]:
             raise DataError(
                 f"targets need to be integers in 0..{shape[1] - 1}, one class for each logit, "
                 f"got {self.targets.dtype} in {low}..{high}"
             )
+
+    @classmethod
+    def of_probabilities(cls, probabilities: np.ndarray, targets: np.ndarray) -> Split:
+        """Return the split of a model that gives the probabilities of classes, whose logits are their logarithms.
+
+        Args:
+            probabilities: Shape ``[N, C]``; those of a sample sum to 1, within rounding. A 0 stands for the smallest
+                normal number of float64.
+            targets: Class indices, shape ``[N]``.
+
+        Raises:
+            DataError: If they are no probabilities, or the targets do not fit.
+        """
+        if probabilities.ndim != 2 or not are_probabilities(probabilities):
+            raise DataError(
+                "probabilities must have the shape [N, C], of 2 classes or more, and in each sample none may be below "
+                f"0 and their sum must be 1; got shape {probabilities.shape}"
+            )
+        return cls(np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float64).tiny)), targets)
 
     @cached_property
     def log_probabilities(self) -> np.ndarray:
@@ -92,6 +118,11 @@ class Corrupted:
                 f"predictions under {len(self.conditions)} conditions need classes and confidences of shape "
                 f"[{len(self.conditions)}, N], of one condition at least, got {shapes[0]} and {shapes[1]}"
             )
+
+    @property
+    def corruptions(self) -> tuple[str, ...]:
+        """The names of the corruptions, each once."""
+        return tuple(dict.fromkeys(name.rpartition("-")[0] for name in self.conditions))
 
     def of(self, corruptions: Collection[str]) -> Corrupted:
         """Return the conditions of these corruptions alone, at all their severities.

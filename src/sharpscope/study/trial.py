@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sharpscope.curvature.logits import probabilities_in
 from sharpscope.data import DATASETS, Dataset, Source, corruptions_of
 from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import DataError, NotDefined, SpecError
@@ -167,7 +168,9 @@ class Trial:
                 dataset = self.datasets[text_of(run.data)]
                 shape, classes = dataset.input_shape, len(dataset.classes)
                 model = build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options)
-                yield run, model, _few(dataset)
+                few = _few(dataset)
+                _check_outputs(run, model, few)
+                yield run, model, few
 
 
 def _weightless(component: Component, dataset: Dataset) -> nn.Module:
@@ -176,6 +179,28 @@ def _weightless(component: Component, dataset: Dataset) -> nn.Module:
     with torch.device("meta"):
         model: nn.Module = member(dataset.input_shape, len(dataset.classes), **member.complete(component.options))
     return model
+
+
+def _check_outputs(run: Run, model: nn.Module, few: Dataset) -> None:
+    """See that a model returns logits, as far as its outputs for a few samples tell.
+
+    Raises:
+        SpecError: If it returns probabilities.
+    """
+    try:
+        with Stream("trial").governing(), torch.enable_grad():
+            outputs = model.eval()(few.normalize(few.train_inputs))
+    except Exception:  # noqa: BLE001 - a model of the user's own may raise anything, and does so again where it is used
+        return
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
+        return
+    found = probabilities_in(outputs.detach(), lambda: outputs)
+    if found is not None:
+        message = (
+            f"model '{run.model.name}' returns {found}, and training and scores apply a softmax themselves; let it "
+            "return logits, without its last layer"
+        )
+        raise SpecError(message, ("model",))
 
 
 def _check_steps(warmup: int, recipe: Recipe, dataset: Dataset) -> None:

@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from sharpscope.benchmark import BENCHMARK, EXTRA
 from sharpscope.errors import DataError
 from sharpscope.safety import SCORES, Corrupted, Predictions, Split, basic, reliability_bins
 
@@ -107,6 +108,38 @@ def test_calibration_under_corruption_is_the_mean_over_conditions_but_for_half_p
         assert SCORES["corruption_ece"](of_all, **options) == pytest.approx(np.mean(alone), abs=1e-3)
 
 
+def of_suite(names):
+    """Return predictions under corruptions of which the k-th is survived by k samples of 20."""
+    split = Split(np.zeros((20, 2)), np.zeros(20, int))
+    predicted = np.array([[0] * k + [1] * (20 - k) for k in range(len(names)) for _ in range(5)])
+    conditions = tuple(f"{name}-{severity}" for name in names for severity in range(1, 6))
+    return Predictions(split, split, Corrupted(conditions, predicted, np.ones(predicted.shape, np.float16)))
+
+
+CIFAR_C = [f"CIFAR-10-C/{name}" for name in sorted((*BENCHMARK, *EXTRA))]
+
+
+def test_the_mean_over_a_suite_is_over_all_of_it_or_over_its_benchmark():
+    assert (len(BENCHMARK), len(EXTRA), len(CIFAR_C)) == (15, 4, 19)
+    predictions = of_suite(CIFAR_C)
+    survived = {name: k / 20 for k, name in enumerate(CIFAR_C)}
+    benchmark = [survived[f"CIFAR-10-C/{name}"] for name in BENCHMARK]
+    accuracy, error = SCORES["corruption_accuracy"], SCORES["corruption_ece"]
+    assert accuracy(predictions) == pytest.approx(np.mean(list(survived.values())))
+    assert accuracy(predictions, corruptions="benchmark") == pytest.approx(np.mean(benchmark))
+    # All predictions are wholly sure, so that the calibration error is the share of wrong ones.
+    assert error(predictions, corruptions="benchmark") == pytest.approx(1 - np.mean(benchmark))
+    of_benchmark = of_suite([f"Tiny-ImageNet-C/{name}" for name in BENCHMARK])
+    assert accuracy(of_benchmark) == accuracy(of_benchmark, corruptions="benchmark")
+
+
+@pytest.mark.parametrize("names", [CIFAR_C[:-1], list(BENCHMARK), ["fog"]])
+@pytest.mark.parametrize("score", ["corruption_accuracy", "corruption_ece"])
+def test_the_benchmark_is_whole_and_published(score, names):
+    with pytest.raises(DataError, match=r"the benchmark of corruptions is 15 published ones, .* over 'all'"):
+        SCORES[score](of_suite(names), corruptions="benchmark")
+
+
 @pytest.mark.parametrize("score", ["corruption_accuracy", "corruption_ece"])
 def test_scores_of_corruption_without_corrupted_sets_are_refused(score, predictions):
     with pytest.raises(DataError, match="needs predictions on corrupted test sets, got none"):
@@ -115,8 +148,8 @@ def test_scores_of_corruption_without_corrupted_sets_are_refused(score, predicti
 
 def test_prediction_disagreement_by_hand():
     targets = np.array([0, 1, 2, 0])
-    first = run_of(Split(np.eye(3)[[0, 1, 2, 0]], targets))
-    second = run_of(Split(np.eye(3)[[0, 2, 1, 0]], targets))
+    first = run_of(Split(2 * np.eye(3)[[0, 1, 2, 0]], targets))
+    second = run_of(Split(2 * np.eye(3)[[0, 2, 1, 0]], targets))
     # They differ on samples 1 and 2; that the second is wrong there does not matter.
     assert SCORES["prediction_disagreement"](first, second) == 2 / 4
     assert SCORES["prediction_disagreement"](second, first) == 2 / 4
@@ -124,7 +157,7 @@ def test_prediction_disagreement_by_hand():
 
 
 def test_runs_on_different_test_sets_do_not_compare():
-    logits, targets = np.eye(3), np.array([0, 1, 2])
+    logits, targets = 2 * np.eye(3), np.array([0, 1, 2])
     run = run_of(Split(logits, targets))
     with pytest.raises(DataError, match="test targets differ"):
         SCORES["prediction_disagreement"](run, run_of(Split(logits, targets[::-1])))

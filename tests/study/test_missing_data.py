@@ -56,6 +56,26 @@ def test_a_plan_says_what_is_missing_and_reckons_with_noise(source, nowhere, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_a_mean_over_the_benchmark_is_planned_where_it_is_published(tmp_path, nowhere):
+    text = """
+name: away
+data: {data}
+model: {{name: mlp, hidden: [4]}}
+scores: {{all: {{score: corruption_accuracy}}, benchmark: {{score: corruption_accuracy, corruptions: benchmark}}}}
+measures: [margin]
+"""
+
+    def plan(data):
+        path = tmp_path / "benchmark.yaml"
+        path.write_text(text.format(data=data))
+        return make_plan(load_source(str(path)), nowhere, to_run=False)
+
+    for name in ("cifar10", "cifar100", "tiny_imagenet"):
+        assert plan(name).wishes.scores["benchmark"].options == {"corruptions": "benchmark"}
+    with pytest.raises(SpecError, match="line 5: the benchmark of corruptions is 15 published ones"):
+        plan("digits")
+
+
 def test_a_dataset_that_declares_no_shape_is_one_clear_sentence(source, nowhere, monkeypatch):
     monkeypatch.setattr("sharpscope.study.trial.stand_in", lambda *_: None)
     with pytest.raises(SpecError, match=r"away.yaml, line 3: cifar-10-binary.tar.gz is in none of"):

@@ -172,8 +172,8 @@ register(
     """Photographs of things and animals, 32x32 color, 10 classes: 50,000 to train, 10,000 to test.
 
     ``cifar-10-binary.tar.gz``, or the folder it was unpacked to, lies in the data directory or in its folder
-    ``cifar10``. Its corrupted test sets are those of CIFAR-10-C, read where a score needs them from
-    ``CIFAR-10-C.tar`` or the folder it was unpacked to.
+    ``cifar10``. Its corrupted test sets are those of CIFAR-10-C, the 15 corruptions of its benchmark and 4
+    more, read where a score needs them from ``CIFAR-10-C.tar`` or the folder it was unpacked to.
     """,
     reference=KRIZHEVSKY,
 )
@@ -184,8 +184,8 @@ register(
     """Photographs of things and animals, 32x32 color, 100 fine classes: 50,000 to train, 10,000 to test.
 
     ``cifar-100-binary.tar.gz``, or the folder it was unpacked to, lies in the data directory or in its folder
-    ``cifar100``. Its corrupted test sets are those of CIFAR-100-C, read where a score needs them from
-    ``CIFAR-100-C.tar`` or the folder it was unpacked to.
+    ``cifar100``. Its corrupted test sets are those of CIFAR-100-C, the 15 corruptions of its benchmark and 4
+    more, read where a score needs them from ``CIFAR-100-C.tar`` or the folder it was unpacked to.
     """,
     reference=KRIZHEVSKY,
 )

@@ -11,17 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharpscope.benchmark import BENCHMARK, EXTRA
 from sharpscope.data.archives import open_tar
 from sharpscope.data.corrupted import SEVERITIES
 from sharpscope.data.dataset import Source
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.errors import DataError
 
-BENCHMARK = (
-    "brightness", "contrast", "defocus_blur", "elastic_transform", "fog", "frost", "gaussian_noise", "glass_blur",
-    "impulse_noise", "jpeg_compression", "motion_blur", "pixelate", "shot_noise", "snow", "zoom_blur",
-)  # fmt: skip
-EXTRA = ("gaussian_blur", "saturate", "spatter", "speckle_noise")
 LABELS = "labels"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharpscope.benchmark import BENCHMARK
 from sharpscope.data.archives import Member, Zip, open_tar
 from sharpscope.data.augmentations import random_flip, random_resized_crop
 from sharpscope.data.cache import filling
@@ -18,7 +19,7 @@ from sharpscope.data.corrupted import SEVERITIES
 from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.data.images import decode
-from sharpscope.data.published import BENCHMARK, mapped
+from sharpscope.data.published import mapped
 from sharpscope.data.registry import DatasetFacts
 from sharpscope.data.selection import subsets
 from sharpscope.data.splits import register
@@ -249,7 +250,8 @@ register(
 
     ``tiny-imagenet-200.zip`` lies in the data directory or in its folder ``tiny_imagenet``. The test split is the
     published validation split, class by class: the published test split has no labels. Images are decoded once, into a
-    folder beside the archive (1.4 GB). Its corrupted test sets are those of Tiny ImageNet-C (15 corruptions), decoded
+    folder beside the archive (1.4 GB). Its corrupted test sets are those of Tiny ImageNet-C, the 15
+    corruptions of its benchmark, decoded
     once where a score needs them (9 GB). Decoding needs the extra ``images``.
     """,
     reference='Le & Yang, "Tiny ImageNet Visual Recognition Challenge", CS 231N 2015.',

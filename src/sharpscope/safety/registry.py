@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sharpscope.registry import Registry
 
@@ -20,6 +21,7 @@ class ScoreFacts:
             takes two ``Predictions``.
         bounds: The least and the largest value it can take.
         needs: Which predictions it reads: any of "train", "test", "corrupted".
+        check: Sees, before anything is run, that the options suit the corruptions of a dataset; raises a ``DataError``.
         reference: Where it is defined.
     """
 
@@ -29,6 +31,7 @@ class ScoreFacts:
     of_pairs: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
     needs: tuple[str, ...] = ("test",)
+    check: Callable[[Mapping[str, Any], Collection[str]], object] | None = None
     reference: str = ""
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sharpscope.data import DATASETS, Dataset
+from sharpscope.data import DATASETS, Dataset, corruptions_of
 from sharpscope.errors import SpecError
 from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
@@ -24,7 +24,7 @@ from sharpscope.study.catalog import catalog_of, check_columns, primary_of
 from sharpscope.study.levels import level_name
 from sharpscope.study.plugins import load_plugins, resolve_plugins
 from sharpscope.study.record import Wish, Wishes
-from sharpscope.study.resolve import completed, measure_wish, reduced, wish
+from sharpscope.study.resolve import at, completed, measure_wish, reduced, wish
 from sharpscope.study.source import Source
 from sharpscope.study.trial import Trial, text_of
 from sharpscope.training import REGIMES
@@ -162,6 +162,8 @@ def _wishes(study: Study, points: Sequence[Point], trial: Trial) -> Wishes:
             message = f"'{wanted.name}' needs corruptions, which are for images in bytes; these data are none"
             raise SpecError(message, ("scores", key))
         (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
+    for key, wanted in (scores | pair_scores).items():
+        _check_corruptions(key, wanted, datasets)
     needed = any(_needs_corruptions(w.name) for w in (scores | pair_scores).values())
     corruptions = trial.corruptions() if needed else {}
     wishes = Wishes(measures, scores, pair_scores, corruptions, *_levels(points))
@@ -201,6 +203,13 @@ def _levels(points: Sequence[Point]) -> tuple[dict[str, float], int | None]:
 
 def _needs_corruptions(score: str) -> bool:
     return "corrupted" in SCORES[score].facts.needs
+
+
+def _check_corruptions(key: str, wanted: Wish, datasets: Iterable[Dataset]) -> None:
+    """See that the options of a score suit the corruptions of all data."""
+    check = SCORES[wanted.name].facts.check
+    for dataset in datasets if check is not None else ():
+        at(("scores", key), partial(check, wanted.options, corruptions_of(dataset)))
 
 
 def _check_distinct(points: Iterable[Point]) -> None:

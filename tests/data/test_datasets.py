@@ -67,10 +67,10 @@ def test_normalization_is_by_channel_and_by_the_unit_of_the_inputs(digits):
         test_inputs=torch.zeros(1, 3, 1, 1, dtype=torch.uint8),
         test_targets=torch.zeros(1, dtype=torch.int64),
         mean=(0.5, 0.1, 0.0),
-        std=(0.5, 0.1, 2.0),
+        std=(0.5, 0.1, 1.0),
     )
-    # (0 - 0.5) / 0.5, (0.2 - 0.1) / 0.1, (1 - 0) / 2
-    expected = pytest.approx([-1.0, 1.0, 0.5], abs=1e-6)
+    # (0 - 0.5) / 0.5, (0.2 - 0.1) / 0.1, (1 - 0) / 1
+    expected = pytest.approx([-1.0, 1.0, 1.0], abs=1e-6)
     assert color.normalize(color.train_inputs).flatten().tolist() == expected
     assert color.normalize(color.train_inputs / 255).flatten().tolist() == expected
 
@@ -114,6 +114,12 @@ def test_a_circle_without_a_point_to_train_on_is_told():
         ({"test_inputs": torch.zeros(797, 1, 8, 8)}, "inputs of one shape and dtype"),
         ({"classes": ("0", "1")}, "declares 2 classes, so its training targets must lie in 0..1, got 0..9"),
         ({"mean": (0.1, 0.2)}, "has 1 channels but declares 2 means"),
+        ({"mean": (77.5,)}, r"declares means \(77.5,\) .* for bytes in units of \[0, 1\]; divide those of 0..255"),
+        ({"std": (77.5,)}, "declares means"),
+        ({"mean": (-0.1,)}, "declares means"),
+        ({"std": (0.0,)}, "declares means"),
+        ({"mean": (float("nan"),)}, "declares means"),
+        ({"std": (float("inf"),)}, "declares means"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(digits, change, message):

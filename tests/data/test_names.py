@@ -88,8 +88,9 @@ BROKEN = {
     "no head": ("Ann,French\nBob,English\n", r"row 2: a name and a class were expected"),
     "no class": ("name,class\nAnn,French\nBob,\n", r"row 3: a name and a class were expected"),
     "no letters": ("name,class\nAnn,French\nB0b,English\n", r"row 3: 'B0b' has symbols that are no letters: \['0'\]"),
+    "two cases": ("name,class\nAnn,French\nBob,french\n", r"two classes of one name but for .* 'French' and 'french'"),
     "nothing": ("name,class\n", "holds no names"),
-    "one name": ("name,class\nAnn,French\n", "holds 1 names of 1 classes, which leaves none to test on"),
+    "one name": ("name,class\nAnn,French\n", "holds names of one class, 'French', and so nothing to tell apart"),
     "no text": (b"name,class\n\xff\xfe,French\n", "should be a CSV file in UTF-8"),
 }
 
@@ -119,6 +120,11 @@ def test_every_class_of_a_file_has_a_name_to_train_on(tmp_path, counts, size):
     if size is None:
         assert len(data.test_targets) + len(data.train_targets) == sum(counts)
         assert len(data.test_targets) == min(max(1, round(0.2 * sum(counts))), sum(counts) - len(counts))
+
+
+def test_classes_are_compared_as_they_look(tmp_path):
+    (tmp_path / "people.csv").write_text("name,class\nAnn,fran\u00e7ais\nBob,franc\u0327ais\nEve,b\nIda,b\n")
+    assert DATASETS["names"](Source(tmp_path), file="people.csv").classes == ("b", "fran\u00e7ais")
 
 
 def test_a_file_without_a_name_to_spare_is_told(tmp_path):

@@ -111,6 +111,13 @@ def test_holding_out_leaves_every_class(counts, data):
         assert chosen == plain
 
 
+def test_a_class_that_is_tested_and_never_trained_is_told():
+    with pytest.raises(DataError, match="'x' has test samples of 2 classes without a training sample, such as class 1"):
+        subsets("x", torch.tensor([0, 2]), torch.tensor([0, 1, 3]), None, None, 0)
+    # A class of which nothing is tested is not missed.
+    assert subsets("x", torch.tensor([0, 2]), torch.tensor([0, 0]), None, None, 0)[0].tolist() == [0, 1]
+
+
 def test_a_single_sample_of_a_class_is_trained_on():
     # Half of the samples is asked for, and half of one sample is none in one draw of two.
     targets = torch.tensor([0] * 9 + [1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,11 +117,8 @@ class Dataset:
             self._check(split, inputs, targets)
             if self.vocabulary is not None:
                 self._check_symbols(split, inputs)
-        if self.vocabulary is None and not len(self.mean) == len(self.std) == self.train_inputs.shape[1]:
-            raise DataError(
-                f"dataset '{self.name}' has {self.train_inputs.shape[1]} channels but declares "
-                f"{len(self.mean)} means and {len(self.std)} standard deviations; give one of each a channel"
-            )
+        if self.vocabulary is None:
+            self._check_normalization()
 
     def _check(self, split: str, inputs: Tensor, targets: Tensor) -> None:
         shape = tuple(self.train_inputs.shape[1:])
@@ -139,6 +137,21 @@ class Dataset:
             raise DataError(
                 f"dataset '{self.name}' declares {len(self.classes)} classes, so its {split} targets must "
                 f"lie in 0..{len(self.classes) - 1}, got {low}..{high}"
+            )
+
+    def _check_normalization(self) -> None:
+        if not len(self.mean) == len(self.std) == self.train_inputs.shape[1]:
+            raise DataError(
+                f"dataset '{self.name}' has {self.train_inputs.shape[1]} channels but declares "
+                f"{len(self.mean)} means and {len(self.std)} standard deviations; give one of each a channel"
+            )
+        finite = all(map(math.isfinite, self.mean)) and all(0 < std < math.inf for std in self.std)
+        # The mean of bytes may be anything in [0, 1], and their deviation is half of that range at most.
+        bytes_ = self.train_inputs.dtype == torch.uint8
+        if not finite or (bytes_ and (max(self.mean) > 1 or min(self.mean) < 0 or max(self.std) > 1)):
+            raise DataError(
+                f"dataset '{self.name}' declares means {self.mean} and standard deviations {self.std}, which must be "
+                "finite, the latter above 0, and for bytes in units of [0, 1]; divide those of 0..255 by 255"
             )
 
     def _check_symbols(self, split: str, inputs: Tensor) -> None:

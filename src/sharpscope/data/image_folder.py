@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,27 @@ def below(source: Source, path: str) -> Path:
     return found
 
 
+def as_it_looks(name: str) -> str:
+    """Return the name of a class in one form: a letter with an accent may be written as two characters elsewhere."""
+    return unicodedata.normalize("NFC", name)
+
+
+def refuse_alike(classes: Iterable[str], where: str) -> None:
+    """See that no two classes are named alike.
+
+    Raises:
+        DataError: If two names differ in the case of their letters only.
+    """
+    seen: dict[str, str] = {}
+    for name in sorted(classes):
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise DataError(
+                f"{where} has two classes of one name but for its letters' case, '{other}' and '{name}'; make them "
+                "one, or give them names that differ"
+            )
+
+
 def crop_and_flip(pixels: int) -> Augmentation:
     """Return an augmentation that crops after padding with so many gray pixels, and mirrors half of the images."""
 
@@ -126,27 +148,21 @@ def crop_and_flip(pixels: int) -> Augmentation:
 
 
 def _images_by_class(split: Path) -> dict[str, list[Path]]:
-    """Return the images of each class, in the order of names.
-
-    Names are compared as they look: one letter with an accent may be written as two characters in another folder.
-    """
+    """Return the images of each class, in the order of names."""
     if not split.is_dir():
         raise DataError(f"dataset 'image_folder' needs the folder {split}, with a folder of images for each class")
     found: dict[str, list[Path]] = {}
     for path in sorted(path for path in split.iterdir() if not _is_hidden(path.name)):
         if path.is_dir():
-            name = unicodedata.normalize("NFC", path.name)
-            alike = [other for other in found if other.casefold() == name.casefold()]
-            if alike:
-                raise DataError(
-                    f"{split} has two classes of one name but for its letters' case, '{alike[0]}' and "
-                    f"'{path.name}'; make them one, or give them names that differ"
-                )
+            name = as_it_looks(path.name)
+            if name in found:
+                raise DataError(f"{path} looks like the name of another class; make them one")
             found[name] = _images(path)
         elif path.suffix.lower() in SUFFIXES:
             raise DataError(f"{path} is an image outside of the folders of classes; move it into one, or away")
     if not found:
         raise DataError(f"{split} holds no images; put them in a folder for each class")
+    refuse_alike(found, str(split))
     return dict(sorted(found.items()))
 
 

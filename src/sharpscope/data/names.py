@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sharpscope.data.dataset import Dataset, Source
-from sharpscope.data.image_folder import below
+from sharpscope.data.image_folder import as_it_looks, below, refuse_alike
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import stratified, subsets
 from sharpscope.errors import DataError
@@ -75,6 +75,8 @@ def names(
     classes = tuple(sorted({label for _, label in labeled}))
     symbols = encoded(name for name, _ in labeled)
     targets = torch.tensor([classes.index(label) for _, label in labeled])
+    if len(classes) == 1:
+        raise DataError(f"{file} holds names of one class, '{classes[0]}', and so nothing to tell apart; give it more")
     if len(targets) <= len(classes):
         raise DataError(
             f"{file} holds {len(targets)} names of {len(classes)} classes, which leaves none to test on; give it more"
@@ -185,9 +187,10 @@ def _read(source: Source, file: str) -> list[tuple[str, str]]:
         unknown = sorted(set(plain) - set(SYMBOLS[1:]))
         if unknown or not plain:
             raise DataError(f"{path}, row {number}: '{name}' has symbols that are no letters: {unknown}")
-        labeled.append((plain, label.strip()))
+        labeled.append((plain, as_it_looks(label.strip())))
     if not labeled:
         raise DataError(f"{path} holds no names; write one a line under the head name,class")
+    refuse_alike({label for _, label in labeled}, str(path))
     return labeled
 
 

@@ -100,7 +100,13 @@ def subsets(
         Indices into both splits, in ascending order.
 
     Raises:
-        DataError: If a size is out of range.
+        DataError: If a size is out of range, or a class is tested that there is nothing to learn of.
     """
+    unknown = sorted(set(test_targets.unique().tolist()) - set(train_targets.unique().tolist()))
+    if unknown:
+        raise DataError(
+            f"dataset '{name}' has test samples of {len(unknown)} classes without a training sample, such as class "
+            f"{unknown[0]}; name other splits"
+        )
     train = stratified(train_targets, train_size, Stream(name, "train", subset_seed), every_class="inside")
     return train, stratified(test_targets, test_size, Stream(name, "test"))

@@ -70,8 +70,12 @@ measures: [margin]
         path.write_text(text.format(data=data))
         return make_plan(load_source(str(path)), nowhere, to_run=False)
 
-    for name in ("cifar10", "cifar100", "tiny_imagenet"):
-        assert plan(name).wishes.scores["benchmark"].options == {"corruptions": "benchmark"}
+    for name, count in (("cifar10", 19), ("cifar100", 19), ("tiny_imagenet", 15)):
+        planned = plan(name)
+        assert planned.wishes.scores["benchmark"].options == {"corruptions": "benchmark"}
+        told = {quantity["name"]: quantity["summary"] for quantity in planned.catalog["quantities"]}
+        assert f"; here these are {count} of " in told["all"]
+        assert "; here these are 15 of " in told["benchmark"]
     with pytest.raises(SpecError, match="line 5: the benchmark of corruptions is 15 published ones"):
         plan("digits")
 

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from sharpscope.registry import Registry
 
+# (options of a score, corruptions of a dataset) -> those that it is taken over.
+Chosen = Callable[[Mapping[str, Any], Collection[str]], list[str]]
+
 
 @dataclass(frozen=True)
 class ScoreFacts:
@@ -21,7 +24,8 @@ class ScoreFacts:
             takes two ``Predictions``.
         bounds: The least and the largest value it can take.
         needs: Which predictions it reads: any of "train", "test", "corrupted".
-        check: Sees, before anything is run, that the options suit the corruptions of a dataset; raises a ``DataError``.
+        chosen: Returns those of a dataset's corruptions that the score is taken over by its options; raises a
+            ``DataError``, before anything is run, if the options do not suit them.
         reference: Where it is defined.
     """
 
@@ -31,7 +35,7 @@ class ScoreFacts:
     of_pairs: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
     needs: tuple[str, ...] = ("test",)
-    check: Callable[[Mapping[str, Any], Collection[str]], object] | None = None
+    chosen: Chosen | None = None
     reference: str = ""
 
 

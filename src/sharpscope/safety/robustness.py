@@ -45,7 +45,7 @@ def chosen(options: Mapping[str, Any], corruptions: Collection[str]) -> list[str
         "higher",
         "fraction",
         needs=("test", "corrupted"),
-        check=chosen,
+        chosen=chosen,
         reference=(
             'Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and '
             'Perturbations", ICLR 2019'
@@ -76,7 +76,7 @@ def corruption_accuracy(predictions: Predictions, *, corruptions: Which = "all")
         "lower",
         "fraction",
         needs=("test", "corrupted"),
-        check=chosen,
+        chosen=chosen,
         reference=(
             "Ovadia et al., \"Can You Trust Your Model's Uncertainty? Evaluating Predictive Uncertainty Under Dataset "
             'Shift", NeurIPS 2019'

@@ -9,6 +9,7 @@ from sharpscope.curvature.measure import MEASURES
 from sharpscope.errors import SpecError, suggest
 from sharpscope.registry import Registry
 from sharpscope.safety import SCORES
+from sharpscope.safety.registry import Chosen
 from sharpscope.spec import Point, Study
 from sharpscope.study.levels import STEP, VALUES, column
 from sharpscope.study.record import SCHEMA, Wish, Wishes
@@ -79,7 +80,7 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[st
     quantities = [_fixed(name) for name in FIXED]
     quantities += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
     scores = {key: w for key, w in (wishes.scores | wishes.pair_scores).items() if key not in TWINS}
-    quantities += [_score(key, wanted) for key, wanted in scores.items()]
+    quantities += [_score(key, wanted, wishes.corruptions) for key, wanted in scores.items()]
     quantities += [quantity for level in wishes.levels for quantity in _at_level(level, wishes)]
     grid = [
         {
@@ -147,8 +148,21 @@ def _measure(key: str, wanted: Wish) -> dict[str, Any]:
     }
 
 
-def _score(key: str, wanted: Wish) -> dict[str, Any]:
-    return {**_described(SCORES, key, wanted), "kind": "score", "better": SCORES[wanted.name].facts.better}
+def _score(key: str, wanted: Wish, corruptions: Iterable[str] = ()) -> dict[str, Any]:
+    facts = SCORES[wanted.name].facts
+    described = {**_described(SCORES, key, wanted), "kind": "score", "better": facts.better}
+    if facts.chosen is not None and corruptions:
+        described["summary"] += f"; here these are {_counted(facts.chosen, wanted, corruptions)}"
+    return described
+
+
+def _counted(chosen: Chosen, wanted: Wish, corruptions: Iterable[str]) -> str:
+    """Return how many corruptions of each suite a score is taken over: a study may have several."""
+    suites: dict[str, list[str]] = {}
+    for name in corruptions:
+        suites.setdefault(name.rpartition("/")[0], []).append(name)
+    counts = {suite: len(chosen(wanted.options, names)) for suite, names in suites.items()}
+    return " and ".join(f"{n} of {suite}" if suite else f"{n} generated ones" for suite, n in counts.items())
 
 
 def _described(registry: Registry[Any], key: str, wanted: Wish) -> dict[str, Any]:

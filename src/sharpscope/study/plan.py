@@ -207,9 +207,9 @@ def _needs_corruptions(score: str) -> bool:
 
 def _check_corruptions(key: str, wanted: Wish, datasets: Iterable[Dataset]) -> None:
     """See that the options of a score suit the corruptions of all data."""
-    check = SCORES[wanted.name].facts.check
-    for dataset in datasets if check is not None else ():
-        at(("scores", key), partial(check, wanted.options, corruptions_of(dataset)))
+    chosen = SCORES[wanted.name].facts.chosen
+    for dataset in datasets if chosen is not None else ():
+        at(("scores", key), partial(chosen, wanted.options, corruptions_of(dataset)))
 
 
 def _check_distinct(points: Iterable[Point]) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharpscope import measure
-from sharpscope.curvature.losses import CallableLoss, CrossEntropy, MeanSquaredError, ModifiedCrossEntropy, resolve_loss
+from sharpscope.curvature.custom_losses import ModuleLoss, resolve_loss
+from sharpscope.curvature.losses import CrossEntropy, MeanSquaredError, ModifiedCrossEntropy
 from sharpscope.errors import SharpscopeError, UnknownName
 
 OUTPUTS = 3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -61,6 +62,8 @@ VALUES = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=tor
 )
 def test_derivatives_are_those_of_autograd(loss: Any, targets: Tensor, reference: Any) -> None:
     found = resolve_loss(loss)
+    if isinstance(found, ModuleLoss):
+        found = found.fitted(lambda: (OUTPUTS, targets), [targets])
     torch.testing.assert_close(found.values(OUTPUTS, targets), reference(OUTPUTS, targets))
 
     def one(f: Tensor, y: Tensor) -> Tensor:
@@ -81,17 +84,20 @@ def test_derivatives_are_those_of_autograd(loss: Any, targets: Tensor, reference
 
 
 @pytest.mark.parametrize(
-    ("module", "kind"),
+    ("module", "targets", "kind"),
     [
-        (nn.CrossEntropyLoss(), CrossEntropy),
-        (nn.MSELoss(), MeanSquaredError),
-        (nn.CrossEntropyLoss(label_smoothing=0.1), ModifiedCrossEntropy),
-        (nn.CrossEntropyLoss(ignore_index=3), ModifiedCrossEntropy),
-        (nn.L1Loss(), CallableLoss),
+        (nn.CrossEntropyLoss(), INDICES, CrossEntropy),
+        (nn.CrossEntropyLoss(ignore_index=7), INDICES, CrossEntropy),
+        (nn.MSELoss(), VALUES, MeanSquaredError),
+        (nn.CrossEntropyLoss(label_smoothing=0.1), INDICES, ModifiedCrossEntropy),
+        (nn.CrossEntropyLoss(ignore_index=3), INDICES, ModifiedCrossEntropy),
+        (nn.CrossEntropyLoss(), INDICES.where(INDICES != 1, -100), ModifiedCrossEntropy),
+        (nn.CrossEntropyLoss(), VALUES.softmax(dim=1), ModifiedCrossEntropy),
+        (nn.CrossEntropyLoss(reduction="none"), INDICES, ModifiedCrossEntropy),
     ],
 )
-def test_modules_of_torch_have_their_closed_forms(module: nn.Module, kind: type) -> None:
-    assert type(resolve_loss(module)) is kind
+def test_modules_of_torch_have_their_closed_forms(module: nn.Module, targets: Tensor, kind: type) -> None:
+    assert type(resolve_loss(module).fitted(lambda: (OUTPUTS, targets), [targets])) is kind
 
 
 @pytest.mark.parametrize(
@@ -147,11 +153,7 @@ def test_what_is_no_loss_is_refused(loss: Any, error: type[Exception], message: 
         (F.cross_entropy, INDICES, r"one value a sample, shape \(6,\), got \(\)"),
         (lambda f, y: F.mse_loss(f, f, reduction="none"), INDICES, r"got \(6, 4\); reduce over the outputs"),
         (lambda f, y: 0.0, INDICES, "got float"),
-        (
-            lambda f, y: F.cross_entropy(f, y, torch.ones(4), reduction="none"),
-            INDICES,
-            r"failed on outputs of torch.float64.*weight.to\(outputs\)",
-        ),
+        (lambda f, y: F.cross_entropy(f, y, torch.ones(3), reduction="none"), INDICES, r"\(6, 4\) with targets of"),
         (nn.CrossEntropyLoss(torch.ones(3)), INDICES, "3 class weights and the model 4 outputs"),
         (nn.CrossEntropyLoss(ignore_index=0), INDICES * 0, "no sample any weight"),
     ],

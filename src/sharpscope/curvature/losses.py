@@ -6,19 +6,37 @@ Everything here works on float64 outputs, whatever the model's precision. Near a
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from sharpscope.errors import SharpscopeError, UnknownName
+from sharpscope.errors import SharpscopeError
+
+Look = Callable[[], tuple[Tensor, Tensor]]
 
 
 class Loss(Protocol):
-    """A loss of single samples, as a function of outputs ``f`` of shape ``[B, C]``."""
+    """A loss of single samples, as a function of outputs ``f`` of shape ``[B, C]``.
+
+    Attributes:
+        additive: Whether a sample's loss is the same whatever other samples there are.
+    """
+
+    additive: bool
+
+    def fitted(self, look: Look, every: Iterable[Tensor]) -> Loss:
+        """Return the loss whose plain mean over some samples is the mean that its user means.
+
+        Args:
+            look: Returns the outputs ``[B, C]`` and targets of a few of the samples.
+            every: The targets of all samples, batch by batch.
+
+        Raises:
+            SharpscopeError: If there is no such loss.
+        """
 
     def values(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the losses, shape ``[B]``; differentiable in the outputs, in their precision."""
@@ -39,7 +57,17 @@ class Loss(Protocol):
         """Return ``u_k^T (d2l/df2) u_k`` for directions ``u`` of shape ``[C, K]``: shape ``[B, K]``."""
 
 
-class CrossEntropy:
+class _Plain:
+    """A loss that means the plain mean over samples."""
+
+    additive = True
+
+    def fitted(self, look: Look, every: Iterable[Tensor]) -> Loss:
+        """Return the loss itself; nothing is looked at."""
+        return self  # type: ignore[return-value]
+
+
+class CrossEntropy(_Plain):
     """Softmax cross-entropy with class indices as targets."""
 
     def values(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -84,45 +112,55 @@ class CrossEntropy:
 class ModifiedCrossEntropy:
     r"""Cross-entropy with class weights, label smoothing and ignored targets, as ``torch.nn.CrossEntropyLoss`` has it.
 
-    With smoothing s it is :math:`-\sum_c t_c \log p_c`, :math:`t_c = w_c ((1 - s) [c = y] + s / C)`: its curvature is
-    that of cross-entropy times :math:`\sum_c t_c`.
+    With smoothing s it is :math:`-\sum_c t_c \log p_c`, :math:`t_c = w_c ((1 - s) y_c + s / C)`: its curvature is that
+    of cross-entropy times :math:`\sum_c t_c`. Targets are class indices ``[B]``, which stand for one-hot y, or class
+    probabilities y ``[B, C]``.
 
     Args:
         weight: w, shape ``[C]``; ones when None.
         smoothing: s.
         ignored: Samples with this target have no loss.
         scale: What all losses are multiplied by.
+        additive: Whether the mean is plain; else ``fitted`` finds the scale for the samples at hand.
     """
 
-    def __init__(self, weight: Tensor | None, smoothing: float, ignored: int, scale: float = 1.0) -> None:
-        self._weight = weight
+    def __init__(
+        self, weight: Tensor | None, smoothing: float, ignored: int, scale: float = 1.0, additive: bool = False
+    ) -> None:
+        self._weight = None if weight is None else weight.detach()
         self._smoothing = smoothing
         self._ignored = ignored
         self._scale = scale
         self._plain = CrossEntropy()
+        self.additive = additive
 
-    def averaged(self, targets: Iterable[Tensor]) -> ModifiedCrossEntropy:
-        """Return the loss whose plain mean over these targets is PyTorch's mean, which divides by the sum of weights.
-
-        Args:
-            targets: Batches of class indices ``[B]``.
-
-        Raises:
-            SharpscopeError: If no target has weight.
-        """
+    def fitted(self, look: Look, every: Iterable[Tensor]) -> Loss:
+        """Return the loss whose plain mean is PyTorch's mean: for class indices it divides by the sum of weights."""
+        if self.additive:
+            return self
         count, total = 0, 0.0
-        for batch in targets:
-            count += len(batch)
-            kept = batch[batch != self._ignored].cpu()
-            if self._weight is None:
-                total += len(kept)
-            else:
-                # Targets that are no classes of these are refused where losses are evaluated.
-                known = kept[(kept >= 0) & (kept < len(self._weight))].long()
-                total += float(self._weight.detach().cpu().double()[known].sum())
+        for targets in every:
+            count += len(targets)
+            total += self._weight_of(targets.cpu())
+        if not count:
+            return self
         if not total > 0:
             raise SharpscopeError("the loss gives no sample any weight; check its class weights and ignore_index")
-        return ModifiedCrossEntropy(self._weight, self._smoothing, self._ignored, count / total)
+        plain = self._weight is None and total == count
+        if plain and not self._smoothing and not targets.is_floating_point():
+            return self._plain
+        return ModifiedCrossEntropy(self._weight, self._smoothing, self._ignored, count / total, additive=plain)
+
+    def _weight_of(self, targets: Tensor) -> float:
+        """Return what PyTorch's mean divides by."""
+        if targets.is_floating_point():
+            return len(targets)
+        kept = targets[targets != self._ignored]
+        if self._weight is None:
+            return len(kept)
+        # Targets that are no classes of these are refused where losses are evaluated.
+        known = kept[(kept >= 0) & (kept < len(self._weight))].long()
+        return float(self._weight.cpu().double()[known].sum())
 
     def values(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return ``-sum_c t_c log p_c``."""
@@ -159,15 +197,19 @@ class ModifiedCrossEntropy:
         classes = outputs.shape[1]
         if self._weight is not None and len(self._weight) != classes:
             raise SharpscopeError(f"the loss has {len(self._weight)} class weights and the model {classes} outputs")
-        ignored = targets == self._ignored
-        indices = class_indices(outputs, targets.masked_fill(ignored, 0))
-        wanted = F.one_hot(indices, classes).to(outputs) * (1 - self._smoothing) + self._smoothing / classes
+        if targets.is_floating_point() and targets.shape == outputs.shape:
+            chosen, ignored = targets.to(outputs), torch.zeros_like(targets[:, 0], dtype=torch.bool)
+        else:
+            ignored = targets == self._ignored
+            indices = class_indices(outputs, targets.masked_fill(ignored, 0))
+            chosen = F.one_hot(indices, classes).to(outputs)
+        wanted = chosen * (1 - self._smoothing) + self._smoothing / classes
         if self._weight is not None:
             wanted = wanted * self._weight.to(outputs)
         return self._scale * wanted.masked_fill(ignored[:, None], 0.0)
 
 
-class MeanSquaredError:
+class MeanSquaredError(_Plain):
     """The mean over outputs of squared differences, as ``torch.nn.MSELoss`` has it."""
 
     def values(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -198,117 +240,6 @@ class MeanSquaredError:
         return along.expand(outputs.shape[0], -1)
 
 
-class CallableLoss:
-    """A loss of the user's own, differentiated by autograd in the outputs.
-
-    Args:
-        function: Maps outputs ``[B, C]`` and targets to losses ``[B]``, one a sample, without mixing samples.
-    """
-
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self._function = function
-
-    def values(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what the function returns, checked to be one loss a sample."""
-        try:
-            losses = self._function(outputs, targets)
-        except RuntimeError as error:
-            raise SharpscopeError(
-                f"the loss failed on outputs of {outputs.dtype} and shape {tuple(outputs.shape)}: {error}; bring what "
-                "it holds to the outputs' dtype and device, as weight.to(outputs)"
-            ) from error
-        if not isinstance(losses, Tensor) or losses.shape != outputs.shape[:1]:
-            came = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            raise SharpscopeError(
-                f"a loss must return one value a sample, shape ({outputs.shape[0]},), got {came}; "
-                "reduce over the outputs of a sample, not over the batch"
-            )
-        return losses
-
-    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the gradient by one backward pass through the loss alone."""
-        with torch.enable_grad():
-            outputs = outputs.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.values(outputs, targets).sum(), outputs)
-        return gradient
-
-    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the Hessian by C backward passes through the loss alone."""
-        outputs, gradient = self._with_graph(outputs, targets)
-        if not gradient.requires_grad:
-            return outputs.new_zeros(*outputs.shape, outputs.shape[1])
-        rows = [torch.autograd.grad(c, outputs, retain_graph=True)[0] for c in gradient.sum(dim=0)]
-        return torch.stack(rows, dim=1)
-
-    def hessian_product(self, outputs: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
-        """Return the products by one backward pass through the gradient of the loss alone."""
-        outputs, gradient = self._with_graph(outputs, targets)
-        if not gradient.requires_grad:
-            return torch.zeros_like(vectors)
-        (product,) = torch.autograd.grad(gradient, outputs, vectors.to(gradient))
-        return product
-
-    def curvature_trace(self, outputs: Tensor, targets: Tensor, gram: Tensor) -> Tensor:
-        """Return the inner product of the explicit Hessian with ``gram``."""
-        return torch.einsum("bce,ce->b", self.hessian(outputs, targets), gram)
-
-    def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
-        """Return the quadratic forms of the explicit Hessian."""
-        return torch.einsum("ck,bce,ek->bk", directions, self.hessian(outputs, targets), directions)
-
-    def _with_graph(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs as a leaf, and the gradient in them with its graph."""
-        with torch.enable_grad():
-            outputs = outputs.detach().requires_grad_()
-            total = self.values(outputs, targets).sum()
-            (gradient,) = torch.autograd.grad(total, outputs, create_graph=True)
-        return outputs, gradient
-
-
-def resolve_loss(loss: str | Callable[..., Any]) -> Loss:
-    """Return the loss of that name, or the user's callable in the form that measures need.
-
-    A loss module of ``torch.nn`` is taken sample by sample, reduced over the outputs of each, and in float64.
-
-    Raises:
-        UnknownName: If the name is none of ``cross_entropy`` and ``mse``.
-        SharpscopeError: If it is neither a name nor callable, or a module that sums over samples.
-    """
-    known: dict[str, Loss] = {"cross_entropy": CrossEntropy(), "mse": MeanSquaredError()}
-    if isinstance(loss, str):
-        if loss not in known:
-            raise UnknownName("loss", loss, known, where=" (or pass a callable (outputs, targets) -> losses)")
-        return known[loss]
-    if not callable(loss):
-        raise SharpscopeError(f"loss must be 'cross_entropy', 'mse' or a callable, got {type(loss).__name__}")
-    if getattr(loss, "reduction", "mean") == "sum":
-        raise SharpscopeError(
-            f"the loss {type(loss).__name__} sums over samples, and the risk is a mean over them; "
-            "make it with reduction='mean'"
-        )
-    if type(loss) is nn.MSELoss:
-        return known["mse"]
-    if type(loss) is nn.CrossEntropyLoss:
-        if loss.weight is None and not loss.label_smoothing and loss.ignore_index < 0:
-            return known["cross_entropy"]
-        return ModifiedCrossEntropy(loss.weight, loss.label_smoothing, loss.ignore_index)
-    return CallableLoss(_sample_by_sample(loss) if isinstance(loss, nn.Module) else loss)
-
-
-def _sample_by_sample(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a loss module as a function that reduces over the outputs of each sample only."""
-    module = copy.deepcopy(module).double()
-    if not hasattr(module, "reduction"):
-        return module
-    module.reduction = "none"  # type: ignore[assignment]
-
-    def losses(outputs: Tensor, targets: Tensor) -> Tensor:
-        found: Tensor = module(outputs, targets)
-        return found.flatten(1).mean(dim=1) if found.shape == outputs.shape else found
-
-    return losses
-
-
 def _from_vertex(outputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the most probable class r and ``p - e_r``, whose entry at r is summed from the small ones."""
     p = outputs.softmax(dim=1)
@@ -326,13 +257,15 @@ def class_indices(outputs: Tensor, targets: Tensor) -> Tensor:
     if targets.shape != outputs.shape[:1] or targets.is_floating_point():
         raise SharpscopeError(
             f"cross_entropy expects one class index a sample, an integer tensor of shape ({outputs.shape[0]},), "
-            f"got {targets.dtype} of shape {tuple(targets.shape)}; pass a callable as loss for other targets"
+            f"got {targets.dtype} of shape {tuple(targets.shape)}; pass nn.CrossEntropyLoss() as loss for class "
+            "probabilities, and a callable for other targets"
         )
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= outputs.shape[1]:
         raise SharpscopeError(
             f"class indices must lie between 0 and {outputs.shape[1] - 1}, since the model has {outputs.shape[1]} "
-            f"outputs; got indices from {low} to {high}"
+            f"outputs; got indices from {low} to {high}; if one of them stands for samples that do not count, pass "
+            "nn.CrossEntropyLoss(ignore_index=...) as loss"
         )
     return targets.long()
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from sharpscope.curvature.batches import Batch, tensors_of
-from sharpscope.curvature.losses import CallableLoss, Loss
+from sharpscope.curvature.custom_losses import CallableLoss
+from sharpscope.curvature.losses import Loss, class_indices
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.radial import gradient_of
 from sharpscope.curvature.risk import Parameters
-from sharpscope.errors import NotDefined
+from sharpscope.errors import NotDefined, SharpscopeError
 from sharpscope.seeding import Stream
 
 # Bytes of inputs that are held to be evaluated at the same perturbed parameters.
@@ -122,6 +123,11 @@ def zero_one(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return 1 where the largest output is not the target's, else 0: shape ``[B]``."""
     if targets.is_floating_point() or targets.shape != outputs.shape[:1] or outputs.shape[1] < 2:
         raise NotDefined("accuracy needs class indices as targets, and at least two outputs")
+    try:
+        targets = class_indices(outputs, targets)
+    except SharpscopeError as error:
+        # Samples that a loss ignores may have any target.
+        raise NotDefined(str(error)) from error
     return (outputs.argmax(dim=1) != targets).double()
 
 

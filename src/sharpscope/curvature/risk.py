@@ -18,7 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharpscope.curvature.autograd_graph import functions_behind
 from sharpscope.curvature.batches import Batch, tensors_of
-from sharpscope.curvature.losses import Loss, ModifiedCrossEntropy, resolve_loss
+from sharpscope.curvature.custom_losses import resolve_loss
+from sharpscope.curvature.losses import Loss
 from sharpscope.curvature.network import Caller, Forward, as_tensor, convolves, device_of, eval_mode, unwrapped
 from sharpscope.curvature.random_state import random_fingerprint, random_state_kept
 from sharpscope.errors import NotDeterministic, SharpscopeError
@@ -132,18 +133,39 @@ class Risk:
         other = copy.copy(self)
         other._batches, other.stream = batches, self.stream.child(*part)
         other.samples, other._mean_loss = 0, None
-        other._average_loss()
+        other._fit_loss()
         return other
 
     @property
     def additive(self) -> bool:
         """Whether a sample's loss is the same whatever other samples there are."""
-        return not isinstance(self.loss, ModifiedCrossEntropy)
+        return self.loss.additive
 
-    def _average_loss(self) -> None:
-        """Let a loss that divides by something else than the number of samples see all targets, in a pass over them."""
-        if isinstance(self.loss, ModifiedCrossEntropy):
-            self.loss = self.loss.averaged(batch.targets for batch in self._batches)
+    def _fit_loss(self) -> None:
+        """Let a loss of the user's own be looked at, and one that divides by weights see all targets, in a pass."""
+        self.loss = self.loss.fitted(self._outputs_of_few, (batch.targets for batch in self._batches))
+
+    def _outputs_of_few(self) -> tuple[Tensor, Tensor]:
+        """Return the exact outputs and the targets of the first batches, with two samples at least where there are."""
+        outputs: list[Tensor] = []
+        targets: list[Tensor] = []
+        for batch in self:
+            with torch.no_grad():
+                outputs.append(self.exact(self._outputs_laid_out(batch)))
+            targets.append(batch.targets.to(outputs[0].device))
+            if sum(map(len, targets)) >= _FEW or targets[0].shape[1:] != targets[-1].shape[1:]:
+                break
+        if targets[0].shape[1:] != targets[-1].shape[1:]:
+            return outputs[0], targets[0]
+        return torch.cat(outputs), torch.cat(targets)
+
+    def _outputs_laid_out(self, batch: Batch) -> Tensor:
+        try:
+            return self.outputs(batch)
+        except RuntimeError as error:
+            if not self.give_up_layout(error):
+                raise
+            return self.outputs(batch.map(self.laid_out))
 
     def __enter__(self) -> Risk:
         with contextlib.ExitStack() as stack:
@@ -154,7 +176,7 @@ class Risk:
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             self._refuse_unfit_modules()
             if not self._entered:
-                self._average_loss()
+                self._fit_loss()
             self._entered.append(stack.pop_all())
         return self
 

@@ -160,7 +160,11 @@ def _margins(evaluation: Evaluation) -> Tensor:
     outputs, targets = evaluation.outputs, evaluation.targets
     if targets.is_floating_point() or targets.shape != outputs.shape[:1] or outputs.shape[1] < 2:
         raise NotDefined("the margin needs class indices as targets, and at least two outputs")
-    index = class_indices(outputs, targets)[:, None]
+    try:
+        index = class_indices(outputs, targets)[:, None]
+    except SharpscopeError as error:
+        # Samples that a loss ignores may have any target.
+        raise NotDefined(str(error)) from error
     own = outputs.gather(1, index).squeeze(1)
     return own - outputs.scatter(1, index, -torch.inf).amax(dim=1)
 

@@ -55,13 +55,24 @@ class Ball:
         """Return the perturbation eps of u."""
         return Shift(self._scaled(u))
 
+    def direction(self, stream: Stream) -> Parameters:
+        """Return a random direction of length 1: to a corner of the cube for "linf"."""
+        u = self.random(stream)
+        return {name: x.sign() for name, x in u.items()} if self._norm == "linf" else _times(u, 1 / self._rho)
+
+    def slope(self, gradient: Parameters) -> float:
+        """Return how fast the risk can rise with the length of u, given its gradient in theta."""
+        slope = self._scaled(gradient)
+        if self._norm == "linf":
+            return sum(float(x.abs().sum()) for x in slope.values())
+        return norm_of(slope.values())
+
     def uphill(self, gradient: Parameters) -> Parameters:
-        """Return the direction of length 1 along which u climbs most, given the gradient in theta; 0 where it is 0."""
+        """Return the direction of length 1 along which u climbs most, given a gradient in theta that is not 0."""
         slope = self._scaled(gradient)
         if self._norm == "linf":
             return {name: x.sign() for name, x in slope.items()}
-        length = norm_of(slope.values())
-        return slope if length == 0 else _times(slope, 1 / length)
+        return _times(slope, 1 / norm_of(slope.values()))
 
     def step(self, u: Parameters, direction: Parameters, size: float) -> Parameters:
         """Return the point of the ball nearest to u + size * direction."""
@@ -82,19 +93,25 @@ class Ascent:
 
     Each step goes from the best point so far along its uphill direction, projected onto the ball. The step size begins
     at the diameter, so that the first step from the center ends on the sphere, and is halved after a step that brought
-    nothing; this never leaves a maximum once it is there, and is fast where the risk is convex.
+    nothing; this never leaves a maximum once it is there, and is fast where the risk is convex. Where there is no
+    gradient, every direction is as good, and a random one is taken.
 
     Args:
         ball: Where.
         start: The first u.
+        stream: Where random directions are drawn from.
 
     Attributes:
         best: The largest change of the risk seen, or one that is not finite.
         gain: How much the last look raised it.
+        slope: How fast the risk rises with the length of u, at the first point.
     """
 
-    def __init__(self, ball: Ball, start: Parameters) -> None:
+    def __init__(self, ball: Ball, start: Parameters, stream: Stream) -> None:
         self._ball = ball
+        self._stream = stream
+        self._looks = 0
+        self.slope = math.nan
         self._from = start
         self._next = start
         self._direction = start
@@ -109,10 +126,16 @@ class Ascent:
 
     def climb(self, change: float, gradient: Parameters) -> None:
         """Take in the change of the risk and its gradient at the point, and choose the next."""
+        slope = self._ball.slope(gradient)
+        self.slope = slope if self._looks == 0 else self.slope
         if self._improves(change):
-            self._from, self._direction = self._next, self._ball.uphill(gradient)
+            self._from = self._next
+            flat = slope == 0
+            random = self._stream.child("direction", self._looks)
+            self._direction = self._ball.direction(random) if flat else self._ball.uphill(gradient)
         else:
             self._size /= 2
+        self._looks += 1
         self._next = self._ball.step(self._from, self._direction, self._size)
 
     def arrive(self, change: float) -> None:

@@ -21,7 +21,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, DistributedDataParallel | DataParallel):
             model = model.module
-        elif isinstance(compiled := model._modules.get("_orig_mod"), nn.Module):
+        elif isinstance(compiled := dict(model.named_children()).get("_orig_mod"), nn.Module):
             model = compiled
         else:
             return model

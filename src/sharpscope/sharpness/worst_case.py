@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Sequence
 from typing import Any
+
+import torch
 
 from sharpscope.curvature.ascent import Ascent, Ball, Norm
 from sharpscope.curvature.estimate import Estimate
@@ -19,6 +22,16 @@ from sharpscope.errors import SharpscopeError
 
 # An ascent has arrived when its last step raised the value by no more than this share of it.
 _STILL = 0.01
+# Random points of the ball that an ascent is compared with.
+_ELSEWHERE = 2
+_FLAT = (
+    "the gradient at theta is zero within rounding and leads nowhere, so the first ascent began in a random direction; "
+    "more steps and restarts come nearer to the maximum"
+)
+_HIGHER = (
+    "a random point of the ball is higher than where the ascents ended, and gives the value; more steps and restarts "
+    "come nearer to the maximum"
+)
 
 
 @measure(
@@ -28,7 +41,7 @@ _STILL = 0.01
         sharper_is="larger",
         invariances=frozenset({"b+c", "W+1u"}),
         variants=(({"adaptive": True}, frozenset({"LW", "NW"})),),
-        cost="one gradient a step and ascent, one forward pass a step, and 2 more; about 5 forward passes by default",
+        cost="one gradient a step and ascent, one forward pass a step, and 4 more; about 7 forward passes by default",
         exact=True,
         reference=(
             'Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021; '
@@ -38,6 +51,7 @@ _STILL = 0.01
         caveats=(
             "A lower bound of the maximum: the risk at the best point found. One step ends where SAM looks, not there.",
             "For small rho one step is rho times the gradient norm (l2).",
+            "Where the gradient is zero it leads nowhere: one step is then a random one, and the value has not converged.",
             "With restarts, another seed may end at another point; the details have where each ascent ended.",
             "With m, groups follow the order of the data: a loader that shuffles makes other groups every time.",
         ),
@@ -61,7 +75,8 @@ def worst_case_sharpness(
 
     By projected gradient ascent on all N samples jointly, from theta and from random points. The value is that of the
     best point seen, theta included, so it is never negative and never above the maximum. One step from theta is that of
-    sharpness-aware minimization, :math:`\rho \, g / \|g\|`.
+    sharpness-aware minimization, :math:`\rho \, g / \|g\|`; where g is zero, it goes in a random direction. Two random
+    points of the ball are looked at besides, so that what lies below the average case is told.
 
     Args:
         risk: Model, loss and N samples.
@@ -80,8 +95,10 @@ def worst_case_sharpness(
 
     Returns:
         The value, in units of the loss (``stderr`` 0). ``converged`` is false where the last of several steps still
-        raised it by more than 1%. ``details["last_gain"]`` is that share, ``details["ends"]`` has the value of each
-        ascent (the first is from theta and not random), ``details["groups"]`` the number of groups under m.
+        raised it by more than 1%, where a random point was higher than all ascents, and where one step began without a
+        gradient; the last two are told in ``details["reason"]``. ``details["last_gain"]`` is the share of the last
+        step, ``details["ends"]`` has the value of each ascent (the first is from theta and not random),
+        ``details["random"]`` that of the higher random point, ``details["groups"]`` the number of groups under m.
 
     Raises:
         SharpscopeError: If an option is out of range.
@@ -103,7 +120,13 @@ def worst_case_sharpness(
         groups.mean,
         samples=sum(e.samples for e in groups.estimates),
         converged=all(e.converged for e in groups.estimates),
-        details={"rho": rho, "norm": norm, "steps": steps, "groups": len(groups.estimates)},
+        details={
+            "rho": rho,
+            "norm": norm,
+            "steps": steps,
+            "groups": len(groups.estimates),
+            **_reasons(groups.estimates),
+        },
     )
 
 
@@ -112,7 +135,8 @@ def _search(
 ) -> Generator[Any, Any, Estimate]:
     ball = Ball(risk, rho, norm, adaptive)
     stream = risk.stream.child("worst_case_sharpness")
-    ascents = [Ascent(ball, ball.center()), *(Ascent(ball, ball.random(stream.child(k))) for k in range(restarts))]
+    starts = [ball.center(), *(ball.random(stream.child(k)) for k in range(restarts))]
+    ascents = [Ascent(ball, start, stream.child("ascent", k)) for k, start in enumerate(starts)]
     for step in range(steps):
         looks: list[GradientAt | GradientSum] = [GradientAt(a.point, loss) for a in ascents]
         if step == 0 and loss is None:
@@ -120,25 +144,46 @@ def _search(
         yield tuple(looks)
         for ascent, look in zip(ascents, looks, strict=True):
             ascent.climb(0.0 if isinstance(look, GradientSum) else look.difference, look.value)
-    last = PerturbedLosses([a.point for a in ascents], loss.values if loss is not None else None)
+    elsewhere = [ball.shift(ball.random(stream.child("elsewhere", k))) for k in range(_ELSEWHERE)]
+    points = [*(a.point for a in ascents), *elsewhere]
+    last = PerturbedLosses(points, loss.values if loss is not None else None)
     yield last
-    for ascent, change in zip(ascents, last.differences, strict=True):
+    changes = last.differences
+    for ascent, change in zip(ascents, changes, strict=False):
         ascent.arrive(change)
-    best = max(ascents, key=lambda a: math.inf if math.isnan(a.best) else a.best)
+    best = max(ascents, key=lambda a: _height(a.best))
+    highest = max(changes[len(ascents) :], key=_height)
     gain = best.gain / best.best if best.best > 0 else 0.0
-    return Estimate(
-        best.best,
-        samples=last.samples,
-        converged=steps == 1 or gain <= _STILL,
-        details={
-            "rho": rho,
-            "norm": norm,
-            "steps": steps,
-            "restarts": restarts,
-            "last_gain": gain,
-            "ends": [ascent.best for ascent in ascents],
-        },
-    )
+    details: dict[str, Any] = {
+        "rho": rho,
+        "norm": norm,
+        "steps": steps,
+        "restarts": restarts,
+        "last_gain": gain,
+        "ends": [ascent.best for ascent in ascents],
+        "random": highest,
+    }
+    rounding = torch.finfo(next(iter(risk.parameters.values())).dtype).eps * abs(last.base)
+    flat = ascents[0].slope * rho <= rounding
+    value, converged = best.best, gain <= _STILL if steps > 1 else not flat
+    if flat:
+        details["reason"] = _FLAT
+    if _height(highest) > _height(value):
+        value, converged = highest, False
+        details["reason"] = _HIGHER
+    return Estimate(value, samples=last.samples, converged=converged, details=details)
+
+
+def _reasons(estimates: Sequence[Estimate]) -> dict[str, str]:
+    """Return what groups say of their values, with the number of those that say it."""
+    said = Counter(e.details["reason"] for e in estimates if "reason" in e.details)
+    told = "; ".join(f"in {count} of {len(estimates)} groups {reason}" for reason, count in said.items())
+    return {"reason": told} if told else {}
+
+
+def _height(change: float) -> float:
+    """Return a change by which points are ranked: a risk that overflowed is above all others."""
+    return math.inf if math.isnan(change) else change
 
 
 def _check(*, rho: float, steps: int, restarts: int, m: int | None) -> None:

@@ -134,6 +134,88 @@ def test_a_measure_asked_for_by_name_is_never_left_out() -> None:
         measure(headless(), (X, Y), ["gradient_norm", "head_norm"])
 
 
+class Odd(nn.Module):
+    """A model with a forward that does something to its outputs, or to its inputs."""
+
+    def __init__(self, after: Any) -> None:
+        super().__init__()
+        self.layer, self.after = model(), after
+
+    def forward(self, x: torch.Tensor, mask: Any = None) -> Any:
+        return self.after(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": (X[:, :2], Y)}, r"fails on its inputs, float32 \(10, 2\) \(RuntimeError: mat1.*pass forward="),
+        ({"data": ((10 * X).to(torch.uint8), Y)}, r"fails on its inputs, uint8 \(10, 3\).*pass forward="),
+        (
+            {"model": Odd(lambda f: f), "data": {"x": X, "idx": torch.arange(10), "labels": Y}},
+            r"inputs, x: float32 \(10, 3\), idx: int64 \(10,\) \(TypeError.*unexpected.*'idx'\).*pass forward=",
+        ),
+        ({"model": Odd(lambda f: {}["pixel"])}, r"fails on its inputs.*KeyError: 'pixel'"),
+        ({"forward": lambda model: model}, "fails on its inputs.*TypeError.*pass forward="),
+        ({"model": Odd(lambda f: f.detach())}, "no derivatives in its parameters"),
+        ({"model": Odd(lambda f: f.argmax(dim=1))}, "outputs must be real floating-point numbers, got torch.int64"),
+        ({"model": Odd(lambda f: f.to(torch.complex64))}, "real floating-point numbers, got torch.complex64"),
+        ({"model": Odd(lambda f: None)}, "must return a tensor.*got NoneType"),
+        ({"model": Odd(lambda f: {"a": f})}, "must return a tensor.*got dict"),
+        ({"model": model().to("meta")}, "'weight' is on the meta device"),
+        ({"model": nn.LazyLinear(2)}, "'weight' is not initialized"),
+        ({"model": nn.Linear}, "must be a torch.nn.Module, got type"),
+        ({"model": model().state_dict()}, "must be a torch.nn.Module, got OrderedDict"),
+        ({"seed": None}, "seed must be a whole number, got None"),
+        ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"rtol": 0}, "rtol must be a positive number, got 0"),
+        ({"rtol": True}, "rtol must be a positive number, got True"),
+        ({"device": "gpu"}, "device must be 'cpu', or an accelerator.*got 'gpu'"),
+        ({"device": "meta"}, "device must be 'cpu', or an accelerator.*got 'meta'"),
+        ({"measures": 3}, "measures must be names.*got 3"),
+        ({"loss": nn.CrossEntropyLoss}, "got the class CrossEntropyLoss; make one of it"),
+        ({"loss": None}, "got NoneType"),
+        ({"head": 3}, "not a linear layer"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_sentence(given: dict[str, Any], message: str) -> None:
+    arguments = {"model": model(), "data": (X, Y), **given}
+    with pytest.raises(SharpscopeError, match=message) as caught:
+        measure(arguments.pop("model"), arguments.pop("data"), **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_errors_of_memory_and_files_stay_what_they_are() -> None:
+    for error in (OSError("gone"), MemoryError(), torch.OutOfMemoryError("full")):
+
+        def fail(f: torch.Tensor, error: BaseException = error) -> torch.Tensor:
+            raise error
+
+        with pytest.raises(type(error)):
+            measure(Odd(fail), (X, Y))
+
+
+def test_outputs_that_are_no_numbers_have_not_converged() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = measure(Odd(lambda f: f * torch.nan), (X, Y))
+    assert not found["gradient_norm"].converged
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("compiled", ["script", "trace"])
+def test_a_model_compiled_by_torch_jit_has_the_same_values(compiled: str) -> None:
+    network = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    data = (X.double(), Y)
+    other = torch.jit.script(network) if compiled == "script" else torch.jit.trace(network, data[0])
+    names = ["gradient_norm", "fisher_rao_norm", "hessian_top_eigenvalue", "ggn_top_eigenvalue", "sam_sharpness"]
+    expected = measure(network, data, names)
+    for _ in range(3):  # what is compiled is optimized while it runs
+        found = measure(other, data, names)
+        assert [e.value for e in found.values()] == pytest.approx([e.value for e in expected.values()], rel=1e-6)
+    with pytest.raises(SharpscopeError, match="no linear layer"):
+        measure(other, data, ["relative_flatness"])
+
+
 def test_the_same_seed_gives_the_same_numbers_and_leaves_the_others_alone() -> None:
     asked = {"a": {"measure": "sam_sharpness", "draws": 5}}
     first, again, other = (measure(model(), (X, Y), asked, seed=seed)["a"].value for seed in (0, 0, 1))

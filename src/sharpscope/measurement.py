@@ -13,9 +13,11 @@ from torch import nn
 
 from sharpscope.curvature.batches import Batch, Batches, left_alone
 from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.failures import failures_told
 from sharpscope.curvature.measure import MEASURES, Steps, Sums, run_together
 from sharpscope.curvature.network import Forward, device_of
 from sharpscope.curvature.random_state import random_state_kept
+from sharpscope.curvature.raw_data import told, whole_number
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.sampling import Measured, sampling_errors
 from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName, by_reason
@@ -128,10 +130,10 @@ def measure(
     asked = resolve_measures(measures)
     refused: dict[str, NotDefined] = {}
     on_refusal = refused.__setitem__ if measures is None else None
-    stream = Stream(seed, "measure")
-    device = torch.device(device) if device is not None else device_of(model)
+    stream = Stream(whole_number("seed", seed), "measure")
+    device = _usable(device) if device is not None else device_of(model)
     # Data may draw random numbers when it is first looked at, and tensors made in inference mode have no derivatives.
-    with random_state_kept(device), left_alone(data) as own, torch.inference_mode(False):
+    with failures_told(), random_state_kept(device), left_alone(data) as own, torch.inference_mode(False):
         batches = Batches(own, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
 
         def risk_on(samples: Iterable[Batch]) -> Risk:
@@ -151,6 +153,18 @@ def measure(
         if refused:
             _warn_of(refused)
         return found
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found).item()  # the meta device has no values
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise SharpscopeError(
+            f"device must be 'cpu', or an accelerator of this machine such as 'cuda' or 'mps', got {device!r} "
+            f"({told(error)})"
+        ) from error
+    return found
 
 
 def measure_batches(
@@ -231,6 +245,8 @@ def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, A
         measures = [name for name in MEASURES if MEASURES[name].facts.default]
     if isinstance(measures, str):
         measures = [measures]
+    if not isinstance(measures, Iterable):
+        raise SharpscopeError(f"measures must be names, or a mapping of keys to options, got {measures!r}")
     if not isinstance(measures, Mapping):
         odd = [entry for entry in measures if not isinstance(entry, str)]
         if odd:

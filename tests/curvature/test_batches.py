@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,16 @@ class Rows(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return X[index], int(Y[index])
+
+
+class MappedRows(Rows):
+    """Samples in another form."""
+
+    def __init__(self, form: Callable[[int], Any]) -> None:
+        self.form = form
+
+    def __getitem__(self, index: int) -> Any:
+        return self.form(index)
 
 
 class Flipped(Rows):
@@ -64,6 +75,24 @@ FORMS = {
     "batches of arrays": [(X[:4].numpy(), Y[:4].numpy()), (X[4:].numpy(), Y[4:].numpy())],
     "a mapping of arrays": {"input": X.numpy(), "labels": Y.numpy()},
     "inputs together": ((X,), Y),
+    "pair as a list": [X, Y],
+    "pair of arrays as a list": [X.numpy(), Y.numpy()],
+    "inputs together in a list": [[X], Y],
+    "lists of numbers": (X.tolist(), Y.tolist()),
+    "batches of lists of numbers": [(X[:4].tolist(), Y[:4].tolist()), (X[4:].tolist(), Y[4:].tolist())],
+    "a mapping of lists": {"input": X.tolist(), "labels": Y.tolist()},
+    "mappings of lists": [
+        {"input": X[:4].tolist(), "labels": Y[:4].tolist()},
+        {"input": X[4:].tolist(), "label": Y[4:]},
+    ],
+    "label": {"input": X, "label": Y},
+    "arrays turned around": (X.flip(0).numpy()[::-1], Y.flip(0).numpy()[::-1]),
+    "arrays of another machine": (X.numpy().astype(">f8"), Y.numpy().astype(">i4")),
+    "targets as uint16": (X.numpy(), Y.numpy().astype(np.uint16)),
+    "targets as objects": (X.numpy(), Y.numpy().astype(object)),
+    "targets as bool": (X, Y.bool()),
+    "rows of lists": MappedRows(lambda i: {"input": X[i].tolist(), "label": int(Y[i])}),
+    "rows of arrays": MappedRows(lambda i: (X[i].numpy(), np.int64(Y[i]))),
 }
 
 
@@ -119,7 +148,22 @@ def test_forward_has_the_inputs_as_they_are() -> None:
         ((X[:0], Y[:0]), SharpscopeError, "no samples"),
         (3, SharpscopeError, "got int"),
         ((X, Y[:4]), SharpscopeError, "equally many, got 10 and 4"),
-        ([X, Y], SharpscopeError, "got Tensor"),
+        ([X, Y, X], SharpscopeError, "got Tensor"),
+        ((X, Y[0]), SharpscopeError, "equally many, got 10 and 1"),
+        ((X.to_sparse(), Y), SharpscopeError, "inputs must be a dense tensor.*sparse"),
+        ((X.to("meta"), Y), SharpscopeError, "inputs must be a dense tensor.*meta"),
+        ((X, np.array(list("ab" * 5))), SharpscopeError, "targets must be numbers, got an array of <U1"),
+        ([(X, list("ab" * 5))], SharpscopeError, "targets must be numbers.*got str; number the classes"),
+        ([(X, None)], SharpscopeError, "targets must be numbers.*got NoneType"),
+        ({"input": X, "labels": None}, SharpscopeError, "got NoneType"),
+        ({"input": X, "target": Y}, SharpscopeError, "must have 'labels', got .*'target'.*rename"),
+        ([(0.5, 1), (0.2, 0)], SharpscopeError, "single one; pass a DataLoader"),
+        ("cifar10", SharpscopeError, "got str"),
+        (MappedRows(lambda i: (X[i], None)), SharpscopeError, "cannot be put into one batch.*NoneType.*collate_fn"),
+        (MappedRows(lambda i: (X[i, : 1 + i % 3], 1)), SharpscopeError, "cannot be put into one batch.*equal size"),
+        (MappedRows(lambda i: (X[i], 1 // (i - 3))), SharpscopeError, "fails at sample 3: ZeroDivisionError"),
+        (DataLoader(MappedRows(lambda i: 1 // 0), 4), SharpscopeError, "fails at sample 0: ZeroDivisionError"),
+        (DataLoader(Streamed(), 4, collate_fn=lambda rows: 1 // 0), SharpscopeError, "fail at batch 0: ZeroDivision"),
         ([(X, Y, Y)], SharpscopeError, "got tuple of 3"),
         ([{"input": X}], SharpscopeError, r"'labels', got \['input'\]"),
         ([{"input": X[0], "labels": 1}], SharpscopeError, "single one; pass a DataLoader"),
@@ -149,6 +193,22 @@ def test_unfit_data_is_refused(data: Any, error: type[Exception], message: str) 
 def test_sizes_are_at_least_one(sizes: dict[str, int]) -> None:
     with pytest.raises(SharpscopeError, match="must be at least 1, got"):
         measure(linear(), (X, Y), **sizes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [2.5, 4.0, "4", True, torch.tensor(4), [4]])
+@pytest.mark.parametrize("name", ["batch_size", "subset"])
+def test_sizes_are_whole_numbers(name: str, size: Any) -> None:
+    with pytest.raises(SharpscopeError, match=f"{name} must be a whole number, got"):
+        measure(linear(), (X, Y), **{name: size})
+    assert measure(linear(), (X, Y), ["margin"], **{name: np.int64(4)})["margin"].samples in (4, 10)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("form", ["pair of tensors", "arrays", "lists of numbers", "rows of lists", "rows of arrays"])
+def test_inputs_come_in_the_precision_of_the_model(form: str, precision: torch.dtype) -> None:
+    found = measure(linear().to(precision), FORMS[form], ["gradient_norm"])["gradient_norm"].value
+    expected = measure(linear(), (X.float(), Y), ["gradient_norm"])["gradient_norm"].value
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_missing_values_in_a_dataset_are_not_taken_for_randomness() -> None:

@@ -227,12 +227,12 @@ def test_overhead_is_the_share_of_the_time_since_the_first_step(clock: FakeClock
 def timed_monitor(clock: FakeClock, *, seconds: float, **arguments: Any) -> SharpnessMonitor:
     """Return a monitor every 5 steps whose measurements take some seconds by the clock."""
 
-    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
         clock.now += seconds
-        return (outputs**2).sum(dim=1)
+        return model(inputs)
 
-    # The loss is evaluated once, since one pass over one batch is enough.
-    return SharpnessMonitor((X, Y), ["parameter_norm"], every=5, loss=loss, **arguments)
+    # The model is called once, since one pass over one batch is enough.
+    return SharpnessMonitor((X, Y), ["parameter_norm"], every=5, forward=forward, **arguments)
 
 
 def test_skips_what_would_cost_too_much(clock: FakeClock) -> None:

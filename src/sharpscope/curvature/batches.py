@@ -21,9 +21,17 @@ from torch.utils.data import (
     Subset,
     TensorDataset,
     WeightedRandomSampler,
-    default_collate,
 )
 
+from sharpscope.curvature.raw_data import (
+    as_pair,
+    collated,
+    inputs_and_targets,
+    is_whole,
+    sample_of,
+    told,
+    whole_number,
+)
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
 
@@ -76,8 +84,8 @@ class Batches:
     """Re-iterable batches; every pass yields the same samples.
 
     Args:
-        data: A re-iterable of batches, a map-style ``Dataset``, a pair of tensors or arrays (inputs, targets), a pair
-            (tuple of inputs, targets), or one mapping with "labels" that holds all samples.
+        data: A re-iterable of batches, a map-style ``Dataset``, a pair of tensors, arrays or lists (inputs, targets), a
+            pair (tuple of inputs, targets), or one mapping with "labels" or "label" that holds all samples.
         batch_size: Samples a batch where ``data`` has no batches of its own; larger batches are split to it.
         subset: At most this many samples, drawn without replacement.
         stream: Where the subset is drawn from.
@@ -91,17 +99,14 @@ class Batches:
         subset: int | None = None,
         stream: Stream | None = None,
     ) -> None:
-        for name, value in (("batch_size", batch_size), ("subset", subset)):
-            if value is not None and value < 1:
-                raise SharpscopeError(f"{name} must be at least 1, got {value}")
+        batch_size = None if batch_size is None else whole_number("batch_size", batch_size, 1)
+        subset = None if subset is None else whole_number("subset", subset, 1)
         self._limit = batch_size
         self.population: int | None = None
-        if _is_pair(data):
-            inputs, targets = map(torch.as_tensor, data)
-            if len(inputs) != len(targets):
-                raise SharpscopeError(f"inputs and targets must be equally many, got {len(inputs)} and {len(targets)}")
-            data = TensorDataset(inputs, targets)
-        if isinstance(data, Mapping) or _is_whole(data):
+        pair = as_pair(data)
+        if pair is not None and pair[1].ndim:
+            data = TensorDataset(*pair)
+        if isinstance(data, Mapping) or is_whole(data):
             data = [data]
         _refuse_unfit(data)
         stream = stream or Stream(0, "subset")
@@ -124,7 +129,7 @@ class Batches:
         return isinstance(self._data, list | tuple | _DatasetBatches)
 
     def __iter__(self) -> Iterator[Batch]:
-        for raw in self._data:
+        for raw in _read(self._data):
             batch = as_batch(raw)
             step = self._limit or batch.size
             if batch.size <= step:
@@ -212,8 +217,22 @@ class _DatasetBatches:
             return
         size = len(self._dataset)  # type: ignore[arg-type]
         for start in range(0, size, self._batch_size):
-            stop = min(start + self._batch_size, size)
-            yield default_collate([self._dataset[i] for i in range(start, stop)])
+            yield collated(self._dataset, range(start, min(start + self._batch_size, size)))
+
+
+def _read(data: Iterable[Any]) -> Iterator[Any]:
+    """Yield what data hold, and tell in a sentence where they fail."""
+    iterator = iter(data)
+    for index in itertools.count():
+        try:
+            raw = next(iterator)
+        except StopIteration:
+            return
+        except (SharpscopeError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise SharpscopeError(f"the data fail at batch {index}: {told(error)}") from error
+        yield raw
 
 
 def _refuse_unfit(data: Any) -> None:
@@ -222,7 +241,7 @@ def _refuse_unfit(data: Any) -> None:
             "data must be re-iterable, since some measures need several passes; "
             f"got a one-time {type(data).__name__}: pass a list, a DataLoader or a Dataset"
         )
-    if not isinstance(data, Iterable | Dataset):
+    if not isinstance(data, Iterable | Dataset) or isinstance(data, str | bytes) or hasattr(data, "iloc"):
         raise SharpscopeError(
             "data must be batches of (inputs, targets), or mappings with 'labels', or a Dataset, "
             f"got {type(data).__name__}"
@@ -242,7 +261,7 @@ def _refuse_unfit(data: Any) -> None:
     # Several samples, since a random flip leaves one as it was every other time.
     size = len(dataset)  # type: ignore[arg-type]
     for index in range(0, size, max(1, size // _LOOKED_AT)):
-        if not same_numbers(dataset[index], dataset[index]):
+        if not same_numbers(sample_of(dataset, index), sample_of(dataset, index)):
             raise NotDeterministic(
                 f"the dataset returns another sample {index} the second time, so it is augmented at random; "
                 "measure on clean data, without random transforms"
@@ -302,43 +321,7 @@ def as_batch(raw: Any) -> Batch:
     """
     if isinstance(raw, Batch):
         return raw
-    if isinstance(raw, Mapping):
-        if "labels" not in raw:
-            raise SharpscopeError(f"a batch that is a mapping must have 'labels', got {sorted(map(str, raw))}")
-        inputs = {k: _tensors(v) for k, v in raw.items() if k != "labels"}
-        batch = Batch(inputs, torch.as_tensor(raw["labels"]))
-    elif isinstance(raw, list | tuple) and len(raw) == 2:
-        batch = Batch(_tensors(raw[0]), torch.as_tensor(raw[1]))
-    else:
-        raise SharpscopeError(
-            "a batch must be (inputs, targets) or a mapping with 'labels', "
-            f"got {type(raw).__name__}{f' of {len(raw)}' if isinstance(raw, list | tuple) else ''}"
-        )
-    if batch.targets.ndim == 0:
-        raise SharpscopeError(
-            "a batch must hold targets of several samples, got a single one; pass a DataLoader over these samples"
-        )
-    return batch
-
-
-def _is_pair(data: Any) -> bool:
-    return isinstance(data, tuple) and len(data) == 2 and all(map(_is_array, data))
-
-
-def _is_whole(data: Any) -> bool:
-    """Tell whether data is one pair of several inputs and their targets, and not two batches."""
-    if not (isinstance(data, tuple) and len(data) == 2 and _is_array(data[1])):
-        return False
-    return isinstance(data[0], Mapping) or (isinstance(data[0], tuple | list) and all(map(_is_array, data[0])))
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor | np.ndarray)
-
-
-def _tensors(inputs: Any) -> Any:
-    """Return the inputs of a batch with tensors in the place of arrays."""
-    return torch.as_tensor(inputs) if isinstance(inputs, np.ndarray) else inputs
+    return Batch(*inputs_and_targets(raw))
 
 
 def _join(batches: list[Batch]) -> Batch:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sharpscope.curvature.loss_forms import Form, forms_of
 from sharpscope.curvature.losses import CrossEntropy, Look, Loss, MeanSquaredError, ModifiedCrossEntropy
+from sharpscope.curvature.raw_data import told
 from sharpscope.errors import SharpscopeError, UnknownName
 from sharpscope.seeding import Stream
 
@@ -124,7 +125,7 @@ class CallableLoss:
     def _failed(self, outputs: Tensor, targets: Tensor, error: Exception) -> SharpscopeError:
         return SharpscopeError(
             f"the loss failed on outputs of {outputs.dtype} and shape {tuple(outputs.shape)} with targets of "
-            f"{targets.dtype} and shape {tuple(targets.shape)}: {_one_line(error)}; pass a callable "
+            f"{targets.dtype} and shape {tuple(targets.shape)}: {told(error)}; pass a callable "
             "(outputs, targets) -> losses of single samples that takes these"
         )
 
@@ -356,7 +357,7 @@ def _in_float64(module: Any) -> Any:
         module = copy.deepcopy(module)
     except Exception as error:
         raise SharpscopeError(
-            f"the loss {type(module).__name__} cannot be copied, and it must stay as it is ({_one_line(error)}); pass "
+            f"the loss {type(module).__name__} cannot be copied, and it must stay as it is ({told(error)}); pass "
             "a callable (outputs, targets) -> losses of single samples"
         ) from error
     return module.cpu().double() if isinstance(module, nn.Module) else module
@@ -379,8 +380,3 @@ def _halves(size: int) -> list[slice]:
 def _parts(size: int) -> list[slice]:
     """Return parts of a batch that show whether its samples are mixed."""
     return [slice(0, 1), *_halves(size)] if size > 1 else []
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -208,7 +208,7 @@ class HeadFinder:
             weights = rows[..., :1]
             # Relative to the largest: the slopes of a saturated tail (softmax) vanish, and are not linear for that.
             atol = 1e-5 * float(weights.abs().max())
-            if atol == 0 or not torch.allclose(rows, weights.expand_as(rows), rtol=1e-4, atol=atol):
+            if not atol > 0 or not torch.allclose(rows, weights.expand_as(rows), rtol=1e-4, atol=atol):
                 return None
             if not torch.allclose(flat, weights * probe[:, None, :], rtol=1e-4, atol=atol):
                 return None

@@ -257,8 +257,8 @@ def class_indices(outputs: Tensor, targets: Tensor) -> Tensor:
     if targets.shape != outputs.shape[:1] or targets.is_floating_point():
         raise SharpscopeError(
             f"cross_entropy expects one class index a sample, an integer tensor of shape ({outputs.shape[0]},), "
-            f"got {targets.dtype} of shape {tuple(targets.shape)}; pass nn.CrossEntropyLoss() as loss for class "
-            "probabilities, and a callable for other targets"
+            f"got {targets.dtype} of shape {tuple(targets.shape)}; make indices of them with argmax, squeeze "
+            "or long, or pass a loss for what they are, such as nn.CrossEntropyLoss() for class probabilities"
         )
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= outputs.shape[1]:

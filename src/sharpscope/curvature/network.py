@@ -39,6 +39,30 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if first is None else first.device
 
 
+def refuse_unfit(model: nn.Module) -> None:
+    """Refuse a model that has no real values to measure.
+
+    Raises:
+        SharpscopeError: If it has no parameters, or some that are not initialized, without memory, or no real numbers.
+    """
+    own = dict(model.named_parameters())
+    if not own:
+        raise SharpscopeError(
+            f"the model {type(model).__name__} has no parameters (quantized, or frozen into constants?), so nothing "
+            "can be measured; measure the model that it was made from"
+        )
+    for name, parameter in own.items():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise SharpscopeError(f"the parameter '{name}' is not initialized; run the model once first")
+        if parameter.is_meta:
+            raise SharpscopeError(f"the parameter '{name}' is on the meta device and has no values; load them first")
+        if not parameter.is_floating_point():
+            raise SharpscopeError(
+                f"sharpness is defined for real floating-point parameters, and '{name}' has {parameter.dtype}; "
+                "make it a buffer, or measure the model before it is quantized"
+            )
+
+
 def convolves(model: nn.Module) -> bool:
     """Tell whether a model is made of convolutions, and of nothing whose derivatives want its channels first."""
     modules = list(model.modules())
@@ -68,18 +92,23 @@ class Caller(nn.Module):
 
 def as_tensor(outputs: Any) -> Tensor:
     """Return the logits of whatever a model returns: a tensor, ``.logits``, ``["logits"]`` or the first of several."""
-    if isinstance(outputs, Tensor):
-        return outputs
     if isinstance(getattr(outputs, "logits", None), Tensor):
-        return outputs.logits
-    if isinstance(outputs, Mapping) and isinstance(outputs.get("logits"), Tensor):
-        return outputs["logits"]
-    if isinstance(outputs, tuple | list) and outputs and isinstance(outputs[0], Tensor):
-        return outputs[0]
-    raise SharpscopeError(
-        "the model must return a tensor, something with .logits, or a tuple that begins with a tensor, "
-        f"got {type(outputs).__name__}; a forward=... function can unpack it"
-    )
+        outputs = outputs.logits
+    elif isinstance(outputs, Mapping) and isinstance(outputs.get("logits"), Tensor):
+        outputs = outputs["logits"]
+    elif isinstance(outputs, tuple | list) and outputs and isinstance(outputs[0], Tensor):
+        outputs = outputs[0]
+    if not isinstance(outputs, Tensor):
+        raise SharpscopeError(
+            "the model must return a tensor, something with .logits, or a tuple that begins with a tensor, "
+            f"got {type(outputs).__name__}; a forward=... function can unpack it"
+        )
+    if not outputs.is_floating_point():
+        raise SharpscopeError(
+            f"the model's outputs must be real floating-point numbers, got {outputs.dtype} (predictions instead of "
+            "logits?); a forward=... function can return what they are made of"
+        )
+    return outputs
 
 
 @contextlib.contextmanager
@@ -92,7 +121,13 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         for name in ("sparse", "scale_grad_by_freq")
     ]
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    try:
+        model.eval()
+    except NotImplementedError as error:
+        raise SharpscopeError(
+            f"the model {type(model).__name__} cannot be put in eval mode ({error}); measure the model that it was "
+            "exported from"
+        ) from error
     try:
         for embedding, name, _ in before:
             setattr(embedding, name, False)

@@ -20,7 +20,16 @@ from sharpscope.curvature.autograd_graph import functions_behind
 from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.custom_losses import resolve_loss
 from sharpscope.curvature.losses import Loss
-from sharpscope.curvature.network import Caller, Forward, as_tensor, convolves, device_of, eval_mode, unwrapped
+from sharpscope.curvature.network import (
+    Caller,
+    Forward,
+    as_tensor,
+    convolves,
+    device_of,
+    eval_mode,
+    refuse_unfit,
+    unwrapped,
+)
 from sharpscope.curvature.random_state import random_fingerprint, random_state_kept
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
@@ -69,20 +78,11 @@ class Risk:
     ) -> None:
         if forward is not None and not callable(forward):
             raise SharpscopeError(f"forward must be a callable (model, inputs) -> outputs, got {forward!r}")
-        if rtol is not None and not (isinstance(rtol, int | float) and rtol > 0):
+        if rtol is not None and not (isinstance(rtol, int | float) and not isinstance(rtol, bool) and rtol > 0):
             raise SharpscopeError(f"rtol must be a positive number, got {rtol!r}")
         model = unwrapped(model)
+        refuse_unfit(model)
         own = dict(model.named_parameters())
-        if not own:
-            raise SharpscopeError(f"the model {type(model).__name__} has no parameters, so nothing can be measured")
-        for name, parameter in own.items():
-            if isinstance(parameter, nn.parameter.UninitializedParameter):
-                raise SharpscopeError(f"the parameter '{name}' is not initialized; run the model once first")
-            if not parameter.is_floating_point():
-                raise SharpscopeError(
-                    f"sharpness is defined for real floating-point parameters, and '{name}' has {parameter.dtype}; "
-                    "make it a buffer, or measure the model before it is quantized"
-                )
         self.model = model
         self.loss: Loss = resolve_loss(loss)
         self.device = torch.device(device) if device is not None else device_of(model)
@@ -94,6 +94,9 @@ class Risk:
         self._call = Caller(model, forward)
         # Half precision has too few digits for differences of losses; such a model is measured in float32.
         self.dtype = torch.float32 if any(p.dtype in (torch.float16, torch.bfloat16) for p in own.values()) else None
+        # Inputs in float64 come from NumPy and not from any thought; a model takes its own precision only.
+        dtypes = {p.dtype for p in own.values()}
+        self._input_dtype = self.dtype or (dtypes.pop() if len(dtypes) == 1 else None)
         # Convolutions on the CPU, and their derivatives above all, are up to twice as fast with the channels last.
         self._layout = torch.channels_last if self.device.type == "cpu" and convolves(model) else torch.preserve_format
         with torch.inference_mode(False):
@@ -207,7 +210,7 @@ class Risk:
         for batch in self._batches:
             if batch.size:
                 seen += batch.size
-                yield batch.to(self.device, self.dtype).map(self.laid_out)
+                yield batch.to(self.device, self._input_dtype).map(self.laid_out)
         if seen == 0:
             raise SharpscopeError("the data has no samples; pass at least one batch")
         if self.samples not in (0, seen):

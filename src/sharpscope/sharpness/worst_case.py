@@ -51,7 +51,7 @@ _HIGHER = (
         caveats=(
             "A lower bound of the maximum: the risk at the best point found. One step ends where SAM looks, not there.",
             "For small rho one step is rho times the gradient norm (l2).",
-            "Where the gradient is zero it leads nowhere: one step is then a random one, and the value has not converged.",
+            "Where the gradient is zero it leads nowhere: one step is then a random one, and not converged.",
             "With restarts, another seed may end at another point; the details have where each ascent ended.",
             "With m, groups follow the order of the data: a loader that shuffles makes other groups every time.",
         ),

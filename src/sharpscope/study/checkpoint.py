@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from sharpscope.data import DATASETS, Source
@@ -17,6 +13,7 @@ from sharpscope.measurement import Measurements, measure
 from sharpscope.registry import imported
 from sharpscope.study.evaluation import CleanBatches
 from sharpscope.study.reasons import one_line
+from sharpscope.study.weights import load_weights
 
 
 def measure_checkpoint(
@@ -31,7 +28,8 @@ def measure_checkpoint(
 
     Args:
         factory: ``pkg.module:factory``, importable from here; called without arguments it returns the model.
-        weights: A safetensors file, or a state dict saved by ``torch.save``; nothing but tensors is read from it.
+        weights: A safetensors file, or a state dict saved by ``torch.save``, as ``load_weights`` reads it; nothing but
+            tensors is read from it.
         data: The name of a dataset.
         measures: Names of measures; the cheap exact ones when None.
         data_dir: The user's folder of datasets.
@@ -43,11 +41,7 @@ def measure_checkpoint(
     entry = DATASETS[data]
     dataset = entry(Source(data_dir), **entry.complete({}))
     model = _model(factory)
-    state = _state(weights)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise SharpscopeError(f"the weights in {weights} do not fit {factory}: {_shortened(error)}") from None
+    load_weights(model, weights, factory)
     return measure(model, CleanBatches(dataset), measures, device=device)
 
 
@@ -60,27 +54,3 @@ def _model(factory: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise SharpscopeError(f"--model {factory} must return a torch.nn.Module, got a {type(model).__name__}")
     return model
-
-
-def _state(weights: Path) -> dict[str, Any]:
-    if not weights.is_file():
-        raise SharpscopeError(f"there is no file of weights {weights}")
-    try:
-        if weights.suffix == ".safetensors":
-            return load_file(weights)
-        loaded = torch.load(weights, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise SharpscopeError(f"{weights} is not a safetensors file: {error}") from None
-    except Exception as error:  # noqa: BLE001 - torch.load raises whatever its readers do
-        raise SharpscopeError(
-            f"{weights} cannot be read as weights ({_shortened(error)}); "
-            "save a state dict with torch.save or safetensors"
-        ) from None
-    if not isinstance(loaded, dict):
-        raise SharpscopeError(f"{weights} must hold a state dict, got a {type(loaded).__name__}")
-    return loaded
-
-
-def _shortened(error: Exception, length: int = 200) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= length else f"{text[:length]}..."

@@ -98,12 +98,13 @@ def measure(
 
     Args:
         model: Any module with outputs of shape ``[B, C]``, or something that holds such logits.
-        data: A re-iterable of batches (inputs, targets), or of mappings with "labels"; a Dataset; a pair of tensors
-            (inputs, targets); or one mapping with "labels".
+        data: A re-iterable of batches (inputs, targets), or of mappings with "labels"; a Dataset; a pair of tensors or
+            arrays (inputs, targets); or one mapping with "labels".
         measures: Names; or a mapping of keys to options, where the option "measure" names a measure other than the key.
             The cheap exact ones when None; those that are not defined for this model, loss or data, such as measures of
             the head of a model without one, are then left out with a warning that says why.
-        loss: "cross_entropy", "mse", or a callable (outputs, targets) -> losses of shape ``[B]``.
+        loss: "cross_entropy", "mse", a loss module, whose own mean over all data is meant, or a callable (outputs,
+            targets) -> losses of shape ``[B]``.
         forward: A callable (model, inputs) -> outputs, for models with their own signature.
         head: The final linear layer or its name; found by itself when None.
         batch_size: Samples evaluated at a time; bounds the memory.

@@ -108,7 +108,7 @@ class CallableLoss:
     def _check_unmixed(self, outputs: Tensor, targets: Tensor) -> None:
         whole = self.values(outputs, targets)
         size = _ROUNDING * whole.nan_to_num(posinf=0.0, neginf=0.0).abs().max()
-        for part in _parts(len(outputs)):
+        for part in _halves(len(outputs)):
             try:
                 alone = self.values(outputs[part], targets[part])
             except SharpscopeError as error:
@@ -375,8 +375,3 @@ def _is_one_each(losses: Any, outputs: Tensor) -> bool:
 
 def _halves(size: int) -> list[slice]:
     return [slice(0, size // 2), slice(size // 2, size)] if size > 1 else []
-
-
-def _parts(size: int) -> list[slice]:
-    """Return parts of a batch that show whether its samples are mixed."""
-    return [slice(0, 1), *_halves(size)] if size > 1 else []

@@ -38,7 +38,10 @@ class Graph:
             except RuntimeError:
                 if fast.served:
                     raise
-        return outputs if fast.served else self.risk.outputs(self.batch, self.parameters)
+        if fast.served:
+            return outputs
+        with TwiceDifferentiable(fast=False):
+            return self.risk.outputs(self.batch, self.parameters)
 
     def gradient(self, names: Sequence[str]) -> list[Tensor]:
         """Return the gradient of the summed losses in some parameters, to be differentiated once more; computed once.
@@ -55,6 +58,16 @@ class Graph:
                     torch.autograd.grad(total, chosen, create_graph=True, materialize_grads=True)
                 )
         return self._gradients[key]
+
+    def product(self, names: Sequence[str], direction: Sequence[Tensor]) -> list[Tensor]:
+        """Return the Hessian of the summed losses in some parameters times a direction, both by parameter."""
+        chosen = [self.parameters[name] for name in names]
+        # An entry of the gradient that does not depend on the parameters, as in a linear loss, has no graph.
+        live = [(g, d) for g, d in zip(self.gradient(names), direction, strict=True) if g.requires_grad]
+        if not live:
+            return [torch.zeros_like(p) for p in chosen]
+        outputs, seeds = zip(*live, strict=True)
+        return list(torch.autograd.grad(outputs, chosen, seeds, retain_graph=True, materialize_grads=True))
 
     def pull_back(self, cotangents: Tensor, names: Sequence[str]) -> list[Tensor]:
         """Return the sum over samples of ``J_n^T u_n`` for cotangents ``u`` of shape ``[B, C]``, by parameter."""

@@ -10,19 +10,24 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from sharpscope.curvature.autograd_graph import ONLY_ONCE, functions_behind
+from sharpscope.curvature.differences import Differences
+from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.passes import Evaluation, Need, Reduction
-from sharpscope.curvature.radial import gradient_of, tangent
+from sharpscope.curvature.radial import tangent
 from sharpscope.curvature.risk import Parameters, Risk
-from sharpscope.errors import SharpscopeError, suggest
+from sharpscope.curvature.second_derivatives import verdict_on
+from sharpscope.curvature.symmetry import Symmetry
+from sharpscope.errors import NotDefined, SharpscopeError, suggest
 
-# How often the error of differences is looked at; every look costs as much as a product.
-_CHECK_EVERY = 16
+# The relative error from which on differences are no replacement for exact products.
+_USELESS = 0.5
 
 
 class Space:
@@ -74,9 +79,12 @@ class Operator(Protocol):
 
     name: str
     space: Space
-
-    error: float
     reason: str
+    symmetry: Symmetry
+
+    @property
+    def error(self) -> float:
+        """The relative error of a product."""
 
     def adopt(self, other: Any) -> None:
         """Take over what another operator for the same matrix has found of its error and route."""
@@ -94,17 +102,17 @@ class Hessian:
 
     Exact products differentiate the gradient along a vector by a second backward pass; the graph of the gradient is
     built once a batch and kept for all vectors. In convolutions a product costs 2 gradients beside that graph, and the
-    graph 2/3 of one, or 1 where BatchNorm follows. Where an operation cannot be differentiated twice, or when asked to,
-    central differences of gradients take their place, with an error.
+    graph 2/3 of one, or 1 where BatchNorm follows. Where an operation cannot be differentiated twice, where its second
+    derivative turns out to be wrong, or when asked to, central differences of gradients take their place, with an
+    error.
 
     Args:
         space: The parameters.
         route: "exact", or "differences".
 
     Attributes:
-        error: The relative error of a product, 0.0 where products are exact; of differences, the largest relative
-            change seen when the step was doubled.
-        reason: Why differences took the place of exact products.
+        reason: Why differences took the place of exact products, or why these could not be checked.
+        symmetry: Whether products are those of a symmetric matrix.
     """
 
     name = "hessian"
@@ -112,76 +120,69 @@ class Hessian:
     def __init__(self, space: Space, route: str = "exact") -> None:
         self.space = space
         self._route = route
-        self._since_check = 0
-        self._traced = False
-        self.error = 0.0
+        self._checked = False
+        self._differences = Differences()
         self.reason = ""
+        self.symmetry = Symmetry()
 
     @property
     def route(self) -> str:
-        """The route taken, which falls back to differences where exact products do not exist."""
+        """The route taken, which falls back to differences where exact products do not exist or are wrong."""
         return "double_backward" if self._route == "exact" else "central_differences"
+
+    @property
+    def error(self) -> float:
+        """The relative error of a product, 0.0 where products are exact."""
+        return self._differences.error
 
     def adopt(self, other: Hessian) -> None:
         """Take over what another operator for the same matrix has found of its error and route."""
-        self.error, self.reason, self._route = other.error, other.reason, other._route
+        self._differences.error, self.reason, self._route = other.error, other.reason, other._route
 
     def multiply(self, evaluation: Evaluation, vectors: Tensor) -> Tensor:
-        """Return H v for every row v, summed over the samples of the batch."""
+        """Return H v for every row v, summed over the samples of the batch.
+
+        Raises:
+            NotDefined: If neither second derivatives nor differences of gradients are any good.
+        """
         if self._route == "exact":
             try:
-                return torch.stack([self._exact(evaluation, v) for v in vectors])
+                self._check(evaluation)
+                if self._route == "exact":
+                    return torch.stack([self._exact(evaluation, v) for v in vectors])
             except (RuntimeError, NotImplementedError) as error:
                 if not _lacks_second_derivative(error):
                     raise
-                self._route, self.reason = "differences", str(error).split("\n", 1)[0]
-        return torch.stack([self._differences(evaluation, v) for v in vectors])
+                self._leave(str(error).split("\n", 1)[0])
+        return torch.stack([self._by_differences(evaluation, v) for v in vectors])
+
+    def _check(self, evaluation: Evaluation) -> None:
+        """Find out at the first batch whether there are second derivatives, and whether they are right."""
+        if self._checked:
+            return
+        if ONLY_ONCE in functions_behind(evaluation.graph.gradient(self.space.names)):
+            raise NotImplementedError("the second derivative of an operation is not implemented")
+        verdict = verdict_on(evaluation.risk, evaluation.batch, self.space.names)
+        self._checked, self.reason = True, verdict.reason
+        if verdict.wrong:
+            self._leave(verdict.reason)
+
+    def _leave(self, reason: str) -> None:
+        self._route, self.reason = "differences", reason
+        self._differences = Differences(precise=True)
 
     def _exact(self, evaluation: Evaluation, vector: Tensor) -> Tensor:
-        graph = evaluation.graph
-        gradient = graph.gradient(self.space.names)
-        if not self._traced:
-            self._traced = True
-            if ONLY_ONCE in functions_behind(gradient):
-                raise NotImplementedError("the second derivative of an operation is not implemented")
-        directions = list(self.space.split(vector).values())
-        # An entry of the gradient that does not depend on the parameters, as in a linear loss, has no graph.
-        live = [(g, d) for g, d in zip(gradient, directions, strict=True) if g.requires_grad]
-        if not live:
-            return torch.zeros_like(vector)
-        chosen = [graph.parameters[name] for name in self.space.names]
-        outputs, seeds = zip(*live, strict=True)
-        return self.space.join(torch.autograd.grad(outputs, chosen, seeds, retain_graph=True, materialize_grads=True))
+        direction = list(self.space.split(vector).values())
+        return self.space.join(evaluation.graph.product(self.space.names, direction))
 
-    def _differences(self, evaluation: Evaluation, vector: Tensor) -> Tensor:
-        size = float(vector.norm())
-        if size == 0:
-            return torch.zeros_like(vector)
-        parameters = evaluation.risk.parameters
-        scale = math.sqrt(sum(float(parameters[n].square().sum()) for n in self.space.names))
-        step = torch.finfo(vector.dtype).eps ** (1 / 3) * max(scale, 1.0) / size
-        product = self._central_difference(evaluation, vector, step)
-        if self._since_check % _CHECK_EVERY == 0:
-            # Smooth models differ by a third of the error at twice the step; at the kinks of ReLU by all of it.
-            coarser = self._central_difference(evaluation, vector, 2 * step)
-            change = float((product - coarser).norm() / product.norm().clamp_min(torch.finfo(vector.dtype).tiny))
-            self.error = max(self.error, change)
-        self._since_check += 1
-        return product
-
-    def _central_difference(self, evaluation: Evaluation, vector: Tensor, step: float) -> Tensor:
-        risk, batch = evaluation.risk, evaluation.batch
-        sides = []
-        for sign in (1, -1):
-            moved = dict(risk.parameters)
-            for name, d in self.space.split(vector).items():
-                moved[name] = moved[name] + sign * step * d
-            moved = {name: p.requires_grad_() if name in self.space.names else p for name, p in moved.items()}
-            with torch.enable_grad():
-                outputs = risk.outputs(batch, moved)
-            chosen = {name: moved[name] for name in self.space.names}
-            sides.append(self.space.join(list(gradient_of(risk, batch, outputs, chosen).values())))
-        return (sides[0] - sides[1]) / (2 * step)
+    def _by_differences(self, evaluation: Evaluation, vector: Tensor) -> Tensor:
+        found = self._differences.product(evaluation.risk, evaluation.batch, self.space.split(vector))
+        if self.reason and self.error > _USELESS:
+            raise NotDefined(
+                f"there are no second derivatives to rely on ({self.reason}), and differences of gradients change by "
+                f"{100 * self.error:.0f}% when their step is doubled"
+            )
+        return self.space.join([d.to(vector) for d in found.values()])
 
 
 class GaussNewton:
@@ -201,6 +202,7 @@ class GaussNewton:
 
     def __init__(self, space: Space) -> None:
         self.space = space
+        self.symmetry = Symmetry()
 
     def adopt(self, other: GaussNewton) -> None:
         """Take over nothing: there is one route, without an error."""
@@ -232,6 +234,7 @@ class Products:
         self._vectors = vectors
         self._sum = torch.zeros_like(vectors)
         self._twin: Products | None = None
+        self._value: Tensor | None = None
         self.samples = 0
 
     def follow(self, other: Reduction) -> bool:
@@ -251,12 +254,30 @@ class Products:
 
     @property
     def value(self) -> Tensor:
-        """The products with the mean over samples, ``[k, P]``."""
+        """The products with the mean over samples, ``[k, P]``.
+
+        Raises:
+            NotDefined: If they are not those of a symmetric matrix.
+        """
         if self._twin is not None:
             self.samples = self._twin.samples
             self._operator.adopt(self._twin._operator)
             return self._twin.value
-        return self._sum / self.samples
+        if self._value is None:
+            self._value = self._sum / self.samples
+            self._operator.symmetry.check(self._vectors, self._value, error=self._operator.error)
+        return self._value
+
+
+def of_products(operator: Operator, estimate: Estimate) -> Estimate:
+    """Return an estimate with how its products were computed, and the error of inexact ones joined to its own."""
+    details = {**estimate.details, "route": operator.route}
+    if operator.reason:
+        details["route_reason"] = operator.reason
+    if operator.error:
+        details["product_error"] = operator.error
+    stderr = math.hypot(estimate.stderr, operator.error * abs(estimate.value))
+    return replace(estimate, stderr=stderr, details=details)
 
 
 def _matching(names: Iterable[str], patterns: str | Iterable[str]) -> list[str]:

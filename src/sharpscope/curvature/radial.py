@@ -7,6 +7,7 @@ that of a vector-Jacobian product in its cotangent.
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -18,9 +19,12 @@ from sharpscope.curvature.autograd_graph import ONLY_ONCE, functions_behind
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.curvature.sensitivity import RadialRecorder
+from sharpscope.curvature.twice import TwiceDifferentiable
 from sharpscope.errors import NotDefined
 
 WHOLE = "all"
+# How far two ways to one inner product may differ, relative to the size of the derivative.
+_ADJOINT = 1e-2
 
 
 def output_gradient(risk: Risk, batch: Batch, outputs: Tensor) -> Tensor:
@@ -46,7 +50,9 @@ def tangent(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tensor, Te
     """
 
     def run(parameters: Parameters) -> Tensor:
-        return risk.call(batch, {**risk.parameters, **parameters})
+        # Weight normalization in its plain form has a forward mode.
+        with TwiceDifferentiable(fast=False):
+            return risk.call(batch, {**risk.parameters, **parameters})
 
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         # At its first use, forward mode compiles its formulas with torch.jit.script, which warns of its own age.
@@ -86,8 +92,30 @@ def _tangent_by_double_backward(risk: Risk, batch: Batch, direction: Parameters)
         if not used:
             return outputs.detach(), torch.zeros_like(outputs)
         product = torch.stack([(g * d).sum() for g, d in used]).sum()
-        (pushed,) = torch.autograd.grad(product, cotangent)
+        (pushed,) = torch.autograd.grad(product, cotangent, retain_graph=True, materialize_grads=True)
+        _check_adjoint(outputs, parameters, direction, pushed)
     return outputs.detach(), pushed
+
+
+def _check_adjoint(outputs: Tensor, parameters: Parameters, direction: Parameters, pushed: Tensor) -> None:
+    """Refuse a derivative J d if ``<c, J d>`` is not ``<J^T c, d>``: a backward pass that is not linear by itself.
+
+    One that computes with detached tensors has no derivative in its cotangent, and does not say so.
+    """
+    cotangent = torch.arange(1, outputs.numel() + 1, dtype=outputs.dtype, device=outputs.device).cos().view_as(outputs)
+    pulled = torch.autograd.grad(outputs, list(parameters.values()), cotangent, allow_unused=True)
+    parts = [
+        (float((g * direction[n]).sum()), float(g.norm() * direction[n].norm()))
+        for n, g in zip(parameters, pulled, strict=True)
+        if g is not None
+    ]
+    off = abs(float((cotangent * pushed).sum()) - math.fsum(p for p, _ in parts))
+    rounding = 100 * torch.finfo(outputs.dtype).eps * math.fsum(size for _, size in parts)
+    if not off <= _ADJOINT * float(pushed.norm()) + rounding:
+        raise NotDefined(
+            "an operation of the model has no forward mode, and its backward pass is wrongly differentiated in its "
+            "cotangent (does it compute with detached tensors?), so derivatives along a direction do not exist"
+        )
 
 
 class RadialRoute:

@@ -131,6 +131,19 @@ class Risk:
         other.loss, other._mean_loss = loss, None
         return other
 
+    def at(self, parameters: Parameters) -> Risk:
+        """Return the risk of the same model and samples at other parameters."""
+        other = copy.copy(self)
+        other.parameters, other._mean_loss = parameters, None
+        return other
+
+    def in_double(self) -> Risk:
+        """Return the risk of the same model and samples in float64."""
+        other = self.at({name: p.double() for name, p in self.parameters.items()})
+        other.dtype = torch.float64
+        other._buffers = {name: b.double() if b.is_floating_point() else b for name, b in self._buffers.items()}
+        return other
+
     def on(self, batches: Iterable[Batch], *part: int | str) -> Risk:
         """Return the risk on other samples, with the random stream of that part."""
         other = copy.copy(self)

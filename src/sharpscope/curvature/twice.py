@@ -6,6 +6,9 @@ tensors, and that of ReLU adds zeros; together they are half of the time of a pr
 derivative is two convolutions and one ordinary backward call. A BatchNorm with fixed statistics is the affine map that
 it is; where it follows a convolution, both are differentiated as one convolution with scaled filters and a bias, and no
 derivative passes over the tensors of the BatchNorm at all.
+
+The kernel of weight normalization takes the norms in its own backward pass for constants, so that its second derivative
+lacks terms without a word: it is written as the quotient that it is.
 """
 
 from __future__ import annotations
@@ -29,22 +32,30 @@ _RELUS = {torch.relu, Tensor.relu, F.relu}
 
 
 class TwiceDifferentiable(TorchFunctionMode):
-    """Replaces convolutions, BatchNorm and ReLU, wherever a model calls them, while it is entered.
+    """Replaces convolutions, BatchNorm, ReLU and weight normalization, wherever a model calls them, while entered.
+
+    Args:
+        fast: False to replace only what has a wrong second derivative.
 
     Attributes:
         served: False if the model has differentiated inside its own forward pass, which would want a derivative more
             than the replaced operations have: what it returned is then good for nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, fast: bool = True) -> None:
         super().__init__()
         self.served = True
+        self._fast = fast
         self._latest: _Convolved | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func is torch._weight_norm:
+            return _weight_norm(*args, **kwargs)
+        if not self._fast:
+            return func(*args, **kwargs)
         if func in DIFFERENTIATING:
             self.served = False
         if func in _DIMENSIONS:
@@ -294,6 +305,10 @@ class _AffineBackward(torch.autograd.Function):
 
 def _by_channel(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor.sum(dim=(0, *range(2, tensor.ndim)), keepdim=True).view(like.shape)
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
 def _relu(input: Tensor, inplace: bool = False) -> Tensor:

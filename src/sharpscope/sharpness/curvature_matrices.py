@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -13,7 +12,7 @@ from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.estimators import Algorithm, Moments, Ritz, deflated_moments, lanczos
 from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space
+from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space, of_products
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.rounds import BUDGET, further_draws, judged
 from sharpscope.errors import SharpscopeError
@@ -276,7 +275,7 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
         "parameters": space.size,
     }
     estimate = Estimate(float(found.values[0]), float(found.residuals[0]), samples, found.converged, details)
-    return _of_products(operator, estimate)
+    return of_products(operator, estimate)
 
 
 def _moments(
@@ -310,7 +309,7 @@ def _trace(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generato
         products=found.products,
         layers={name: {"value": e.value, "stderr": e.stderr} for name, e in layers.items()},
     )
-    return judged(_of_products(operator, estimate), risk.rtol)
+    return judged(of_products(operator, estimate), risk.rtol)
 
 
 def _frobenius_norm(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generator[Any, Any, Estimate]:
@@ -318,7 +317,7 @@ def _frobenius_norm(risk: Risk, operator: Operator, sketch: int, probes: int) ->
     square = mean_of(found.square, samples, products=found.products)
     root = math.sqrt(square.value)
     stderr = square.stderr / (2 * root) if root > 0 else 0.0
-    return judged(_of_products(operator, Estimate(root, stderr, samples, details=square.details)), risk.rtol)
+    return judged(of_products(operator, Estimate(root, stderr, samples, details=square.details)), risk.rtol)
 
 
 def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generator[Any, Any, Estimate]:
@@ -339,15 +338,4 @@ def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generat
         weights=found.weights.tolist(),
         negative={"value": share.value, "stderr": share.stderr},
     )
-    return _of_products(operator, estimate)
-
-
-def _of_products(operator: Operator, estimate: Estimate) -> Estimate:
-    """Return an estimate with how its products were computed, and the error of inexact ones joined to its own."""
-    details = {**estimate.details, "route": operator.route}
-    if operator.reason:
-        details["route_reason"] = operator.reason
-    if operator.error:
-        details["product_error"] = operator.error
-    stderr = math.hypot(estimate.stderr, operator.error * abs(estimate.value))
-    return replace(estimate, stderr=stderr, details=details)
+    return of_products(operator, estimate)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from sharpscope.curvature.estimate import Estimate, mean_of
-from sharpscope.curvature.operators import Hessian, Products, Space
+from sharpscope.curvature.operators import Hessian, Products, Space, of_products
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.reductions import ColumnMoments
 from sharpscope.curvature.risk import Risk
@@ -163,7 +163,7 @@ def layer_flatness(
     draws = yield from draw_rounds(make, probes, risk.rtol)
     each = {name: mean_of(values, samples) for name, values in by_layer.items()}
     details = {name: {"value": e.value, "stderr": e.stderr} for name, e in each.items()}
-    return judged(mean_of(draws, samples, route=operator.route, layers=details, **about), risk.rtol)
+    return judged(of_products(operator, mean_of(draws, samples, layers=details, **about)), risk.rtol)
 
 
 class _Factor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -58,9 +58,13 @@ class Space:
         views = (part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
         return {name: self._laid_out(view) for name, view in zip(self.names, views, strict=True)}
 
-    def join(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return tensors in the order of ``names`` as one vector ``[P]``."""
-        return torch.cat([t.detach().reshape(-1) for t in tensors])
+    def join(self, tensors: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+        """Return tensors in the order of ``names`` as one vector ``[P]``, written to ``out`` if that is given."""
+        if out is None:
+            out = torch.empty(self.size, dtype=self.dtype, device=self.device)
+        for part, shape, tensor in zip(out.split(self._sizes), self._shapes, tensors, strict=True):
+            part.view(shape).copy_(tensor.detach())
+        return out
 
     def layers(self) -> dict[str, slice]:
         """Return where the parameters of each module stand in a vector."""
@@ -149,12 +153,20 @@ class Hessian:
             try:
                 self._check(evaluation)
                 if self._route == "exact":
-                    return torch.stack([self._exact(evaluation, v) for v in vectors])
+                    return self._each(evaluation, vectors, self._exact)
             except (RuntimeError, NotImplementedError) as error:
                 if not _lacks_second_derivative(error):
                     raise
                 self._leave(str(error).split("\n", 1)[0])
-        return torch.stack([self._by_differences(evaluation, v) for v in vectors])
+        return self._each(evaluation, vectors, self._by_differences)
+
+    def _each(
+        self, evaluation: Evaluation, vectors: Tensor, product: Callable[[Evaluation, Parameters], Sequence[Tensor]]
+    ) -> Tensor:
+        images = torch.empty_like(vectors)
+        for vector, image in zip(vectors, images, strict=True):
+            self.space.join(product(evaluation, self.space.split(vector)), out=image)
+        return images
 
     def _check(self, evaluation: Evaluation) -> None:
         """Find out at the first batch whether there are second derivatives, and whether they are right."""
@@ -171,18 +183,17 @@ class Hessian:
         self._route, self.reason = "differences", reason
         self._differences = Differences(precise=True)
 
-    def _exact(self, evaluation: Evaluation, vector: Tensor) -> Tensor:
-        direction = list(self.space.split(vector).values())
-        return self.space.join(evaluation.graph.product(self.space.names, direction))
+    def _exact(self, evaluation: Evaluation, direction: Parameters) -> Sequence[Tensor]:
+        return evaluation.graph.product(self.space.names, list(direction.values()))
 
-    def _by_differences(self, evaluation: Evaluation, vector: Tensor) -> Tensor:
-        found = self._differences.product(evaluation.risk, evaluation.batch, self.space.split(vector))
+    def _by_differences(self, evaluation: Evaluation, direction: Parameters) -> Sequence[Tensor]:
+        found = self._differences.product(evaluation.risk, evaluation.batch, direction)
         if self.reason and self.error > _USELESS:
             raise NotDefined(
                 f"there are no second derivatives to rely on ({self.reason}), and differences of gradients change by "
                 f"{100 * self.error:.0f}% when their step is doubled"
             )
-        return self.space.join([d.to(vector) for d in found.values()])
+        return list(found.values())
 
 
 class GaussNewton:
@@ -232,7 +243,7 @@ class Products:
     def __init__(self, operator: Operator, vectors: Tensor) -> None:
         self._operator = operator
         self._vectors = vectors
-        self._sum = torch.zeros_like(vectors)
+        self._sum: Tensor | None = None
         self._twin: Products | None = None
         self._value: Tensor | None = None
         self.samples = 0
@@ -249,7 +260,8 @@ class Products:
 
     def update(self, evaluation: Evaluation) -> None:
         """Add the products with the matrix of a batch."""
-        self._sum += self._operator.multiply(evaluation, self._vectors)
+        products = self._operator.multiply(evaluation, self._vectors)
+        self._sum = products if self._sum is None else self._sum.add_(products)
         self.samples += evaluation.batch.size
 
     @property
@@ -264,7 +276,8 @@ class Products:
             self._operator.adopt(self._twin._operator)
             return self._twin.value
         if self._value is None:
-            self._value = self._sum / self.samples
+            assert self._sum is not None, "no pass has fed the products"
+            self._value = self._sum.div_(self.samples)
             self._operator.symmetry.check(self._vectors, self._value, error=self._operator.error)
         return self._value
 

@@ -14,12 +14,14 @@ from sharpscope.errors import NotDefined
 _TOLERANCE = 0.05
 _ROUNDINGS = 200.0
 
+_Sizes = tuple[Tensor, Tensor]
+
 
 class Symmetry:
     """Compares ``u^T A v`` with ``v^T A u`` for the pairs of a block, and for each vector and the first of all."""
 
     def __init__(self) -> None:
-        self._first: tuple[Tensor, Tensor] | None = None
+        self._first: tuple[Tensor, Tensor, _Sizes] | None = None
         self._norm = 0.0
 
     def check(self, vectors: Tensor, images: Tensor, *, error: float = 0.0) -> None:
@@ -33,23 +35,30 @@ class Symmetry:
         Raises:
             NotDefined: If no symmetric matrix has such products.
         """
-        if self._first is None:
-            self._first = vectors[0].clone(), images[0].clone()
-        else:
-            vectors, images = (torch.cat([f[None], t]) for f, t in zip(self._first, (vectors, images), strict=True))
-        forms = (vectors @ images.T).double().cpu()
         lengths, stretched = (t.norm(dim=1).double().cpu() for t in (vectors, images))
         self._norm = max(self._norm, float((stretched / lengths.clamp_min(1e-300)).max()))
-        image_sizes = torch.outer(lengths, stretched) / math.sqrt(vectors.shape[1])
-        usual = torch.stack([forms.abs(), forms.T.abs(), image_sizes, image_sizes.T]).amax(dim=0)
+        forms = (vectors @ images.T).double().cpu()
+        self._compare(forms, forms.T, (lengths, stretched), (lengths, stretched), vectors, error)
+        if self._first is None:
+            first, image = vectors[0].clone(), images[0].clone()
+            self._first = first, image, (lengths[:1], stretched[:1])
+            return
+        first, image, sizes = self._first
+        forth, back = ((t @ f).double().cpu()[None] for t, f in ((images, first), (vectors, image)))
+        self._compare(forth, back, sizes, (lengths, stretched), vectors, error)
+
+    def _compare(self, forth: Tensor, back: Tensor, left: _Sizes, right: _Sizes, vectors: Tensor, error: float) -> None:
+        """Compare ``u^T A v`` with ``v^T A u``, each ``[u, v]``, given the lengths of vectors and of their products."""
+        sizes = torch.maximum(torch.outer(left[0], right[1]), torch.outer(left[1], right[0]))
+        usual = torch.stack([forth.abs(), back.abs(), sizes / math.sqrt(vectors.shape[1])]).amax(dim=0)
         rounding = (_ROUNDINGS * torch.finfo(vectors.dtype).eps + 10 * error) * self._norm
-        allowed = _TOLERANCE * usual + rounding * torch.outer(lengths, lengths)
-        off = (forms - forms.T).abs()
+        allowed = _TOLERANCE * usual + rounding * torch.outer(left[0], right[0])
+        off = (forth - back).abs()
         if not (off > allowed).any():
             return
-        i, j = divmod(int((off / allowed).argmax()), len(off))
+        i, j = divmod(int((off / allowed).argmax()), off.shape[1])
         raise NotDefined(
-            f"products with the matrix are not symmetric (u^T A v = {float(forms[i, j]):.6g} and v^T A u = "
-            f"{float(forms[j, i]):.6g}), so an operation has a wrong derivative, or the gradients are not those of the "
+            f"products with the matrix are not symmetric (u^T A v = {float(forth[i, j]):.6g} and v^T A u = "
+            f"{float(back[i, j]):.6g}), so an operation has a wrong derivative, or the gradients are not those of the "
             "loss (a straight-through estimator, a hook that changes gradients?), and no such matrix exists"
         )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.problems import digits, trained
 from benchmarks.timing import side_by_side, table
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space
-from sharpscope.curvature.passes import Evaluator
+from sharpscope.curvature.passes import Evaluation, Evaluator
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.second_derivatives import verdict_on
+from sharpscope.models import build
+from sharpscope.seeding import Stream
 
 
 def gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
@@ -29,8 +34,63 @@ def multiply(risk: Risk, operator: Operator, vectors: Tensor) -> Tensor:
     return products.value
 
 
+def check(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Find out whether second derivatives are right, as the first product of a risk does."""
+    with Risk(model, Batches((x, y))) as risk:
+        verdict_on(risk, next(iter(risk)), list(risk.parameters))
+
+
+def plain_product(model: nn.Module, x: Tensor, y: Tensor, vectors: list[Tensor]) -> Callable[[], object]:
+    """Return a product with the Hessian as PyTorch makes it, from a graph that is kept."""
+    parameters = list(model.parameters())
+    with sdpa_kernel(SDPBackend.MATH):
+        kept = torch.autograd.grad(F.cross_entropy(model(x), y), parameters, create_graph=True)
+    return lambda: torch.autograd.grad(kept, parameters, vectors, retain_graph=True)
+
+
+class _Kept(Products):
+    """Keeps the evaluation that it was fed with, and its graph."""
+
+    def update(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
+        super().update(evaluation)
+
+
+def transformers() -> None:
+    """Print what a product from a kept graph costs beside a plain one, and what the check of derivatives costs."""
+    rows = []
+    symbols = torch.randint(1, 20, (64, 32), generator=torch.Generator().manual_seed(0))
+    images, _ = digits(64, 28)
+    for name, x, options in (
+        ("gpt", symbols, {"dim": 64, "depth": 3}),
+        ("vit", images, {"dim": 64, "depth": 3, "heads": 4, "head_dim": 16, "mlp_dim": 128}),
+        ("resnet8", images, {}),
+    ):
+        shape = (32, 20) if name == "gpt" else tuple(x.shape[1:])
+        model, y = build(name, shape, 10, Stream(0, "benchmark"), **options).eval(), torch.arange(len(x)) % 10
+        risk = Risk(model, Batches((x, y)))
+        operator = Hessian(Space(risk))
+        vectors = torch.randn(1, operator.space.size, generator=torch.Generator().manual_seed(0))
+        products = _Kept(operator, vectors)
+        with risk:
+            Evaluator(risk).run([products])
+            contenders = {
+                "gradient": partial(gradient, model, x, y),
+                "plain": plain_product(model, x, y, list(operator.space.split(vectors[0]).values())),
+                "sharpscope": partial(operator.multiply, products.evaluation, vectors),
+                "check": partial(check, model, x, y),
+            }
+            seconds = side_by_side(contenders)
+        unit, product = seconds["gradient"], seconds["sharpscope"]
+        ratios = [f"{seconds['plain'] / unit:.2f}", f"{product / unit:.2f}", f"{seconds['check'] / product:.2f}"]
+        rows.append([f"{name}, {len(x)} samples", f"{unit * 1e3:.0f} ms", *ratios])
+    header = ["network", "gradient", "plain product, in gradients", "ours, in gradients", "check, in our products"]
+    table("A product from a kept graph, and the check of second derivatives", header, rows)
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
+    transformers()
     rows = []
     for name, size, samples in (("resnet8", 28, 256), ("resnet20", 28, 128)):
         x, y = digits(samples, size)

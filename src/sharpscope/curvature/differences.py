@@ -21,15 +21,15 @@ _NOTHING = 1e-3
 def central_difference(risk: Risk, batch: Batch, direction: Parameters, step: float) -> Parameters:
     """Return ``(g(theta + step d) - g(theta - step d)) / (2 step)``, g the summed gradients in the parameters of d."""
     sides = []
-    for sign in (1, -1):
+    for signed in (step, -step):
         moved = dict(risk.parameters)
         for name, d in direction.items():
-            moved[name] = (moved[name] + sign * step * d).requires_grad_()
+            moved[name] = torch.add(moved[name], d, alpha=signed).requires_grad_()
         with torch.enable_grad():
             outputs = risk.outputs(batch, moved)
         sides.append(gradient_of(risk, batch, outputs, {name: moved[name] for name in direction}))
     forth, back = sides
-    return {name: (forth[name] - back[name]) / (2 * step) for name in direction}
+    return {name: (forth[name] - back[name]).mul_(1 / (2 * step)) for name in direction}
 
 
 class Differences:

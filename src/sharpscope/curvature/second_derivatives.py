@@ -100,29 +100,31 @@ class _Trial:
         if precise:
             risk = risk.in_double()
             batch = batch.to(risk.device, torch.float64)
-        generator = risk.stream.child("second_derivatives").torch(risk.device)
-        sizes = _sizes(risk.parameters)
-
-        def drawn(name: str) -> Tensor:
-            like = risk.parameters[name]
-            noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-            return risk.laid_out(noise * sizes[name])
-
-        away = {name: p + _AWAY * drawn(name) for name, p in risk.parameters.items()}
-        self._risk = risk.at(away).with_loss(_tilted(risk.loss))
+        self._names = list(names)
+        self._sizes = _sizes({name: risk.parameters[name] for name in names})
+        self._direction = self._drawn(risk)
+        away = {name: torch.add(risk.parameters[name], d, alpha=_AWAY) for name, d in self._direction.items()}
+        self._risk = risk.at({**risk.parameters, **away}).with_loss(_tilted(risk.loss))
         self._batch = batch
-        self._sizes = sizes
-        self._direction = {name: drawn(name) for name in names}
         products = Graph(self._risk, batch).product(names, list(self._direction.values()))
-        self._product = self._in_units(dict(zip(names, products, strict=True)))
-        self._fine = risk.parameters[names[0]].dtype == torch.float64
+        self._product = dict(zip(names, products, strict=True))
+        self._fine = self._direction[names[0]].dtype == torch.float64
+
+    def _drawn(self, risk: Risk) -> Parameters:
+        """Return a random direction: each entry plus or minus the size of its tensor."""
+        generator = risk.stream.child("second_derivatives").torch(risk.device)
+        direction = {}
+        for name in self._names:
+            p = risk.parameters[name]
+            bits = torch.randint(0, 2, p.shape, generator=generator, device=p.device, dtype=torch.int8)
+            direction[name] = risk.laid_out(bits.to(p.dtype).mul_(2 * self._sizes[name]).sub_(self._sizes[name]))
+        return direction
 
     @property
     def silent(self) -> bool:
         """Whether nothing can be told of these samples, whose gradient does not depend on the parameters."""
-        return not any(_size(p) for p in self._product.values()) and not any(
-            _size(d) for d in self._difference(_COARSE[0][0]).values()
-        )
+        zero = not any(_size(p) for p in self._product.values())
+        return zero and not any(_size(d) for d in self._difference(_COARSE[0][0]).values())
 
     def verdict(self) -> Verdict:
         """Compare with differences of ever other steps until they confirm the product, or one another."""
@@ -147,19 +149,17 @@ class _Trial:
         )
 
     def _difference(self, step: float) -> Parameters:
-        return self._in_units(central_difference(self._risk, self._batch, self._direction, step))
-
-    def _in_units(self, derivatives: Parameters) -> Parameters:
-        """Return derivatives by relative changes of each tensor, in which small and large ones are on one footing."""
-        return {name: d * self._sizes[name] for name, d in derivatives.items()}
+        return central_difference(self._risk, self._batch, self._direction, step)
 
     def _confirms(self, difference: Parameters, tolerance: float, floor: float) -> str | None:
         """Return where the product differs most from a difference; None where it does so nowhere."""
-        whole = math.hypot(*(_size(d) for d in difference.values()))
+        # By relative changes of each tensor, in which small and large ones are on one footing.
+        lengths = {name: self._sizes[name] * _size(d) for name, d in difference.items()}
+        whole = math.hypot(*lengths.values())
         excess: dict[str, float] = {}
         for name, d in difference.items():
-            off = _size(self._product[name] - d)
-            if not off <= tolerance * _size(d) + floor * whole:
+            off = self._sizes[name] * _size(self._product[name] - d)
+            if not off <= tolerance * lengths[name] + floor * whole:
                 excess[name] = off
         return max(excess, key=lambda name: excess[name]) if excess else None
 

@@ -13,12 +13,14 @@ from sharpscope.errors import NotDefined
 # roundings of the largest that they could be.
 _TOLERANCE = 0.05
 _ROUNDINGS = 200.0
+# Vectors of a block that are compared with one another.
+_FEW = 4
 
 _Sizes = tuple[Tensor, Tensor]
 
 
 class Symmetry:
-    """Compares ``u^T A v`` with ``v^T A u`` for the pairs of a block, and for each vector and the first of all."""
+    """Compares ``u^T A v`` with ``v^T A u`` for some pairs of a block, and each vector and the first of all."""
 
     def __init__(self) -> None:
         self._first: tuple[Tensor, Tensor, _Sizes] | None = None
@@ -37,8 +39,9 @@ class Symmetry:
         """
         lengths, stretched = (t.norm(dim=1).double().cpu() for t in (vectors, images))
         self._norm = max(self._norm, float((stretched / lengths.clamp_min(1e-300)).max()))
-        forms = (vectors @ images.T).double().cpu()
-        self._compare(forms, forms.T, (lengths, stretched), (lengths, stretched), vectors, error)
+        forms = (vectors[:_FEW] @ images[:_FEW].T).double().cpu()
+        few = lengths[:_FEW], stretched[:_FEW]
+        self._compare(forms, forms.T, few, few, vectors, error)
         if self._first is None:
             first, image = vectors[0].clone(), images[0].clone()
             self._first = first, image, (lengths[:1], stretched[:1])

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.custom_losses import CallableLoss
 from sharpscope.curvature.differences import central_difference
 from sharpscope.curvature.graph import Graph
-from sharpscope.curvature.losses import CallableLoss, Loss
+from sharpscope.curvature.losses import Loss
 from sharpscope.curvature.risk import Parameters, Risk
 
 # Samples that are looked at.

@@ -11,7 +11,7 @@ from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
 from sharpscope.training import Recipe, train
-from sharpscope.training.normalization import reestimate
+from sharpscope.training.normalization import reestimate, tracking
 from sharpscope.training.regularizers.stochastic_depth import dropping_branches
 from sharpscope.training.steps import Pass
 from sharpscope.training.updates.sam import Sam
@@ -101,10 +101,10 @@ def test_nothing_is_dropped_in_evaluation_nor_after_the_block():
 def test_the_statistics_of_batch_norm_are_estimated_without_drops():
     # Branches end in BatchNorm, which alone is in train mode then.
     model, x = build("resnet8", (1, 8, 8), 2, Stream(0)), torch.rand(16, 1, 8, 8, generator=Stream(1).torch())
-    reestimate(model, [x])
+    reestimate(model, tracking(model), [x])
     expected = {key: value.clone() for key, value in model.state_dict().items()}
     with dropping_branches(model, rate=0.9):
-        reestimate(model, [x])
+        reestimate(model, tracking(model), [x])
     assert all(value.equal(expected[key]) for key, value in model.state_dict().items())
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from sharpscope.errors import SharpscopeError
@@ -61,13 +60,6 @@ def refuse_unfit(model: nn.Module) -> None:
                 f"sharpness is defined for real floating-point parameters, and '{name}' has {parameter.dtype}; "
                 "make it a buffer, or measure the model before it is quantized"
             )
-
-
-def convolves(model: nn.Module) -> bool:
-    """Tell whether a model is made of convolutions, and of nothing whose derivatives want its channels first."""
-    modules = list(model.modules())
-    channels_first = any(isinstance(module, nn.GroupNorm | _InstanceNorm) for module in modules)
-    return any(isinstance(module, nn.Conv2d) for module in modules) and not channels_first
 
 
 class Caller(nn.Module):

@@ -19,18 +19,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sharpscope.curvature.autograd_graph import functions_behind
 from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.custom_losses import resolve_loss
+from sharpscope.curvature.first_look import FirstLook
+from sharpscope.curvature.layout import convolves, may_have_channels_last
 from sharpscope.curvature.losses import Loss
-from sharpscope.curvature.network import (
-    Caller,
-    Forward,
-    as_tensor,
-    convolves,
-    device_of,
-    eval_mode,
-    refuse_unfit,
-    unwrapped,
-)
+from sharpscope.curvature.network import Caller, Forward, as_tensor, device_of, eval_mode, refuse_unfit, unwrapped
+from sharpscope.curvature.precision import without_autocast
 from sharpscope.curvature.random_state import random_fingerprint, random_state_kept
+from sharpscope.curvature.state import ForwardState
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
 
@@ -98,7 +93,8 @@ class Risk:
         dtypes = {p.dtype for p in own.values()}
         self._input_dtype = self.dtype or (dtypes.pop() if len(dtypes) == 1 else None)
         # Convolutions on the CPU, and their derivatives above all, are up to twice as fast with the channels last.
-        self._layout = torch.channels_last if self.device.type == "cpu" and convolves(model) else torch.preserve_format
+        fast = self.device.type == "cpu" and convolves(model) and may_have_channels_last(model, self.device)
+        self._layout = torch.channels_last if fast else torch.preserve_format
         with torch.inference_mode(False):
             self.parameters: Parameters = {name: self._detached(p) for name, p in own.items()}
             self._buffers = {name: self._detached(b).clone() for name, b in model.named_buffers()}
@@ -106,6 +102,7 @@ class Risk:
         self._mean_loss: float | None = None
         self._writes_inputs: bool | None = None
         self._independent = False
+        self._looked_at = False
         self._traced = False
         self._few: tuple[Batch, Tensor] | None = None
         self._entered: list[contextlib.ExitStack] = []
@@ -187,9 +184,10 @@ class Risk:
         with contextlib.ExitStack() as stack:
             stack.enter_context(random_state_kept(self.device))
             stack.enter_context(eval_mode(self.model))
+            stack.callback(ForwardState(self.model.modules()).restore_changed)
             # What the caller is in for speed would cost derivatives, or their digits.
             stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            stack.enter_context(without_autocast(self.device))
             self._refuse_unfit_modules()
             if not self._entered:
                 self._fit_loss()
@@ -223,12 +221,31 @@ class Risk:
         for batch in self._batches:
             if batch.size:
                 seen += batch.size
-                yield batch.to(self.device, self._input_dtype).map(self.laid_out)
+                batch = batch.to(self.device, self._input_dtype)
+                self._look_at(batch)
+                yield batch.map(self.laid_out)
         if seen == 0:
             raise SharpscopeError("the data has no samples; pass at least one batch")
         if self.samples not in (0, seen):
             raise NotDeterministic(f"the data had {self.samples} samples in the first pass and {seen} in a later one")
         self.samples = seen
+
+    def _look_at(self, batch: Batch) -> None:
+        """Look once at what the model does inside, on a few samples, or on all where it cannot do without."""
+        if self._looked_at:
+            return
+        self._looked_at = True
+        look = FirstLook(self._call, self.parameters, self._buffers)
+        for some in (batch.take(slice(0, _FEW)), batch):
+            try:
+                look.look(some.map(Tensor.clone).inputs)
+            except SharpscopeError:
+                raise
+            except Exception:  # noqa: BLE001 - whatever a model may raise: the pass itself tells of it
+                continue
+            break
+        if look.wants_channels_first:
+            self._lay_out_contiguous()
 
     def outputs(self, batch: Batch, parameters: Parameters | None = None) -> Tensor:
         """Return the model's outputs ``[B, C]`` for given parameters, its own by default.
@@ -364,9 +381,12 @@ class Risk:
         """Go back to contiguous tensors if an error says that the model cannot do without."""
         if not self.is_of_layout(error):
             return False
+        self._lay_out_contiguous()
+        return True
+
+    def _lay_out_contiguous(self) -> None:
         self._layout = torch.contiguous_format
         self.parameters = {name: self.laid_out(p) for name, p in self.parameters.items()}
-        return True
 
     def laid_out(self, tensor: Tensor) -> Tensor:
         """Return a tensor in the memory format that is fast for this model; its values and shape are the same."""

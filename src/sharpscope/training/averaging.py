@@ -51,13 +51,16 @@ class Averaged(Result):
     """A running average of the weights; the statistics of BatchNorm are estimated anew for it.
 
     Args:
-        model: The model that is trained.
+        model: The model that is trained, in the mode that it is trained in: a BatchNorm that is in eval mode then, as
+            in a part that is kept frozen, has fixed statistics and keeps them.
         clean_batches: What the statistics are estimated on.
     """
 
     def __init__(self, model: nn.Module, clean_batches: Callable[[], Iterable[Tensor]]) -> None:
         super().__init__(model, clean_batches)
         self.taken = 0
+        # Now, while the model is in the mode that it is trained in.
+        self._layers = tracking(model)
         self._weights: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._average = [weight.detach().clone() for weight in self._weights]
 
@@ -72,12 +75,12 @@ class Averaged(Result):
         """Put the average into the model, if anything was averaged yet."""
         if self.taken:
             torch._foreach_copy_(self._weights, self._average)
-            reestimate(self.model, self.clean_batches())
+            reestimate(self.model, self._layers, self.clean_batches())
 
     @contextmanager
     def standing_in(self) -> Iterator[None]:
         """Let the model be the average for a block."""
-        statistics = [buffer for layer in tracking(self.model) for buffer in layer.buffers()]
+        statistics = [buffer for layer in self._layers for buffer in layer.buffers()]
         with restored(Snapshot(self._weights)), restored(Snapshot(statistics)):
             self.settle()
             yield

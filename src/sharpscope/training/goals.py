@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from sharpscope.curvature.state import ForwardState, restored_state
 from sharpscope.data import Dataset
 from sharpscope.training.averaging import Result
 from sharpscope.training.distributed import Workers
 from sharpscope.training.history import History, Kept
 from sharpscope.training.predict import predict
 from sharpscope.training.recipe import Recipe
-from sharpscope.training.steps import Snapshot, restored
+from sharpscope.training.steps import Snapshot
 
 # Samples after which it is asked whether a loss can still be small enough.
 _CHUNK = 256
@@ -74,7 +75,7 @@ class Goals:
         if self._every is None or step % self._every or not self._awaited:
             return
         model = self._result.model
-        with restored(Snapshot(model.buffers())):
+        with restored_state(ForwardState(model.modules())):
             self._workers.average_buffers(model)
             self._moments.append(_Moment.of(self._result, step))
 
@@ -210,21 +211,24 @@ class Goals:
 
 @dataclass(frozen=True)
 class _Moment:
-    """The weights and buffers after a step, and what the result depends on beside them."""
+    """The weights and the model's state after a step, and what the result depends on beside them."""
 
     step: int
-    tensors: Snapshot
+    weights: Snapshot
+    state: ForwardState
     beside: dict[str, Any]
 
     @classmethod
     def of(cls, result: Result, step: int) -> _Moment:
         """Return the present one."""
-        tensors = Snapshot([*result.model.parameters(), *result.model.buffers()])
-        return cls(step, tensors, copy.deepcopy(result.state_dict()))
+        model = result.model
+        state = ForwardState(model.modules())
+        return cls(step, Snapshot(model.parameters()), state, copy.deepcopy(result.state_dict()))
 
     def restore(self, result: Result) -> None:
         """Bring model and result back there."""
-        self.tensors.restore()
+        self.weights.restore()
+        self.state.restore()
         result.load_state_dict(self.beside)
 
 

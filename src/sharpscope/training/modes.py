@@ -8,6 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from sharpscope.curvature.layout import may_have_channels_last
+from sharpscope.curvature.network import device_of
+
 
 @contextmanager
 def mode(model: nn.Module, *, train: bool) -> Iterator[None]:
@@ -26,9 +29,10 @@ def channels_last(model: nn.Module) -> Iterator[None]:
     """Lay the weights of 2-D convolutions out with the channels last for a block; as they were after it.
 
     Convolutions on the CPU run about a quarter faster so. The layout changes no values, but a file of weights
-    wants them contiguous.
+    wants them contiguous. A model whose gradients might come out wrong so is left as it is.
     """
-    weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
+    fits = may_have_channels_last(model, device_of(model))
+    weights = [parameter for parameter in model.parameters() if fits and parameter.dim() == 4]
     strides = [weight.stride() for weight in weights]
     try:
         # Not .contiguous(), which leaves the strides of a single input channel as they are; the output of the

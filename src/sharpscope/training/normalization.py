@@ -9,12 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sharpscope.curvature.state import ForwardState, restored_state
 from sharpscope.training.modes import mode
 
 
 def tracking(model: nn.Module) -> list[_BatchNorm]:
-    """Return the BatchNorm layers of a model that keep running statistics."""
-    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    """Return the BatchNorm layers of a model whose running statistics follow the data in the mode that they are in.
+
+    Those in eval mode, or with a momentum of zero, have fixed statistics, as frozen parts of a model do.
+    """
+    return [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats and layer.momentum != 0
+    ]
 
 
 class RunningStatistics:
@@ -25,7 +33,7 @@ class RunningStatistics:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._layers = [layer for layer in tracking(model) if layer.momentum is not None]
+        self._model = model
 
     @contextmanager
     def one_update(self, shares: Sequence[float]) -> Iterator[Callable[[int], None]]:
@@ -40,37 +48,42 @@ class RunningStatistics:
         if len(shares) == 1:
             yield lambda part: None
             return
-        momenta = [layer.momentum or 0.0 for layer in self._layers]
+        # Layers can be frozen at any time.
+        layers = [layer for layer in tracking(self._model) if layer.momentum is not None]
+        momenta = [layer.momentum or 0.0 for layer in layers]
+        passed = [None if layer.num_batches_tracked is None else layer.num_batches_tracked.clone() for layer in layers]
 
         def begin(part: int) -> None:
             # So that after all parts the old statistics weigh 1 - m, and part i weighs m times its share.
             later = sum(shares[part + 1 :])
-            for layer, momentum in zip(self._layers, momenta, strict=True):
+            for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum * shares[part] / (1 - momentum * later)
 
         try:
             yield begin
-            for layer in self._layers:
-                if layer.num_batches_tracked is not None:
-                    layer.num_batches_tracked.sub_(len(shares) - 1)
+            for layer, before in zip(layers, passed, strict=True):
+                if layer.num_batches_tracked is not None and before is not None:
+                    # A layer that was not called has seen none.
+                    layer.num_batches_tracked.copy_((layer.num_batches_tracked - before).clamp(max=1) + before)
         finally:
-            for layer, momentum in zip(self._layers, momenta, strict=True):
+            for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
 
 
 @torch.no_grad()
-def reestimate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def reestimate(model: nn.Module, layers: Sequence[_BatchNorm], batches: Iterable[Tensor]) -> None:
     """Replace the running statistics of BatchNorm by plain means over batches; nothing else is in train mode.
 
     Args:
-        model: Changed in place; a model without BatchNorm is left alone.
+        model: Left as it was but for the statistics of the layers.
+        layers: Those of its BatchNorm layers whose statistics are estimated; none for nothing to be done.
         batches: What the model sees; of about equal size, since each weighs the same.
     """
-    layers = tracking(model)
     if not layers:
         return
+    others = ForwardState(module for module in model.modules() if module not in set(layers))
     momenta = [layer.momentum for layer in layers]
-    with mode(model, train=False):
+    with mode(model, train=False), restored_state(others):
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sharpscope.curvature.state import ForwardState, restored_state
 from sharpscope.training.modes import channels_last, mode
 
 
@@ -31,6 +32,6 @@ def predict(
     Returns:
         Outputs on the CPU, shape ``[N, C]``.
     """
-    with mode(model, train=False), channels_last(model):
+    with mode(model, train=False), restored_state(ForwardState(model.modules())), channels_last(model):
         batches = [model(normalize(batch.to(device))).cpu() for batch in inputs.split(batch_size)]
     return torch.cat(batches)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sharpscope.curvature.state import ForwardState, restored_state
+
 # A vector over all parameters, in the parts that they are.
 Vector = list[Tensor] | tuple[Tensor, ...]
 
@@ -90,7 +92,8 @@ Update = Callable[[nn.Module, Optimizer], Step]
 class Excursion(Step):
     """A step that evaluates the gradient away from the weights, and comes back to the bit.
 
-    Buffers, such as the running statistics of BatchNorm, come back too: they see the pass at the weights only.
+    What a forward pass changes in the model comes back too, such as the running statistics of BatchNorm: buffers, plain
+    tensors and numbers see the pass at the weights only, whether they are written in place or assigned anew.
 
     Args:
         model: Whose trained parameters are moved; those without a gradient stay.
@@ -102,12 +105,12 @@ class Excursion(Step):
         super().__init__(model, optimizer)
         self.rho = rho
         self._weights = Snapshot(self.weights)
-        self._buffers = Snapshot(model.buffers())
+        self._state = ForwardState(model.modules())
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Put weights and buffers back at the end of the block, however it ends."""
-        with restored(self._weights), restored(self._buffers):
+        """Put weights and the model's state back at the end of the block, however it ends."""
+        with restored(self._weights), restored_state(self._state):
             yield
 
 

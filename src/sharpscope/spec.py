@@ -93,7 +93,8 @@ class Training(Strict):
         clip_norm: The largest norm of the gradient that an optimizer is given, over all parameters; None for no limit.
         precision: What forward passes compute in; weights and optimizer stay in float32. ``fp16`` scales the loss.
         channels_last: Whether the weights of 2-D convolutions lie with the channels last in memory while training, as
-            convolutions on CPUs are fastest, or as PyTorch makes them.
+            convolutions on CPUs are fastest, or as PyTorch makes them. A model with strided 1x1 convolutions of very
+            few channels, whose gradients PyTorch gets wrong so, is left as it is.
         compile: Let PyTorch compile the forward and backward passes of the steps. That takes up to minutes for each
             size of a batch, with ``accumulate`` and BatchNorm for each micro-batch, and needs a C++ compiler.
         stop_at_loss: End after the first epoch whose loss on the clean training data is at most this.

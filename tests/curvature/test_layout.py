@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sharpscope import measure
-from sharpscope.curvature.layout import may_have_channels_last
+from sharpscope.curvature.layout import VECTOR, may_have_channels_last
 from sharpscope.training.modes import channels_last
 
 CPU = torch.device("cpu")
@@ -84,8 +84,8 @@ class Functional(nn.Module):
     ("model", "expected"),
     [
         (nn.Conv2d(2, 8, 1, stride=2), False),
-        (nn.Conv2d(15, 8, 1, stride=(1, 2)), False),
-        (nn.Conv2d(16, 8, 1, stride=2), True),
+        (nn.Conv2d(VECTOR - 1, 8, 1, stride=(1, 2)), False),
+        (nn.Conv2d(VECTOR, 8, 1, stride=2), True),
         (nn.Conv2d(2, 8, 1), True),
         (nn.Conv2d(2, 8, 2, stride=2), True),
         (nn.Conv2d(4, 8, 1, stride=2, groups=2), True),
@@ -95,7 +95,7 @@ class Functional(nn.Module):
         (nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 8, 1, stride=2)), True),
         (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 8, 1, stride=2)), False),
         (Functional(4), False),
-        (Functional(16), False),
+        (Functional(VECTOR), False),
     ],
 )
 def test_which_models_may_have_the_channels_last(model: nn.Module, expected: bool) -> None:

@@ -82,7 +82,7 @@ def test_state_comes_back_as_the_objects_that_it_was() -> None:
 
 
 class PartlyFrozen(nn.Sequential):
-    """Its first BatchNorm stays in eval mode, the second does not move, the third is not called, the last is ordinary."""
+    """Has a BatchNorm in eval mode, one that does not move, one that is not called, and an ordinary one."""
 
     def __init__(self) -> None:
         norms = [nn.BatchNorm2d(1), nn.BatchNorm2d(1, momentum=0.0), nn.BatchNorm2d(1), nn.BatchNorm2d(1)]

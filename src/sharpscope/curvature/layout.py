@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -10,8 +11,10 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 # oneDNN gathers what a strided 1x1 convolution looks at into a workspace, whose places it counts in vectors of 8 floats
 # (AVX2) or 16 (AVX-512) though they have as many floats as there are channels: with fewer channels than that the weight
-# gradient is made of what lies behind it, or the process ends (uxlfoundation/oneDNN, issue 6035).
-_VECTOR = 16
+# gradient is made of what lies behind it, or the process ends (uxlfoundation/oneDNN, issue 6035). What PyTorch says
+# of the processor counts only where it was not told what to say, since oneDNN goes by the processor.
+_KNOWN = "ATEN_CPU_CAPABILITY" not in os.environ
+VECTOR = 8 if _KNOWN and torch.backends.cpu.get_cpu_capability() == "AVX2" else 16
 
 
 def goes_wrong(kernel: Sequence[int], stride: Sequence[int], channels: int, groups: int) -> bool:
@@ -24,7 +27,7 @@ def goes_wrong(kernel: Sequence[int], stride: Sequence[int], channels: int, grou
         groups: Into which the channels are divided.
     """
     strided_point = all(side == 1 for side in kernel) and any(step != 1 for step in stride)
-    return strided_point and groups == 1 and channels < _VECTOR
+    return strided_point and groups == 1 and channels < VECTOR
 
 
 def may_have_channels_last(model: nn.Module, device: torch.device) -> bool:
@@ -47,7 +50,7 @@ def may_have_channels_last(model: nn.Module, device: torch.device) -> bool:
                 return False
             shown.update(id(parameter) for parameter in module.parameters())
     return not any(
-        parameter.ndim == 4 and parameter.shape[2:] == (1, 1) and min(parameter.shape[:2]) < _VECTOR
+        parameter.ndim == 4 and parameter.shape[2:] == (1, 1) and min(parameter.shape[:2]) < VECTOR
         for parameter in model.parameters()
         if id(parameter) not in shown
     )

@@ -76,8 +76,9 @@ def label_smoothing(recipe: Recipe, *, value: Annotated[float, Field(ge=0, lt=1)
 def swa(recipe: Recipe, *, start: Annotated[float, Field(ge=0, lt=1)] = 0.75) -> Recipe:
     """Stochastic weight averaging: the mean of the weights after each of the last epochs.
 
-    The running statistics of BatchNorm are estimated anew on the clean training data. The learning rate follows the
-    training's own schedule; a constant one is what the averaging is meant for.
+    The running statistics of BatchNorm are estimated anew on the clean training data, except where a layer is in eval
+    mode while the model is trained, as in a frozen part. The learning rate follows the training's own schedule; a
+    constant one is what the averaging is meant for.
 
     Args:
         recipe: The recipe to change.
@@ -93,7 +94,7 @@ def ema(recipe: Recipe, *, decay: Annotated[float, Field(gt=0, lt=1)] = 0.99) ->
     """An exponential moving average of the weights over steps.
 
     The average is over the steps taken, without a share of the initialization. The running statistics of BatchNorm are
-    estimated anew on the clean training data.
+    estimated anew on the clean training data, except where a layer is in eval mode while the model is trained.
 
     Args:
         recipe: The recipe to change.

@@ -107,6 +107,17 @@ def test_which_models_may_have_the_channels_last(model: nn.Module, expected: boo
     assert [parameter.stride() for parameter in model.parameters()] == strides
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_layout_that_a_model_and_its_data_come_in_makes_no_difference(channels: int) -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(16, channels, 8, 8), torch.arange(16) % 4
+    model = nn.Sequential(nn.Conv2d(channels, 4, 1, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(64, 4))
+    expected = measure(model, (x, y), ["gradient_norm"])["gradient_norm"].value
+    last = torch.empty_strided(x.shape, (64 * channels, 1, 8 * channels, channels)).copy_(x)
+    found = measure(model.to(memory_format=torch.channels_last), (last, y), ["gradient_norm"])["gradient_norm"].value
+    assert found == expected
+
+
 @pytest.mark.parametrize("of_a_matrix", [False, True])
 def test_a_strided_convolution_that_is_no_module_is_measured_right(of_a_matrix: bool) -> None:
     torch.manual_seed(0)

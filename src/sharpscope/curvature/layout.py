@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 # oneDNN gathers what a strided 1x1 convolution looks at into a workspace, whose places it counts in vectors of 8 floats
@@ -54,6 +54,18 @@ def may_have_channels_last(model: nn.Module, device: torch.device) -> bool:
         for parameter in model.parameters()
         if id(parameter) not in shown
     )
+
+
+def laid_out(tensor: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Return an image or a kernel in a memory format, and other tensors as they are; values and shape are the same."""
+    if tensor.ndim != 4:
+        return tensor
+    if memory_format is not torch.contiguous_format:
+        return tensor.to(memory_format=memory_format)
+    # With one channel or one place both formats are the same memory, but convolutions go by the strides.
+    _, channels, height, width = tensor.shape
+    first = tensor.stride() == (channels * height * width, height * width, width, 1)
+    return tensor if first else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def convolves(model: nn.Module) -> bool:

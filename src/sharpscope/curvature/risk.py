@@ -20,7 +20,7 @@ from sharpscope.curvature.autograd_graph import functions_behind
 from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.custom_losses import resolve_loss
 from sharpscope.curvature.first_look import FirstLook
-from sharpscope.curvature.layout import convolves, may_have_channels_last
+from sharpscope.curvature.layout import convolves, laid_out, may_have_channels_last
 from sharpscope.curvature.losses import Loss
 from sharpscope.curvature.network import Caller, Forward, as_tensor, device_of, eval_mode, refuse_unfit, unwrapped
 from sharpscope.curvature.precision import without_autocast
@@ -93,8 +93,11 @@ class Risk:
         dtypes = {p.dtype for p in own.values()}
         self._input_dtype = self.dtype or (dtypes.pop() if len(dtypes) == 1 else None)
         # Convolutions on the CPU, and their derivatives above all, are up to twice as fast with the channels last.
-        fast = self.device.type == "cpu" and convolves(model) and may_have_channels_last(model, self.device)
-        self._layout = torch.channels_last if fast else torch.preserve_format
+        self._layout = torch.preserve_format
+        if not may_have_channels_last(model, self.device):
+            self._layout = torch.contiguous_format
+        elif self.device.type == "cpu" and convolves(model):
+            self._layout = torch.channels_last
         with torch.inference_mode(False):
             self.parameters: Parameters = {name: self._detached(p) for name, p in own.items()}
             self._buffers = {name: self._detached(b).clone() for name, b in model.named_buffers()}
@@ -389,5 +392,5 @@ class Risk:
         self.parameters = {name: self.laid_out(p) for name, p in self.parameters.items()}
 
     def laid_out(self, tensor: Tensor) -> Tensor:
-        """Return a tensor in the memory format that is fast for this model; its values and shape are the same."""
-        return tensor.to(memory_format=self._layout) if tensor.ndim == 4 else tensor
+        """Return a tensor in the memory format that is right and fast for this model; its values are the same."""
+        return laid_out(tensor, self._layout)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from sharpscope.curvature.layout import may_have_channels_last
+from sharpscope.curvature.layout import laid_out, may_have_channels_last
 from sharpscope.curvature.network import device_of
 
 
@@ -29,16 +29,17 @@ def channels_last(model: nn.Module) -> Iterator[None]:
     """Lay the weights of 2-D convolutions out with the channels last for a block; as they were after it.
 
     Convolutions on the CPU run about a quarter faster so. The layout changes no values, but a file of weights
-    wants them contiguous. A model whose gradients might come out wrong so is left as it is.
+    wants them contiguous. A model whose gradients might come out wrong so has its channels first.
     """
-    fits = may_have_channels_last(model, device_of(model))
-    weights = [parameter for parameter in model.parameters() if fits and parameter.dim() == 4]
+    last = may_have_channels_last(model, device_of(model))
+    wanted = torch.channels_last if last else torch.contiguous_format
+    weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
     strides = [weight.stride() for weight in weights]
     try:
         # Not .contiguous(), which leaves the strides of a single input channel as they are; the output of the
         # first layer, and of all that follow, would then have the channels first.
         for weight in weights:
-            weight.data = weight.data.to(memory_format=torch.channels_last)
+            weight.data = laid_out(weight.data, wanted)
         yield
     finally:
         for weight, stride in zip(weights, strides, strict=True):

@@ -140,7 +140,7 @@ class Risk:
     def in_double(self) -> Risk:
         """Return the risk of the same model and samples in float64."""
         other = self.at({name: p.double() for name, p in self.parameters.items()})
-        other.dtype = torch.float64
+        other.dtype = other._input_dtype = torch.float64
         other._buffers = {name: b.double() if b.is_floating_point() else b for name, b in self._buffers.items()}
         return other
 

@@ -18,6 +18,7 @@ from sharpscope.curvature.measure import MEASURES, Steps, Sums, run_together
 from sharpscope.curvature.network import Forward, device_of
 from sharpscope.curvature.random_state import random_state_kept
 from sharpscope.curvature.raw_data import told, whole_number
+from sharpscope.curvature.reach import Reach
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.sampling import Measured, sampling_errors
 from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName, by_reason
@@ -188,9 +189,11 @@ def measure_batches(
         on_refusal: Called with the key of a measure that is not defined here, and why; it is then left out.
     """
     steps = _steps(asked)
+    reach = Reach()
 
     def run(samples: Iterable[Batch], report: Callable[[int], None] | None = None) -> Measured:
         risk = risk_on(samples)
+        risk.reach = reach  # the same model: found, and told of, once
         sums: Sums = {}
         return Measured(risk, steps, run_together(risk, steps, report, on_refusal, sums), sums)
 

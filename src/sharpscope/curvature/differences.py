@@ -24,7 +24,9 @@ def central_difference(risk: Risk, batch: Batch, direction: Parameters, step: fl
     for signed in (step, -step):
         moved = dict(risk.parameters)
         for name, d in direction.items():
-            moved[name] = torch.add(moved[name], d, alpha=signed).requires_grad_()
+            # As a double backward pass does: no gradient knows of what is cut off.
+            alpha = 0 if name in risk.reach.cut else signed
+            moved[name] = torch.add(moved[name], d, alpha=alpha).requires_grad_()
         with torch.enable_grad():
             outputs = risk.outputs(batch, moved)
         sides.append(gradient_of(risk, batch, outputs, {name: moved[name] for name in direction}))

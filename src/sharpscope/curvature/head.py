@@ -33,7 +33,7 @@ class Call:
         """Tell whether the model returned this call's output itself, or its numbers in the same order."""
         if self.output.numel() != outputs.numel() or self.output.shape[0] != outputs.shape[0]:
             return False
-        if self.output._version != self.version:  # a tail worked in place
+        if _version_of(self.output) != self.version:  # a tail worked in place
             return False
         # Not by their addresses: tensors of a forward-mode pass have none.
         mine = self.output.reshape(outputs.shape)
@@ -98,7 +98,7 @@ class HeadFinder:
             assert isinstance(module, nn.Linear)
             if self.module is None:
                 calls.clear()  # only the last call can be the head; others would be kept alive in vain
-            calls.append(Call(module, _input(args, named).detach(), output.detach(), output._version))
+            calls.append(Call(module, _input(args, named).detach(), output.detach(), _version_of(output)))
 
         watched = [self.module] if self.module is not None else list(self._names)
         handles = [module.register_forward_hook(record, with_kwargs=True) for module in watched]
@@ -231,3 +231,8 @@ class HeadFinder:
 
 def _input(args: tuple[Tensor, ...], named: dict[str, Tensor]) -> Tensor:
     return args[0] if args else named["input"]
+
+
+def _version_of(tensor: Tensor) -> int:
+    """Return how often a tensor was written to; 0 where a model enters inference mode, in which nobody counts."""
+    return 0 if tensor.is_inference() else tensor._version

@@ -129,3 +129,18 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             setattr(embedding, name, value)
         for module, mode in modes:
             module.training = mode
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Keep transformer layers from PyTorch's fast path for a block.
+
+    They take it in eval mode without gradients only, and it returns other numbers where positions are masked: zeros,
+    for which training never stood. One function then serves losses, gradients and predictions.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -32,6 +32,11 @@ class Need(enum.Flag):
     RADIAL = enum.auto()
     GRADIENT = enum.auto()
     GRAPH = enum.auto()
+    DERIVATIVES = enum.auto()
+
+
+# What has no value where the model has no derivatives in its parameters; the last is taken by the reduction itself.
+_DIFFERENTIATED = Need.RADIAL | Need.GRADIENT | Need.GRAPH | Need.DERIVATIVES
 
 
 @dataclass
@@ -51,6 +56,7 @@ class Evaluation:
         radial_route: How those were computed.
         gradient: The sum of the samples' gradients, by parameter.
         kept: The graph of the batch, if a reduction needs it.
+        differentiated: Whether the outputs were computed with gradients on.
     """
 
     risk: Risk
@@ -65,6 +71,7 @@ class Evaluation:
     radial_route: str = ""
     gradient: Parameters = field(default_factory=dict)
     kept: Graph | None = None
+    differentiated: bool = False
 
     @property
     def graph(self) -> Graph:
@@ -184,6 +191,12 @@ class Evaluator:
             return self._evaluate(batch.map(self.risk.laid_out), needs)
 
     def _evaluate(self, batch: Batch, needs: Need) -> Evaluation:
+        if needs & _DIFFERENTIATED:
+            self.risk.reach.find(self.risk, batch)
+            if self.risk.reach.refusal is not None:
+                evaluation = self._evaluate(batch, needs & ~_DIFFERENTIATED)
+                evaluation.refused |= dict.fromkeys(_DIFFERENTIATED, self.risk.reach.refusal)
+                return evaluation
         radial: dict[str, Tensor] = {}
         gradient: Parameters = {}
         differentiate = bool(needs & Need.GRADIENT)
@@ -215,6 +228,7 @@ class Evaluator:
         losses = self.risk.loss.values(precise, targets)
         evaluation = Evaluation(self.risk, batch, precise, targets, losses, radial=radial, gradient=gradient)
         evaluation.radial_route = self.radial.name
+        evaluation.differentiated = bool(needs & (Need.RADIAL | Need.GRADIENT | Need.GRAPH))
         evaluation.kept = graph if graph is not None or not needs & Need.GRAPH else Graph(self.risk, batch)
         if needs & Need.FEATURES:
             try:

@@ -160,6 +160,8 @@ class PerturbedLosses:
     def update(self, evaluation: Evaluation) -> None:
         """Take in the losses of a batch, and hold it for those at the perturbations."""
         self._risk = evaluation.risk
+        if evaluation.differentiated:
+            self._risk.reach.compare(self._risk, evaluation.batch, evaluation.outputs)
         base = (self._loss or self._risk.loss.values)(evaluation.outputs, evaluation.targets)
         self._base += float(base.sum())
         self.samples += evaluation.batch.size
@@ -211,7 +213,7 @@ class GradientAt:
         loss: What is differentiated; the risk's own loss when None.
     """
 
-    needs = Need.OUTPUTS
+    needs = Need.OUTPUTS | Need.DERIVATIVES
 
     def __init__(self, perturbation: Perturbation, loss: Loss | None = None) -> None:
         self._perturbation = perturbation

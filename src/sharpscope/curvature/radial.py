@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from sharpscope.curvature.autograd_graph import ONLY_ONCE, functions_behind
 from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.reach import half_cotangents, tolerance
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.curvature.sensitivity import RadialRecorder
 from sharpscope.curvature.twice import TwiceDifferentiable
@@ -33,46 +35,92 @@ def output_gradient(risk: Risk, batch: Batch, outputs: Tensor) -> Tensor:
     return risk.loss.gradient(precise, batch.targets.to(precise.device)).to(outputs)
 
 
-def gradient_of(risk: Risk, batch: Batch, outputs: Tensor, parameters: Parameters) -> Parameters:
-    """Return the sum of the samples' gradients by one backward pass; zeros where a parameter is not used."""
-    seed = output_gradient(risk, batch, outputs)
-    found = torch.autograd.grad(outputs, list(parameters.values()), seed, allow_unused=True)
+def gradient_along(outputs: Tensor, cotangents: Tensor, parameters: Parameters) -> Parameters:
+    """Return ``J^T u`` by one backward pass; zeros where no gradient reaches a parameter."""
+    if not outputs.requires_grad:
+        return {name: torch.zeros_like(p) for name, p in parameters.items()}
+    found = torch.autograd.grad(outputs, list(parameters.values()), cotangents, allow_unused=True)
     return {
         name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(parameters.items(), found, strict=True)
     }
 
 
+def gradient_of(risk: Risk, batch: Batch, outputs: Tensor, parameters: Parameters) -> Parameters:
+    """Return the sum of the samples' gradients by one backward pass; zeros where no gradient reaches a parameter."""
+    return gradient_along(outputs, output_gradient(risk, batch, outputs), parameters)
+
+
 def tangent(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tensor, Tensor]:
     """Return the outputs and their derivative along ``direction`` in parameter space, both ``[B, C]``.
 
-    Forward mode where every operation has it (attention in its plain form, since its fast kernels have none); elsewhere
-    the derivative of a vector-Jacobian product in its cotangent.
+    It is the adjoint of what backward passes give, also where these stop (``no_grad``, ``detach``). By forward mode
+    where every operation has it (attention in its plain form, since its fast kernels have none) and a look at a few
+    samples shows that it agrees; elsewhere by the derivative of a vector-Jacobian product in its cotangent.
     """
-
-    def run(parameters: Parameters) -> Tensor:
-        # Weight normalization in its plain form has a forward mode.
-        with TwiceDifferentiable(fast=False):
-            return risk.call(batch, {**risk.parameters, **parameters})
-
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         # At its first use, forward mode compiles its formulas with torch.jit.script, which warns of its own age.
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         try:
-            point = {name: risk.parameters[name] for name in direction}
-            outputs, pushed, *_ = torch.func.jvp(run, (point,), (direction,))
-            return outputs, pushed
+            if risk.reach.forward_mode is None:
+                risk.reach.forward_mode = _forward_mode_agrees(risk, risk.reach.few(batch), direction)
+            if risk.reach.forward_mode:
+                return _push_forward(risk, batch, direction)
         except (NotImplementedError, RuntimeError) as error:
             if not _lacks_forward_mode(error):
                 raise
+            risk.reach.forward_mode = False
         try:
             return _tangent_by_double_backward(risk, batch, direction)
         except NotImplementedError as error:
             raise NotDefined(f"an operation of the model has no derivative along a direction: {error}") from error
 
 
+class _StopsWhereGradientsStop(TorchFunctionMode):
+    """Lets forward mode stop where a model switches gradients off, of which it takes no notice by itself."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch._C._set_grad_enabled:
+            torch._C._set_fwd_grad_enabled(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _push_forward(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tensor, Tensor]:
+    def run(parameters: Parameters) -> Tensor:
+        # Weight normalization in its plain form has a forward mode.
+        with _StopsWhereGradientsStop(), TwiceDifferentiable(fast=False):
+            return risk.call(batch, {**risk.parameters, **parameters})
+
+    point = {name: risk.parameters[name] for name in direction}
+    # Gradients are on, as in the backward passes that this agrees with; nothing here asks for one.
+    with torch.enable_grad():
+        outputs, pushed, *_ = torch.func.jvp(run, (point,), (direction,))
+    return outputs, pushed
+
+
+def _forward_mode_agrees(risk: Risk, batch: Batch, direction: Parameters) -> bool:
+    """Tell whether <u, J v> is <J^T u, v> for the direction v and a random u, on a few samples."""
+    outputs, pushed = _push_forward(risk, batch, direction)
+    if not pushed.isfinite().all():
+        return True
+    leaves = {name: risk.parameters[name].detach().requires_grad_() for name in direction}
+    with torch.enable_grad():
+        outputs = risk.outputs(batch, {**risk.parameters, **leaves})
+    cotangents = half_cotangents(risk, outputs)
+    pulled = gradient_along(outputs, cotangents, leaves)
+    forward = (cotangents * pushed).to(risk.precise).flatten()
+    backward = torch.cat([(g * direction[name]).to(risk.precise).flatten() for name, g in pulled.items()])
+    gap = (forward.sum() - backward.sum()).abs()
+    # Products of random signs: their sum is about as large as their norm.
+    return bool(gap <= tolerance(outputs.dtype) * (forward.norm() + backward.norm()))
+
+
 def _lacks_forward_mode(error: Exception) -> bool:
     message = str(error).lower()
-    return isinstance(error, NotImplementedError) or "forward" in message or "functorch" in message or "vmap" in message
+    # The last is what function transforms raise where a model enters inference mode.
+    told = ("forward", "functorch", "vmap", "inference tensor")
+    return isinstance(error, NotImplementedError) or any(words in message for words in told)
 
 
 def _tangent_by_double_backward(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tensor, Tensor]:
@@ -177,14 +225,19 @@ class RadialRoute:
             name: torch.zeros_like(p) if g is None else g
             for (name, p), g in zip(parameters.items(), found[1:], strict=False)
         }
-        return outputs.detach(), recorder.contributions(), summed
+        # A batch may reach no parameter at all where another does.
+        nothing = {WHOLE: torch.zeros(batch.size, dtype=self._risk.precise, device=outputs.device)}
+        return outputs.detach(), recorder.contributions() or nothing, summed
 
     def _probe(self, batch: Batch) -> None:
         """Run one sample, to see that samples are the first dimension wherever a parameter is used.
 
-        In a batch whose size is by chance the length of its sequences, this could not be seen.
+        In a batch whose size is by chance the length of its sequences, this could not be seen. That operations account
+        for the whole gradient has been seen before.
         """
-        if self._probed:
+        if self._risk.reach.uncovered is not None:
+            self._leave(self._risk.reach.uncovered)
+        if self._probed or self.name != "sensitivity":
             return
         self._probed = True
         recorder = RadialRecorder(self._risk.parameters, 1, self._risk.precise)

@@ -22,9 +22,19 @@ from sharpscope.curvature.custom_losses import resolve_loss
 from sharpscope.curvature.first_look import FirstLook
 from sharpscope.curvature.layout import convolves, laid_out, may_have_channels_last
 from sharpscope.curvature.losses import Loss
-from sharpscope.curvature.network import Caller, Forward, as_tensor, device_of, eval_mode, refuse_unfit, unwrapped
+from sharpscope.curvature.network import (
+    Caller,
+    Forward,
+    as_tensor,
+    device_of,
+    eval_mode,
+    plain_attention,
+    refuse_unfit,
+    unwrapped,
+)
 from sharpscope.curvature.precision import without_autocast
 from sharpscope.curvature.random_state import random_fingerprint, random_state_kept
+from sharpscope.curvature.reach import Reach
 from sharpscope.curvature.state import ForwardState
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
@@ -56,6 +66,9 @@ class Risk:
         stream: The source of all randomness of estimators.
         rtol: The relative standard error that estimators go on for; None for their fixed budgets.
         init: The parameters before training by name, for measures of the distance from them; more names do not harm.
+
+    Attributes:
+        reach: What is known of the model's derivatives, once they have been asked for.
     """
 
     def __init__(
@@ -101,6 +114,7 @@ class Risk:
         with torch.inference_mode(False):
             self.parameters: Parameters = {name: self._detached(p) for name, p in own.items()}
             self._buffers = {name: self._detached(b).clone() for name, b in model.named_buffers()}
+        self.reach = Reach()
         self.samples = 0
         self._mean_loss: float | None = None
         self._writes_inputs: bool | None = None
@@ -191,6 +205,7 @@ class Risk:
             # What the caller is in for speed would cost derivatives, or their digits.
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(without_autocast(self.device))
+            stack.enter_context(plain_attention())
             self._refuse_unfit_modules()
             if not self._entered:
                 self._fit_loss()

@@ -141,11 +141,13 @@ class RadialRecorder(OperationRecorder):
 
     Attributes:
         overwritten: True if an output was changed in place before its contribution was taken.
+        covered: The parameters of the operations whose contributions were taken.
     """
 
     def __init__(self, parameters: dict[str, Tensor], size: int, dtype: torch.dtype, *, keep: bool = False) -> None:
         super().__init__(parameters, size)
         self.overwritten = False
+        self.covered: set[str] = set()
         self._dtype = dtype
         self._keep = keep
         self._scratch: Tensor | None = None
@@ -176,6 +178,7 @@ class RadialRecorder(OperationRecorder):
             if value._version != version:
                 self.overwritten = True
                 return
+            self.covered.update(operation.parameters)
             # In memory that is used again and again: fresh pages would cost more than the products.
             products = torch.mul(gradient, value, out=self._scratch_like(gradient))
             if products.ndim > 2:

@@ -84,8 +84,10 @@ class _Convolved:
     versions: tuple[int, ...]
 
     def made(self, tensor: Tensor) -> bool:
-        """Tell whether a tensor is what came out, and nothing was written to since."""
-        return tensor is self.output and self.versions == _versions(self.output, self.inputs, self.weight)
+        """Tell whether a tensor is what came out and leads back here, and nothing was written or hooked to it since."""
+        if tensor is not self.output or not tensor.requires_grad or tensor._backward_hooks:
+            return False
+        return self.versions == _versions(self.output, self.inputs, self.weight)
 
     def scaled(self, scale: Tensor, shift: Tensor) -> Tensor:
         """Return ``output * scale + shift``, each ``[C]``, to be differentiated as one convolution."""
@@ -111,6 +113,8 @@ def _convolved(
     """Apply a convolution; None where only the plain function can."""
     if isinstance(padding, str) or input.ndim != dimensions + 2 or not weight.requires_grad:
         return None
+    if not torch.is_grad_enabled():
+        return None  # Nothing leads back here, from a BatchNorm that follows either.
     how = (*(_each(value, dimensions) for value in (stride, padding, dilation)), groups)
     output = _Convolution.apply(input, weight, bias, how, None)
     return _Convolved(output, input, weight, bias, how, _versions(output, input, weight))

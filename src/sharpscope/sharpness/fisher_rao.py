@@ -59,7 +59,7 @@ def fisher_rao_norm(risk: Risk, *, labels: Literal["data", "model"] = "data") ->
     """
     if labels == "model":
         _only_cross_entropy(risk, "fisher_rao_norm with labels of the model")
-        spread = Mean(_variance_of_tangent, Need.NOTHING)
+        spread = Mean(_variance_of_tangent, Need.DERIVATIVES)
         yield spread
         return Estimate(_root(spread.value), samples=spread.samples, details={"route": "forward_mode"})
     moments = RadialMoments()

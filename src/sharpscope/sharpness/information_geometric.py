@@ -125,7 +125,7 @@ class _Drawn:
     """The m samples, their outputs and, for the head, their features with a constant 1 for its bias."""
 
     def __init__(self, samples: int | None, stream: Stream, *, head: bool) -> None:
-        self.needs = Need.FEATURES if head else Need.OUTPUTS
+        self.needs = Need.FEATURES if head else Need.OUTPUTS | Need.DERIVATIVES
         self._samples = samples
         self._stream = stream
         self._head = head

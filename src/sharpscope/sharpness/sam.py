@@ -14,7 +14,7 @@ from sharpscope.curvature.perturbation import Noise, PerturbedLosses, antithetic
 from sharpscope.curvature.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.rounds import draw_rounds, judged
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import NotDefined, SharpscopeError
 
 # The expansion draws pairs until what it does not know of mu is below this share of its value.
 _PRECISION = 0.01
@@ -70,6 +70,9 @@ def sam_sharpness(
         The estimate, in units of the loss per unit of parameters. ``stderr`` is that over draws (monte_carlo) or of the
         estimate of mu (expansion); ``details["at_zero"]`` is the value at zero perturbation, exactly 0.
 
+    Raises:
+        NotDefined: For the expansion, if the forward pass cuts parameters off from gradients.
+
     Reference: Mason-Williams et al., "A Function-Centric Perspective on Flat and Sharp Minima", TMLR 2026.
     """
     if not 0 < rho < math.inf:
@@ -105,6 +108,11 @@ def _expansion(risk: Risk, rho: float, scale: float) -> Generator[Any, Any, Esti
     # Two pairs are the fewest that can agree with each other that mu does not matter.
     first = _pairs(risk, scale, 0, 2)
     yield gradient, zero, first
+    if risk.reach.cut:
+        raise NotDefined(
+            "the expansion needs the gradient in all parameters that perturbations move, and the forward pass cuts "
+            f"some off, such as '{risk.reach.cut[0]}'; use method='monte_carlo'"
+        )
     s = gradient.norm() / math.sqrt(risk.parameter_count)
     at_zero = zero.differences[0] / rho
     drifts = _drifts(first, rho)

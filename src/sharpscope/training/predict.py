@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sharpscope.curvature.network import plain_attention
 from sharpscope.curvature.state import ForwardState, restored_state
 from sharpscope.training.modes import channels_last, mode
 
@@ -22,6 +23,9 @@ def predict(
 ) -> Tensor:
     """Return the outputs of a model in eval mode; the model is as before afterwards.
 
+    They are those of the function that is trained and measured: transformer layers do not take PyTorch's fast path,
+    which they have without gradients only and which returns other numbers where positions are masked.
+
     Args:
         model: On ``device``.
         inputs: At least one sample as a dataset holds it, such as uint8 ``[N, C, H, W]``, on any device.
@@ -32,6 +36,7 @@ def predict(
     Returns:
         Outputs on the CPU, shape ``[N, C]``.
     """
-    with mode(model, train=False), restored_state(ForwardState(model.modules())), channels_last(model):
+    state = restored_state(ForwardState(model.modules()))
+    with mode(model, train=False), state, channels_last(model), plain_attention():
         batches = [model(normalize(batch.to(device))).cpu() for batch in inputs.split(batch_size)]
     return torch.cat(batches)

@@ -70,7 +70,7 @@ def test_every_way_of_keeping_a_layer(name: str) -> None:
     risk = Risk(model, Batches([(x[:3], torch.zeros(3).long()), (x[3:], torch.zeros(4).long())]))
     with risk:
         batches = list(risk)
-        plans = output_gram._plans(risk, batches[0], torch.ones(3, 2, 3), 7)
+        plans = output_gram._plans(risk, batches[0], torch.ones(3, 2, 3))
     assert next(p.factored for p in plans if p.name == "0.weight") == kept
     compare(risk, batches, 2)
 
@@ -82,7 +82,7 @@ def test_embeddings_are_products_of_unit_vectors_also_between_sequences_of_unlik
     risk = Risk(model, Batches([(i, torch.zeros(len(i)).long()) for i in ids]))
     with risk:
         batches = list(risk)
-        plans = output_gram._plans(risk, batches[0], torch.ones(3, 3, 4), 7)
+        plans = output_gram._plans(risk, batches[0], torch.ones(3, 3, 4))
     assert next(p.factored for p in plans if p.name == "embedding.weight") == "kernel"
     compare(risk, batches, 3)
 

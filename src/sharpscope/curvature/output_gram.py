@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.risk import Risk
-from sharpscope.curvature.sample_jacobians import Use, pull_rows, pull_uses
+from sharpscope.curvature.sample_jacobians import Use, accounts_for_gradient, pull_rows, pull_uses
 from sharpscope.errors import NotDefined
 
 # Bytes kept at a time of a group of parameters; a single parameter may need more.
@@ -39,31 +39,46 @@ def output_gram(risk: Risk, batches: Sequence[Batch], cotangents: Sequence[Tenso
         cotangents: For each batch, R cotangents a sample: ``[B, R, C]``.
         budget: Bytes kept of Jacobians at a time; the number of passes over the m samples grows as it falls.
     """
-    samples = sum(batch.size for batch in batches)
-    count = cotangents[0].shape[1]
     sample = next(iter(risk.parameters.values()))
-    plans = _plans(risk, batches[0], cotangents[0], samples)
-    gram = torch.zeros(samples * count, samples * count, dtype=risk.precise, device=sample.device)
-    for group in _groups(plans, samples * sample.element_size(), budget):
-        rows = [plan.name for plan in group if plan.factored is None]
-        wide = sum(risk.parameters[name].numel() for name in rows)
-        store = _Store(rows, sample.new_zeros(samples, count, wide), {p.name: [] for p in group if p.factored})
-        start = 0
-        for batch, cotangent in zip(batches, cotangents, strict=True):
-            part = slice(start, start + batch.size)
-            if group[0].by_sample:
-                store.rows[part] = pull_rows(risk, batch, cotangent, rows)
-            else:
-                store.take(risk, part, pull_uses(risk, batch, cotangent, [p.name for p in group]).uses)
-            start += batch.size
-        _add_rows(gram, store.rows.flatten(0, 1))
-        del store.rows
-        for plan in group:
-            if plan.factored is not None:
-                inputs, gradients = _joined(store.factors.pop(plan.name))
-                add = _add_kernel if plan.factored == "kernel" else _add_products
-                add(gram, inputs, gradients, plan.width)
-    return gram.triu() + gram.triu(1).T
+    samples = sum(batch.size for batch in batches)
+    plans = _plans(risk, batches[0], cotangents[0])
+    while True:
+        size = samples * cotangents[0].shape[1]
+        gram = torch.zeros(size, size, dtype=risk.precise, device=sample.device)
+        groups = _groups(plans, samples * sample.element_size(), budget)
+        if all(_add_group(gram, risk, group, batches, cotangents) for group in groups):
+            return gram.triu() + gram.triu(1).T
+        plans = _plans_by_sample(risk, cotangents[0].shape[1])
+
+
+def _add_group(
+    gram: Tensor, risk: Risk, group: list[_Plan], batches: Sequence[Batch], cotangents: Sequence[Tensor]
+) -> bool:
+    """Add the products of a group of parameters; return whether that could be done in the way planned."""
+    samples, count = sum(batch.size for batch in batches), cotangents[0].shape[1]
+    rows = [plan.name for plan in group if plan.factored is None]
+    wide = sum(risk.parameters[name].numel() for name in rows)
+    empty = next(iter(risk.parameters.values())).new_zeros(samples, count, wide)
+    store = _Store(rows, empty, {p.name: [] for p in group if p.factored})
+    start = 0
+    for batch, cotangent in zip(batches, cotangents, strict=True):
+        part = slice(start, start + batch.size)
+        if group[0].by_sample:
+            store.rows[part] = pull_rows(risk, batch, cotangent, rows)
+        else:
+            pulled = pull_uses(risk, batch, cotangent, [p.name for p in group])
+            if pulled.uncovered is not None or pulled.unseen:
+                return False
+            store.take(risk, part, pulled.uses)
+        start += batch.size
+    _add_rows(gram, store.rows.flatten(0, 1))
+    del store.rows, empty
+    for plan in group:
+        if plan.factored is not None:
+            inputs, gradients = _joined(store.factors.pop(plan.name))
+            add = _add_kernel if plan.factored == "kernel" else _add_products
+            add(gram, inputs, gradients, plan.width)
+    return True
 
 
 @dataclass
@@ -110,15 +125,19 @@ class _Store:
                     kept.append((found[0], found[1].contiguous()))
 
 
-def _plans(risk: Risk, batch: Batch, cotangents: Tensor, samples: int) -> list[_Plan]:
-    """Decide how to keep each parameter, from one sample run through the model."""
+def _plans_by_sample(risk: Risk, count: int) -> list[_Plan]:
+    return [_Plan(name, count * p.numel(), by_sample=True) for name, p in risk.parameters.items()]
+
+
+def _plans(risk: Risk, batch: Batch, cotangents: Tensor) -> list[_Plan]:
+    """Decide how to keep each parameter, from one sample run through the model and a few compared with autograd."""
     count = cotangents.shape[1]
     try:
         probe = pull_uses(risk, batch.take(slice(0, 1)), cotangents[:1])
     except Exception as error:
         raise NotDefined(f"the model cannot be evaluated on a sample alone: {error}") from error
-    if probe.uncovered is not None or probe.unseen:
-        return [_Plan(name, count * p.numel(), by_sample=True) for name, p in risk.parameters.items()]
+    if probe.uncovered is not None or probe.unseen or not accounts_for_gradient(risk, risk.reach.few(batch)):
+        return _plans_by_sample(risk, count)
     uses: dict[str, list[Use]] = {name: [] for name in risk.parameters}
     for use in probe.uses:
         for name in use.operation.parameters:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.reach import half_cotangents, tolerance
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.curvature.sensitivity import Operation, OperationRecorder
 
@@ -40,6 +41,10 @@ class Use:
     def role(self, parameter: str, parameters: Parameters) -> str:
         """Return "weight" or "bias"."""
         return "weight" if self.operation.arguments.get("weight") is parameters[parameter] else "bias"
+
+    def take(self, n: int) -> Use:
+        """Return the use by one sample."""
+        return Use(self.operation, self.inputs[n : n + 1], [pulled[n : n + 1] for pulled in self.pulled])
 
     @property
     def gradients(self) -> Tensor:
@@ -152,6 +157,36 @@ def pull_uses(risk: Risk, batch: Batch, cotangents: Tensor, wanted: Sequence[str
                 torch.autograd.grad(outputs, recorder.anchor, cotangent, retain_graph=True, allow_unused=True)
     recorder.uses = [use for use in recorder.uses if use.pulled]
     return recorder
+
+
+def accounts_for_gradient(risk: Risk, batch: Batch) -> bool:
+    """Tell whether what uses say of the samples of a batch is, parameter by parameter, what autograd says.
+
+    The samples of the second half have no part in what is pulled back, so their gradients must be zero: where a model
+    puts samples in another order, rows would be given to the wrong ones.
+    """
+    leaves = {name: p.detach().requires_grad_() for name, p in risk.parameters.items()}
+    recorder = UseRecorder(leaves, batch.size)
+    with torch.enable_grad(), recorder:
+        outputs = risk.outputs(batch, leaves)
+    if recorder.uncovered is not None or recorder.unseen or not outputs.requires_grad:
+        return False
+    cotangents = half_cotangents(risk, outputs)
+    found = torch.autograd.grad(outputs, list(leaves.values()), cotangents, allow_unused=True, materialize_grads=True)
+    uses = [use for use in recorder.uses if use.pulled]
+    asked = (batch.size + 1) // 2
+    if any(bool((pulled[asked:] != 0).any()) for use in uses for pulled in use.pulled):
+        return False
+    for (name, leaf), expected in zip(leaves.items(), found, strict=True):
+        rest = expected.detach().flatten()
+        for use in uses:
+            if name in use.operation.parameters:
+                # One by one, since a row is as large as the parameter.
+                for n in range(asked):
+                    rest = rest - use.take(n).rows(use.role(name, leaves)).flatten()
+        if bool(rest.norm() > tolerance(leaf.dtype) * expected.norm()):
+            return False
+    return True
 
 
 def pull_rows(risk: Risk, batch: Batch, cotangents: Tensor, wanted: Sequence[str]) -> Tensor:

@@ -64,3 +64,27 @@ def test_an_input_that_is_no_number_leaves_no_value(name: str) -> None:
     x = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
     x[2, 1] = torch.nan
     assert not measure(model, (x, torch.arange(7) % 3), [name])[name].converged
+
+
+class CutInput(nn.Module):
+    """Looks at its inputs without gradients, but for a mask that it compares with a number."""
+
+    def __init__(self, *, compares: bool) -> None:
+        super().__init__()
+        self.body = nn.Linear(5, 4)
+        self.head = nn.Linear(4, 3)
+        self._compares = compares
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        with torch.set_grad_enabled(self._compares):
+            x = self.body(x * (mask > 0.5))
+        return self.head(torch.tanh(x))
+
+
+@pytest.mark.parametrize("name", ["geometric_complexity", "input_jacobian_norm", "boundary_distance"])
+def test_an_input_that_the_forward_pass_cuts_off_has_no_derivatives(name: str) -> None:
+    x, mask = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.ones(6, 5)
+    data = [((x, mask), torch.zeros(6).long())]
+    with pytest.raises(NotDefined, match="no gradient reaches an input that the outputs change with"):
+        measure(CutInput(compares=False), data, [name])
+    assert measure(CutInput(compares=True), data, [name])[name].value > 0

@@ -12,6 +12,8 @@ from sharpscope.curvature.passes import Evaluation
 from sharpscope.errors import NotDefined
 
 Names = list[str | int] | None
+# By how much of itself an input is moved, to see whether the outputs change with it.
+_LITTLE = 1e-3
 
 
 def moves(batch: Batch, tensor: Tensor) -> bool:
@@ -69,12 +71,15 @@ class InputDerivatives:
 
     def __init__(self, evaluation: Evaluation, names: Names = None) -> None:
         self.leaves: list[Tensor] = []
+        self._evaluation = evaluation
+        self._names = names
 
         def differentiable(tensor: Tensor) -> Tensor:
             self.leaves.append(tensor.detach().requires_grad_())
             # A model may work in place on its input, which a leaf forbids.
             return self.leaves[-1].clone()
 
+        self._checked = False
         with torch.enable_grad():
             moved = map_moving(evaluation.batch, names, differentiable)
             if not self.leaves:
@@ -89,13 +94,37 @@ class InputDerivatives:
 
         Args:
             cotangents: Shape ``[B, C]``, in float64; rounded once to the precision of the outputs.
+
+        Raises:
+            NotDefined: If the outputs change with an input that no gradient reaches.
         """
-        if not self._outputs.requires_grad:
-            return [torch.zeros_like(leaf) for leaf in self.leaves]
-        found = torch.autograd.grad(
-            self._outputs, self.leaves, cotangents.to(self._outputs), retain_graph=True, allow_unused=True
-        )
+        found: tuple[Tensor | None, ...] = (None,) * len(self.leaves)
+        if self._outputs.requires_grad:
+            found = torch.autograd.grad(
+                self._outputs, self.leaves, cotangents.to(self._outputs), retain_graph=True, allow_unused=True
+            )
+        if not self._checked and any(gradient is None for gradient in found):
+            self._checked = True
+            self._refuse_cut([gradient is None for gradient in found])
         return [torch.zeros_like(x) if g is None else g for x, g in zip(self.leaves, found, strict=True)]
+
+    def _refuse_cut(self, unreached: list[bool]) -> None:
+        """Refuse inputs that gradients do not reach if the outputs change as these move a little."""
+        waiting = iter(unreached)
+
+        def move(tensor: Tensor) -> Tensor:
+            # By a little, since an input that is compared with something has a derivative, which is zero.
+            return tensor * (1 + _LITTLE) if next(waiting) else tensor
+
+        risk, batch = self._evaluation.risk, self._evaluation.batch
+        with torch.no_grad():
+            moved = risk.outputs(map_moving(batch, self._names, move))
+            same = torch.equal(moved, risk.outputs(batch))
+        if not same:
+            raise NotDefined(
+                "no gradient reaches an input that the outputs change with, since the forward pass cuts it off "
+                "(no_grad, detach or .data), so derivatives in the input have no value"
+            )
 
 
 def power_sums(gradients: Sequence[Tensor], power: int, dtype: torch.dtype) -> Tensor:

@@ -294,3 +294,24 @@ def test_transformers_are_measured_and_predict_as_they_are_trained() -> None:
     P = sum(p.numel() for p in model.parameters())
     slope = found["gradient_norm"].value * math.sqrt(2 / (math.pi * P))
     assert found["sam_sharpness"].value == pytest.approx(slope, abs=4 * found["sam_sharpness"].stderr)
+
+
+class Energy(nn.Module):
+    """Its outputs are derivatives in its input, for which gradients must be on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(torch.tanh(self.body(x)).square().sum(), x, create_graph=True)[0]
+
+
+def test_a_model_that_needs_gradients_to_be_on_has_derivatives() -> None:
+    model, x = Energy().double(), torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with Risk(model, Batches([(x, torch.arange(6) % 3)])) as risk:
+        expected = dense.sample_gradients(risk).mean(dim=0).norm()
+    assert measure(model, (x, torch.arange(6) % 3), ["gradient_norm"])["gradient_norm"].value == pytest.approx(
+        float(expected), rel=1e-9
+    )

@@ -62,7 +62,7 @@ def tangent(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tensor, Te
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         try:
             if risk.reach.forward_mode is None:
-                risk.reach.forward_mode = _forward_mode_agrees(risk, risk.reach.few(batch), direction)
+                risk.reach.forward_mode = _forward_mode_agrees(risk, risk.reach.few(batch))
             if risk.reach.forward_mode:
                 return _push_forward(risk, batch, direction)
         except (NotImplementedError, RuntimeError) as error:
@@ -99,21 +99,24 @@ def _push_forward(risk: Risk, batch: Batch, direction: Parameters) -> tuple[Tens
     return outputs, pushed
 
 
-def _forward_mode_agrees(risk: Risk, batch: Batch, direction: Parameters) -> bool:
-    """Tell whether <u, J v> is <J^T u, v> for the direction v and a random u, on a few samples."""
-    outputs, pushed = _push_forward(risk, batch, direction)
-    if not pushed.isfinite().all():
-        return True
-    leaves = {name: risk.parameters[name].detach().requires_grad_() for name in direction}
+def _forward_mode_agrees(risk: Risk, batch: Batch) -> bool:
+    """Tell whether <u, J v> is <J^T u, v> for random u and v, on a few samples."""
+    generator = risk.stream.child("tangent").torch(risk.device)
+    direction = {
+        name: torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device)
+        for name, p in risk.parameters.items()
+    }
+    _, pushed = _push_forward(risk, batch, direction)
+    leaves = {name: p.detach().requires_grad_() for name, p in risk.parameters.items()}
     with torch.enable_grad():
-        outputs = risk.outputs(batch, {**risk.parameters, **leaves})
+        outputs = risk.outputs(batch, leaves)
     cotangents = half_cotangents(risk, outputs)
     pulled = gradient_along(outputs, cotangents, leaves)
     forward = (cotangents * pushed).to(risk.precise).flatten()
     backward = torch.cat([(g * direction[name]).to(risk.precise).flatten() for name, g in pulled.items()])
     gap = (forward.sum() - backward.sum()).abs()
-    # Products of random signs: their sum is about as large as their norm.
-    return bool(gap <= tolerance(outputs.dtype) * (forward.norm() + backward.norm()))
+    # Products of random signs: their sum is about as large as their norm. What is not finite says nothing.
+    return not bool(gap > tolerance(outputs.dtype) * (forward.norm() + backward.norm()))
 
 
 def _lacks_forward_mode(error: Exception) -> bool:

@@ -74,26 +74,31 @@ class Reach:
         """Return a few samples of a batch; all of it where a part cannot be evaluated."""
         return batch if self._whole or batch.size <= _FEW else batch.take(slice(0, _FEW))
 
-    def _plainly(self, risk: Risk, batch: Batch) -> tuple[Batch, Tensor]:
-        """Return a few samples, and their outputs without gradients."""
+    def _plainly(self, risk: Risk, batch: Batch) -> tuple[Batch, Tensor | None]:
+        """Return a few samples and their outputs without gradients; None for a model that needs gradients to be on."""
         few = self.few(batch)
-        with torch.no_grad():
-            try:
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                # What a model has to say of it is for the passes that are asked for.
+                warnings.simplefilter("ignore")
                 return few, risk.outputs(few)
-            except Exception as error:
-                # Whatever else a model may raise is of a batch that is cut wrongly.
-                if few.size == batch.size or risk.is_of_layout(error):
-                    raise
-            self._whole = True
-            return batch, risk.outputs(batch)
+        except Exception as error:
+            # Whatever else a model may raise is of a batch that is cut wrongly, or comes again with gradients.
+            if risk.is_of_layout(error):
+                raise
+            if few is batch:
+                return batch, None
+        self._whole = True
+        return self._plainly(risk, batch)
 
-    def _look(self, risk: Risk, batch: Batch, plain: Tensor) -> None:
+    def _look(self, risk: Risk, batch: Batch, plain: Tensor | None) -> None:
         outputs, found = self._differentiate(risk, batch)
-        self.refusal = _difference(plain, outputs)
+        self.refusal = None if plain is None else _difference(plain, outputs)
         unreached = [name for name, gradient in found.items() if gradient is None]
         if self.refusal is not None or not unreached:
             return
-        self.cut = _influential(risk, batch, plain, unreached)
+        with torch.set_grad_enabled(plain is None):
+            self.cut = _influential(risk, batch, outputs if plain is None else plain, unreached)
         if len(unreached) == len(found):
             cause = "the forward pass runs under no_grad, or detaches its outputs" if self.cut else "none is used"
             self.refusal = NotDefined(
@@ -101,9 +106,7 @@ class Reach:
             )
             self.cut = ()
 
-    def _differentiate(
-        self, risk: Risk, batch: Batch, *, keep: bool = False
-    ) -> tuple[Tensor, dict[str, Tensor | None]]:
+    def _differentiate(self, risk: Risk, batch: Batch, *, keep: bool = False) -> tuple[Tensor, Gradients]:
         """Return outputs and the gradients of a random combination of those of the first half of the samples."""
         leaves = {name: p.detach().requires_grad_() for name, p in risk.parameters.items()}
         recorder = RadialRecorder(leaves, batch.size, risk.precise, keep=keep)
@@ -161,25 +164,24 @@ def _uncovered(recorder: RadialRecorder, parameters: Parameters, found: Gradient
     size = contributions.shape[1]
     if bool((contributions[:, (size + 1) // 2 :] != 0).any()):
         return "samples stand in another order where a parameter is used"
-    inner = [(parameters[n].to(precise) * g.to(precise)).sum() for n, g in found.items() if g is not None]
-    expected, scale = torch.stack(inner).sum(), contributions.abs().sum()
+    inner = [float((parameters[n].to(precise) * g).sum()) for n, g in found.items() if g is not None]
+    expected, scale = sum(inner), contributions.abs().sum()
     if bool((contributions.sum() - expected).abs() > tolerance(next(iter(parameters.values())).dtype) * scale):
         return "the operations seen do not account for the whole gradient"
     return None
 
 
 def _influential(risk: Risk, batch: Batch, plain: Tensor, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the parameters that move the outputs."""
+    """Return the parameters that the outputs, ``plain``, change with."""
     generator = risk.stream.child("reach", "moves").torch(risk.device)
     found = []
-    with torch.no_grad():
-        for name in names:
-            p = risk.parameters[name]
-            noise = torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device)
-            scale = float(p.abs().max()) if p.numel() else 0.0
-            outputs = risk.outputs(batch, {**risk.parameters, name: p + (scale or 1.0) * noise})
-            if not torch.equal(outputs, plain):
-                found.append(name)
+    for name in names:
+        p = risk.parameters[name]
+        noise = torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device)
+        scale = float(p.abs().max()) if p.numel() else 0.0
+        outputs = risk.outputs(batch, {**risk.parameters, name: p + (scale or 1.0) * noise})
+        if not torch.equal(outputs, plain):
+            found.append(name)
     return tuple(found)
 
 

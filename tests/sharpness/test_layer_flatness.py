@@ -159,6 +159,17 @@ def test_layers_whose_inputs_are_not_seen_are_left_out_of_all_and_told() -> None
         measure(model, data, {"relative_flatness": {"layer": "attention.out_proj"}})
 
 
+def test_layers_whose_weight_is_computed_or_shared_are_left_out_of_all_and_told() -> None:
+    model, data = partly()
+    model.first = nn.utils.parametrizations.weight_norm(model.first)
+    model.head.weight = nn.Parameter(torch.randn(3, 5, dtype=torch.float64))
+    model.spare = nn.Linear(5, 3).double()
+    model.spare.weight = model.head.weight
+    found = measure(model, data, {"relative_flatness": {"layer": "all", "normalize": False}})["relative_flatness"]
+    assert list(found.details["layers"]) == ["attention.out_proj", "spare"]
+    assert found.details["left_out"] == ["first", "head"]
+
+
 def test_a_layer_may_be_given_as_itself() -> None:
     model, data = partly()
     asked = {str(type(x)): {"measure": "relative_flatness", "layer": x} for x in ("first", model.first)}

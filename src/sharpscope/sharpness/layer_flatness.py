@@ -116,6 +116,8 @@ def layer_flatness(
     layers = _chosen(risk, layer)
     scales: dict[str, Tensor] = {}
     about: dict[str, Any] = {}
+    if layer == "all" and (left_out := sorted(_layers(risk).keys() - {chosen.name for chosen in layers})):
+        about["left_out"] = left_out
     if normalize:
         moments = _InputMoments(layers)
         yield moments
@@ -196,13 +198,16 @@ def _by_parameter(space: Space, *vectors: Tensor) -> list[tuple[Tensor, ...]]:
     return list(zip(*(space.split(vector).values() for vector in vectors), strict=True))
 
 
-def _chosen(risk: Risk, layer: str | nn.Module) -> list[Layer]:
-    known = {
+def _layers(risk: Risk) -> dict[str, Layer]:
+    return {
         name: Layer(name, module, f"{name}.weight" if name else "weight")
         for name, module in risk.model.named_modules()
         if isinstance(module, nn.Linear | _ConvNd)
     }
-    known = {name: found for name, found in known.items() if found.weight in risk.parameters}
+
+
+def _chosen(risk: Risk, layer: str | nn.Module) -> list[Layer]:
+    known = {name: found for name, found in _layers(risk).items() if found.weight in risk.parameters}
     if isinstance(layer, nn.Module):
         found = [candidate for candidate in known.values() if candidate.module is layer]
         if not found:

@@ -143,7 +143,8 @@ def relative_flatness(
             is estimated by Hessian-vector products, whose number does not depend on how many layers are asked for. A
             convolution is the matrix of its filters; filters of different groups read different inputs, so their cross
             terms do not count. Inputs are normalized by channel; layers that are never called, even if their weights
-            are used, have no inputs to normalize: "all" leaves them out then, and names them in ``details``.
+            are used, have no inputs to normalize: "all" leaves them out then, and names them in ``details``. So it does
+            with layers whose weight is no parameter of their own: one that is computed, or listed under another name.
         probes: Products for layers; with ``rtol`` more are made until it is reached.
 
     Returns:

@@ -4,20 +4,22 @@ Each is a generator that yields blocks of vectors, rows of shape ``[k, P]``, rec
 it found; it knows nothing of networks, and is tested on plain matrices:
 
 >>> matrix = torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.1]))
->>> found = drive(lanczos(4, torch.Generator().manual_seed(0), tol=1e-6), lambda v: v @ matrix)
->>> round(float(found.values[0]), 4)
-3.0
+>>> found = drive(deflated_moments(4, torch.Generator().manual_seed(0), sketch=4), lambda v: v @ matrix)
+>>> round(found.trace[0], 4)
+4.6
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from sharpscope.curvature.basis import orthonormal
+from sharpscope.curvature.krylov import Krylov
 
 Result = TypeVar("Result")
 # Probes that are in memory together, with their products.
@@ -33,78 +35,6 @@ def drive(algorithm: Algorithm[Result], multiply: Callable[[Tensor], Tensor]) ->
             block = algorithm.send(multiply(block))
     except StopIteration as stop:
         return stop.value
-
-
-@dataclass(frozen=True)
-class Ritz:
-    """Approximate eigenvalues.
-
-    Attributes:
-        values: The k largest, in falling order; none is above the eigenvalue of its place.
-        residuals: ``|A y - theta y|`` of each: an eigenvalue lies within this distance, whatever the spectrum. Its
-            square over the gap to the next eigenvalue is far less, but the gap is not known: close eigenvalues look
-            like one until many steps tell them apart.
-        vectors: Their unit vectors, ``[k, P]``.
-        products: How many products were made.
-        converged: Whether all residuals are as small as asked.
-    """
-
-    values: Tensor
-    residuals: Tensor
-    vectors: Tensor
-    products: int
-    converged: bool
-
-
-def lanczos(
-    size: int,
-    generator: torch.Generator,
-    *,
-    k: int = 1,
-    block: int = 1,
-    tol: float = 1e-3,
-    budget: int = 100,
-    dtype: torch.dtype = torch.float32,
-) -> Algorithm[Ritz]:
-    """Find the k largest eigenvalues by block Lanczos with full reorthogonalization.
-
-    Memory: one vector of P numbers for every product.
-
-    Args:
-        size: P.
-        generator: Where the start vectors are drawn from; its device is the vectors' device.
-        k: How many eigenvalues.
-        block: Vectors a step; a larger block shares more of the cost of a pass and needs more products in all.
-        tol: The residual to reach, relative to the largest absolute value found.
-        budget: At most so many products.
-        dtype: The precision of the vectors.
-
-    Reference: Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
-    """
-    k = min(k, size)
-    block = min(block, size)
-    start = torch.randn(block, size, generator=generator, dtype=dtype, device=generator.device)
-    basis = _orthonormal(start, None)
-    projected = torch.zeros(0, 0, dtype=torch.float64)
-    new = basis
-    while True:
-        images = yield new
-        images, overlap = _orthogonalized(images, basis)
-        projected = _bordered(projected, overlap.double().cpu(), new.shape[0])
-        following = _orthonormal(images, basis)
-        coupling = (following @ images.T).double().cpu()
-        values, states = torch.linalg.eigh(projected)
-        values, states = values.flip(0)[:k], states.flip(1)[:, :k]
-        residuals = (coupling @ states[-new.shape[0] :]).norm(dim=0)
-        scale = max(float(values.abs().max()), torch.finfo(dtype).tiny)
-        done = len(values) == k and bool((residuals <= tol * scale).all())
-        used = basis.shape[0]
-        exhausted = following.shape[0] == 0 or used >= size
-        if done or exhausted or used + following.shape[0] > budget:
-            vectors = states.to(basis).T @ basis
-            return Ritz(values, residuals, vectors, used, done or exhausted)
-        basis = torch.cat([basis, following])
-        new = following
 
 
 @dataclass(frozen=True)
@@ -156,7 +86,7 @@ def deflated_moments(
     inside = torch.zeros(0, size, dtype=dtype, device=generator.device)
     images = inside
     if sketch:
-        inside = _orthonormal((yield _signs(sketch, size, generator, dtype)), None)
+        inside = orthonormal((yield _signs(sketch, size, generator, dtype)))
     known_trace = known_square = 0.0
     found = Moments([], [], sketch, {name: [] for name in blocks})
     wanted = probes
@@ -190,11 +120,44 @@ class Spectrum:
         nodes: Eigenvalues, ``[starts, steps]``.
         weights: Their shares, non-negative, each row adds up to 1.
         products: How many products were made.
+        matrices: The matrix within the Krylov space of each start.
+        whole: By start, whether its Krylov space is all that it leads to, so that its points are the eigenvalues.
     """
 
     nodes: Tensor
     weights: Tensor
     products: int
+    matrices: list[Tensor]
+    whole: list[bool]
+
+    def below(self, threshold: float) -> tuple[Tensor, Tensor]:
+        """Return the share of eigenvalues below a threshold by start, and how far it may be off that of the start.
+
+        The points replace a spectrum of far more, and their share below the threshold is that of the spectrum only
+        within bounds, which are the best that are known from as many moments.
+
+        Reference: the Chebyshev-Markov-Stieltjes inequalities, with the threshold for a point of the quadrature; Golub,
+            "Some Modified Matrix Eigenvalue Problems", 1973, for how it is made one.
+        """
+        share = (self.weights * (self.nodes < threshold)).sum(dim=1)
+        bounds = [_bounds(matrix, threshold) for matrix in self.matrices]
+        off = [max(high - g, g - low, 0.0) for (low, high), g in zip(bounds, share.tolist(), strict=True)]
+        return share, torch.tensor([0.0 if whole else e for e, whole in zip(off, self.whole, strict=True)])
+
+
+def _bounds(matrix: Tensor, threshold: float) -> tuple[float, float]:
+    """Return the least and the largest share of the start's spectrum that may lie below a threshold."""
+    if len(matrix) == 1:
+        return 0.0, 1.0
+    inner, coupling = matrix[:-1, :-1], matrix[:-1, -1]
+    shifted = inner - threshold * torch.eye(len(inner), dtype=matrix.dtype)
+    bent = matrix.clone()
+    bent[-1, -1] = threshold + coupling @ torch.linalg.lstsq(shifted, coupling[:, None]).solution[:, 0]
+    values, states = torch.linalg.eigh(bent)
+    weights = states[0].square()
+    at = int((values - threshold).abs().argmin())
+    low = float(weights[:at].sum())
+    return low, low + float(weights[at])
 
 
 def stochastic_lanczos_quadrature(
@@ -219,67 +182,28 @@ def stochastic_lanczos_quadrature(
     Reference: Ubaru, Chen and Saad, "Fast Estimation of tr(f(A)) via Stochastic Lanczos Quadrature", SIMAX 2017.
     """
     steps = min(steps, size)
-    first = _signs(starts, size, generator, dtype) / math.sqrt(size)
-    bases = [vector[None] for vector in first]
-    matrices = [torch.zeros(0, 0, dtype=torch.float64) for _ in range(starts)]
-    active = list(range(starts))
+    spaces = [Krylov(size, generator, dtype) for _ in range(starts)]
+    for space, start in zip(spaces, _signs(starts, size, generator, dtype), strict=True):
+        space.start(start)
+    active = spaces
     products = 0
     while active:
-        answers = yield torch.stack([bases[i][-1] for i in active])
+        answers = yield torch.stack([space.basis.newest for space in active])
         products += len(active)
-        going = []
-        for i, image in zip(active, answers, strict=True):
-            residual, overlap = _orthogonalized(image[None], bases[i])
-            matrices[i] = _bordered(matrices[i], overlap.double().cpu(), 1)
-            following = _orthonormal(residual, bases[i])
-            if len(following) and len(bases[i]) < steps:
-                bases[i] = torch.cat([bases[i], following])
-                going.append(i)
-        active = going
+        for space, image in zip(active, answers, strict=True):
+            space.receive(image[None])
+        active = [space for space in active if space.live and space.basis.count < steps]
+        for space in active:
+            space.follow()
     nodes = torch.zeros(starts, steps, dtype=torch.float64)
     weights = torch.zeros(starts, steps, dtype=torch.float64)
-    for i, matrix in enumerate(matrices):
-        values, states = torch.linalg.eigh(matrix)
-        nodes[i, : len(values)], weights[i, : len(values)] = values, states[0].square()
-    return Spectrum(nodes, weights, products)
+    for i, space in enumerate(spaces):
+        ritz = space.ritz()
+        nodes[i, : len(ritz.values)], weights[i, : len(ritz.values)] = ritz.values, ritz.states[0].square()
+    matrices = [(space.projected + space.projected.T) / 2 for space in spaces]
+    return Spectrum(nodes, weights, products, matrices, [space.exhausted for space in spaces])
 
 
 def _signs(count: int, size: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
     bits = torch.randint(0, 2, (count, size), generator=generator, device=generator.device, dtype=torch.int8)
     return bits.to(dtype).mul_(2).sub_(1)
-
-
-def _orthogonalized(vectors: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the part of rows outside of a basis and their coordinates ``[basis, k]`` inside; twice is enough."""
-    first = vectors @ basis.T
-    rest = vectors - first @ basis
-    second = rest @ basis.T
-    return rest - second @ basis, (first + second).T
-
-
-def _orthonormal(vectors: Tensor, basis: Tensor | None) -> Tensor:
-    """Return orthonormal rows that span what rows add to a basis; fewer, where they add less."""
-    kept: list[Tensor] = []
-    before = vectors.new_zeros(0, vectors.shape[1]) if basis is None else basis
-    largest = float(vectors.norm(dim=1).max())
-    for vector in vectors:
-        known = torch.cat([before, *(v[None] for v in kept)])
-        rest, _ = _orthogonalized(vector[None], known)
-        length = float(rest.norm())
-        # What is left of rounding alone is no direction.
-        if length > 100 * torch.finfo(vectors.dtype).eps * max(largest, torch.finfo(vectors.dtype).tiny):
-            rest, _ = _orthogonalized(rest / length, known)
-            kept.append(rest[0] / rest.norm())
-    return torch.stack(kept) if kept else vectors.new_zeros(0, vectors.shape[1])
-
-
-def _bordered(matrix: Tensor, overlap: Tensor, added: int) -> Tensor:
-    """Return the projected matrix with the coordinates of the newest products as its last rows and columns."""
-    old = matrix.shape[0]
-    grown = torch.zeros(old + added, old + added, dtype=torch.float64)
-    grown[:old, :old] = matrix
-    grown[:, old:] = overlap
-    grown[old:, :old] = overlap[:old].T
-    corner = grown[old:, old:]
-    grown[old:, old:] = (corner + corner.T) / 2
-    return grown

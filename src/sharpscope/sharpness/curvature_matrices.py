@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 
 from sharpscope.curvature.estimate import Estimate, mean_of
-from sharpscope.curvature.estimators import Algorithm, Moments, Ritz, deflated_moments, lanczos
+from sharpscope.curvature.estimators import Algorithm, Moments, deflated_moments
 from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
+from sharpscope.curvature.lanczos import Eigenvalues, lanczos
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space, of_products
 from sharpscope.curvature.risk import Risk
@@ -38,15 +39,17 @@ def _facts(label: str, symbol: str, cost: str, reference: str, *caveats: str) ->
     )
 
 
-_EIGENVALUE_COST = "about 10 to 30 products, each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
+_EIGENVALUE_COST = "about 7 to 20 products, each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
 _TRACE_COST = "2 x sketch + probes products (32), each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
 _DENSITY_COST = "starts x steps products (96), each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
-_GOLUB = 'Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977'
+_WU = 'Wu and Simon, "Thick-Restart Lanczos Method for Large Symmetric Eigenvalue Problems", SIMAX 2000'
 _MEYER = 'Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021'
+# What a basis may take of memory before it is restarted, in bytes.
+_MEMORY = 2**31
 _GHORBANI = 'Ghorbani et al., "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", ICML 2019'
 
 
-@measure(_facts("Hessian top eigenvalue", r"\lambda_{max}(H)", _EIGENVALUE_COST, _GOLUB))
+@measure(_facts("Hessian top eigenvalue", r"\lambda_{max}(H)", _EIGENVALUE_COST, _WU))
 def hessian_top_eigenvalue(
     risk: Risk, *, k: int = 1, budget: int = 100, parameters: Patterns = None, route: Route = "exact"
 ) -> Steps:
@@ -54,8 +57,8 @@ def hessian_top_eigenvalue(
 
     .. math:: \lambda_{max}(\nabla^2 L(\theta))
 
-    By block Lanczos with full reorthogonalization, one pass over the data a step. Memory: one vector of P numbers a
-    product.
+    By Lanczos with full reorthogonalization, one pass over the data a step. Memory: one vector of P numbers a product,
+    up to 2 GB or ``2 k + 16`` of them; beyond that it is restarted from the best part.
 
     Args:
         risk: Model, loss and N samples.
@@ -67,15 +70,17 @@ def hessian_top_eigenvalue(
     Returns:
         The eigenvalue, never above the largest one but for rounding. ``stderr`` is the norm of its residual: an
         eigenvalue lies within this distance, most often far nearer. That it is the largest is likely, not certain,
-        since the start is random. ``converged`` is true where the residual is at most ``rtol`` (1e-3 by default) of
-        the value.
+        since the start is random. ``converged`` is true where the residual of each value is at most ``rtol`` (1e-3 by
+        default) of the value, or of 1e-3 of the largest absolute eigenvalue where the value is nearer to zero than
+        that, and the value stayed for some steps. For ``k`` above 1, an eigenvalue stands as often as it occurs: where
+        two of the values agree, further copies are sought from fresh starts.
 
-    Reference: Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
+    Reference: Wu and Simon, "Thick-Restart Lanczos Method for Large Symmetric Eigenvalue Problems", SIMAX 2000.
     """
     return (yield from _top_eigenvalue(risk, Hessian(Space(risk, parameters), route), k, budget))
 
 
-@measure(_facts("Gauss-Newton top eigenvalue", r"\lambda_{max}(G)", _EIGENVALUE_COST, _GOLUB, _GGN))
+@measure(_facts("Gauss-Newton top eigenvalue", r"\lambda_{max}(G)", _EIGENVALUE_COST, _WU, _GGN))
 def ggn_top_eigenvalue(risk: Risk, *, k: int = 1, budget: int = 100, parameters: Patterns = None) -> Steps:
     r"""Largest eigenvalue of the generalized Gauss-Newton matrix (larger is sharper).
 
@@ -90,7 +95,7 @@ def ggn_top_eigenvalue(risk: Risk, *, k: int = 1, budget: int = 100, parameters:
     Returns:
         The eigenvalue; ``stderr`` is how far it may be off, as in ``hessian_top_eigenvalue``.
 
-    Reference: Golub and Underwood, "The Block Lanczos Method for Computing Eigenvalues", 1977.
+    Reference: Wu and Simon, "Thick-Restart Lanczos Method for Large Symmetric Eigenvalue Problems", SIMAX 2000.
     """
     return (yield from _top_eigenvalue(risk, GaussNewton(Space(risk, parameters)), k, budget))
 
@@ -204,7 +209,9 @@ def hessian_density(
     Returns:
         The trace that the density implies, with its standard error over starts. ``details`` have ``nodes`` and
         ``weights`` (a list a start; the weights of a start add up to 1), and ``negative``, the share of eigenvalues
-        below zero by more than 1e-3 of the largest, with its standard error.
+        below ``threshold``, which is -1e-3 times the largest absolute value found. Its standard error joins the spread
+        over starts and how far the share of so few points may be off that of the spectrum; more steps make the latter
+        smaller.
 
     Reference: Ghorbani et al., "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", ICML
         2019.
@@ -261,12 +268,12 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
         space.size,
         _generator(risk, operator, "lanczos"),
         k=k,
-        block=min(k, 4),
         tol=risk.rtol or 1e-3,
         budget=budget,
+        rows=max(2 * k + 16, _MEMORY // (space.size * space.dtype.itemsize)),
         dtype=space.dtype,
     )
-    found: Ritz
+    found: Eigenvalues
     found, samples = yield from multiplied(operator, algorithm)
     details = {
         "eigenvalues": found.values.tolist(),
@@ -274,6 +281,8 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
         "products": found.products,
         "parameters": space.size,
     }
+    if found.reason:
+        details["reason"] = found.reason
     estimate = Estimate(float(found.values[0]), float(found.residuals[0]), samples, found.converged, details)
     return of_products(operator, estimate)
 
@@ -327,8 +336,10 @@ def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generat
     generator = _generator(risk, operator, "density")
     algorithm = quadrature(space.size, generator, starts=starts, steps=steps, dtype=space.dtype)
     found, samples = yield from multiplied(operator, algorithm)
-    negative = found.nodes < -1e-3 * float(found.nodes.abs().max())
-    share = mean_of((found.weights * negative).sum(dim=1).tolist(), samples)
+    threshold = -1e-3 * float(found.nodes.abs().max())
+    shares, off = found.below(threshold)
+    share = mean_of(shares.tolist(), samples)
+    stderr = math.hypot(share.stderr, float(off.mean()))
     traces = (space.size * (found.weights * found.nodes).sum(dim=1)).tolist()
     estimate = mean_of(
         traces,
@@ -336,6 +347,6 @@ def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generat
         products=found.products,
         nodes=found.nodes.tolist(),
         weights=found.weights.tolist(),
-        negative={"value": share.value, "stderr": share.stderr},
+        negative={"value": share.value, "stderr": stderr, "threshold": threshold},
     )
     return of_products(operator, estimate)

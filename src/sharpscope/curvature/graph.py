@@ -30,6 +30,7 @@ class Graph:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             self.outputs = self._evaluate()
         self._gradients: dict[tuple[str, ...], list[Tensor]] = {}
+        self._pulled: dict[tuple[str, ...], tuple[Tensor, list[Tensor]]] = {}
 
     def _evaluate(self) -> Tensor:
         with TwiceDifferentiable() as fast:
@@ -68,6 +69,21 @@ class Graph:
             return [torch.zeros_like(p) for p in chosen]
         outputs, seeds = zip(*live, strict=True)
         return list(torch.autograd.grad(outputs, chosen, seeds, retain_graph=True, materialize_grads=True))
+
+    def pulled(self, names: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+        """Return cotangents ``u`` of the outputs and ``sum_n J_n^T u_n``, to be differentiated in ``u``; computed once.
+
+        It is linear in ``u``, so that its derivative along a vector v is ``J v``. Only its graph is good, as that of
+        ``gradient`` is.
+        """
+        key = tuple(names)
+        if key not in self._pulled:
+            cotangents = torch.zeros_like(self.outputs, requires_grad=True)
+            chosen = [self.parameters[name] for name in names]
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+                found = torch.autograd.grad(self.outputs, chosen, cotangents, create_graph=True, materialize_grads=True)
+            self._pulled[key] = cotangents, list(found)
+        return self._pulled[key]
 
     def pull_back(self, cotangents: Tensor, names: Sequence[str]) -> list[Tensor]:
         """Return the sum over samples of ``J_n^T u_n`` for cotangents ``u`` of shape ``[B, C]``, by parameter."""

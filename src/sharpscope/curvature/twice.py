@@ -205,9 +205,20 @@ class _ConvolutionBackward(torch.autograd.Function):
             inputs if of_inputs is None else of_inputs,
             weight if of_weight is None else of_weight,
             how,
-            (of_weight is not None and ctx.needs_input_grad[1], of_inputs is not None, False),
+            (of_weight is not None and _asked_for(ctx, 1), of_inputs is not None and _asked_for(ctx, 2), False),
         )
         return forward, to_inputs, to_weight, None, None
+
+
+def _asked_for(ctx: Any, index: int) -> bool:
+    """Tell whether the derivative that is under way leads through an input, and not only whether one could."""
+    node, _ = ctx.next_functions[index]
+    if node is None:
+        return False
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # a leaf that is differentiated for
+        return True
 
 
 def _convolve(inputs: Tensor, weight: Tensor, bias: Tensor | None, how: tuple[Any, ...]) -> Tensor:
@@ -302,8 +313,8 @@ class _AffineBackward(torch.autograd.Function):
             forward = torch.addcmul(forward, inputs, of_scale)
         if of_inputs is not None:
             forward = torch.addcmul(forward, of_inputs, scale)
-        to_inputs = None if of_scale is None else gradient * of_scale
-        to_scale = None if of_inputs is None else _by_channel(of_inputs * gradient, scale)
+        to_inputs = gradient * of_scale if of_scale is not None and _asked_for(ctx, 1) else None
+        to_scale = _by_channel(of_inputs * gradient, scale) if of_inputs is not None and _asked_for(ctx, 2) else None
         return forward.expand_as(gradient), to_inputs, to_scale
 
 

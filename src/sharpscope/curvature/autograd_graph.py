@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 # What autograd puts in the place of a derivative that is marked once_differentiable. Differentiating for chosen inputs
@@ -20,3 +21,12 @@ def functions_behind(tensors: Iterable[Tensor]) -> set[str]:
         seen |= following
         waiting += following
     return {function.name() for function in seen}
+
+
+def seeded(outputs: Tensor, cotangents: Tensor) -> Tensor:
+    """Return a scalar whose gradient in the outputs is the cotangents.
+
+    It is a scalar since PyTorch loads SymPy, which takes a second, the first time that it is given a seed.
+    """
+    with torch.enable_grad():
+        return (outputs * cotangents).sum()

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from sharpscope.curvature.autograd_graph import ONLY_ONCE, functions_behind
+from sharpscope.curvature.autograd_graph import ONLY_ONCE, functions_behind, seeded
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.reach import half_cotangents, tolerance
 from sharpscope.curvature.risk import Parameters, Risk
@@ -39,7 +39,7 @@ def gradient_along(outputs: Tensor, cotangents: Tensor, parameters: Parameters) 
     """Return ``J^T u`` by one backward pass; zeros where no gradient reaches a parameter."""
     if not outputs.requires_grad:
         return {name: torch.zeros_like(p) for name, p in parameters.items()}
-    found = torch.autograd.grad(outputs, list(parameters.values()), cotangents, allow_unused=True)
+    found = torch.autograd.grad(seeded(outputs, cotangents), list(parameters.values()), allow_unused=True)
     return {
         name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(parameters.items(), found, strict=True)
     }
@@ -217,9 +217,8 @@ class RadialRoute:
             )
             self._leave(recorder.uncovered or unseen)
             return None
-        seed = output_gradient(self._risk, batch, outputs)
         wanted = [recorder.anchor, *(parameters.values() if gradient else ())]
-        found = torch.autograd.grad(outputs, wanted, seed, allow_unused=True)
+        found = torch.autograd.grad(seeded(outputs, seed), wanted, allow_unused=True)
         if recorder.overwritten:
             # The model works in place. Once more, with copies, for this batch and all later ones.
             self._keep = True

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sharpscope.curvature.autograd_graph import seeded
 from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.sensitivity import RadialRecorder
 from sharpscope.errors import NotDefined
@@ -116,7 +117,7 @@ class Reach:
             nothing: Gradients = dict.fromkeys(leaves)
             return outputs, nothing
         cotangents = half_cotangents(risk, outputs)
-        gradients = torch.autograd.grad(outputs, list(leaves.values()), cotangents, allow_unused=True)
+        gradients = torch.autograd.grad(seeded(outputs, cotangents), list(leaves.values()), allow_unused=True)
         found: Gradients = dict(zip(leaves, gradients, strict=True))
         if recorder.overwritten and not keep:
             return self._differentiate(risk, batch, keep=True)

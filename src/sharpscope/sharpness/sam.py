@@ -6,8 +6,6 @@ import math
 from collections.abc import Generator
 from typing import Any, Literal
 
-from scipy.special import gammaincinv, stdtrit
-
 from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.perturbation import Noise, PerturbedLosses, antithetic, pair_means
@@ -150,6 +148,8 @@ def _doubt(drifts: list[float], s: float) -> float:
     that a few small ones do not say that mu is small. Their mean is taken for a chi-square variable with at least one
     degree of freedom a drift, and more where the drifts agree: half of those that their spread tells of.
     """
+    from scipy.special import gammaincinv, stdtrit  # only here, since its import takes longer than most measures
+
     drift = mean_of(drifts, 1)
     size, pairs = abs(drift.value), len(drifts)
     bound = size

@@ -217,6 +217,7 @@ class RadialRoute:
             )
             self._leave(recorder.uncovered or unseen)
             return None
+        seed = output_gradient(self._risk, batch, outputs)
         wanted = [recorder.anchor, *(parameters.values() if gradient else ())]
         found = torch.autograd.grad(seeded(outputs, seed), wanted, allow_unused=True)
         if recorder.overwritten:

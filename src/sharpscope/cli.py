@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ import typer
 import sharpscope
 from sharpscope.errors import SharpscopeError
 from sharpscope.interruption import INTERRUPTED, guarded
+from sharpscope.streams import keep_writing, lost_output
 
 FAILED = 1
 WRONG = 2
@@ -49,7 +50,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
-    sys.exit(guarded(lambda: run_command(sys.argv[1:])))
+    keep_writing()
+    sys.exit(guarded(_told_whole))
+
+
+def _told_whole() -> int:
+    """Run the command of this process; one whose output could not be written has failed."""
+    code = run_command(sys.argv[1:])
+    lost = lost_output()
+    if lost:
+        print(f"Error: what was printed could not be written whole: {lost}", file=sys.stderr)
+    return code or (FAILED if lost else 0)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -57,26 +68,17 @@ def run_command(arguments: list[str]) -> int:
     try:
         with _one_sentence():
             code = app(arguments, standalone_mode=False)
-        sys.stdout.flush()
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
-        return _reader_has_seen_enough()
     except SystemExit as stop:
-        # Typer turns a broken pipe into an exit of its own.
-        if isinstance(stop.__context__, BrokenPipeError):
-            return _reader_has_seen_enough()
-        raise
+        last = traceback.extract_tb(stop.__traceback__)[-1]
+        where = f"{last.filename}, line {last.lineno}"
+        print(f"Error: {where}, calls sys.exit({stop.code!r}) before the command has done its work", file=sys.stderr)
+        return FAILED
     # Typer turns an interruption into this code itself, or lets it pass, as versions go.
     return code if isinstance(code, int) else 0
-
-
-def _reader_has_seen_enough() -> int:
-    """Keep Python from complaining when it flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 0
 
 
 @contextlib.contextmanager
@@ -90,8 +92,6 @@ def _one_sentence() -> Iterator[None]:
     except SharpscopeError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise typer.Exit(WRONG) from None
-    except BrokenPipeError:
-        raise
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         print(f"Error: {error.strerror or error}{where}", file=sys.stderr)

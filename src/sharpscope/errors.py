@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+# What code of the user's own may raise when it fails: ``sys.exit`` too, which would else end a command, or a worker, as
+# if its work were done.
+FAULTS = (Exception, SystemExit)
+
 
 class SharpscopeError(ValueError):
     """Base of every error raised on purpose; its message is one clear sentence."""
@@ -53,6 +57,23 @@ class SpecError(SharpscopeError):
     def within(self, *prefix: str | int) -> SpecError:
         """Return the same error, seen from further outside."""
         return SpecError(self.message, (*prefix, *self.loc))
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line.
+
+    >>> one_line(ZeroDivisionError("division by zero"))
+    'ZeroDivisionError: division by zero'
+    >>> one_line(SystemExit(0))
+    'it calls sys.exit(0)'
+    """
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    if isinstance(error, SystemExit):
+        return f"it calls sys.exit({error.code!r})"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SharpscopeError) else f"{type(error).__name__}: {text}"
 
 
 def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:

@@ -46,15 +46,20 @@ def guarded(command: Callable[[], int]) -> int:
 
     signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook = dropped
+    code = None
     try:
-        return command()
+        code = command()
+    except KeyboardInterrupt:
+        # Asked for, or raised by the user's own code.
+        code = INTERRUPTED
     finally:
-        if asked:
+        if asked or code == INTERRUPTED:
             # Whatever came of the command, be it an error that an import made of the interruption.
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
             _leave()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return code
 
 
 def _leave(*_: object) -> NoReturn:

@@ -38,7 +38,7 @@ from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from sharpscope.errors import SpecError, UnknownName, suggest
+from sharpscope.errors import FAULTS, SpecError, UnknownName, suggest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -244,7 +244,7 @@ def imported(path: str, kind: str) -> Any:
     sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:
+    except FAULTS as error:
         reason = f"{type(error).__name__}: {error}".split("\n", 1)[0]
         raise SpecError(f"the {kind} '{path}' cannot be imported ({reason})") from error
     finally:

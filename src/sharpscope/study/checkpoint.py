@@ -8,11 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from sharpscope.data import DATASETS, Source
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import FAULTS, SharpscopeError, one_line
 from sharpscope.measurement import Measurements, measure
 from sharpscope.registry import imported
 from sharpscope.study.evaluation import CleanBatches
-from sharpscope.study.reasons import one_line
 from sharpscope.study.weights import load_weights
 
 
@@ -49,7 +48,7 @@ def _model(factory: str) -> nn.Module:
     make = imported(factory, "model")
     try:
         model = make()
-    except Exception as error:
+    except FAULTS as error:
         raise SharpscopeError(f"--model {factory} fails: {one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise SharpscopeError(f"--model {factory} must return a torch.nn.Module, got a {type(model).__name__}")

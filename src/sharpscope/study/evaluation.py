@@ -20,7 +20,7 @@ from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES, run_together
 from sharpscope.curvature.risk import Risk
 from sharpscope.data import Dataset
-from sharpscope.errors import NotDefined, SharpscopeError
+from sharpscope.errors import FAULTS, NotDefined, SharpscopeError
 from sharpscope.measurement import Measurements, measure_batches
 from sharpscope.safety import Predictions
 from sharpscope.safety.basic import test_accuracy, test_loss, train_accuracy, train_loss
@@ -95,16 +95,16 @@ def measure_each(
     seed: int,
     init: Mapping[str, Tensor],
     device: str = "cpu",
-) -> tuple[dict[str, Estimate], dict[str, Exception]]:
+) -> tuple[dict[str, Estimate], dict[str, BaseException]]:
     """Measure a model as ``measure_clean`` does, but let a measure that fails take no other with it.
 
     Returns:
         The estimates, and what was raised in the place of the others, by key.
     """
-    errors: dict[str, Exception] = {}
+    errors: dict[str, BaseException] = {}
     try:
         return dict(measure_clean(model, dataset, wishes, seed, init, device, errors.__setitem__)), errors
-    except Exception as error:  # noqa: BLE001 - a measure may be a plugin's and raise anything
+    except FAULTS as error:
         if len(wishes) == 1:
             return {}, dict.fromkeys(wishes, error)
     # Which one failed in a pass that served all cannot be told; values do not depend on what is measured beside them.

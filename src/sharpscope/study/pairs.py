@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from sharpscope.errors import FAULTS, one_line
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.study.files import digest
-from sharpscope.study.reasons import one_line
 from sharpscope.study.store import PREDICTIONS, Damaged, Store, to_parquet, write_atomic
 
 FILE = "pairs.parquet"
@@ -137,7 +137,7 @@ class _Predictions:
             return None
         try:
             value = float(SCORES[definition["score"]](first, second, **definition["options"]))
-        except Exception as error:  # noqa: BLE001 - a score may be a plugin's and raise anything
+        except FAULTS as error:
             return Pair(key, a, b, math.nan, one_line(error), stamp)
         return Pair(key, a, b, value, "", stamp)
 

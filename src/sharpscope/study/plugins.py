@@ -9,9 +9,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharpscope.errors import SpecError
+from sharpscope.errors import FAULTS, SpecError, one_line
 from sharpscope.study.listing import REGISTRIES
-from sharpscope.study.reasons import one_line
 
 
 def resolve_plugins(plugins: Sequence[str], folder: Path) -> tuple[str, ...]:
@@ -50,7 +49,7 @@ def load_plugins(paths: Sequence[str]) -> None:
             continue
         try:
             _import(path, module_name)
-        except Exception as error:
+        except FAULTS as error:
             sys.modules.pop(module_name, None)
             message = f"the plugin {path.name} fails{_line(error, path)}: {one_line(error)}"
             raise SpecError(message, ("plugins", index)) from error
@@ -66,7 +65,7 @@ def _import(path: Path, module_name: str) -> None:
     spec.loader.exec_module(module)
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f" in line {error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sharpscope.errors import SharpscopeError, by_reason
+from sharpscope.errors import by_reason
 
 
 def lacks(missing: Mapping[str, str]) -> str:
@@ -15,16 +15,3 @@ def lacks(missing: Mapping[str, str]) -> str:
     """
     told = "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in by_reason(missing).items())
     return f"lacks {told}" if told else ""
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error as one line.
-
-    >>> one_line(ZeroDivisionError("division by zero"))
-    'ZeroDivisionError: division by zero'
-    """
-    if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
-    text = " ".join(str(error).split())
-    return text if isinstance(error, SharpscopeError) else f"{type(error).__name__}: {text}"

@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sharpscope.data import Dataset
+from sharpscope.errors import FAULTS, one_line
 from sharpscope.models import build
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.seeding import Stream
@@ -38,7 +39,6 @@ from sharpscope.study.evaluation import (
 )
 from sharpscope.study.levels import column, weights_file
 from sharpscope.study.provenance import provenance
-from sharpscope.study.reasons import one_line
 from sharpscope.study.record import Record, Wish, plain
 from sharpscope.study.store import CHECKPOINT, HISTORY, PREDICTIONS, WEIGHTS, Damaged, RunFolder, Store, to_parquet
 from sharpscope.training import CheckpointError, Diverged, History, Kept, Recipe, train
@@ -128,7 +128,7 @@ class _Stages:
         except (Diverged, NotFinite) as error:
             self.record = Record(self.run_id, "diverged", str(error), timings=self.record.timings)
             self._sign_training()
-        except Exception as error:  # noqa: BLE001 - whatever a run raises is its own failure, not the study's
+        except FAULTS as error:
             self.record = self.before or self.record
             self.record.fail(one_line(error))
             self._write_traceback(error)
@@ -138,11 +138,11 @@ class _Stages:
         """Note what this process is and return its name."""
         return self.record.note_maker(provenance(self.device))
 
-    def _write_traceback(self, error: Exception) -> None:
+    def _write_traceback(self, error: BaseException) -> None:
         with contextlib.suppress(OSError):
             self.folder.write("traceback.txt", "".join(traceback.format_exception(error)).encode())
 
-    def _fail(self, name: str, error: Exception) -> None:
+    def _fail(self, name: str, error: BaseException) -> None:
         """Note why a column of the ledger could not be had."""
         key = name.partition("@")[0]
         self.record.errors[name] = one_line(error).removeprefix(f"{key}: ")
@@ -172,7 +172,7 @@ class _Stages:
             self._measure_levels()
         self._score(predictions)
 
-    def _note(self, error: Exception, what: str = "it is made again") -> None:
+    def _note(self, error: BaseException, what: str = "it is made again") -> None:
         text = f"run {self.run_id}: {error}; {what}"
         if text not in self.notes:
             self.notes.append(text)
@@ -364,7 +364,7 @@ class _Stages:
                     self._measure_level(level)
                 except NotFinite:
                     raise
-                except Exception as error:  # noqa: BLE001 - what is known of the end of the training stays
+                except FAULTS as error:  # what is known of the end of the training stays
                     for key in self.record.missing_at(level, self.wishes):
                         self._fail(column(key, level), error)
 
@@ -383,7 +383,7 @@ class _Stages:
                 if not wanted.answered_by(self.record.scores.get(key), "score"):
                     try:
                         value = float(SCORES[wanted.name](predictions, **wanted.options))
-                    except Exception as error:  # noqa: BLE001 - a score may be a plugin's and raise anything
+                    except FAULTS as error:
                         self._fail(key, error)
                         continue
                     self.record.scores[key] = {**wanted.stamp("score"), "value": value, "made_by": self._maker()}

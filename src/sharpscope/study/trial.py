@@ -13,13 +13,12 @@ from torch import nn
 from sharpscope.curvature.logits import probabilities_in
 from sharpscope.data import DATASETS, Dataset, Source, corruptions_of
 from sharpscope.data.stand_in import stand_in
-from sharpscope.errors import DataError, NotDefined, SpecError
+from sharpscope.errors import DataError, NotDefined, SpecError, one_line
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, Run, Study
 from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean, refused_at_once
-from sharpscope.study.reasons import one_line
 from sharpscope.study.record import Wish
 from sharpscope.study.resolve import at, completed
 from sharpscope.training import Recipe, check_compiler

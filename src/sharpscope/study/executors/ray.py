@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import SharpscopeError, one_line
 from sharpscope.extras import optional
 from sharpscope.study.assignment import Assignment, Outcome, record_failure
 from sharpscope.study.executors.registry import EXECUTORS
 from sharpscope.study.executors.workers import PATIENCE
-from sharpscope.study.reasons import one_line
 
 if TYPE_CHECKING:
     from sharpscope.study.bench import Bench

@@ -18,6 +18,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING
 
+from sharpscope.errors import SpecError
+from sharpscope.interruption import INTERRUPTED
+from sharpscope.streams import keep_writing
+
 if TYPE_CHECKING:
     from sharpscope.study.assignment import Assignment, Outcome
 
@@ -41,21 +45,38 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
     """
     # An interruption is the parent's to handle; it ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_writing()
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
     import torch
 
+    from sharpscope.study.assignment import record_failure
     from sharpscope.study.bench import Bench
-    from sharpscope.study.plugins import load_plugins
     from sharpscope.study.stages import perform
 
     torch.set_num_threads(1)
     assignment: Assignment = pickle.loads(pickled_assignment)
-    load_plugins(assignment.plugins)
     bench = Bench(assignment.data_dir)
-    while (job := connection.recv()) is not None:
-        for run_id in job:
-            connection.send(perform(run_id, assignment, bench))
+    try:
+        broken = _broken_plugin(assignment)
+        while (job := connection.recv()) is not None:
+            for run_id in job:
+                outcome = record_failure(run_id, assignment, broken) if broken else perform(run_id, assignment, bench)
+                connection.send(outcome)
+    except KeyboardInterrupt:
+        # The user's own code raised it, or made it be raised again; it means what it means elsewhere.
+        os._exit(INTERRUPTED)
+
+
+def _broken_plugin(assignment: Assignment) -> str:
+    """Import the plugins of a study; return what is wrong with one that works in no worker, though it did before."""
+    from sharpscope.study.plugins import load_plugins
+
+    try:
+        load_plugins(assignment.plugins)
+    except SpecError as error:
+        return error.message
+    return ""
 
 
 def _die_with_parent() -> None:
@@ -89,6 +110,7 @@ class _Worker:
         # The end of the other side must be open in the child only, so that its death shows here.
         theirs.close()
         self.undone: list[str] = []
+        self.interrupted = False
 
     def assign(self, job: Sequence[str]) -> None:
         """Hand out a job."""
@@ -106,6 +128,7 @@ class _Worker:
         self._process.kill()
         self._process.join()
         self.connection.close()
+        self.interrupted = code == INTERRUPTED
         if code is not None and code < 0:
             hint = "; the machine may have run out of memory" if -code == signal.SIGKILL else ""
             return f"the worker process died (signal {-code}{hint})"
@@ -163,7 +186,11 @@ def _hand_out(queue: deque[Sequence[str]], worker: _Worker) -> Iterator[str]:
 
 
 def _next_outcomes(crew: list[_Worker], assignment: Assignment) -> list[Outcome]:
-    """Wait for workers and return what they report; one that died is taken off the crew and its job has failed."""
+    """Wait for workers and return what they report; one that died is taken off the crew and its job has failed.
+
+    Raises:
+        KeyboardInterrupt: If one was interrupted.
+    """
     from sharpscope.study.assignment import record_failure
 
     by_connection = {worker.connection: worker for worker in crew}
@@ -177,5 +204,7 @@ def _next_outcomes(crew: list[_Worker], assignment: Assignment) -> list[Outcome]
         except (EOFError, OSError):
             crew.remove(worker)
             reason = worker.kill()
+            if worker.interrupted:
+                raise KeyboardInterrupt from None
             outcomes += [record_failure(run_id, assignment, reason) for run_id in worker.undone]
     return outcomes

@@ -75,6 +75,13 @@ def test_a_component_is_a_name_with_options_beside_it(written: Any, name: str, o
         ({"augmentation": {}, "sam": {"rho": 1}}, "augmentation+sam(rho=1)", {"augmentation": {}, "sam": {"rho": 1}}),
         ({"augmentation+sam": {"sam": {"rho": 1}}}, "augmentation+sam(rho=1)", {"augmentation": {}, "sam": {"rho": 1}}),
         ({"sam": {"rho": 0.1}, "label": "strong"}, "strong", {"sam": {"rho": 0.1}}),
+        ({"sam": {}, "label": None}, "sam", {"sam": {}}),
+        ({"sam": {}, "label": "no"}, "no", {"sam": {}}),
+        (
+            {"sam": {}, "label": "$$ \\ {_^ <b> \U0001f469\u200d\U0001f4bb"},
+            "$$ \\ {_^ <b> \U0001f469\u200d\U0001f4bb",
+            {"sam": {}},
+        ),
     ],
 )
 def test_a_regime_is_the_sum_of_its_parts(written: Any, label: str, parts: dict[str, Any]) -> None:
@@ -120,6 +127,31 @@ def test_a_regime_is_the_sum_of_its_parts(written: Any, label: str, parts: dict[
         ({"grid": {"seed": True}}, "grid.seed is a number of seeds", ("grid",)),
         ({"grid": {"seed": [1.5]}}, "grid.seed must hold whole numbers, got 1.5", ("grid",)),
         ({"grid": {"seed": [1, 1]}}, "grid.seed holds a value twice", ("grid",)),
+        ({"grid": {"model.hidden": [[1], [1]]}}, "grid.model.hidden holds a value twice", ("grid",)),
+        ({"grid": {"seed": 1_000_000_000}}, "asks for 1000000000 seeds, and a study has at most 100000", ("grid",)),
+        ({"grid": {"seed": 100_000, "a.b": [1, 2]}}, "the grid has 200000 runs, and a study has at most 100000", ()),
+        ({"grid": {f"a.{key}": list(range(99)) for key in range(9)}}, "the grid has 913517247483640899 runs", ()),
+        ({"data": {"name": "digits", "options": False}}, "the options of 'digits' are .*got False", ("data",)),
+        ({"data": {"name": "digits", "options": 0}}, "the options of 'digits' are .*got 0", ("data",)),
+        ({"regimes": [{"a+sam": {"sam": False}}]}, "of its part 'sam' must be a mapping .*got False", ("regimes", 0)),
+        ({"regimes": [{"a+sam": {"sam": []}}]}, r"of its part 'sam' must be a mapping .*got \[\]", ("regimes", 0)),
+        ({"regimes": [{"sam": False}]}, "of regime 'sam' must be a mapping .*got False", ("regimes", 0)),
+        *(
+            (
+                {"regimes": [{"sam": {}, "label": label}]},
+                f"regimes.label: expected text, got {label}; put it in quotes",
+                ("regimes", 0, "label"),
+            )
+            for label in (False, True, 0, 0.0, 5)
+        ),
+        *(
+            (
+                {"regimes": [{"sam": {}, "label": label}]},
+                "the label of a regime is one line of text",
+                ("regimes", 0, "label"),
+            )
+            for label in ("", " ", "a\nb", "a\0", "\ud83d")
+        ),
         ({"grid": {"training.lr": []}}, "grid.training.lr is an empty list", ("grid",)),
         ({"measures": [{"margin": {}}]}, "a list of measures holds names; with options write a mapping", ("measures",)),
         ({"measures": "margin"}, "measures are a list of names or a mapping", ("measures",)),

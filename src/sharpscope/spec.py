@@ -9,7 +9,10 @@ import copy
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +35,11 @@ from sharpscope.errors import SpecError, suggest
 from sharpscope.registry import A_LIST, expectation
 
 Loc = tuple[str | int, ...]
+
+# Control characters, ends of lines and of paragraphs, and halves of characters.
+_NO_TEXT = ("Cc", "Zl", "Zp", "Cs")
+# Planning takes some 3 ms and 8 kB for each.
+MOST_RUNS = 100_000
 
 
 class Strict(BaseModel):
@@ -61,7 +69,8 @@ class Component(Strict):
         if isinstance(value, Mapping):
             rest = {str(k): v for k, v in value.items() if k not in {"name", "options", "version"}}
             known = {k: v for k, v in value.items() if k in {"name", "version"}}
-            options = value.get("options") or {}
+            options = value.get("options")
+            options = {} if options is None else options
             if not isinstance(options, Mapping):
                 raise ValueError(
                     f"the options of '{value.get('name')}' are a mapping of names to values, got {options!r}"
@@ -162,7 +171,14 @@ class Regime(Strict):
         if len(set(names)) < len(names):
             raise ValueError(f"the regime '{'+'.join(names)}' names a part twice")
         label = value.get("label") if isinstance(value, Mapping) else None
-        return {"label": label or "+".join(map(_part_label, parts)), "parts": tuple(parts)}
+        return {"label": "+".join(map(_part_label, parts)) if label is None else label, "parts": tuple(parts)}
+
+    @field_validator("label")
+    @classmethod
+    def _shows_in_a_table(cls, label: str) -> str:
+        if not label.strip() or any(unicodedata.category(character) in _NO_TEXT for character in label):
+            raise ValueError(f"the label of a regime is one line of text that can be read, got {label!r}")
+        return label
 
     @model_serializer
     def _to_yaml(self) -> dict[str, Any]:
@@ -171,16 +187,22 @@ class Regime(Strict):
 
 def _parts(key: Any, options: Any) -> Iterable[tuple[str, dict[str, Any]]]:
     names = [name.strip() for name in str(key).split("+")]
-    if options is None:
-        options = {}
-    if not isinstance(options, Mapping):
-        raise ValueError(f"the options of regime '{key}' must be a mapping such as {{rho: 0.1}}, got {options!r}")
+    options = _mapping(key, options)
     if len(names) == 1:
         return [(names[0], dict(options))]
     for name in options:
         if name not in names:
             raise ValueError(f"the options of '{key}' belong to its parts: {{{names[0]}: {{...}}}}, got '{name}'")
-    return [(name, dict(options.get(name) or {})) for name in names]
+    return [(name, dict(_mapping(f"{key}' of its part '{name}", options.get(name)))) for name in names]
+
+
+def _mapping(regime: str, options: Any) -> Mapping[str, Any]:
+    """Return the options of a regime as they were written, none where there are none."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ValueError(f"the options of regime '{regime}' must be a mapping such as {{rho: 0.1}}, got {options!r}")
+    return options
 
 
 def _part_label(part: Component) -> str:
@@ -260,6 +282,8 @@ class Study(Strict):
         if not isinstance(seeds, list):
             if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
                 raise ValueError(f"grid.seed is a number of seeds or a list of them, got {seeds!r}")
+            if seeds > MOST_RUNS:
+                raise ValueError(f"grid.seed asks for {seeds} seeds, and a study has at most {MOST_RUNS} runs")
             seeds = list(range(seeds))
         for seed in seeds:
             if isinstance(seed, bool) or not isinstance(seed, int):
@@ -267,8 +291,8 @@ class Study(Strict):
         for key, values in (grid := {**grid, "seed": seeds}).items():
             if not values:
                 raise ValueError(f"grid.{key} is an empty list: the grid has no run")
-            if any(values.count(v) > 1 for v in values):
-                raise ValueError(f"grid.{key} holds a value twice: {values}")
+            if _repeats(values):
+                raise ValueError(f"grid.{key} holds a value twice: {_shortened(values)}")
         return grid
 
     @field_validator("measures", mode="before")
@@ -284,9 +308,16 @@ class Study(Strict):
     @model_validator(mode="after")
     def _unique_labels(self) -> Study:
         labels = [regime.label for regime in self.regimes]
-        for label in labels:
-            if labels.count(label) > 1:
+        for label, times in Counter(labels).items():
+            if times > 1:
                 raise ValueError(f"the regime '{label}' is listed twice")
+        return self
+
+    @model_validator(mode="after")
+    def _finite_grid(self) -> Study:
+        runs = math.prod(map(len, self.grid.values()), start=len(self.regimes))
+        if runs > MOST_RUNS:
+            raise ValueError(f"the grid has {runs} runs, and a study has at most {MOST_RUNS}; make it smaller")
         return self
 
     @property
@@ -317,6 +348,17 @@ class Study(Strict):
                     run = validated(Run, {**at_point, "regime": regime, "seed": seed}, chosen)
                     points.append(Point(run, coordinates))
         return points
+
+
+def _repeats(values: list[Any]) -> bool:
+    """Return whether a value stands in a list twice; to Python as to a table, 1 is 1.0."""
+    return len({value if isinstance(value, Hashable) else repr(value) for value in values}) < len(values)
+
+
+def _shortened(value: Any, length: int = 200) -> str:
+    """Return a value for a message, which is one line, not a page."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def _is_column(values: list[Any]) -> bool:
@@ -388,12 +430,14 @@ def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
     got = error["input"]
     hint = ""
     if isinstance(got, list) and "." in dotted:
-        hint = f"; to try several values, write them in the grid: grid: {{{dotted}: {got}}}"
+        hint = f"; to try several values, write them in the grid: grid: {{{dotted}: {_shortened(got)}}}"
     if error["type"] in A_LIST and isinstance(got, str):
         hint = f"; write [{got}]"
+    if error["type"] == "string_type" and isinstance(got, bool | int | float):
+        hint = "; put it in quotes"
     # The place has the line, so that the number of an item, which a reader would have to count, says nothing more.
     name = ".".join(part for part in error["loc"] if isinstance(part, str))
-    return f"{name}: {expected}, got {got!r}{hint}"
+    return f"{name}: {expected}, got {_shortened(got)}{hint}"
 
 
 def _named(kind: str, value: Any) -> Any:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from sharpscope.errors import SpecError
+from sharpscope.study import document
 from sharpscope.study.document import parse, parse_value
 
 
@@ -78,3 +81,71 @@ def test_what_is_not_fit_is_told_with_its_place(text, message):
         parse(text, "s.yaml")
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2026-13-45", "2026-13-45"),
+        ("2026-11-25", "2026-11-25"),
+        ("{on: 1, 2: 3, null: 4}", {"on": 1, "2": 3, "null": 4}),
+        ("[&a {x: 1}, {<<: *a, y: 2}]", [{"x": 1}, {"x": 1, "y": 2}]),
+        ('"\\ud83d\\ude00"', "\U0001f600"),
+        ('{"\\ud83d\\ude00": x}', {"\U0001f600": "x"}),
+        ("=", "="),
+        ("9223372036854775807", 2**63 - 1),
+    ],
+)
+def test_values_are_those_that_json_has(text, value):
+    assert parse_value(text, "here") == value
+
+
+LAUGHS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'ha'] * 9)}]\n" for n in range(9))
+MERGED = "".join(f"- &a{n} {{k{n}: 1, <<: [{', '.join([f'*a{n - 1}'] * 9 if n else [])}]}}\n" for n in range(9))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "stands for more than 2000 values, which no study needs"),
+        (MERGED, "stands for more than 2000 values, which no study needs"),
+        (f"[{'a,' * 2500}]", "line 1: this stands for more than 2000 values, which no study needs"),
+        ("[" * 5000, "line 1: this is nested more than 50 levels deep"),
+        ("{a: " * 5000, "line 1: this is nested more than 50 levels deep"),
+        ("- " * 5000, "line 1: this is nested more than 50 levels deep"),
+        ("".join(f"a{n}: &a{n} [{f'*a{n - 1}' if n else ''}]\n" for n in range(60)), "more than 50 levels deep"),
+        ("x: 1\na: !!int abc", "line 2: abc is no int; write a value that is"),
+        ("a: !!int ''", "line 1:  is no int"),
+        ("a: !!float x", "line 1: x is no float"),
+        ("a: !!float ''", "line 1:  is no float"),
+        ("a: !!bool perhaps", "line 1: perhaps is no bool"),
+        ("a: !!map [1]", "line 1: a list or mapping is no mapping of keys"),
+        ("a: !!timestamp 2026-01-01", "line 1, column 4: this is not YAML: could not determine a constructor"),
+        ("a: !!binary eA==", "could not determine a constructor"),
+        ("a: !!set {x}", "could not determine a constructor"),
+        ("a: " + "9" * 5000, f"line 1: {'9' * 40}... is too large, a whole number is at most 9223372036854775807"),
+        ("a: 9223372036854775808", "9223372036854775808 is too large"),
+        ("a: .inf", "line 1: .inf is not finite"),
+        ("a: 1e999", "line 1: 1e999 is not finite"),
+        ('a: "x\\0y"', "line 1: no text in a study can have the character NUL"),
+        ('a: "\\ud83d"', "line 1: this text has half of a character"),
+        ('a: "\\ude00\\ud83d"', "line 1: this text has half of a character"),
+    ],
+)
+def test_what_has_no_bounds_or_no_value_is_refused_with_its_line(text, message, monkeypatch):
+    monkeypatch.setattr(document, "MOST_VALUES", 2000)
+    with pytest.raises(SpecError) as caught:
+        parse(text, "s.yaml")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("s.yaml, line ")
+    assert len(str(caught.value)) < 300
+
+
+def test_aliases_cost_no_memory(monkeypatch):
+    monkeypatch.setattr(document, "MOST_VALUES", 2000)
+    assert len(LAUGHS) < 500
+    tracemalloc.start()
+    with pytest.raises(SpecError):
+        parse(LAUGHS, "s.yaml")
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()

@@ -60,7 +60,7 @@ BAD = {
     "number for a mapping": ({"training": 5}, "training: expected a mapping of keys to values, got 5"),
     "text for a number": ({"training": {"epochs": "ten"}}, "training.epochs: expected a whole number, got 'ten'"),
     "truth for a number": ({"training": {"epochs": True}}, "training.epochs: expected a number, got True"),
-    "infinite": ({"training": {"lr": float("inf")}}, "training.lr: input should be a finite number, got inf"),
+    "infinite": ({"training": {"lr": float("inf")}}, "line 10: .inf is not finite, and a number of a study is"),
     "warm-up": ({"training": {"epochs": 2, "warmup_steps": 2}}, "a warm-up of 2 steps does not end within the 2 steps"),
     "one sample": (
         {"model": "vgg11", "data": {"name": "digits", "train_size": 65}},

@@ -13,7 +13,7 @@ from typing import Any
 
 from sharpscope.errors import SharpscopeError, SpecError, suggest
 from sharpscope.spec import Study, set_dotted, validated
-from sharpscope.study.document import Document, Loc, parse, parse_value
+from sharpscope.study.document import LARGEST_TEXT, Document, Loc, parse, parse_value
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -87,6 +87,9 @@ def _read(study: str) -> tuple[str, str, Path]:
     path = Path(study)
     if path.is_file():
         try:
+            if path.stat().st_size > LARGEST_TEXT:
+                size = f"{path.stat().st_size / 1e6:.0f} MB"
+                raise SharpscopeError(f"{path.name}: a study is a text of at most 4 MB, and this file has {size}")
             return path.read_text(encoding="utf-8"), path.name, path.resolve().parent
         except UnicodeDecodeError:
             raise SharpscopeError(f"{path.name}: a study is a text in UTF-8, and this file is not") from None

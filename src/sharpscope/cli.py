@@ -138,7 +138,7 @@ def run(
     from sharpscope.study.progress import watching
 
     device = resolve_device(device)
-    plan, store = _planned(study, out, overrides, data_dir)
+    plan, store = _planned(study, out, overrides, data_dir, device)
     EXECUTORS[executor]
     with watching() as watcher:
         summary = run_study(plan, store, watcher, executor=executor, workers=workers, device=device)
@@ -150,7 +150,13 @@ def run(
 
 
 def _planned(
-    study: str, out: Path | None, overrides: list[str] | None, data_dir: Path | None, *, to_run: bool = True
+    study: str,
+    out: Path | None,
+    overrides: list[str] | None,
+    data_dir: Path | None,
+    device: str,
+    *,
+    to_run: bool = True,
 ) -> tuple[Any, Any]:
     """Return the plan of a study and its store; nothing is written."""
     from sharpscope.study.source import load_source
@@ -160,7 +166,7 @@ def _planned(
     from sharpscope.study.plan import make_plan
     from sharpscope.study.store import Store
 
-    plan = make_plan(source, data_dir, to_run=to_run)
+    plan = make_plan(source, data_dir, to_run=to_run, device=device)
     directory = out or Path("sharpscope-runs") / plan.study.name
     if directory.exists() and not directory.is_dir():
         raise SharpscopeError(f"--out must be a folder, and {directory} is a file")
@@ -191,7 +197,7 @@ def plan(
     from sharpscope.study.devices import resolve_device, usual_workers
 
     device = resolve_device(device)
-    planned, store = _planned(study, out, overrides, data_dir, to_run=False)
+    planned, store = _planned(study, out, overrides, data_dir, device, to_run=False)
 
     from sharpscope.study.forecast import forecast, show, to_json
 

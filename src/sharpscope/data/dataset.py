@@ -110,6 +110,9 @@ class Dataset:
     corrupted: CorruptionSuite | None = None
 
     def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            number = f"{len(self.classes)} class{'es' * (not self.classes)}"
+            raise DataError(f"dataset '{self.name}' has {number}, and it takes two to tell them apart")
         for split, inputs, targets in (
             ("training", self.train_inputs, self.train_targets),
             ("test", self.test_inputs, self.test_targets),
@@ -122,7 +125,9 @@ class Dataset:
 
     def _check(self, split: str, inputs: Tensor, targets: Tensor) -> None:
         shape = tuple(self.train_inputs.shape[1:])
-        if targets.shape != (len(inputs),) or targets.dtype != torch.int64 or len(targets) == 0:
+        if len(inputs) == 0:
+            raise DataError(f"dataset '{self.name}' has no {split} sample; give it some")
+        if targets.shape != (len(inputs),) or targets.dtype != torch.int64:
             raise DataError(
                 f"dataset '{self.name}' needs one int64 target for each of its {len(inputs)} {split} inputs, "
                 f"got {targets.dtype} of shape {tuple(targets.shape)}"
@@ -132,6 +137,8 @@ class Dataset:
                 f"dataset '{self.name}' needs inputs of one shape and dtype, got {self.train_inputs.dtype} "
                 f"{shape} for training and {inputs.dtype} {tuple(inputs.shape[1:])} for the test"
             )
+        if inputs.is_floating_point() and not torch.isfinite(inputs).all():
+            raise DataError(f"dataset '{self.name}' has {split} inputs that are NaN or infinite; leave them out")
         low, high = int(targets.min()), int(targets.max())
         if low < 0 or high >= len(self.classes):
             raise DataError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from sharpscope.errors import FAULTS, SharpscopeError, SpecError, one_line
 from sharpscope.models.registry import MODELS
 from sharpscope.seeding import Stream
 
@@ -30,12 +32,31 @@ def build(name: str, shape: tuple[int, ...], classes: int, stream: Stream, /, **
 
     Raises:
         UnknownName: If no model has this name.
-        SpecError: If an option is unknown or unfit, or the model cannot take this shape.
+        SpecError: If an option is unknown or unfit, the model cannot take this shape, or its function raises anything
+            or returns no model.
     """
+    with stream.governing(), torch.device("cpu"):
+        return _made(name, shape, classes, options)
+
+
+def build_weightless(name: str, shape: tuple[int, ...], classes: int, /, **options: Any) -> nn.Module:
+    """Return a model as ``build`` does, but without memory for its weights, however large it is."""
+    with torch.device("meta"):
+        return _made(name, shape, classes, options)
+
+
+def _made(name: str, shape: tuple[int, ...], classes: int, options: Mapping[str, Any]) -> nn.Module:
     entry = MODELS[name]
     complete = entry.complete(options)
-    with stream.governing(), torch.device("cpu"):
-        model: nn.Module = entry(tuple(shape), classes, **complete)
+    try:
+        model = entry(tuple(shape), classes, **complete)
+    except SharpscopeError:
+        raise
+    except FAULTS as error:
+        reason = f"{one_line(error):.300}"
+        raise SpecError(f"the model '{name}' cannot be made for inputs of shape {shape}: {reason}") from error
+    if not isinstance(model, nn.Module):
+        raise SpecError(f"the model '{name}' should be a torch.nn.Module, and its function returns {model!r:.60}")
     return model
 
 

@@ -21,6 +21,7 @@ from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
 from sharpscope.spec import Point, Run, Study
 from sharpscope.study.catalog import catalog_of, check_columns, primary_of
+from sharpscope.study.devices import CPU
 from sharpscope.study.levels import level_name
 from sharpscope.study.plugins import load_plugins, resolve_plugins
 from sharpscope.study.record import Wish, Wishes
@@ -74,7 +75,7 @@ class Plan:
         return self.datasets[text_of(run.data)]
 
 
-def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = True) -> Plan:
+def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = True, device: str = CPU) -> Plan:
     """Resolve a study.
 
     Args:
@@ -82,6 +83,7 @@ def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = Tr
         data_dir: The user's folder of datasets.
         to_run: Whether all data must be there. Else nothing is downloaded, and noise stands in for images that are
             missing where the shape of these is known; the notes tell.
+        device: Where models are tried.
 
     Raises:
         SpecError: If the study cannot be run as written; the message has the place in the file.
@@ -91,7 +93,7 @@ def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = Tr
         load_plugins(plugins)
         study = source.study.model_copy(update={"plugins": plugins})
         points = study.expand()
-        trial = Trial(study, data_dir, to_run=to_run)
+        trial = Trial(study, data_dir, to_run=to_run, device=device)
         for point in points:
             trial.check(point.run)
         short = tuple(Point(_reduced(point.run), point.coordinates) for point in points)

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from sharpscope.curvature.logits import probabilities_in
 from sharpscope.data import DATASETS, Dataset, Source, corruptions_of
 from sharpscope.data.stand_in import stand_in
-from sharpscope.errors import DataError, NotDefined, SpecError, one_line
+from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, SpecError, one_line
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, Run, Study
 from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean, refused_at_once
 from sharpscope.study.record import Wish
+from sharpscope.study.rehearsal import few_of, rehearse
 from sharpscope.study.resolve import at, completed
 from sharpscope.training import Recipe, check_compiler
 from sharpscope.training import check as check_recipes
 from sharpscope.training.batches import Batches, lost_classes, smallest_part, steps_of
 from sharpscope.training.distributed import ALONE
-
-# Enough to see whether a model has a measure at all, and whether a recipe suits the data.
-SAMPLES = 4
 
 
 class Trial:
@@ -37,18 +34,20 @@ class Trial:
         study: The study that the runs are of.
         data_dir: The user's folder of datasets.
         to_run: Whether all data must be there; see ``make_plan``.
+        device: Where models are tried.
 
     Attributes:
         datasets: What was loaded, by the text of its component.
         notes: What the user should know.
     """
 
-    def __init__(self, study: Study, data_dir: Path | None, *, to_run: bool) -> None:
+    def __init__(self, study: Study, data_dir: Path | None, *, to_run: bool, device: str = CPU) -> None:
         self.datasets: dict[str, Dataset] = {}
         self.notes: list[str] = []
         self._study = study
         self._data_dir = data_dir
         self._to_run = to_run
+        self._device = device
         self._models: dict[tuple[str, str], nn.Module] = {}
         self._tried: set[str] = set()
 
@@ -61,7 +60,7 @@ class Trial:
         model = text_of(run.model)
         if (data, model) not in self._models:
             completed(MODELS, run.model, ("model",))
-            self._models[data, model] = at(("model",), lambda: _weightless(run.model, dataset))
+            self._models[data, model] = at(("model",), lambda: rehearse(run.model, dataset, self._device))
         if self._is_new(training):
             check_recipes(run.training, self._study.regimes)
             if run.training.compile:
@@ -92,7 +91,7 @@ class Trial:
         try:
             with Stream("trial").governing(), torch.no_grad():
                 model(dataset.normalize(dataset.train_inputs[:1]))
-        except ValueError as error:
+        except FAULTS as error:
             message = (
                 f"an epoch ends with one sample left, and model '{run.model.name}' cannot be trained on it alone "
                 f"({one_line(error)}); choose another batch_size"
@@ -108,7 +107,7 @@ class Trial:
     def _load(self, component: Component) -> Dataset:
         options = completed(DATASETS, component, ()).options
         try:
-            dataset: Dataset = DATASETS[component.name](Source(self._data_dir, download=self._to_run), **options)
+            dataset = _made(component.name, Source(self._data_dir, download=self._to_run), options)
         except DataError as error:
             noise = None if self._to_run else stand_in(component.name, options)
             if noise is None:
@@ -167,39 +166,7 @@ class Trial:
                 dataset = self.datasets[text_of(run.data)]
                 shape, classes = dataset.input_shape, len(dataset.classes)
                 model = build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options)
-                few = _few(dataset)
-                _check_outputs(run, model, few)
-                yield run, model, few
-
-
-def _weightless(component: Component, dataset: Dataset) -> nn.Module:
-    """Return the model without memory for its weights, once it has accepted inputs of this shape."""
-    member = MODELS[component.name]
-    with torch.device("meta"):
-        model: nn.Module = member(dataset.input_shape, len(dataset.classes), **member.complete(component.options))
-    return model
-
-
-def _check_outputs(run: Run, model: nn.Module, few: Dataset) -> None:
-    """See that a model returns logits, as far as its outputs for a few samples tell.
-
-    Raises:
-        SpecError: If it returns probabilities.
-    """
-    try:
-        with Stream("trial").governing(), torch.enable_grad():
-            outputs = model.eval()(few.normalize(few.train_inputs))
-    except Exception:  # noqa: BLE001 - a model of the user's own may raise anything, and does so again where it is used
-        return
-    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
-        return
-    found = probabilities_in(outputs.detach(), lambda: outputs)
-    if found is not None:
-        message = (
-            f"model '{run.model.name}' returns {found}, and training and scores apply a softmax themselves; let it "
-            "return logits, without its last layer"
-        )
-        raise SpecError(message, ("model",))
+                yield run, model, few_of(dataset)
 
 
 def _check_steps(warmup: int, recipe: Recipe, dataset: Dataset) -> None:
@@ -216,13 +183,7 @@ def _check_steps(warmup: int, recipe: Recipe, dataset: Dataset) -> None:
 
 def _try_batch(recipe: Recipe, dataset: Dataset) -> None:
     """Make a batch of a few samples, to see that what the recipe does to them suits the data."""
-    next(iter(Batches(recipe.training_data(_few(dataset)), recipe, Stream("trial"), torch.device(CPU), ALONE)))
-
-
-def _few(dataset: Dataset) -> Dataset:
-    """Return a dataset with a few training samples."""
-    inputs, targets = dataset.train_inputs[:SAMPLES], dataset.train_targets[:SAMPLES]
-    return replace(dataset, train_inputs=inputs, train_targets=targets)
+    next(iter(Batches(recipe.training_data(few_of(dataset)), recipe, Stream("trial"), torch.device(CPU), ALONE)))
 
 
 def _try_attachments(recipe: Recipe, model: nn.Module) -> None:
@@ -235,3 +196,16 @@ def _try_attachments(recipe: Recipe, model: nn.Module) -> None:
 def text_of(component: Component) -> str:
     """Return text that is equal for equal components."""
     return json.dumps(component.model_dump(), sort_keys=True)
+
+
+def _made(name: str, source: Source, options: Mapping[str, Any]) -> Dataset:
+    """Return a dataset; whatever its function raises or returns instead is told in one sentence."""
+    try:
+        dataset = DATASETS[name](source, **options)
+    except (SharpscopeError, OSError):
+        raise
+    except FAULTS as error:
+        raise SpecError(f"the dataset '{name}' cannot be made: {one_line(error):.300}") from error
+    if not isinstance(dataset, Dataset):
+        raise SpecError(f"the dataset '{name}' should be a sharpscope.data.Dataset, and is {dataset!r:.60}")
+    return dataset

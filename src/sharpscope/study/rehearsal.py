@@ -1,0 +1,174 @@
+"""Trying a model on a few samples before any run of it: what would fail in every run is refused at once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sharpscope.curvature.logits import probabilities_in
+from sharpscope.data import Dataset
+from sharpscope.errors import FAULTS, SpecError, one_line
+from sharpscope.models import build_untrained, build_weightless
+from sharpscope.seeding import Stream
+from sharpscope.spec import Component
+from sharpscope.training.modes import mode
+
+# Enough to see whether a model has a measure at all, and whether a recipe suits the data.
+SAMPLES = 4
+# Of the weights that a training holds at a time: they themselves, those that it began with, and their gradient.
+COPIES = 3
+
+
+def few_of(dataset: Dataset) -> Dataset:
+    """Return a dataset with a few training samples."""
+    inputs, targets = dataset.train_inputs[:SAMPLES], dataset.train_targets[:SAMPLES]
+    return replace(dataset, train_inputs=inputs, train_targets=targets)
+
+
+def rehearse(component: Component, dataset: Dataset, device: str) -> nn.Module:
+    """Make a model and let it go forward and backward over a few samples.
+
+    Args:
+        component: The model.
+        dataset: Its data.
+        device: Where to try it.
+
+    Returns:
+        The model without memory for its weights, where it can be made so.
+
+    Raises:
+        SpecError: If it cannot be made, is too large for this machine, or cannot be trained and evaluated.
+    """
+    shape, classes = dataset.input_shape, len(dataset.classes)
+    options = {option: value for option, value in component.options.items() if option != "pretrained"}
+    try:
+        weightless = build_weightless(component.name, shape, classes, **options)
+    except SpecError:
+        # Some models look at values while they are made; what is wrong with others shows again.
+        weightless = None
+    if weightless is not None:
+        _check_size(component.name, weightless)
+    model = build_untrained(component.name, shape, classes, Stream("trial"), **options)
+    _check_weights(component.name, model)
+    few, model = few_of(dataset), model.to(device)
+    with Stream("trial").governing(device):
+        _Rehearsal(component.name, model, few, device).perform()
+    return model if weightless is None else weightless
+
+
+def _check_size(name: str, model: nn.Module) -> None:
+    size = COPIES * sum(tensor.nbytes for tensor in model.state_dict().values())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise SpecError(
+            f"training model '{name}' takes {size / 1e9:.3g} GB for its weights and their gradient alone, and this "
+            f"machine has {memory / 1e9:.3g} GB of memory; make it smaller"
+        )
+
+
+def _check_weights(name: str, model: nn.Module) -> None:
+    trained = 0
+    for parameter_name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.UninitializedParameter):
+            raise SpecError(f"model '{name}' has a lazy layer, '{parameter_name}' has no shape yet; give it its sizes")
+        if (parameter.is_floating_point() or parameter.is_complex()) and parameter.dtype != torch.float32:
+            raise SpecError(
+                f"model '{name}' has weights in {_short(parameter.dtype)} ('{parameter_name}'), and weights are "
+                "trained and measured in float32; make it in float32, training.precision is for faster arithmetic"
+            )
+        trained += parameter.requires_grad
+    if not trained:
+        raise SpecError(f"model '{name}' has no parameter that wants a gradient, so there is nothing to train")
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+class _Rehearsal:
+    """One model on a few samples.
+
+    Args:
+        name: What messages call the model.
+        model: On the device.
+        few: The samples.
+        device: The device.
+    """
+
+    def __init__(self, name: str, model: nn.Module, few: Dataset, device: str) -> None:
+        self._name = name
+        self._model = model
+        self._few = few
+        self._inputs = few.normalize(few.train_inputs.to(device))
+        self._targets = few.train_targets.to(device)
+
+    def perform(self) -> None:
+        """Evaluate, then train.
+
+        Raises:
+            SpecError: If something about the model would fail every run.
+        """
+        before = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
+        with mode(self._model, train=False):
+            self._check_logits(self._outputs("in eval mode"))
+        for name, tensor in self._model.state_dict().items():
+            if name not in before or not torch.equal(tensor, before[name]):
+                raise SpecError(
+                    f"model '{self._name}' changes '{name}' in eval mode, so that what it says depends on what it was "
+                    "asked before; let it do so in train mode only"
+                )
+        # Layers such as BatchNorm take no single sample; whether there will be one is asked of each recipe.
+        if len(self._inputs) > 1:
+            with mode(self._model, train=True):
+                self._check_gradient(self._outputs("in train mode"))
+
+    def _outputs(self, when: str) -> Tensor:
+        """Return what the model says, once it is what a classifier says."""
+        data = f"{len(self._inputs)} samples of dataset '{self._few.name}'"
+        try:
+            outputs = self._model(self._inputs)
+        except FAULTS as error:
+            raise SpecError(f"model '{self._name}' fails on {data} {when}: {one_line(error):.300}") from error
+        wanted = (len(self._inputs), len(self._few.classes))
+        if not isinstance(outputs, Tensor):
+            raise SpecError(
+                f"model '{self._name}' returns a {type(outputs).__name__} {when}, and should return the logits alone, "
+                "a tensor [samples, classes]; wrap it in one that does"
+            )
+        if tuple(outputs.shape) != wanted:
+            raise SpecError(
+                f"model '{self._name}' returns a tensor of shape {tuple(outputs.shape)} for {data} {when}, and should "
+                f"return one of shape {wanted}: a logit for each class"
+            )
+        if outputs.dtype != torch.float32:
+            raise SpecError(
+                f"model '{self._name}' returns {_short(outputs.dtype)} {when}, and should return float32: what is "
+                "computed from its outputs needs that precision"
+            )
+        if not torch.isfinite(outputs).all():
+            raise SpecError(
+                f"model '{self._name}' returns NaN or infinite values for {data} {when}, before any training; mend it, "
+                "or look for such values in the data"
+            )
+        return outputs
+
+    def _check_logits(self, outputs: Tensor) -> None:
+        found = probabilities_in(outputs.detach(), lambda: outputs)
+        if found is not None:
+            raise SpecError(
+                f"model '{self._name}' returns {found}, and training and scores apply a softmax themselves; let it "
+                "return logits, without its last layer"
+            )
+
+    def _check_gradient(self, outputs: Tensor) -> None:
+        trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        try:
+            gradient = torch.autograd.grad(cross_entropy(outputs, self._targets), trained, allow_unused=True)
+        except FAULTS as error:
+            raise SpecError(f"model '{self._name}' has no gradient: {one_line(error):.300}") from error
+        if all(part is None for part in gradient):
+            raise SpecError(f"model '{self._name}' has no gradient: its outputs depend on none of its parameters")

@@ -1,10 +1,19 @@
 """Figures: vector files with their fonts, which say the same every time."""
 
+import io
+from dataclasses import replace
+
+import matplotlib as mpl
 import pytest
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sharpscope.analysis.comparisons import regimes_table
-from sharpscope.analysis.figures import figure_files
+from sharpscope.analysis.figures import _STYLE, figure_files
+from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import looks
+from sharpscope.analysis.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +47,36 @@ def test_regimes_look_different_and_well_known_ones_always_the_same():
     some = looks(["sam", "sam(rho=0.1)", "mine", "baseline"])
     assert len({(look.color, look.symbol) for look in some.values()}) == 4
     assert looks(["baseline", "sam"])["sam"] == some["sam"]
+
+
+ANY_TEXT = [
+    "$$", "$", r"$\frac{1}", "a_b^c {d", "_hidden", "\\", "%{x} <b>&amp;</b>", "<script>alert(1)</script>",
+    "\U0001f469\u200d\U0001f4bb \u6f22\u5b57 e\u0301", "no", "two  words", "long " * 60, "x" * 400,
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_any_text_is_a_label(make_results, tmp_path):
+    results = make_results(seeds=2, regimes=("$$", "<script>alert(1)</script>", "_a^b {\\"))
+    names = ("train_loss", "ece", "relative_flatness")
+    labels = dict(zip(names, ("%{x} <b>$", r"$\frac{1}", "\u6f22 \U0001f600" * 30), strict=True))
+    results = replace(
+        results,
+        study={**results.study, "primary": list(names)},
+        quantities={name: replace(results.quantities[name], label=label) for name, label in labels.items()},
+    )
+    page = write_report(results, tmp_path).read_text("utf-8")
+    assert "<script>alert(1)" not in page
+    assert (tmp_path / "figures" / "regimes.pdf").is_file()
+
+
+@pytest.mark.parametrize("text", ANY_TEXT)
+def test_a_label_is_drawn_as_it_stands(text):
+    shown = lettered(text)
+    assert 0 < len(shown) <= 49
+    assert not shown.startswith("_")
+    figure = Figure()
+    with mpl.rc_context(_STYLE):
+        # A glyph that the font lacks, or a label that a legend leaves out, is a warning, which is an error here.
+        figure.legend(handles=[Line2D([], [], label=shown)])
+        FigureCanvasSVG(figure).print_svg(io.BytesIO())

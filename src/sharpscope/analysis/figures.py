@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sharpscope.analysis import matched
+from sharpscope.analysis.lettering import FAMILY, lettered
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.reliability import aggregate, expected_calibration_error
 from sharpscope.analysis.results import StudyResults, by, describe_group, describe_moment, records, select
@@ -29,7 +30,8 @@ COLUMN, TEXT = 3.25, 6.75  # inches: one column and the full width of a two-colu
 
 _STYLE: Any = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with Matplotlib, so every machine draws the same
+    "font.sans-serif": [FAMILY],
+    "text.parse_math": False,  # a dollar in a label of the user's is a dollar
     "font.size": 7,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7,
@@ -106,10 +108,16 @@ def _logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
 
 def _regime_legend(figure: Figure, results: StudyResults) -> None:
     handles = [
-        Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=4, label=regime)
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=4, label=lettered(regime))
         for regime, look in looks(results.regimes).items()
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6), handletextpad=0.2)
+    # About as many characters as fit beside one another.
+    columns = max(1, min(len(handles), 6, 130 // max(len(str(handle.get_label())) for handle in handles)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handletextpad=0.2)
+
+
+def _cell_label(regime: str, group: dict[str, Any]) -> str:
+    return ", ".join(map(lettered, filter(None, (regime, describe_group(group)))))
 
 
 def _scatter(results: StudyResults, x: str | None, level: str) -> Figure | None:
@@ -133,8 +141,8 @@ def _scatter(results: StudyResults, x: str | None, level: str) -> Figure | None:
             axis.locator_params(axis="x", nbins=4)
         if spans_decades(ledger[measure].to_numpy(float)):
             _logarithmic(axis, "y")
-        axis.set_title(results.quantities[measure].short_label)
-    label = results.quantities[x].label + (" (log scale)" if logarithmic else "")
+        axis.set_title(lettered(results.quantities[measure].short_label))
+    label = lettered(results.quantities[x].label) + (" (log scale)" if logarithmic else "")
     at_end = level and not results.quantities[x].level
     when = f"{' at the end of training' if at_end else ''}; measures at train loss {level}" if level else ""
     unsure = "; hollow: did not converge" if any(results.unconverged(name).any() for name in measures) else ""
@@ -163,7 +171,7 @@ def _reliability(results: StudyResults) -> Figure | None:
         axis.plot(bins["confidence"], bins["accuracy"], color=color, marker="o", markersize=3, linewidth=1)
         axis.bar(bins["center"], 0.18 * bins["share"], width=0.05, color="0.8", zorder=0)
         axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        axis.set_title("\n".join(filter(None, (regime, describe_group(group)))))
+        axis.set_title("\n".join(map(lettered, filter(None, (regime, describe_group(group))))))
         axis.text(0.04, 0.93, f"ECE {expected_calibration_error(bins):.3f}", transform=axis.transAxes, fontsize=6)
     figure.supxlabel("Confidence (bars: share of predictions)", fontsize=7)
     figure.supylabel("Accuracy", fontsize=7)
@@ -180,7 +188,7 @@ def _forest(results: StudyResults, regimes: pd.DataFrame) -> Figure | None:
     figure, axes = _panels(len(names), TEXT, 0.5 + 0.16 * rows, 3)
     for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
         _forest_panel(axis, results, regimes[regimes["quantity"] == name], groups)
-        axis.set_title(results.quantities[name].label)
+        axis.set_title(lettered(results.quantities[name].label))
         if position % 3:
             axis.tick_params(axis="y", labelleft=False)
     figure.supxlabel("Mean over seeds with 95% interval", fontsize=7)
@@ -197,7 +205,7 @@ def _forest_panel(axis: Axes, results: StudyResults, table: pd.DataFrame, groups
                 axis.plot([row["mean"]], [y], color=look.color, marker=look.marker, markersize=4, linestyle="")
                 if regime == results.reference:
                     axis.axvline(row["mean"], color="0.8", linewidth=0.6, zorder=0)
-                labels.append(", ".join(filter(None, (regime, describe_group(group)))))
+                labels.append(_cell_label(regime, group))
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.locator_params(axis="x", nbins=4)
@@ -214,7 +222,7 @@ def _matched(results: StudyResults, regimes: pd.DataFrame) -> Figure | None:
     figure, axes = _panels(len(names), TEXT, 0.45 + 0.085 * (len(results.moments) + 1) * len(cells), 3)
     for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
         _matched_panel(axis, results, regimes, name, cells)
-        axis.set_title(results.quantities[name].label)
+        axis.set_title(lettered(results.quantities[name].label))
         if position % 3:
             axis.tick_params(axis="y", labelleft=False)
     figure.supxlabel(
@@ -274,7 +282,7 @@ def _matched_panel(
         _logarithmic(axis, "x")
     else:
         axis.locator_params(axis="x", nbins=4)
-    axis.set_yticks(range(len(cells)), [", ".join(filter(None, (r, describe_group(g)))) for g, r in cells])
+    axis.set_yticks(range(len(cells)), [_cell_label(regime, group) for group, regime in cells])
     axis.set_ylim(len(cells) - 0.5, -0.5)
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)

@@ -61,6 +61,8 @@
     return control(`choose-${axis}`).value === "train_loss" || Math.max(...values) / Math.min(...values) > LOG_FROM;
   }
 
+  /* Text of the user's as text, not as a tag or a template of Plotly. */
+  const plain = (text) => text.replace(/[&<>%]/g, (character) => `&#${character.charCodeAt(0)};`);
   function trace(regime, x, y, group) {
     const chosen = data.runs.id.map((_, i) => i).filter((i) =>
       data.runs.regime[i] === regime.name && (!group || data.runs.group[i] === group)
@@ -70,14 +72,14 @@
     const hollow = chosen.map((i) => Boolean(data.unconverged[x]?.[i] || data.unconverged[y]?.[i]));
     const paper = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim();
     return {
-      type: "scatter", mode: "markers", name: regime.name, x: take(data.values[x]), y: take(data.values[y]),
+      type: "scatter", mode: "markers", name: plain(regime.name), x: take(data.values[x]), y: take(data.values[y]),
       customdata: chosen.map((i, k) => [
-        data.runs.id[i], data.runs.seed[i], data.runs.group[i] ? `<br>${data.runs.group[i]}` : "", hollow[k] ? "<br>did not converge" : "",
+        data.runs.id[i], data.runs.seed[i], data.runs.group[i] ? `<br>${plain(data.runs.group[i])}` : "", hollow[k] ? "<br>did not converge" : "",
       ]),
       marker: { color: regime.color, symbol: hollow.map((is) => is ? `${regime.symbol}-open` : regime.symbol), size: regime.symbol.startsWith("triangle") ? 11 : 9, opacity: 0.9, line: { color: hollow.map((is) => is ? regime.color : paper), width: hollow.map((is) => is ? 1.6 : 1) } },
       error_y: { type: "data", array: stderr, visible: stderr.some((value) => value > 0), thickness: 1, width: 0 },
-      hovertemplate: `<b>${regime.name}</b>, seed %{customdata[1]}%{customdata[2]}<br>run %{customdata[0]}<br>`
-        + `${data.labels[x]}: %{x:.4~g}<br>${data.labels[y]}: %{y:.4~g}%{customdata[3]}<extra></extra>`,
+      hovertemplate: `<b>${plain(regime.name)}</b>, seed %{customdata[1]}%{customdata[2]}<br>run %{customdata[0]}<br>`
+        + `${plain(data.labels[x])}: %{x:.4~g}<br>${plain(data.labels[y])}: %{y:.4~g}%{customdata[3]}<extra></extra>`,
     };
   }
 
@@ -86,7 +88,7 @@
     const color = (name) => style.getPropertyValue(name).trim();
     const narrow = plot.clientWidth < 560;
     const axis = (which, name, logarithmic) => ({
-      title: { text: data.labels[name], standoff: 12 }, range: range(which, logarithmic), type: logarithmic ? "log" : "linear",
+      title: { text: plain(data.labels[name]), standoff: 12 }, range: range(which, logarithmic), type: logarithmic ? "log" : "linear",
       gridcolor: color("--hairline"), linecolor: color("--rule"), zeroline: false, ticks: "outside", ticklen: 4,
       tickcolor: color("--rule"), automargin: true, nticks: narrow ? 5 : 8, exponentformat: "power",
       ...(logarithmic ? ticks(which) : {}),

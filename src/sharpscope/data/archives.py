@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
+import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -10,8 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from sharpscope.errors import DataError
+
+# Bytes of the largest file in an archive of a dataset (the training images of CIFAR-100 are 154 MB), and how many times
+# its own size an archive may unpack to; images shrink to less than a tenth by no compression.
+LARGEST = 1 << 28
+MOST_EXPANDED = 50
 
 
 @dataclass(frozen=True)
@@ -42,11 +52,55 @@ def open_tar(path: Path) -> Iterator[Iterator[Member]]:
         DataError: If it is no tar file, is cut off or damaged, or holds a path that leaves its folder.
     """
     try:
-        with tarfile.open(path, "r:*") as tar:
-            yield _files_of(tar, path)
+        with _unpacked(path) as unpacked:
+            bounded: Any = _Bounded(unpacked, path)
+            with tarfile.open(fileobj=bounded, mode="r:") as tar:
+                yield _files_of(tar, path)
     # The readers of gzip and of tar tell a damaged file by any of these.
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise DataError(f"{path} cannot be read, it is cut off or damaged ({error}); get it again") from None
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    """Open a file that may be packed, by what it begins with."""
+    with path.open("rb") as file:
+        begin = file.read(6)
+    openers: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    opener = next((opener for magic, opener in openers.items() if begin.startswith(magic)), None)
+    return path.open("rb") if opener is None else opener(path)
+
+
+class _Bounded:
+    """A tar file as unpacked, that gives neither more at once nor more in all than one of a dataset can have.
+
+    A few kilobytes can unpack to any size, and what is in the archive says itself how much of it is to be read.
+
+    Args:
+        stream: The unpacked bytes.
+        path: The archive, for messages.
+    """
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self._stream = stream
+        self._path = path
+        self._end = max(LARGEST, MOST_EXPANDED * path.stat().st_size)
+        self.tell, self.close = stream.tell, stream.close
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes."""
+        if not 0 <= size <= LARGEST:
+            raise self._refused(f"asks for {size} bytes at once")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte."""
+        if whence != os.SEEK_SET or offset > self._end:
+            raise self._refused(f"goes on at byte {offset} as unpacked")
+        return self._stream.seek(offset)
+
+    def _refused(self, why: str) -> DataError:
+        size = self._path.stat().st_size
+        return DataError(f"{self._path}, a file of {size} bytes, {why}, which no dataset does; do not use this archive")
 
 
 def _files_of(tar: tarfile.TarFile, path: Path) -> Iterator[Member]:
@@ -110,8 +164,18 @@ class Zip:
         """
         if name not in self.names:
             raise DataError(f"{self.path} should hold {name} and does not; get it again")
+        size = self._zip.getinfo(name).file_size
+        if size > LARGEST:
+            raise DataError(
+                f"{name} in {self.path} unpacks to {size} bytes, which no file of a dataset does; get it again"
+            )
         try:
-            return self._zip.read(name)
+            with self._zip.open(name) as opened:
+                # Asked for all of it, the reader would first unpack whatever there is.
+                contents = opened.read(size)
+                if len(contents) != size or opened.read(1):
+                    raise EOFError(f"{len(contents)} bytes instead of {size}")
+                return contents
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise DataError(f"{name} in {self.path} is damaged ({error}); get it again") from None
 

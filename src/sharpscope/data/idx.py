@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import io
+import math
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from sharpscope.data.archives import LARGEST
 from sharpscope.errors import DataError
 
 UNSIGNED_BYTE = 0x08
+LONGEST_HEADER = 16  # bytes, of three dimensions
 
 
 def unpack(packed: bytes, path: Path) -> bytes:
-    """Return what a gzip file holds.
+    """Return what a gzip file holds, as far as the header of the array in it goes.
 
     Args:
         packed: Its bytes.
@@ -24,11 +28,23 @@ def unpack(packed: bytes, path: Path) -> bytes:
         DataError: If it is no gzip file, or is cut off or damaged.
     """
     try:
-        return gzip.decompress(packed)
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            header = file.read(LONGEST_HEADER)
+            # A small file may unpack to any size, so no more is read than it says of itself, and a byte that tells.
+            return header + file.read(max(0, min(_declared(header), LARGEST) + 1 - len(header)))
     except gzip.BadGzipFile:
         raise DataError(f"{path} should be a gzip file but is not, or is damaged; get it again") from None
     except (EOFError, zlib.error):
         raise DataError(f"{path} is cut off or damaged; get it again") from None
+
+
+def _declared(header: bytes) -> int:
+    """Return how many bytes there should be by the first ones, which may be any."""
+    dimensions = header[3] if len(header) > 3 else 0
+    size = 4 + 4 * dimensions
+    if len(header) < size or size > LONGEST_HEADER:
+        return len(header)
+    return size + math.prod(int(n) for n in np.frombuffer(header, ">u4", dimensions, offset=4))
 
 
 def parse(contents: bytes, dimensions: int, path: Path) -> np.ndarray:

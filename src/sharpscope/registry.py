@@ -88,7 +88,7 @@ class Entry(Generic[F]):
             default = ... if parameter.default is parameter.empty else parameter.default
             # The alias lets an option be called like an attribute of BaseModel, such as "copy".
             fields[f"option_{name}"] = (hints.get(name, Any), Field(default, alias=name))
-        config = ConfigDict(extra="forbid", strict=False, arbitrary_types_allowed=True)
+        config = ConfigDict(extra="forbid", strict=False, arbitrary_types_allowed=True, allow_inf_nan=False)
         return create_model(f"{self.name}_options", __config__=config, **fields)
 
     def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sharpscope.study.pairs import update_pairs
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
 from sharpscope.study.store import Store
+from sharpscope.training import REGIMES
 
 from .conftest import perform_all
 
@@ -60,6 +61,20 @@ BAD = {
     "number for a mapping": ({"training": 5}, "training: expected a mapping of keys to values, got 5"),
     "text for a number": ({"training": {"epochs": "ten"}}, "training.epochs: expected a whole number, got 'ten'"),
     "truth for a number": ({"training": {"epochs": True}}, "training.epochs: expected a number, got True"),
+    "differentiable": (
+        {"training": {"optimizer_options": {"differentiable": True}}},
+        "line 9: optimizer 'sgd' takes no step with its options: RuntimeError: ",
+    ),
+    "width": ({"model": {"name": "mlp", "hidden": [2**40]}}, "GB for its weights and their gradient alone"),
+    "overflow": ({"model": {"name": "mlp", "hidden": [2**62]}}, "the model 'mlp' cannot be made for inputs of shape"),
+    "depth": ({"data": "names", "model": {"name": "gpt", "depth": 10**12}}, "option 'depth' of model 'gpt'"),
+    "points": ({"data": {"name": "circles", "samples": 10**12}}, "needs 4 to 10,000,000 samples"),
+    "infinite option": ({"regimes": [{"sam": {"rho": float("nan")}}]}, ".nan is not finite"),
+    "label no": (
+        {"regimes": ["sam", {"sam": {}, "label": False}]},
+        "regimes.label: expected text, got False; put it in",
+    ),
+    "no options": ({"data": {"name": "digits", "options": False}}, "the options of 'digits' are a mapping"),
     "infinite": ({"training": {"lr": float("inf")}}, "line 10: .inf is not finite, and a number of a study is"),
     "warm-up": ({"training": {"epochs": 2, "warmup_steps": 2}}, "a warm-up of 2 steps does not end within the 2 steps"),
     "one sample": (
@@ -91,6 +106,41 @@ def test_each_mistake_is_one_sentence_with_its_place(case, study_file):
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "Value error" not in str(caught.value)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_them(study_file):
+    training = {"epochs": 2, "batch_size": 2**63 - 1}
+    assert make_plan(load_source(str(study_file(training=training)))).runs
+
+
+REGIMES_THAT_FAIL = """
+import sys
+from sharpscope.training import REGIMES
+
+@REGIMES.register()
+def broken(recipe, *, how: str = "raises"):
+    "A regime that fails."
+    if how == "raises":
+        raise KeyError("no regime today")
+    return {"leaves": sys.exit, "nothing": lambda: None}[how]()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("raises", r"line \d+: the regime 'broken' fails: KeyError: 'no regime today'"),
+        ("leaves", r"line \d+: the regime 'broken' fails: it calls sys.exit"),
+        ("nothing", r"line \d+: the regime 'broken' should return a changed recipe, and returns None"),
+    ],
+)
+def test_a_regime_that_fails_is_one_sentence(how, message, study_file, tmp_path, monkeypatch):
+    len(REGIMES)
+    monkeypatch.setattr(REGIMES, "_entries", dict(REGIMES._entries))
+    (tmp_path / "broken.py").write_text(REGIMES_THAT_FAIL)
+    study = study_file(regimes=[{"broken": {"how": how}}], plugins=["broken.py"])
+    with pytest.raises(SpecError, match=message):
+        make_plan(load_source(str(study)))
 
 
 @pytest.mark.parametrize(

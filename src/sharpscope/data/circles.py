@@ -15,7 +15,7 @@ def circles(source: Source, *, samples: int = 100, factor: float = 0.5, noise: f
 
     Args:
         source: Not used: the points are computed.
-        samples: Training and test points together, at least 4.
+        samples: Training and test points together, from 4 to 10,000,000.
         factor: Radius of the inner circle over that of the outer, in [0, 1); towards 1 the classes close up.
         noise: Standard deviation of Gaussian noise on each coordinate.
         seed: Of the order of the points and of the noise.
@@ -30,9 +30,9 @@ def circles(source: Source, *, samples: int = 100, factor: float = 0.5, noise: f
     """
     from sklearn.datasets import make_circles
 
-    if samples < 4 or not 0.0 <= factor < 1.0 or noise < 0.0:
+    if not 4 <= samples <= 10_000_000 or not 0.0 <= factor < 1.0 or noise < 0.0:
         raise DataError(
-            "dataset 'circles' needs samples of at least 4, a factor in [0, 1) and a noise of at least 0, "
+            "dataset 'circles' needs 4 to 10,000,000 samples, a factor in [0, 1) and a noise of at least 0, "
             f"got samples {samples}, factor {factor} and noise {noise}"
         )
     points, labels = make_circles(samples, factor=factor, noise=noise or None, random_state=seed)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sharpscope.errors import SpecError
 from sharpscope.models.attention import Attention, Block
-from sharpscope.models.registry import MODELS, Share, sequence_shape
+from sharpscope.models.registry import MODELS, Depth, Share, sequence_shape
 
 
 class SequenceClassifier(nn.Module):
@@ -64,7 +64,7 @@ def gpt(
     classes: int,
     *,
     dim: PositiveInt = 128,
-    depth: PositiveInt = 4,
+    depth: Depth = 4,
     heads: PositiveInt = 4,
     dropout: Share = 0.0,
 ) -> nn.Module:

@@ -14,6 +14,8 @@ from sharpscope.registry import Registry
 # ``(C, H, W)`` of images, ``(D,)`` of features, ``(positions, symbols)`` of sequences.
 MODELS: Registry = Registry("model", package="sharpscope.models", importable=True)
 
+# Each layer is made, one after the other, before anything else can be seen of a model.
+Depth = Annotated[int, Field(ge=1, le=1000)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 

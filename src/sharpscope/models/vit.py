@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharpscope.models.attention import Attention, Block
-from sharpscope.models.registry import MODELS, Share, image_shape
+from sharpscope.models.registry import MODELS, Depth, Share, image_shape
 
 
 class Patches(nn.Module):
@@ -81,7 +81,7 @@ def vit(
     *,
     patch: PositiveInt = 4,
     dim: PositiveInt = 512,
-    depth: PositiveInt = 6,
+    depth: Depth = 6,
     heads: PositiveInt = 6,
     head_dim: PositiveInt = 64,
     mlp_dim: PositiveInt = 256,

@@ -41,7 +41,12 @@ def measure_checkpoint(
     dataset = entry(Source(data_dir), **entry.complete({}))
     model = _model(factory)
     load_weights(model, weights, factory)
-    return measure(model, CleanBatches(dataset), measures, device=device)
+    try:
+        return measure(model, CleanBatches(dataset), measures, device=device)
+    except SharpscopeError:
+        raise
+    except FAULTS as error:
+        raise SharpscopeError(f"{factory} cannot be measured on dataset '{data}': {one_line(error):.300}") from error
 
 
 def _model(factory: str) -> nn.Module:

@@ -59,7 +59,8 @@ class Batches:
     def __init__(self, data: Dataset, recipe: Recipe, stream: Stream, device: torch.device, workers: Workers) -> None:
         self._inputs, self._targets = data.train_inputs.to(device), data.train_targets.to(device)
         self._data = data
-        self._batch_size = recipe.batch_size
+        # A batch has all samples at most, whatever the recipe would take.
+        self._batch_size = min(recipe.batch_size, len(self._inputs))
         self._workers = workers
         self._changes = {"augment": recipe.augmentation(data), **recipe.image_changes}
         self._mix = recipe.mix

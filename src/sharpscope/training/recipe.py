@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from sharpscope import spec
 from sharpscope.data import Dataset
 from sharpscope.data.dataset import Augmentation
-from sharpscope.errors import DataError, SpecError, UnknownName
+from sharpscope.errors import FAULTS, DataError, SharpscopeError, SpecError, UnknownName, one_line
 from sharpscope.registry import Entry, Registry
 from sharpscope.training.averaging import Result
 from sharpscope.training.optimizers import OPTIMIZERS, before_step, clip, decay, make_optimizer
@@ -125,7 +125,7 @@ class Recipe:
         for part in sorted(regime.parts, key=lambda part: part.name):
             try:
                 entry = _find(REGIMES, part.name, ())
-                recipe = entry(recipe, **entry.complete(part.options))
+                recipe = _changed(recipe, entry, part.options)
             except SpecError as error:
                 raise error.within("regime", part.name) from None
         return recipe
@@ -155,8 +155,16 @@ class Recipe:
             raise error.within("training", *(("optimizer_options",) if error.loc else ())) from None
 
     def _with_optimizer_tried(self) -> Recipe:
-        """Return the recipe itself, once its optimizer has accepted the options."""
-        self.make_optimizer([nn.Parameter(torch.zeros(()))])
+        """Return the recipe itself, once its optimizer has accepted the options and taken a step with them."""
+        parameter = nn.Parameter(torch.zeros(2, 2))
+        optimizer = self.make_optimizer([parameter])
+        parameter.grad = torch.ones_like(parameter)
+        try:
+            optimizer.step()
+        except FAULTS as error:
+            raise SpecError(
+                f"optimizer '{self.optimizer}' takes no step with its options: {one_line(error):.300}; change them"
+            ) from None
         return self
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -240,6 +248,20 @@ class Recipe:
                 "declare what suits the data in its 'augment'"
             )
         return data.augment
+
+
+def _changed(recipe: Recipe, entry: Entry, options: Mapping[str, Any]) -> Recipe:
+    """Return a recipe as a regime changes it; whatever its function raises or returns instead is told."""
+    complete = entry.complete(options)
+    try:
+        changed = entry(recipe, **complete)
+    except SharpscopeError:
+        raise
+    except FAULTS as error:
+        raise SpecError(f"the regime '{entry.name}' fails: {one_line(error):.300}") from error
+    if not isinstance(changed, Recipe):
+        raise SpecError(f"the regime '{entry.name}' should return a changed recipe, and returns {changed!r:.60}")
+    return changed
 
 
 def check(training: spec.Training, regimes: Sequence[spec.Regime]) -> None:

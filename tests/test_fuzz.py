@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sharpscope.cli import run_command
 from sharpscope.errors import SharpscopeError
 from sharpscope.spec import Study, Training
 
-FEW, MANY = 40, 2000
+FEW, MANY = 25, 2000
 
 STUDY: dict[str, Any] = {
     "name": "tiny",
@@ -233,6 +234,9 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 
 def check(arguments: list[str], folder: Path, capsys) -> str:
     """Run a command and see that it ends as commands end; return what it says is wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        # As in a process of its own: what a terminal cannot show is no error.
+        stream.reconfigure(errors="backslashreplace")
     before = files(folder.parent)
     code = run_command(arguments)
     told = capsys.readouterr()

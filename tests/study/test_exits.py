@@ -94,6 +94,12 @@ def test_an_interruption_that_a_model_raises_in_a_worker_is_one(faulty, tmp_path
     assert states == ["done"]
 
 
+def test_an_interruption_that_a_model_raises_when_it_is_planned_is_one(faulty):
+    overrides = ["--set", "model.fault=interrupt", "--set", "model.everywhere=true"]
+    assert run_command(["run", str(faulty), "--out", str(faulty.parent / "out"), *overrides]) == 130
+    assert not (faulty.parent / "out").exists()
+
+
 @pytest.mark.parametrize("plugin", ["import sys\nsys.exit(0)\n", "raise SystemExit\n"])
 def test_a_plugin_that_ends_the_process_is_told_with_its_line(plugin, faulty, capsys):
     (faulty.parent / "faulty.py").write_text(plugin)

@@ -80,6 +80,14 @@ measures: [margin]
         plan("digits")
 
 
+@pytest.mark.parametrize("size", [0, -1, 60_000])
+def test_a_size_that_the_data_do_not_have_is_told_without_them(size, tmp_path, nowhere):
+    (tmp_path / "away.yaml").write_text(STUDY)
+    source = load_source(str(tmp_path / "away.yaml"), [f"data.train_size={size}"])
+    with pytest.raises(SpecError, match=f"train_size of dataset 'cifar10' must be from 1 to 50000, got {size}"):
+        make_plan(source, nowhere, to_run=False)
+
+
 def test_a_dataset_that_declares_no_shape_is_one_clear_sentence(source, nowhere, monkeypatch):
     monkeypatch.setattr("sharpscope.study.trial.stand_in", lambda *_: None)
     with pytest.raises(SpecError, match=r"away.yaml, line 3: cifar-10-binary.tar.gz is in none of"):
@@ -96,7 +104,7 @@ def test_the_image_datasets_declare_their_shapes():
 @pytest.mark.parametrize("name", DECLARED)
 def test_a_stand_in_takes_no_memory_and_no_size_beyond_the_real_one(name):
     facts = DATASETS[name].facts
-    whole = stand_in(name, {"train_size": None, "test_size": 10**9})
+    whole = stand_in(name, {"train_size": None, "test_size": None})
     assert tuple(whole.train_inputs.shape) == (facts.train_size, *facts.shape)
     assert len(whole.test_inputs) == facts.test_size
     assert whole.train_inputs.untyped_storage().nbytes() < 10 * (facts.train_size + facts.shape[0] * 64 * 64)

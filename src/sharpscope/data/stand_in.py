@@ -56,12 +56,15 @@ def stand_in(name: str, options: Mapping[str, Any]) -> Dataset | None:
 
     Returns:
         The stand-in, which must never be trained on for a result; None if the dataset declares no shape.
+
+    Raises:
+        DataError: If there are not so many samples.
     """
     facts = DATASETS[name].facts
     if not isinstance(facts, DatasetFacts):
         return None
-    train = min(options.get("train_size") or facts.train_size, facts.train_size)
-    test = min(options.get("test_size") or facts.test_size, facts.test_size)
+    train = _size(name, "train_size", options, facts.train_size)
+    test = _size(name, "test_size", options, facts.test_size)
     channels = facts.shape[0]
     return Dataset(
         name=name,
@@ -75,6 +78,15 @@ def stand_in(name: str, options: Mapping[str, Any]) -> Dataset | None:
         augment=facts.augment,
         corrupted=DeclaredSuite(*facts.suite) if facts.suite else None,
     )
+
+
+def _size(name: str, option: str, options: Mapping[str, Any], most: int) -> int:
+    size = options.get(option)
+    if size is None:
+        return most
+    if not 1 <= size <= most:
+        raise DataError(f"{option} of dataset '{name}' must be from 1 to {most}, got {size}")
+    return int(size)
 
 
 def _noise(count: int, shape: tuple[int, ...]) -> Tensor:

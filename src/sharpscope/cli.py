@@ -90,7 +90,7 @@ def _one_sentence() -> Iterator[None]:
         error.show()  # type: ignore[attr-defined]
         raise typer.Exit(WRONG) from None
     except SharpscopeError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {_readable(str(error))}", file=sys.stderr)
         raise typer.Exit(WRONG) from None
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
@@ -98,6 +98,11 @@ def _one_sentence() -> Iterator[None]:
         # A place that cannot be written is the command's mistake; a disk that fills up is not.
         wrong_place = isinstance(error, PermissionError | NotADirectoryError)
         raise typer.Exit(WRONG if wrong_place else FAILED) from None
+
+
+def _readable(message: str) -> str:
+    """Return a message without the middle of what nobody would read to its end; what came may be of any length."""
+    return message if len(message) <= 2000 else f"{message[:1400]} ... {message[-500:]}"
 
 
 def _version(wanted: bool) -> None:

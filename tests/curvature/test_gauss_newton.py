@@ -92,6 +92,7 @@ def network(name: str) -> nn.Module:
 FORWARD = {"once", "hidden"}
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")  # what lies behind no_grad
 @pytest.mark.parametrize("name", ["tanh", "weight norm", "layer norm", "unused", "convolution", "once", "hidden"])
 def test_products_are_those_of_the_backward_pass_by_the_route_that_is_told(name: str) -> None:
     with torch.random.fork_rng():

@@ -148,7 +148,7 @@ def run(
     with watching() as watcher:
         summary = run_study(plan, store, watcher, executor=executor, workers=workers, device=device)
     print(summary)
-    print(f"Report: {_write_all(store.path)}")
+    _write_all(store.path)
     if not summary.whole:
         print(f"What failed, and why: sharpscope status {store.path}", file=sys.stderr)
         raise typer.Exit(FAILED)
@@ -178,14 +178,23 @@ def _planned(
     return plan, Store(directory)
 
 
-def _write_all(directory: Path) -> Path:
-    """Write the ledger and the report from the store; return where the report is."""
+def _write_all(directory: Path, place: Path | None = None) -> Any:
+    """Write the ledger and the report from the store, into it or to another place; return what they were made of."""
     from sharpscope.analysis.ledger import load_results, write_ledger
     from sharpscope.analysis.report import write_report
+    from sharpscope.study.pairs import update_pairs
+    from sharpscope.study.store import Store
 
-    results = load_results(directory)
-    write_ledger(results.ledger, directory)
-    return write_report(results, directory)
+    store = Store.existing(directory)
+    with Store(place or directory).reporting():
+        # What is written elsewhere needs no right to write here.
+        if place is None:
+            store.tidy()
+        results = load_results(directory, update_pairs(store) if place is None else None)
+        write_ledger(results.ledger, place or directory)
+        path = write_report(results, place or directory)
+    print(f"Report: {path}")
+    return results
 
 
 @app.command()
@@ -212,25 +221,41 @@ def plan(
 
 @app.command()
 def status(directory: DirArgument, json: JsonOption = False) -> None:
-    """Show the runs of a study by state, and why some failed."""
-    from sharpscope.study.status import status as in_words
-    from sharpscope.study.status import to_json
+    """Show the runs of a study by state, and why some failed; read all of its files, and write nothing.
+
+    Exit codes: 0 nothing is wrong, 1 some runs failed or stored files are damaged, 2 the command is wrong.
+    """
+    from sharpscope.study.status import Status
     from sharpscope.study.store import Store
 
-    store = Store.existing(directory)
-    print(to_json(store) if json else in_words(store))
+    found = Status.of(Store.existing(directory))
+    print(found.to_json() if json else found)
+    if not found.sound:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
-def report(directory: DirArgument) -> None:
-    """Write report.html, tables and figures again, from the store alone."""
-    from sharpscope.study.pairs import update_pairs
-    from sharpscope.study.store import Store
+def report(
+    directory: DirArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to write; the folder of the study by default.")
+    ] = None,
+) -> None:
+    """Write report.html, tables and figures again, from the store alone.
 
-    store = Store.existing(directory)
-    for note in update_pairs(store):
+    Exit codes: 0 all done, 1 the report is without runs that failed or are damaged, 2 the command is wrong.
+    """
+    elsewhere = out if out is not None and out.resolve() != directory.resolve() else None
+    if elsewhere is not None and (elsewhere / "catalog.json").exists():
+        raise SharpscopeError(f"--out {elsewhere} is the folder of another study; name a place of its own")
+    try:
+        results = _write_all(directory, elsewhere)
+    except PermissionError as error:
+        raise SharpscopeError(f"{error.filename} cannot be written; name another place with --out") from None
+    for note in results.notes:
         print(f"Note: {note}", file=sys.stderr)
-    print(f"Report: {_write_all(directory)}")
+    if not results.sound:
+        raise typer.Exit(FAILED)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -42,10 +43,22 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # What the user knows is the place, not the temporary file or, as of a write, none.
+            error.filename, error.filename2 = str(path), None
         raise
     _sync_folder(path.parent)
+
+
+def no_space(error: BaseException | None) -> bool:
+    """Return whether an error, or what it came of, is that of a disk or a quota that is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -52,7 +52,6 @@ def plan_of(study_file: Callable[..., Path]) -> Callable[..., Plan]:
 
 def perform_all(plan: Plan, store: Store) -> list[Outcome]:
     """Do all runs of a plan in this process, one after the other."""
-    store.write_study(plan.study.model_dump())
     store.write_catalog(plan.catalog)
     bench = Bench(plan.data_dir)
     return [perform(run_id, assignment_of(plan, store), bench) for run_id in plan.runs]

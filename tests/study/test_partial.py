@@ -17,7 +17,7 @@ from sharpscope.study.assignment import record_failure
 from sharpscope.study.engine import assignment_of
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.record import Record
-from sharpscope.study.status import status, to_json
+from sharpscope.study.status import Status
 from sharpscope.study.store import RunFolder, Store
 
 from .conftest import perform_all
@@ -81,9 +81,9 @@ def test_what_fails_takes_nothing_else_with_it_and_is_tried_again(plugin, plan_o
     kept = [c for c in before if c != "prediction_disagreement" and c in ledger and c != "generalization_gap"]
     pd.testing.assert_frame_equal(ledger[kept], before[kept], check_exact=True)
 
-    assert "4 done; 4 of those done lack something" in status(store)
-    assert f"lacks fragile ({REASON}); fragile_score (KeyError: 'absent')" in status(store)
-    assert json.loads(to_json(store))["runs"][0]["missing"]["fragile"] == REASON
+    assert "4 done; 4 of those done lack something" in str(Status.of(store))
+    assert f"lacks fragile ({REASON}); fragile_score (KeyError: 'absent')" in str(Status.of(store))
+    assert json.loads(Status.of(store).to_json())["runs"][0]["missing"]["fragile"] == REASON
     page = write_report(load_results(store.path), store.path).read_text()
     assert f'<td><code>fragile</code></td><td class="number">4</td><td>{REASON}</td>' in page
 
@@ -92,7 +92,7 @@ def test_what_fails_takes_nothing_else_with_it_and_is_tried_again(plugin, plan_o
     assert {o.stages for o in again} == {("measures", "scores")}
     assert not again[0].missing
     assert load_ledger(store.path)["fragile"].eq(1.0).all()
-    assert "lack" not in status(store)
+    assert "lack" not in str(Status.of(store))
 
 
 def test_a_new_run_keeps_the_measures_beside_the_one_that_fails(plugin, plan_of, store, tmp_path):
@@ -162,7 +162,7 @@ def test_the_command_reports_what_is_there_and_exits_with_1(plugin, study_file, 
     assert (store.path / "report.html").is_file()
     plugin.touch()
     assert run_command(["run", str(study), "--out", str(store.path), "--workers", "1"]) == 0
-    assert update_pairs(store) == []
+    assert update_pairs(store).notes == []
 
 
 def test_a_pair_that_fails_costs_neither_ledger_nor_report_and_is_tried_again(plugin, study_file, store, capsys):
@@ -179,7 +179,7 @@ def test_a_pair_that_fails_costs_neither_ledger_nor_report_and_is_tried_again(pl
         f'<td><code>fragile_pair</code></td><td class="number">2</td><td>{REASON}</td>'
         in (store.path / "report.html").read_text()
     )
-    assert status(store).count(f"lacks fragile_pair ({REASON})") == 2
+    assert str(Status.of(store)).count(f"lacks fragile_pair ({REASON})") == 2
     assert run_command(["report", str(store.path)]) == 0
     plugin.touch()
     assert run_command(command) == 0
@@ -200,5 +200,7 @@ def test_a_pair_is_computed_once_until_its_predictions_or_its_definition_change(
     record = first.read_record()
     record.files["predictions.safetensors"]["blake2b"] = "0"
     first.write_record(record)
-    assert update_pairs(store) == [f"run {record.run_id}: predictions.safetensors is damaged; its pairs are left out"]
+    assert update_pairs(store).notes == [
+        f"run {record.run_id}: predictions.safetensors is damaged; its pairs are left out"
+    ]
     assert len(read) == 2

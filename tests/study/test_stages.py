@@ -35,7 +35,7 @@ def test_a_study_ends_in_a_ledger(plan_of, store):
     outcomes = perform_all(plan, store)
     assert {o.state for o in outcomes} == {"done"}
     assert outcomes[0].stages == ("training", "predictions", "measures", "scores")
-    assert update_pairs(store) == []
+    assert update_pairs(store).notes == []
     ledger = load_ledger(store.path)
     assert list(ledger["run_id"]) == list(plan.runs)
     assert list(ledger.columns) == [
@@ -188,17 +188,18 @@ def test_an_interruption_passes(plan_of, store, monkeypatch):
 def test_a_full_disk_fails_the_run_and_tears_nothing(plan_of, store, monkeypatch):
     plan = plan_of()
     perform_all(plan_of(regimes=["baseline"]), store)
+    store.write_catalog(plan.catalog)
     before = load_ledger(store.path)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("sharpscope.study.files.os.fsync", full)
-    monkeypatch.setattr(Store, "write_study", lambda *_: None)
-    monkeypatch.setattr(Store, "write_catalog", lambda *_: None)
-    outcomes = perform_all(plan, store)
+    monkeypatch.setattr("sharpscope.files.os.fsync", full)
+    bench = Bench(plan.data_dir)
+    outcomes = [stages.perform(run_id, assignment_of(plan, store), bench) for run_id in plan.runs]
     assert [o.state for o in outcomes] == ["done", "failed", "done", "failed"]
-    assert outcomes[1].reason == "No space left on device"
+    assert outcomes[1].halt == outcomes[1].reason
+    assert outcomes[1].reason.startswith(f"No space left on device: {store.path}")
     assert not list(store.path.rglob("*.tmp"))
     monkeypatch.undo()
     pd.testing.assert_frame_equal(load_ledger(store.path), before, check_exact=True)

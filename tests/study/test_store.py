@@ -11,8 +11,10 @@ import pytest
 from sharpscope.errors import SharpscopeError
 from sharpscope.files import write_atomic
 from sharpscope.study.files import locked, presence
-from sharpscope.study.record import Record, Wish, Wishes
+from sharpscope.study.record import SCHEMA, Record, Wish, Wishes, document
 from sharpscope.study.store import Damaged, RunFolder, Store
+
+CATALOG = {"schema": SCHEMA, "study": {"name": "a", "primary": []}}
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -66,7 +68,7 @@ def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path):
     left = [tmp_path / ".study.yaml.1-a.tmp", folder.path / ".run.json.1-a.tmp"]
     for path in left:
         path.write_text("half")
-    with store.in_use({}, {}):
+    with store.in_use(CATALOG):
         assert not left[0].exists()
         with folder.claim() as held:
             assert held
@@ -123,10 +125,13 @@ def test_damaged_arrays_are_noticed(tmp_path):
         folder.read_arrays("x.safetensors", seal)
     path.write_bytes(whole[:-1])
     with pytest.raises(Damaged, match=r"x.safetensors is damaged"):
-        folder.read_arrays("x.safetensors")
+        folder.read_arrays("x.safetensors", seal)
+    path.write_bytes(whole)
+    with pytest.raises(Damaged, match=r"x.safetensors has no seal"):
+        folder.read_arrays("x.safetensors", None)
     path.unlink()
     with pytest.raises(Damaged, match="missing"):
-        folder.read_arrays("x.safetensors")
+        folder.read_arrays("x.safetensors", seal)
 
 
 def test_a_value_of_other_options_or_another_version_is_no_answer():
@@ -158,7 +163,7 @@ def test_what_is_left_to_do_of_a_run():
 def test_a_folder_that_holds_no_study_is_told(tmp_path):
     with pytest.raises(SharpscopeError, match="there is no folder"):
         Store.existing(tmp_path / "absent")
-    with pytest.raises(SharpscopeError, match=r"has no study.yaml"):
+    with pytest.raises(SharpscopeError, match=r"has no catalog.json"):
         Store.existing(tmp_path)
 
 
@@ -167,26 +172,23 @@ def test_wishes_read_back_from_the_catalog(plan_of):
     assert Wishes.from_catalog(json.loads(json.dumps(plan.catalog))) == plan.wishes
 
 
-@pytest.mark.parametrize("content", [[], {}, {"schema": 1, "grid": []}])
+@pytest.mark.parametrize("content", [{}, {"schema": 1, "grid": []}])
 def test_a_catalog_of_another_version_is_one_sentence(content, tmp_path):
     store = Store(tmp_path)
-    store.write_catalog({})
-    (tmp_path / "catalog.json").write_text(json.dumps(content))
+    (tmp_path / "catalog.json").write_bytes(document(content))
     with pytest.raises(SharpscopeError, match=r"another version of sharpscope; run the study again with this --out"):
         store.read_catalog()
 
 
 def test_a_folder_in_use_by_another_study_is_refused(tmp_path):
     store = Store(tmp_path)
-    with store.in_use({"name": "a"}, {"schema": 2}), store.in_use({"name": "a"}, {"schema": 2}):
-        with (
-            pytest.raises(SharpscopeError, match="at work on another study"),
-            store.in_use({"name": "b"}, {"schema": 2}),
-        ):
+    other = {**CATALOG, "study": {"name": "b", "primary": []}}
+    with store.in_use(CATALOG), store.in_use(CATALOG):
+        with pytest.raises(SharpscopeError, match="at work on another study"), store.in_use(other):
             pass
-        assert store.read_study() == {"name": "a"}
-    with store.in_use({"name": "b"}, {"schema": 2}):
-        assert store.read_study() == {"name": "b"}
+        assert store.read_study()["name"] == "a"
+    with store.in_use(other):
+        assert store.read_study()["name"] == "b"
 
 
 def test_facts_of_a_process_stand_as_long_as_something_of_it_is_left():

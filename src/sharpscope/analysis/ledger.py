@@ -16,10 +16,12 @@ import pandas as pd
 
 from sharpscope.analysis.results import MISSING_COLUMNS, RUN_COLUMNS, Quantity, StudyResults
 from sharpscope.safety.reliability import reliability_bins
+from sharpscope.study.files import Damaged, write_whole
 from sharpscope.study.levels import STEP, column
-from sharpscope.study.pairs import failed_pairs, read_pairs
+from sharpscope.study.pairs import Pair, Pairs, compute_pairs
 from sharpscope.study.record import Record, Wish, Wishes
-from sharpscope.study.store import Damaged, RunFolder, Store, write_atomic
+from sharpscope.study.run_folder import RunFolder
+from sharpscope.study.store import Store
 
 RELIABILITY_COLUMNS = ("bin", "count", "confidence", "accuracy")
 
@@ -31,6 +33,12 @@ class _Row:
     point: dict[str, Any]
     folder: RunFolder
     record: Record
+    damage: str = ""
+
+    @property
+    def state(self) -> str:
+        """As its record says; ``damaged`` where that cannot be read."""
+        return "damaged" if self.damage else self.record.state
 
     @property
     def key(self) -> dict[str, Any]:
@@ -52,14 +60,15 @@ def load_ledger(study_dir: str | Path) -> pd.DataFrame:
     """
     store = Store.existing(Path(study_dir))
     catalog = store.read_catalog()
-    return _ledger(_rows(store, catalog), catalog, _pair_table(store, catalog))
+    return _ledger(_rows(store, catalog), catalog, _pair_table(compute_pairs(store).rows, catalog))
 
 
-def load_results(study_dir: str | Path) -> StudyResults:
-    """Return all that a study found, for statistics and a report.
+def load_results(study_dir: str | Path, scored: Pairs | None = None) -> StudyResults:
+    """Return all that a study found, for statistics and a report; nothing is written.
 
     Args:
         study_dir: The folder of the study.
+        scored: The scores of pairs, where they are at hand.
 
     Raises:
         SharpscopeError: If it is no such folder.
@@ -67,18 +76,23 @@ def load_results(study_dir: str | Path) -> StudyResults:
     store = Store.existing(Path(study_dir))
     catalog = store.read_catalog()
     rows = _rows(store, catalog)
-    pairs = _pair_table(store, catalog)
+    scored = scored or compute_pairs(store)
+    pairs = _pair_table(scored.rows, catalog)
+    reliability, unread = _reliability(rows, catalog)
+    damage = [*_damage(rows, unread), *(f"{fault}; the next run makes it again" for fault in store.faults())]
     return StudyResults(
-        study=store.read_study(),
+        study=catalog["study"],
         quantities={q["name"]: _quantity(q) for q in catalog["quantities"]},
         ledger=_ledger(rows, catalog, pairs),
         pairs=pairs.drop(columns=["run_a", "run_b"]),
-        reliability=_reliability(rows, catalog),
+        reliability=reliability,
         failures=_failures(rows),
-        missing=_missing(rows, store, catalog),
+        missing=_missing(rows, scored, catalog, unread),
         provenance=_provenance(rows, store.read_command()),
         default_primary=catalog["default_primary"],
-        first_primary=store.first_primary(),
+        first_primary=catalog["first_primary"],
+        notes=(*scored.notes, *damage),
+        damaged=bool(damage),
     )
 
 
@@ -87,8 +101,8 @@ def write_ledger(ledger: pd.DataFrame, study_dir: str | Path) -> None:
     directory = Path(study_dir)
     buffer = io.BytesIO()
     ledger.to_parquet(buffer, index=False)
-    write_atomic(directory / "results.parquet", buffer.getvalue())
-    write_atomic(directory / "results.csv", ledger.to_csv(index=False, lineterminator="\n").encode())
+    write_whole(directory / "results.parquet", buffer.getvalue())
+    write_whole(directory / "results.csv", ledger.to_csv(index=False, lineterminator="\n").encode())
 
 
 def _quantity(facts: dict[str, Any]) -> Quantity:
@@ -96,17 +110,28 @@ def _quantity(facts: dict[str, Any]) -> Quantity:
 
 
 def _rows(store: Store, catalog: dict[str, Any]) -> list[_Row]:
-    """Return the runs of the present grid that have ended; a torn record counts as none."""
+    """Return the runs of the present grid that have ended, or of which one cannot tell."""
     rows = []
     for point in catalog["grid"]:
         folder = store.run(point["run_id"])
         try:
             record = folder.read_record()
-        except Damaged:
-            record = None
-        if record is not None:
-            rows.append(_Row(point, folder, record))
+        except Damaged as error:
+            rows.append(_Row(point, folder, Record(folder.run_id, reason=str(error)), str(error)))
+        else:
+            if record is not None:
+                rows.append(_Row(point, folder, record))
     return rows
+
+
+def _damage(rows: list[_Row], unread: dict[str, str]) -> list[str]:
+    """Return what was damaged of each run, as far as a report sees it: records, predictions, sizes of files."""
+    told = []
+    for row in rows:
+        faults = [row.damage] if row.damage else row.folder.faults(row.record, read=False)
+        faults += [unread[row.record.run_id]] if row.record.run_id in unread else []
+        told += [f"run {row.record.run_id}: {fault}; the next run makes it again" for fault in dict.fromkeys(faults)]
+    return told
 
 
 def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> pd.DataFrame:
@@ -121,7 +146,7 @@ def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> p
     table = [
         {
             "run_id": row.record.run_id,
-            "state": row.record.state,
+            "state": row.state,
             **row.key,
             **(_values(row.record, catalog) if row.record.state == "done" else {}),
             **means.get(row.record.run_id, {}),
@@ -170,11 +195,11 @@ def _answers(stored: dict[str, Any], stamp: dict[str, Any], kind: str) -> bool:
     return Wish.of(stamp, kind).answered_by(stored, kind)
 
 
-def _pair_table(store: Store, catalog: dict[str, Any]) -> pd.DataFrame:
+def _pair_table(scored: Iterable[Pair], catalog: dict[str, Any]) -> pd.DataFrame:
     """Return one row an unordered pair of seeds, with a column for each score of pairs."""
     points = {point["run_id"]: point for point in catalog["grid"]}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for key, a, b, value in read_pairs(store):
+    for key, a, b, value in (pair[:4] for pair in scored if not pair.error):
         if a in points and b in points and key in catalog["pair_scores"]:
             first, second = points[a], points[b]
             row = rows.setdefault(
@@ -203,8 +228,10 @@ def _pair_means(pairs: pd.DataFrame, keys: Iterable[str]) -> dict[str, dict[str,
     return {r: {key: sum(v) / len(v) for key, v in values.items()} for r, values in shared.items()}
 
 
-def _reliability(rows: list[_Row], catalog: dict[str, Any]) -> pd.DataFrame:
+def _reliability(rows: list[_Row], catalog: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return a row for each bin of each run, and of each run whose predictions cannot be read, why."""
     table = []
+    unread: dict[str, str] = {}
     # As many bins as the study's calibration error has, which the diagrams then show.
     stamps = [stamp for stamp in catalog["scores"].values() if stamp["score"] == "ece"]
     options = {"bins": stamps[0]["options"]["bins"]} if stamps else {}
@@ -212,39 +239,45 @@ def _reliability(rows: list[_Row], catalog: dict[str, Any]) -> pd.DataFrame:
         if row.record.state != "done":
             continue
         try:
-            bins = reliability_bins(row.folder.read_predictions(row.record).test, **options)
-        except Damaged:
+            bins = reliability_bins(row.folder.peek_predictions(row.record).test, **options)
+        except Damaged as error:
+            unread[row.record.run_id] = str(error)
             continue
         for index, values in enumerate(zip(bins.count, bins.confidence, bins.accuracy, strict=True)):
             cells = dict(zip(RELIABILITY_COLUMNS, (index, *values), strict=True))
             table.append({**row.key, "run_id": row.record.run_id, **cells})
     columns = ["regime", *catalog["varying"], "seed", "run_id", *RELIABILITY_COLUMNS]
-    return pd.DataFrame(table, columns=columns)
+    return pd.DataFrame(table, columns=columns), unread
 
 
 def _failures(rows: list[_Row]) -> pd.DataFrame:
     table = [
-        {"run_id": row.record.run_id, **row.key, "state": row.record.state, "reason": row.record.reason}
+        {"run_id": row.record.run_id, **row.key, "state": row.state, "reason": row.record.reason}
         for row in rows
-        if row.record.state != "done"
+        if row.state != "done"
     ]
     return pd.DataFrame(table, columns=["run_id", "regime", "seed", "state", "reason"])
 
 
-def _missing(rows: list[_Row], store: Store, catalog: dict[str, Any]) -> pd.DataFrame:
+def _missing(rows: list[_Row], scored: Pairs, catalog: dict[str, Any], unread: dict[str, str]) -> pd.DataFrame:
     wishes = Wishes.from_catalog(catalog)
     table = [
         {"run_id": row.record.run_id, **row.key, "missing": key, "reason": reason}
         for row in rows
-        for key, reason in row.record.lacking(wishes).items()
+        for key, reason in {**row.record.lacking(wishes), **_undrawn(row, unread)}.items()
     ]
     keys = {row.record.run_id: row.key for row in rows}
     table += [
         {"run_id": pair.run_a, **keys[pair.run_a], "missing": pair.key, "reason": pair.error}
-        for pair in failed_pairs(store)
+        for pair in scored.failed
         if pair.run_a in keys
     ]
     return pd.DataFrame(table, columns=MISSING_COLUMNS)
+
+
+def _undrawn(row: _Row, unread: dict[str, str]) -> dict[str, str]:
+    reason = unread.get(row.record.run_id)
+    return {} if reason is None else {"reliability diagram": reason}
 
 
 def _provenance(rows: list[_Row], command: list[str]) -> dict[str, str]:

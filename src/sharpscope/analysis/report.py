@@ -21,8 +21,10 @@ from sharpscope.analysis.palette import looks
 from sharpscope.analysis.reliability import bin_count
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.tables import table_files
-from sharpscope.files import write_atomic
-from sharpscope.study.files import digest
+from sharpscope.errors import SharpscopeError
+from sharpscope.seals import digest
+from sharpscope.study.files import read_whole, write_whole
+from sharpscope.study.record import content_of, document
 
 WRITTEN = ".report.json"  # the files that a report has written, with their checksums
 
@@ -47,7 +49,7 @@ def write_report(results: StudyResults, directory: Path) -> Path:
         "report.html": render(results, regimes, comparisons, correlations).encode(),
     }
     for name, data in files.items():
-        write_atomic(directory / name, data)
+        write_whole(directory / name, data)
     _remove_leftovers(directory, files)
     return directory / "report.html"
 
@@ -56,14 +58,15 @@ def _remove_leftovers(directory: Path, files: Mapping[str, bytes]) -> None:
     """Remove what an earlier report wrote and this one did not, and keep a list of the files for the next one."""
     path = directory / WRITTEN
     try:
-        earlier: dict[str, str] = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        earlier: dict[str, str] = content_of(read_whole(path))["files"]
+    except SharpscopeError:
+        # Leftovers stay then: what nobody vouches for may be someone's work.
         earlier = {}
     for name in earlier.keys() - files.keys():
         leftover = directory / name
         if leftover.is_file() and digest(leftover.read_bytes()) == earlier[name]:
             leftover.unlink()
-    write_atomic(path, json.dumps({name: digest(data) for name, data in files.items()}, indent=1).encode())
+    write_whole(path, document({"files": {name: digest(data) for name, data in files.items()}}))
 
 
 def render(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> str:
@@ -108,7 +111,7 @@ def _facts(results: StudyResults) -> dict[str, Any]:
         "results": results,
         "study": study,
         "yaml": yaml.safe_dump(study, sort_keys=False, allow_unicode=True),
-        "counts": {state: int(states.get(state, 0)) for state in ("done", "failed", "diverged")},
+        "counts": {state: int(states.get(state, 0)) for state in ("done", "failed", "diverged", "damaged")},
         "total": len(results.ledger),
         "seeds": int(results.ledger["seed"].nunique()),
         "failures": results.failures.astype(object).to_dict("records"),

@@ -101,6 +101,8 @@ class StudyResults:
         default_primary: Whether the primary family is the usual one, which a study has that declares none.
         first_primary: The primary family when the study first ran.
         provenance: Versions, platform, command and the like, for a reader who wants to repeat it.
+        notes: What is wrong with the stored files, and scores of pairs that failed.
+        damaged: Whether a stored file is not what was written.
     """
 
     study: dict[str, Any]
@@ -113,6 +115,13 @@ class StudyResults:
     default_primary: bool = False
     first_primary: list[str] | None = None
     missing: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=MISSING_COLUMNS))
+    notes: tuple[str, ...] = ()
+    damaged: bool = False
+
+    @property
+    def sound(self) -> bool:
+        """Whether no run has failed, and no stored file that was looked at is damaged."""
+        return not self.damaged and not {"failed", "damaged"} & set(self.failures["state"])
 
     @cached_property
     def regimes(self) -> list[str]:

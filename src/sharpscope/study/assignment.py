@@ -10,8 +10,11 @@ from typing import Any
 
 from sharpscope.errors import DataError
 from sharpscope.spec import Run
-from sharpscope.study.record import Record, Wishes, plain
-from sharpscope.study.store import Damaged, Store
+from sharpscope.study.record import Wishes, plain
+from sharpscope.study.store import Store
+
+# Seconds to wait for whoever only looks whether a run is at work.
+PATIENCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Outcome:
         missing: What a run that is done lacks, with the reasons.
         notes: What the user should know: stored files that were damaged.
         seconds: Time it took.
+        halt: Why no other run can go on either; empty where they can.
     """
 
     run_id: str
@@ -60,6 +64,7 @@ class Outcome:
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    halt: str = ""
 
 
 def check_same(dataset: str, digests: set[str]) -> None:
@@ -79,12 +84,9 @@ def record_failure(run_id: str, assignment: Assignment, reason: str) -> Outcome:
     """Record that a run failed in a way that its own process could not record; what was done before stays."""
     folder = Store(assignment.directory).run(run_id)
     outcome = Outcome(run_id, "failed", reason)
-    with contextlib.suppress(OSError), folder.claim() as held:
+    with contextlib.suppress(OSError), folder.claim(PATIENCE) as held:
         if held:
-            record = None
-            with contextlib.suppress(Damaged):
-                record = folder.read_record()
-            record = record or Record(run_id)
+            record = folder.best_record()
             if record.settled(assignment.wishes):
                 # It died after its work, before it could say so.
                 return Outcome(run_id, record.state, record.reason, notes=(f"run {run_id}: {reason}",))

@@ -12,7 +12,7 @@ from sharpscope.safety import SCORES
 from sharpscope.safety.registry import Chosen
 from sharpscope.spec import Point, Study
 from sharpscope.study.levels import STEP, VALUES, column
-from sharpscope.study.record import SCHEMA, Wish, Wishes
+from sharpscope.study.record import SCHEMA, Wish, Wishes, plain
 
 RESERVED = ("run_id", "state", "regime", "seed")
 _TRAINED_ON = "on the training set, not augmented, with the labels trained on"
@@ -93,6 +93,7 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[st
     ]
     return {
         "schema": SCHEMA,
+        "study": plain(study.model_dump()),
         "default_primary": study.primary == primary_of(None, wishes),
         "varying": study.varying,
         "corruptions": dict(wishes.corruptions),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from sharpscope.study.assignment import Assignment, Outcome, check_same
 from sharpscope.study.devices import CPU
 from sharpscope.study.executors import EXECUTORS
-from sharpscope.study.pairs import failed_pairs, update_pairs
+from sharpscope.study.pairs import update_pairs
 from sharpscope.study.plan import Plan
-from sharpscope.study.record import plain
+from sharpscope.study.record import Record
 from sharpscope.study.store import Damaged, Store
 
 
@@ -99,11 +101,12 @@ def run_study(
     options = member.complete({} if workers is None else {"workers": workers})
     summary = Summary(len(plan.runs))
     _check_data(plan, store)
-    with store.in_use(plain(plan.study.model_dump()), plan.catalog):
-        store.keep_primary(plan.study.primary or ())
+    with store.in_use(plan.catalog) as notes:
         store.write_command([*plan.command, *(() if device == CPU else ("--device", device))])
-        todo = _unsettled(plan, store, summary, watcher)
-        for note in plan.notes:
+        store.tidy()
+        _check_data(plan, store)
+        todo = _unsettled(plan, store, summary)
+        for note in (*plan.notes, *notes):
             watcher.note(note)
         watcher.begin(summary.total, summary.kept)
         jobs = [job for job in plan.jobs if todo.intersection(job)]
@@ -115,12 +118,26 @@ def run_study(
                     if isinstance(event, Outcome):
                         summary.count(event.state, incomplete=bool(event.missing))
                         watcher.ended(event, labels[event.run_id])
+                        _see_that_others_can_go_on(event, summary, store)
                     else:
                         watcher.started(event, labels[event])
-        for note in update_pairs(store):
+        with store.reporting():
+            pairs = update_pairs(store)
+        for note in pairs.notes:
             watcher.note(note)
-        summary.failed_pairs = len(failed_pairs(store))
+        summary.failed_pairs = len(pairs.failed)
     return summary
+
+
+def _see_that_others_can_go_on(outcome: Outcome, summary: Summary, store: Store) -> None:
+    """Hand out no more runs where each would train, and then find no room for what it found.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    if outcome.halt:
+        message = f"{outcome.halt}; free some there, and the same command goes on ({summary}, in {store.path})"
+        raise OSError(errno.ENOSPC, message)
 
 
 def assignment_of(plan: Plan, store: Store, device: str = CPU) -> Assignment:
@@ -147,21 +164,31 @@ def _check_data(plan: Plan, store: Store) -> None:
                 check_same(run.data.name, {record.data, plan.dataset_of(run).digest})
 
 
-def _unsettled(plan: Plan, store: Store, summary: Summary, watcher: Watcher) -> set[str]:
+def _unsettled(plan: Plan, store: Store, summary: Summary) -> set[str]:
     """Return the runs that have something left to do, and count the others."""
     todo = set()
-    for run_id in plan.runs:
-        try:
-            record = store.run(run_id).settled(plan.wishes)
-        except Damaged:
-            # The process that makes it again reports what was damaged.
-            record = None
+    for run_id, record in zip(plan.runs, settled_records(plan, store), strict=True):
         if record is None:
             todo.add(run_id)
         else:
             summary.kept += 1
             summary.count(record.state)
     return todo
+
+
+def settled_records(plan: Plan, store: Store) -> list[Record | None]:
+    """Return the record of each run for which nothing is left to do, None for the others; all stored files are read."""
+
+    def settled(run_id: str) -> Record | None:
+        try:
+            return store.run(run_id).settled(plan.wishes)
+        except Damaged:
+            # The process that makes it again reports what was damaged.
+            return None
+
+    # Threads, since checksums leave the interpreter to others.
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(settled, plan.runs))
 
 
 def _labels(plan: Plan) -> dict[str, str]:

@@ -17,10 +17,11 @@ from sharpscope.models import build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.study.devices import CPU
+from sharpscope.study.engine import settled_records
 from sharpscope.study.evaluation import measure_each
 from sharpscope.study.plan import Plan
-from sharpscope.study.record import Wish, Wishes
-from sharpscope.study.store import Damaged, Store
+from sharpscope.study.record import Wish
+from sharpscope.study.store import Store
 from sharpscope.training import Diverged, Recipe, predict, train
 
 T = TypeVar("T")
@@ -67,7 +68,8 @@ def forecast(plan: Plan, store: Store, workers: int, device: str = CPU) -> Forec
         workers: Number of processes.
         device: Where they compute.
     """
-    todo = [run_id for run_id in plan.runs if not _settled(store, run_id, plan.wishes)]
+    records = zip(plan.runs, settled_records(plan, store), strict=True)
+    todo = [run_id for run_id, record in records if record is None]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -77,13 +79,6 @@ def forecast(plan: Plan, store: Store, workers: int, device: str = CPU) -> Forec
         torch.set_num_threads(threads)
     seconds = work / max(1, min(workers, len(todo))) + (START_UP if todo else 0.0)
     return Forecast(tuple(todo), seconds, _disk(plan), workers)
-
-
-def _settled(store: Store, run_id: str, wishes: Wishes) -> bool:
-    try:
-        return store.run(run_id).settled(wishes) is not None
-    except Damaged:
-        return False
 
 
 class _Timing:

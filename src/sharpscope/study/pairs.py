@@ -7,12 +7,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sharpscope.errors import FAULTS, one_line
 from sharpscope.safety import SCORES, Predictions
-from sharpscope.study.files import digest
-from sharpscope.study.store import PREDICTIONS, Damaged, Store, to_parquet, write_atomic
+from sharpscope.seals import BrokenSeal, check_sealed, digest
+from sharpscope.study.files import Damaged, Missing, read_whole, write_whole
+from sharpscope.study.store import PREDICTIONS, Store, to_parquet
 
 FILE = "pairs.parquet"
 
@@ -37,22 +39,51 @@ class Pair(NamedTuple):
     stamp: str
 
 
-def update_pairs(store: Store) -> list[str]:
-    """Compute the scores of all pairs of finished runs in the present grid, and keep them in ``pairs.parquet``.
+@dataclass(frozen=True)
+class Pairs:
+    """The scores of all pairs of a study.
+
+    Attributes:
+        rows: A row for each score of each pair.
+        notes: What the user should know: what could not be read, and scores that failed.
+    """
+
+    rows: list[Pair]
+    notes: list[str]
+
+    @property
+    def failed(self) -> list[Pair]:
+        """The pairs of which a score failed."""
+        return [pair for pair in self.rows if pair.error]
+
+
+def update_pairs(store: Store) -> Pairs:
+    """Bring ``pairs.parquet`` up to date and return what it holds; the caller is ``store.reporting``."""
+    pairs = compute_pairs(store)
+    columns = list(zip(*pairs.rows, strict=True)) or [()] * len(Pair._fields)
+    table = {name: list(column) for name, column in zip(Pair._fields, columns, strict=True)}
+    write_whole(store.path / FILE, to_parquet(table, seal=True))
+    return pairs
+
+
+def compute_pairs(store: Store) -> Pairs:
+    """Return the scores of all pairs of finished runs in the present grid; nothing is written.
 
     Each unordered pair of seeds counts once. What is stored already is kept as long as predictions and definition are
     the same; what failed is tried again. Scores whose plugin is not loaded keep their stored values.
-
-    Returns:
-        What the user should know: predictions that could not be read, and scores that failed.
     """
     catalog = store.read_catalog()
     wanted = catalog["pair_scores"]
     known = {key: stamp for key, stamp in wanted.items() if stamp["score"] in SCORES}
-    stored = _read(store)
+    notes: list[str] = []
+    try:
+        stored = stored_pairs(store)
+    except Damaged as error:
+        stored = []
+        lost = [key for key in wanted if key not in known]
+        notes.append(f"{error}; {', '.join(lost)} of its plugin is lost until the next run" if lost else str(error))
     kept = {pair[:3]: pair for pair in stored if not pair.error}
     rows = [pair for pair in stored if pair.key in wanted and pair.key not in known]
-    notes: list[str] = []
     for cell in _cells(catalog["grid"]):
         predictions = _Predictions(store, cell, notes)
         for a, b in itertools.combinations(predictions.seals, 2):
@@ -63,35 +94,29 @@ def update_pairs(store: Store) -> list[str]:
                 if pair is None or pair.stamp != stamp:
                     pair = predictions.scored(key, definition, a, b, stamp)
                 rows += [pair] if pair is not None else []
-    columns = list(zip(*rows, strict=True)) or [()] * len(Pair._fields)
-    write_atomic(store.path / FILE, to_parquet({n: list(c) for n, c in zip(Pair._fields, columns, strict=True)}))
     failed = Counter((pair.key, pair.error) for pair in rows if pair.error)
-    return notes + [f"'{key}' failed for {count} of the pairs: {error}" for (key, error), count in failed.items()]
+    notes += [f"'{key}' failed for {count} of the pairs: {error}" for (key, error), count in failed.items()]
+    return Pairs(rows, notes)
 
 
-def read_pairs(store: Store) -> list[tuple[str, str, str, float]]:
-    """Return the stored pairs as (key, run, other run, value)."""
-    return [pair[:4] for pair in _read(store) if not pair.error]
+def stored_pairs(store: Store) -> list[Pair]:
+    """Return what ``pairs.parquet`` holds; nothing if it is not there.
 
-
-def failed_pairs(store: Store) -> list[Pair]:
-    """Return the pairs of which a score failed."""
-    return [pair for pair in _read(store) if pair.error]
-
-
-def _read(store: Store) -> list[Pair]:
+    Raises:
+        Damaged: If it is not as it was written.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = store.path / FILE
-    if not path.is_file():
-        return []
     try:
-        columns = pq.read_table(path).to_pydict()
-        return [Pair(*row) for row in zip(*(columns[name] for name in Pair._fields), strict=True)]
-    except (pa.ArrowInvalid, OSError, KeyError):
-        # It is derived from the predictions and is written again by the next run or report.
+        data = read_whole(store.path / FILE)
+        check_sealed(data)
+    except Missing:
         return []
+    except BrokenSeal as error:
+        raise Damaged(f"{FILE} {error}") from None
+    columns = pq.read_table(pa.BufferReader(data)).to_pydict()
+    return [Pair(*row) for row in zip(*(columns[name] for name in Pair._fields), strict=True)]
 
 
 def _cells(grid: list[dict[str, Any]]) -> Iterator[list[str]]:
@@ -145,7 +170,7 @@ class _Predictions:
         if run_id not in self._read:
             self._read[run_id] = None
             try:
-                self._read[run_id] = self._store.run(run_id).read_predictions(self._records[run_id])
+                self._read[run_id] = self._store.run(run_id).peek_predictions(self._records[run_id])
             except Damaged as error:
                 self._note(run_id, error)
         return self._read[run_id]

@@ -16,10 +16,13 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from sharpscope.errors import SharpscopeError
+from sharpscope.seals import KEY, UNSEALED, BrokenSeal, check_sealed, sealed
 from sharpscope.study.levels import column
 
-SCHEMA = 2
+SCHEMA = 3
+BEFORE_SEALS = 2  # the schema of files that were written before there were seals
 FINAL = ("done", "diverged")
+PREDICTIONS = "predictions.safetensors"  # the one file of a run that its training does not write
 NOT_YET = "not computed yet; the next run does it"
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -141,27 +144,58 @@ class Record:
     timings: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """Return the text of ``run.json``."""
-        return encode({"schema": SCHEMA, **asdict(self)})
+        """Return the text of ``run.json``, sealed."""
+        return document({"schema": SCHEMA, **asdict(self)})
 
     @classmethod
     def from_json(cls, data: bytes, run_id: str) -> Record:
         """Read what ``to_json`` wrote.
 
         Raises:
-            SharpscopeError: If it is torn, of another run, or of another schema.
+            SharpscopeError: "is damaged" or the like, if it is torn, of another run, or of another schema.
+        """
+        return cls._from_content(content_of(data), run_id, SCHEMA)
+
+    @classmethod
+    def before_seals(cls, data: bytes, run_id: str) -> Record:
+        """Read a record of the time before seals, on trust as it was then.
+
+        Raises:
+            SharpscopeError: As ``from_json``.
         """
         try:
-            content = json.loads(data)
-            schema, found = content.pop("schema"), content["run_id"]
-            if schema == SCHEMA and found == run_id:
+            return cls._from_content(json.loads(data), run_id, BEFORE_SEALS)
+        except (ValueError, RecursionError):
+            raise SharpscopeError("is damaged") from None
+
+    @classmethod
+    def _from_content(cls, content: Any, run_id: str, schema: int) -> Record:
+        try:
+            content = {**content}
+            written, found = content.pop("schema"), content["run_id"]
+            if written == schema and found == run_id:
                 numbers = {key: _numeric(content[key]) for key in ("training", "measures", "scores", "at_loss")}
                 record = _RECORD.validate_python({**content, **numbers})
                 record.check_entries()
                 return record
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise SharpscopeError("run.json is damaged") from None
-        raise SharpscopeError(f"run.json has schema {schema} and run {found}, not schema {SCHEMA} and run {run_id}")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise SharpscopeError("is damaged") from None
+        raise SharpscopeError(f"has schema {written} and run {found}, not schema {schema} and run {run_id}")
+
+    def of_training(self) -> Record:
+        """Return what the training alone left: it vouches for the weights where ``run.json`` is not there."""
+        weights_alone: dict[str, Any] = {"training": {}, "measures": {}}
+        makers = {key: maker for key, maker in self.made_by.items() if key == "training"}
+        return Record(
+            self.run_id,
+            data=self.data,
+            at_loss={level: {**point, **weights_alone} for level, point in self.at_loss.items()},
+            files={name: seal for name, seal in self.files.items() if name != PREDICTIONS},
+            init=self.init,
+            provenance={name: facts for name, facts in self.provenance.items() if name in makers.values()},
+            made_by=makers,
+            timings={key: seconds for key, seconds in self.timings.items() if key == "training"},
+        )
 
     def missing(self, wishes: Wishes) -> list[str]:
         """Return what is wanted and not in here, as words; nothing is missing of a run that diverged."""
@@ -187,6 +221,9 @@ class Record:
             math.isnan(entry["value"])
         for point in points:
             point["epoch"], point["step"], dict(point["training"])
+        for seal in self.files.values():
+            int(seal["bytes"]), str(seal["blake2b"])
+        dict(self.predictions.get("corruptions", {}))
 
     def predicted(self, wishes: Wishes) -> bool:
         """Return whether the stored predictions hold all that is wanted of them; they may hold more."""
@@ -241,6 +278,26 @@ _RECORD = TypeAdapter(Record)
 def plain(tree: Any) -> Any:
     """Return a tree as JSON would give it back: tuples become lists, keys become strings."""
     return json.loads(json.dumps(tree, default=_builtin))
+
+
+def document(content: Mapping[str, Any]) -> bytes:
+    """Return a mapping as a JSON document that holds its own seal."""
+    return sealed(encode({KEY: UNSEALED, **content}))
+
+
+def content_of(data: bytes) -> dict[str, Any]:
+    """Return what ``document`` was given, as JSON has it.
+
+    Raises:
+        BrokenSeal: If it is not as it was written; the message is "is damaged" or the like.
+    """
+    check_sealed(data)
+    try:
+        content: dict[str, Any] = json.loads(data)
+        del content[KEY]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BrokenSeal("is damaged") from None
+    return content
 
 
 def encode(tree: Any) -> bytes:

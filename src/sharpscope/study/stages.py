@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from sharpscope.data import Dataset
 from sharpscope.errors import FAULTS, one_line
+from sharpscope.files import no_space
 from sharpscope.models import build
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.seeding import Stream
@@ -37,10 +38,11 @@ from sharpscope.study.evaluation import (
     stamped,
     values_at_level,
 )
+from sharpscope.study.files import Damaged, Missing
 from sharpscope.study.levels import column, weights_file
 from sharpscope.study.provenance import provenance
 from sharpscope.study.record import Record, Wish, plain
-from sharpscope.study.store import CHECKPOINT, HISTORY, PREDICTIONS, WEIGHTS, Damaged, RunFolder, Store, to_parquet
+from sharpscope.study.store import CHECKPOINT, HISTORY, PREDICTIONS, TRAINED, WEIGHTS, RunFolder, Store, to_parquet
 from sharpscope.training import CheckpointError, Diverged, History, Kept, Recipe, train
 
 Weights = dict[str, Tensor]
@@ -63,9 +65,11 @@ def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
             stages = _Stages(run_id, assignment, bench, folder)
             stages.complete()
             record, done, notes = stages.record, stages.done, stages.notes
-    except OSError as error:
-        # Not even the record could be written: the disk is full, or the folder is not ours.
-        return Outcome(run_id, "failed", one_line(error), seconds=time.perf_counter() - started)
+    except Exception as error:  # noqa: BLE001 - such as a folder that is not ours; that is this run's failure too
+        # Not even the record could be written. Others would come to the same end where the disk is full.
+        reason = one_line(error)
+        seconds = time.perf_counter() - started
+        return Outcome(run_id, "failed", reason, seconds=seconds, halt=reason if no_space(error) else "")
     seconds = time.perf_counter() - started
     missing = record.lacking(assignment.wishes)
     return Outcome(run_id, record.state, record.reason, tuple(done), missing, tuple(notes), seconds)
@@ -114,25 +118,45 @@ class _Stages:
             if settled is not None:
                 self.record = settled
                 return
-            self.record = self.folder.read_record() or self.record
+            self.record = self.folder.best_record()
+            self._check_files()
         except Damaged as error:
             self._note(error)
             self.suspect = True
-            with contextlib.suppress(Damaged):
-                self.record = self.folder.read_record() or self.record
+            self.record = self.folder.best_record()
             self._drop_unwanted_levels()
         self.before = self.record if self.record.state == "done" else None
         try:
             self._do_all()
             self.record.state, self.record.reason = "done", ""
         except (Diverged, NotFinite) as error:
-            self.record = Record(self.run_id, "diverged", str(error), timings=self.record.timings)
-            self._sign_training()
+            self.record = self._diverged(str(error))
         except FAULTS as error:
+            if no_space(error):
+                raise
             self.record = self.before or self.record
             self.record.fail(one_line(error))
             self._write_traceback(error)
         self._write_record()
+
+    def _check_files(self) -> None:
+        """See that what is there of a run that is not done is what was written.
+
+        Raises:
+            Damaged: If it is not; predictions that are to be made anew in any case do not count.
+        """
+        faults = self.folder.faults(self.record)
+        if not self.record.predicted(self.wishes):
+            faults = [fault for fault in faults if not fault.startswith(PREDICTIONS)]
+        if faults:
+            raise Damaged(", ".join(faults))
+
+    def _diverged(self, reason: str) -> Record:
+        files = {name: seal for name, seal in self.record.files.items() if name != PREDICTIONS}
+        facts: dict[str, Any] = {"files": files, "init": self.record.init, "timings": self.record.timings}
+        self.record = Record(self.run_id, "diverged", reason, **facts)
+        self._sign_training()
+        return self.record
 
     def _maker(self) -> str:
         """Note what this process is and return its name."""
@@ -152,6 +176,8 @@ class _Stages:
         self.record.spec = plain(self.run.model_dump())
         self.record.coordinates = plain(self.assignment.coordinates[self.run_id])
         self.record.forget_makers()
+        if self.suspect and WEIGHTS in self.record.files:
+            self.folder.write_trained(self.record)
         self.folder.write_record(self.record)
         if self.record.state != "failed":
             # Until now it was the one place where weights kept on the way were told from those of other levels.
@@ -162,9 +188,11 @@ class _Stages:
         predictions = self._stored_predictions()
         if predictions is None or self._missing(self.record.measures) or self._unsettled_levels() or self.suspect:
             weights = self._stored_weights()
-            if weights is None or self._lacks_levels():
+            if weights is None or self._lacks_levels() or self._history_is_damaged():
                 weights, same = self._train(weights)
                 predictions = predictions if same else None
+            elif self.suspect:
+                self.record.init = self._write_init(self._initial_model())
             model = self._model(weights)
             if predictions is None:
                 predictions = self._predict(model)
@@ -204,6 +232,18 @@ class _Stages:
                 return True
         return False
 
+    def _history_is_damaged(self) -> bool:
+        """Return whether the history is there and not what was written, which only another training mends."""
+        if not self.suspect:
+            return False
+        try:
+            self.folder.read(HISTORY, self.record.files.get(HISTORY))
+        except Missing:
+            return False
+        except Damaged:
+            return True
+        return False
+
     def _drop_unwanted_levels(self) -> None:
         """Let go of weights at levels that nobody asks for any more, so that damage to them is nobody's concern."""
         wanted = {weights_file(level) for level in self.wishes.levels}
@@ -223,14 +263,13 @@ class _Stages:
             return None
 
     def _stored_weights(self) -> Weights | None:
-        """Return weights of an earlier start; without a record they count if the history, written before, is there."""
-        path = self.folder.path
-        if not (path / WEIGHTS).is_file() or not (path / HISTORY).is_file():
-            return None
+        """Return the weights that a record vouches for; None where there are none, or they are not those."""
         try:
             return load(self.folder.read(WEIGHTS, self.record.files.get(WEIGHTS)))
-        except (Damaged, SafetensorError):
-            self._note(Damaged(f"{WEIGHTS} is damaged"))
+        except Missing:
+            return None
+        except (Damaged, SafetensorError) as error:
+            self._note(error)
             return None
 
     def _train(self, stored: Weights | None) -> tuple[Weights, bool]:
@@ -258,6 +297,7 @@ class _Stages:
     def _begin_anew(self, told: bool) -> None:
         self.record, self.before = Record(self.run_id), None
         self.folder.remove("run.json")
+        self.folder.remove(TRAINED)
         if told:
             again = Damaged("training again, to keep weights at a train loss, ended in other weights than before")
             self._note(again, "all of it is made again")
@@ -277,11 +317,11 @@ class _Stages:
             model.load_state_dict(fresh)
             return train(model, self.dataset, recipe, stream, checkpoint=path, **settings)
         except Diverged as error:
-            self.folder.write(HISTORY, to_parquet(error.history.to_columns()))
+            self.record.files[HISTORY] = self.folder.write(HISTORY, to_parquet(error.history.to_columns()))
             raise
 
     def _keep(self, weights: Weights, history: History, init: str) -> None:
-        """Write all that a training gave; the weights come last."""
+        """Write all that a training gave; what vouches for it comes last."""
         files = self.record.files
         for name, level in self.wishes.levels.items():
             kept = history.at_loss.get(level)
@@ -294,6 +334,7 @@ class _Stages:
         files[WEIGHTS] = self.folder.write(WEIGHTS, save(weights))
         self.record.init = init
         self._sign_training()
+        self.folder.write_trained(self.record)
 
     def _sign_training(self) -> None:
         self.record.data = self.bench.dataset(self.run.data).digest
@@ -370,7 +411,7 @@ class _Stages:
 
     def _measure_level(self, level: str) -> None:
         point = self.record.at_loss[level]
-        model = self._model(load(self.folder.read(weights_file(level))))
+        model = self._model(load(self.folder.read(weights_file(level), self.record.files.get(weights_file(level)))))
         if not point["training"]:
             point["training"] = values_at_level(predictions_of(model, self.dataset, self.device))
         missing = self._missing(point["measures"])

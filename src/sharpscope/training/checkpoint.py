@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sharpscope.errors import SharpscopeError
 from sharpscope.files import write_atomic
+from sharpscope.seals import BrokenSeal, check_sealed, sealed_safetensors
 
 _TENSOR = "tensor:"
 
@@ -168,7 +169,7 @@ def write_tree(path: Path, tree: Any) -> None:
     """Write a tree of mappings, lists, tensors and JSON values, whole or not at all."""
     tensors: dict[str, Tensor] = {}
     plain = _without_tensors(tree, tensors)
-    write_atomic(path, save(tensors, metadata={"tree": json.dumps(plain)}))
+    write_atomic(path, sealed_safetensors(save(tensors, metadata={"tree": json.dumps(plain)})))
 
 
 def read_tree(path: Path) -> Any:
@@ -178,10 +179,11 @@ def read_tree(path: Path) -> Any:
         CheckpointError: If the file is damaged.
     """
     try:
+        check_sealed(path.read_bytes())
         with safe_open(path, framework="pt") as file:
             plain = json.loads((file.metadata() or {})["tree"])
             return _with_tensors(plain, file)
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (BrokenSeal, OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is no whole checkpoint ({error}); remove it to train from the start") from None
 
 

@@ -90,7 +90,7 @@ def check_sealed(data: bytes) -> None:
     """
     place = _PLACE.search(data)
     if place is None:
-        raise BrokenSeal("has no seal: it is damaged, or of an earlier version of sharpscope")
+        raise BrokenSeal("is damaged, or was written before files had seals")
     view = memoryview(data)
     if digest(view[: place.start(1)], view[place.end(1) :]).encode() != place[1]:
         raise BrokenSeal("is damaged")

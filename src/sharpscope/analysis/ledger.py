@@ -91,7 +91,7 @@ def load_results(study_dir: str | Path, scored: Pairs | None = None) -> StudyRes
         provenance=_provenance(rows, store.read_command()),
         default_primary=catalog["default_primary"],
         first_primary=catalog["first_primary"],
-        notes=(*scored.notes, *damage),
+        notes=(*damage, *_told_no_more(scored.notes, damage)),
         damaged=bool(damage),
     )
 
@@ -132,6 +132,12 @@ def _damage(rows: list[_Row], unread: dict[str, str]) -> list[str]:
         faults += [unread[row.record.run_id]] if row.record.run_id in unread else []
         told += [f"run {row.record.run_id}: {fault}; the next run makes it again" for fault in dict.fromkeys(faults)]
     return told
+
+
+def _told_no_more(notes: list[str], told: list[str]) -> list[str]:
+    """Return the notes that do not begin as one that is told already, up to what comes of it."""
+    known = {note.partition("; ")[0] for note in told}
+    return [note for note in notes if note.partition("; ")[0] not in known]
 
 
 def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,10 @@ class Store:
             # Whoever writes a report has its turn first, so that what is half-written then is nobody's.
             with self.reporting():
                 remove_temporary(self.path / "inits")
-                notes.extend(seal_all(self.path))
-                first = self._first_primary(notes) or list(catalog["study"]["primary"])
+                upgraded = seal_all(self.path)
+                found = (f"{fault}; it is made again" for fault in self.faults())
+                notes.extend(found if upgraded is None else upgraded)
+                first = self._first_primary(list(catalog["study"]["primary"]))
                 write_whole(self.path / PRIMARY, document({"primary": first}))
                 self.write_catalog({**catalog, "first_primary": first})
 
@@ -140,22 +143,16 @@ class Store:
         for path in sorted((self.path / "runs").glob("*/")):
             self.run(path.name).tidy()
 
-    def _first_primary(self, notes: list[str]) -> list[str] | None:
-        """Return the primary family of the first run; it stands in two files, so that it outlives damage to one."""
-        with contextlib.suppress(Missing):
-            try:
-                return self._read(PRIMARY)["primary"]
-            except Missing:
-                raise
-            except Damaged as error:
-                notes.append(f"{error}; it is made again")
+    def _first_primary(self, present: list[str]) -> list[str] | None:
+        """Return the primary family of the first run, which is the present one if this is the first.
+
+        It stands in two files, so that it outlives damage to one; None if it has not.
+        """
+        with contextlib.suppress(Damaged):
+            return self._read(PRIMARY)["primary"]
         with contextlib.suppress(SharpscopeError):
             return self.read_catalog()["first_primary"]
-        return None
-
-    def first_primary(self) -> list[str] | None:
-        """Return the primary family that the study had when it first ran."""
-        return self.read_catalog()["first_primary"]
+        return None if any(os.path.lexists(self.path / name) for name in (PRIMARY, CATALOG)) else present
 
     def write_command(self, command: Sequence[str]) -> None:
         """Write ``command.json``: what runs the study again, word by word."""
@@ -186,7 +183,7 @@ class Store:
         try:
             catalog = self._read(CATALOG)
         except Damaged as error:
-            raise SharpscopeError(f"{self.path / CATALOG}: {error}; {again}") from None
+            raise SharpscopeError(f"{self.path}: {error}; {again}") from None
         if catalog.get("schema") != SCHEMA:
             raise SharpscopeError(f"{self.path / CATALOG} is of another version of sharpscope; {again}")
         return catalog
@@ -196,21 +193,23 @@ class Store:
         return self.read_catalog()["study"]
 
     def faults(self) -> list[str]:
-        """Return what is wrong with the small files beside the catalog, each as "primary.json is damaged"."""
+        """Return what is wrong with the files that belong to no run, each as "primary.json is damaged"."""
         found = []
-        for name in (PRIMARY, COMMAND):
+        contents: dict[str, dict[str, Any]] = {}
+        for name in (CATALOG, PRIMARY, COMMAND):
             try:
-                self._read(name)
+                contents[name] = self._read(name)
             except Missing:
                 continue
             except Damaged as error:
                 found.append(str(error))
-        try:
-            check_bytes(read_whole(self.path / STUDY), self.read_catalog()["files"][STUDY])
-        except BrokenSeal:
-            found.append(f"{STUDY} is not the study that was run, which is in {CATALOG}")
-        except Damaged as error:
-            found.append(str(error))
+        if CATALOG in contents:
+            try:
+                check_bytes(read_whole(self.path / STUDY), contents[CATALOG]["files"][STUDY])
+            except BrokenSeal:
+                found.append(f"{STUDY} is not the study that was run, which is in {CATALOG}")
+            except Damaged as error:
+                found.append(str(error))
         return found
 
     def _read(self, name: str) -> dict[str, Any]:

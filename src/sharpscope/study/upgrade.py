@@ -17,17 +17,17 @@ from sharpscope.study.run_folder import RECORD, RunFolder
 _INIT = re.compile(r"inits/[0-9a-f]+\.safetensors")
 
 
-def seal_all(directory: Path) -> list[str]:
+def seal_all(directory: Path) -> list[str] | None:
     """Seal what is in the folder of a study, if its catalog is of the time before seals; nothing is done else.
 
     The catalog decides for all files, since it is sealed itself afterwards: a file of a later time that has lost its
     seal is damaged, not old. The caller writes the new catalog, and keeps others out until then.
 
     Returns:
-        What the user should know.
+        What the user should know; None if the folder is not of that time.
     """
     if not _before_seals(directory / "catalog.json"):
-        return []
+        return None
     for path in sorted((directory / "inits").glob("*.safetensors")):
         _seal_init(path)
     primary = _parsed(directory / "primary.json")

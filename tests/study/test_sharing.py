@@ -1,0 +1,248 @@
+"""Commands that share the folder of a study: nobody breaks another's files, and nothing old is written over new."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sharpscope.analysis.ledger import load_ledger, load_results, write_ledger
+from sharpscope.cli import run_command
+from sharpscope.files import TEMPORARY
+from sharpscope.study import stages
+from sharpscope.study.bench import Bench
+from sharpscope.study.engine import run_study
+from sharpscope.study.executors import EXECUTORS
+from sharpscope.study.files import is_held, locked
+from sharpscope.study.pairs import update_pairs
+from sharpscope.study.record import SCHEMA, Record
+from sharpscope.study.status import Status
+from sharpscope.study.store import CHECKPOINT, Store
+
+from .conftest import finish, perform_all, start
+from .test_seals import Heard
+
+CATALOG = {"schema": SCHEMA, "study": {"name": "a", "primary": []}}
+# Long enough for a thread that is not kept waiting.
+MOMENT = 0.3
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "out")
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    """An executor in this process."""
+    bench = Bench(None)
+
+    @EXECUTORS.register()
+    def here(jobs: Any, assignment: Any, *, workers: int | None = None) -> Iterator[str | stages.Outcome]:
+        """In this process."""
+        for job in jobs:
+            for run_id in job:
+                yield run_id
+                yield stages.perform(run_id, assignment, bench)
+
+    yield
+    EXECUTORS._entries.pop("here")
+
+
+def report(store: Store) -> str:
+    """What the command does, but the figures."""
+    with store.reporting():
+        results = load_results(store.path, update_pairs(store))
+        write_ledger(results.ledger, store.path)
+    return "; ".join(results.notes)
+
+
+def test_reports_take_turns_from_reading_on(store):
+    store.path.mkdir()
+    with store.in_use(CATALOG):
+        pass
+    order = []
+
+    def second() -> None:
+        with store.reporting():
+            order.append("second")
+
+    with store.reporting():
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(MOMENT)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
+
+
+def test_a_run_that_finds_itself_alone_leaves_what_a_report_is_writing(store):
+    with store.in_use(CATALOG):
+        pass
+    (store.path / "tables").mkdir()
+    live = [store.path / "tables" / f".a.csv.1-a{TEMPORARY}", store.path / f".report.html.1-a{TEMPORARY}"]
+
+    def alone() -> None:
+        with store.in_use(CATALOG):
+            pass
+
+    with store.reporting():
+        for path in live:
+            path.touch()
+        other = threading.Thread(target=alone)
+        other.start()
+        other.join(MOMENT)
+        assert all(path.exists() for path in live)
+    other.join()
+    assert not any(path.exists() for path in live)
+
+
+def test_a_report_leaves_what_a_run_is_writing(store):
+    with store.in_use(CATALOG):
+        (store.path / "inits").mkdir()
+        live = store.path / "inits" / f".a.1-a{TEMPORARY}"
+        live.touch()
+        with store.reporting():
+            assert live.exists()
+
+
+def test_to_look_whether_a_lock_is_held_makes_no_file_and_disturbs_nobody(tmp_path):
+    path = tmp_path / "lock"
+    assert not is_held(path)
+    assert not path.exists()
+    with locked(path) as held:
+        assert held
+        assert is_held(path)
+    assert not is_held(path)
+
+
+def test_a_checkpoint_that_a_kill_left_behind_a_finished_run_is_removed_by_the_next_command(plan_of, store):
+    perform_all(plan_of(grid={"seed": 1}), store)
+    first, second = (store.run(run_id) for run_id in plan_of(grid={"seed": 1}).runs)
+    for folder in (first, second):
+        (folder.path / CHECKPOINT).write_bytes(b"")
+        (folder.path / f".run.json.1-a{TEMPORARY}").write_bytes(b"")
+    second.write_record(Record(second.run_id, "failed", "out of memory"))
+    with first.claim():
+        store.tidy()
+        assert (first.path / CHECKPOINT).exists()
+    store.tidy()
+    assert not (first.path / CHECKPOINT).exists()
+    # What has failed goes on from there.
+    assert (second.path / CHECKPOINT).exists()
+    assert not list(store.path.rglob(f"*{TEMPORARY}"))
+
+
+def test_on_a_full_disk_no_more_runs_are_handed_out_and_the_place_is_named(here, plan_of, store, monkeypatch):
+    plan = plan_of()
+    heard = Heard()
+
+    def full(name: str) -> Callable[..., None]:
+        def fsync(descriptor: int) -> None:
+            if name in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        return fsync
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("finds the names of files in /proc")
+    monkeypatch.setattr("sharpscope.files.os.fsync", full(f"{list(plan.runs)[1]}/.weights"))
+    with pytest.raises(OSError, match=r"No space left on device: .*weights.safetensors; free some") as raised:
+        run_study(plan, store, heard, executor="here")
+    assert raised.value.errno == errno.ENOSPC
+    assert "1 of 4 runs done, 1 failed" in str(raised.value)
+    assert [outcome.state for outcome in heard.outcomes] == ["done", "failed"]
+    monkeypatch.undo()
+    assert run_study(plan, store, Heard(), executor="here").whole
+    whole = Store(store.path.with_name("whole"))
+    perform_all(plan, whole)
+    pd.testing.assert_frame_equal(load_ledger(store.path), load_ledger(whole.path), check_exact=True)
+
+
+def test_a_report_is_written_elsewhere_and_nothing_here(plan_of, store, tmp_path, capsys):
+    perform_all(plan_of(), store)
+    before = {path: path.stat().st_mtime_ns for path in store.path.rglob("*")}
+    elsewhere = tmp_path / "else" / "where"
+    assert run_command(["report", str(store.path), "--out", str(elsewhere)]) == 0
+    assert capsys.readouterr().out == f"Report: {elsewhere / 'report.html'}\n"
+    assert run_command(["status", str(store.path)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in store.path.rglob("*")} == before
+    written = pd.read_csv(elsewhere / "results.csv")
+    assert written["prediction_disagreement"].notna().all()
+    assert run_command(["report", str(elsewhere), "--out", str(store.path)]) == 2
+    assert "is the folder of another study" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_can_be_looked_at(plan_of, store, tmp_path, capsys):
+    perform_all(plan_of(), store)
+    for path in (store.path, *store.path.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        assert run_command(["status", str(store.path)]) == 0
+        assert run_command(["report", str(store.path), "--out", str(tmp_path / "else")]) == 0
+        assert run_command(["report", str(store.path)]) == 2
+        assert "cannot be written; name another place with --out" in capsys.readouterr().err
+    finally:
+        for path in (store.path, *store.path.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def test_reports_and_looks_while_a_study_is_run(here, plan_of, store):
+    plan = plan_of(grid={"seed": 3})
+    with store.in_use(plan.catalog):
+        pass
+    over = threading.Event()
+
+    def again(look: Callable[[], str]) -> list[str]:
+        told = []
+        while not over.is_set():
+            told.append(look())
+        return told
+
+    with ThreadPoolExecutor() as pool:
+        looks = [pool.submit(again, lambda: report(store)) for _ in range(2)]
+        looks.append(pool.submit(again, lambda: str(Status.of(store))))
+        try:
+            summary = run_study(plan, store, Heard(), executor="here")
+            report(store)
+        finally:
+            over.set()
+        told = [text for look in looks for text in look.result()]
+    assert summary.whole
+    assert told
+    assert not any("damaged" in text for text in told)
+    assert (store.path / "results.csv").read_text() == load_ledger(store.path).to_csv(index=False, lineterminator="\n")
+    assert len(load_ledger(store.path)) == len(plan.runs)
+
+
+@pytest.mark.slow
+def test_many_commands_on_one_folder(study_file, tmp_path):
+    study, out = study_file(grid={"seed": 4}), tmp_path / "out"
+    expected = tmp_path / "expected"
+    assert finish("run", study, "--out", expected, "--workers", 1)[0] == 0
+    looks = [("report", out), ("status", out), ("report", out, "--out", tmp_path / "else")]
+    ended: list[tuple[int, str]] = []
+
+    def end(process: Any) -> None:
+        err = process.communicate(timeout=300)[1]
+        ended.append((process.returncode, err))
+
+    for _ in range(3):
+        runs = [start("run", study, "--out", out, "--workers", 1) for _ in range(2)]
+        while not (out / "catalog.json").exists():
+            time.sleep(0.05)
+        for process in (*(start(*look) for look in looks), *(start(*look) for look in looks), *runs):
+            end(process)
+    assert {code for code, _ in ended} == {0}, ended
+    assert not [err for _, err in ended if "damaged" in err]
+    assert not list(out.rglob("*.tmp"))
+    assert (out / "results.csv").read_bytes() == (expected / "results.csv").read_bytes()

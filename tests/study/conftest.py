@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,13 @@ def finish(*arguments: object) -> tuple[int, str, str]:
     process = start(*arguments)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
+
+
+def above_permissions() -> bool:
+    """Return whether this process may read and write whatever the permissions of files say, as root may."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).chmod(0)
+        return os.access(file.name, os.R_OK)
+
+
+needs_permissions = pytest.mark.skipif(above_permissions(), reason="permissions do not hold for this process")

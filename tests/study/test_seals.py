@@ -31,7 +31,7 @@ from sharpscope.study.stages import perform
 from sharpscope.study.status import Status
 from sharpscope.study.store import CHECKPOINT, Store, to_parquet
 
-from .conftest import TINY
+from .conftest import TINY, needs_permissions
 
 STUDY = {
     **TINY,
@@ -224,9 +224,18 @@ def as_half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def as_secret(path: Path) -> None:
+    path.chmod(0)
+
+
 @pytest.mark.parametrize("which", KINDS)
 @pytest.mark.parametrize(
-    "damage", [as_folder, *(pytest.param(d, marks=pytest.mark.slow) for d in (as_text, as_nothing, as_half))]
+    "damage",
+    [
+        as_folder,
+        *(pytest.param(d, marks=pytest.mark.slow) for d in (as_text, as_nothing, as_half)),
+        pytest.param(as_secret, marks=needs_permissions),
+    ],
 )
 def test_what_stands_in_the_place_of_a_file_stops_nothing(damage, which, half_done, tmp_path):
     plan, half, expected = half_done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from sharpscope.study.record import SCHEMA, Record
 from sharpscope.study.status import Status
 from sharpscope.study.store import CHECKPOINT, Store
 
-from .conftest import finish, perform_all, start
+from .conftest import finish, needs_permissions, perform_all, start
 from .test_seals import Heard
 
 CATALOG = {"schema": SCHEMA, "study": {"name": "a", "primary": []}}
@@ -181,7 +180,7 @@ def test_a_report_is_written_elsewhere_and_nothing_here(plan_of, store, tmp_path
     assert "is the folder of another study" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@needs_permissions
 def test_a_folder_that_may_not_be_written_can_be_looked_at(plan_of, store, tmp_path, capsys):
     perform_all(plan_of(), store)
     for path in (store.path, *store.path.rglob("*")):

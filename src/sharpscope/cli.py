@@ -173,9 +173,13 @@ def _planned(
 
     plan = make_plan(source, data_dir, to_run=to_run, device=device)
     directory = out or Path("sharpscope-runs") / plan.study.name
-    if directory.exists() and not directory.is_dir():
-        raise SharpscopeError(f"--out must be a folder, and {directory} is a file")
+    _check_folder(directory)
     return plan, Store(directory)
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise SharpscopeError(f"--out must be a folder, and {out} is a file")
 
 
 def _write_all(directory: Path, place: Path | None = None) -> Any:
@@ -246,8 +250,10 @@ def report(
     Exit codes: 0 all done, 1 the report is without runs that failed or are damaged, 2 the command is wrong.
     """
     elsewhere = out if out is not None and out.resolve() != directory.resolve() else None
-    if elsewhere is not None and (elsewhere / "catalog.json").exists():
-        raise SharpscopeError(f"--out {elsewhere} is the folder of another study; name a place of its own")
+    if elsewhere is not None:
+        _check_folder(elsewhere)
+        if (elsewhere / "catalog.json").exists():
+            raise SharpscopeError(f"--out {elsewhere} is the folder of another study; name a place of its own")
     try:
         results = _write_all(directory, elsewhere)
     except PermissionError as error:

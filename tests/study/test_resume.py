@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+import pandas as pd
 import pytest
 
+from sharpscope.analysis.ledger import load_ledger
 from sharpscope.study import stages
 from sharpscope.study.store import Store
 
@@ -89,3 +91,45 @@ def test_a_short_training_writes_no_checkpoint(plan, watched, monkeypatch, tmp_p
     with pytest.raises(Broken):
         perform_all(plan, store)
     assert not (store.run(next(iter(plan.runs))).path / "training.safetensors").exists()
+
+
+@pytest.fixture
+def broken_off_after_training(plan, monkeypatch, tmp_path):
+    """A run whose weights are written and whose record is not, and the ledger that it must have in the end."""
+    whole, broken = Store(tmp_path / "whole"), Store(tmp_path / "broken")
+    perform_all(plan, whole)
+
+    def breaking(*_):
+        raise Broken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "predictions_of", breaking)
+        with pytest.raises(Broken):
+            perform_all(plan, broken)
+    return broken, load_ledger(whole.path)
+
+
+def test_a_run_that_was_broken_off_after_its_training_is_not_trained_again(plan, broken_off_after_training):
+    store, expected = broken_off_after_training
+    outcome = perform_all(plan, store)[0]
+    assert outcome.stages == ("predictions", "measures", "matched loss", "scores")
+    assert outcome.notes == ()
+    record = store.run(outcome.run_id).read_record()
+    assert record.data
+    assert record.made_by["training"] in record.provenance
+    pd.testing.assert_frame_equal(load_ledger(store.path), expected, check_exact=True)
+
+
+@pytest.mark.parametrize("lost", [["trained.json"], ["trained.json", "history.parquet"], []])
+def test_weights_count_only_as_far_as_a_record_vouches_for_them(lost, plan, broken_off_after_training):
+    store, expected = broken_off_after_training
+    folder = store.run(next(iter(plan.runs))).path
+    weights = bytearray((folder / "weights.safetensors").read_bytes())
+    weights[-2] ^= 1
+    (folder / "weights.safetensors").write_bytes(weights)
+    for name in lost:
+        (folder / name).unlink()
+    outcome = perform_all(plan, store)[0]
+    assert outcome.stages[0] == "training"
+    assert "weights.safetensors" in outcome.notes[0]
+    pd.testing.assert_frame_equal(load_ledger(store.path), expected, check_exact=True)

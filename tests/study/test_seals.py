@@ -170,7 +170,9 @@ def see_and_mend(plan: Plan, store: Store, expected: str, name: str) -> None:
         assert named in looks["report"], looks
     assert (summary.done, summary.whole) == (3, True)
     assert ledger_of(store) == expected
-    assert not load_results(store.path).notes
+    results = load_results(store.path)
+    assert not results.notes
+    assert results.first_primary == results.primary
     mended = Status.of(store)
     assert mended.sound, str(mended)
 

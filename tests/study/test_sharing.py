@@ -178,6 +178,9 @@ def test_a_report_is_written_elsewhere_and_nothing_here(plan_of, store, tmp_path
     assert written["prediction_disagreement"].notna().all()
     assert run_command(["report", str(elsewhere), "--out", str(store.path)]) == 2
     assert "is the folder of another study" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert run_command(["report", str(store.path), "--out", str(tmp_path / "file")]) == 2
+    assert "--out must be a folder" in capsys.readouterr().err
 
 
 @needs_permissions

@@ -216,11 +216,13 @@ class Record:
         """
         points = self.at_loss.values()
         for entry in (*self.measures.values(), *(e for point in points for e in point["measures"].values())):
-            math.isnan(entry["value"] + entry["stderr"] + entry["converged"])
+            math.isnan(entry["value"] + entry["stderr"])
+            if entry["converged"] not in (True, False):
+                raise TypeError
         for entry in self.scores.values():
             math.isnan(entry["value"])
         for point in points:
-            point["epoch"], point["step"], dict(point["training"])
+            math.isnan(sum([point["epoch"] or 0, point["step"] or 0, *point["training"].values()]))
         for seal in self.files.values():
             int(seal["bytes"]), str(seal["blake2b"])
         dict(self.predictions.get("corruptions", {}))

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sharpscope.analysis.ledger import load_ledger
+from sharpscope.errors import SharpscopeError
+from sharpscope.study import stages
 from sharpscope.study.bench import Bench
-from sharpscope.study.engine import assignment_of
+from sharpscope.study.engine import assignment_of, run_study
+from sharpscope.study.executors import EXECUTORS
+from sharpscope.study.pairs import FILE as PAIRS
 from sharpscope.study.plan import Plan, make_plan
+from sharpscope.study.reasons import one_line
+from sharpscope.study.record import BEFORE_SEALS
 from sharpscope.study.source import load_source
 from sharpscope.study.stages import Outcome, perform
-from sharpscope.study.store import Store
+from sharpscope.study.store import CHECKPOINT, Store
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -85,3 +96,129 @@ def above_permissions() -> bool:
 
 
 needs_permissions = pytest.mark.skipif(above_permissions(), reason="permissions do not hold for this process")
+
+
+HALF_DONE = {
+    **TINY,
+    "training": {"epochs": 3, "batch_size": 16, "checkpoints_at_loss": [2.25], "check_loss_every": 1},
+    "regimes": ["baseline"],
+    "grid": {"seed": 3},
+    "measures": ["relative_flatness"],
+    "scores": ["ece", "prediction_disagreement"],
+}
+
+
+@dataclass
+class Heard:
+    """A watcher that keeps what it is told."""
+
+    notes: list[str] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def begin(self, total: int, kept: int) -> None:
+        pass
+
+    def started(self, run_id: str, label: str) -> None:
+        pass
+
+    def ended(self, outcome: Outcome, label: str) -> None:
+        self.outcomes.append(outcome)
+        self.notes += outcome.notes
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@contextlib.contextmanager
+def in_this_process() -> Iterator[None]:
+    """Register the executor ``here`` for a block."""
+    bench = Bench(None)
+
+    @EXECUTORS.register()
+    def here(jobs: Any, assignment: Any, *, workers: int | None = None) -> Iterator[str | Outcome]:
+        """In this process."""
+        for job in jobs:
+            for run_id in job:
+                yield run_id
+                yield perform(run_id, assignment, bench)
+
+    try:
+        yield
+    finally:
+        EXECUTORS._entries.pop("here")
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    """An executor in this process."""
+    with in_this_process():
+        yield
+
+
+class Broken(BaseException):
+    """Ends a process in a test, as a signal would."""
+
+
+@pytest.fixture(scope="session")
+def half_done(tmp_path_factory) -> tuple[Plan, Store, str]:
+    """A study whose last run was broken off in its second epoch, and the ledger that it must have in the end."""
+    folder = tmp_path_factory.mktemp("half-done")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(HALF_DONE))
+    plan = make_plan(load_source(str(folder / "tiny.yaml")))
+    whole, half = Store(folder / "whole"), Store(folder / "half")
+    last = list(plan.runs)[-1]
+
+    def breaking(*args: Any, train: Any = stages.train, **settings: Any) -> Any:
+        def see(epoch: Any) -> None:
+            if settings["checkpoint"].parent.name == last and epoch.epoch == 2:
+                raise Broken
+
+        return train(*args, **settings, on_epoch=see)
+
+    with pytest.MonkeyPatch.context() as patch, in_this_process():
+        run_study(plan, whole, Heard(), executor="here")
+        patch.setattr(stages, "train", breaking)
+        patch.setattr(stages, "CHECKPOINT_PAUSE", 0.0)
+        with pytest.raises(Broken):
+            run_study(plan, half, Heard(), executor="here")
+    assert (half.run(last).path / CHECKPOINT).is_file()
+    shutil.copy(whole.path / PAIRS, half.path / PAIRS)
+    return plan, half, ledger_of(whole)
+
+
+def ledger_of(store: Store) -> str:
+    return load_ledger(store.path).to_csv()
+
+
+def stored(folder: Path) -> list[str]:
+    """The files of a store that are read back."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    return sorted(str(path.relative_to(folder)) for path in paths)
+
+
+def told(look: Any) -> str:
+    """What someone is told who looks at a store, be it one sentence of an error."""
+    try:
+        return str(look())
+    except SharpscopeError as error:
+        return one_line(error)
+
+
+def as_before_seals(store: Store) -> None:
+    """Turn a folder into one of the time before seals."""
+    for path in (*store.path.glob("*.json"), *store.path.glob("runs/*/run.json")):
+        content = json.loads(path.read_bytes())
+        del content["seal"]
+        if "schema" in content:
+            content["schema"] = BEFORE_SEALS
+        if path.name in ("primary.json", "command.json"):
+            (content,) = content.values()
+        path.write_text(json.dumps(content, indent=1))
+    for path in (*store.path.glob("runs/*/trained.json"), *store.path.glob(f"runs/*/{CHECKPOINT}")):
+        path.unlink()
+    for path in store.path.glob("inits/*"):
+        text = path.read_bytes()
+        length = int.from_bytes(text[:8], "little")
+        header = {k: v for k, v in json.loads(text[8 : 8 + length]).items() if k != "__metadata__"}
+        head = json.dumps(header).encode()
+        path.write_bytes(len(head).to_bytes(8, "little") + head + text[8 + length :])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,14 @@ import pytest
 from sharpscope.analysis.ledger import load_ledger, load_results, write_ledger
 from sharpscope.cli import run_command
 from sharpscope.files import TEMPORARY
-from sharpscope.study import stages
-from sharpscope.study.bench import Bench
 from sharpscope.study.engine import run_study
-from sharpscope.study.executors import EXECUTORS
 from sharpscope.study.files import is_held, locked
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.record import SCHEMA, Record
 from sharpscope.study.status import Status
 from sharpscope.study.store import CHECKPOINT, Store
 
-from .conftest import finish, needs_permissions, perform_all, start
-from .test_seals import Heard
+from .conftest import Heard, finish, needs_permissions, perform_all, start
 
 CATALOG = {"schema": SCHEMA, "study": {"name": "a", "primary": []}}
 # Long enough for a thread that is not kept waiting.
@@ -37,23 +33,6 @@ MOMENT = 0.3
 @pytest.fixture
 def store(tmp_path) -> Store:
     return Store(tmp_path / "out")
-
-
-@pytest.fixture
-def here() -> Iterator[None]:
-    """An executor in this process."""
-    bench = Bench(None)
-
-    @EXECUTORS.register()
-    def here(jobs: Any, assignment: Any, *, workers: int | None = None) -> Iterator[str | stages.Outcome]:
-        """In this process."""
-        for job in jobs:
-            for run_id in job:
-                yield run_id
-                yield stages.perform(run_id, assignment, bench)
-
-    yield
-    EXECUTORS._entries.pop("here")
 
 
 def report(store: Store) -> str:
@@ -181,6 +160,24 @@ def test_a_report_is_written_elsewhere_and_nothing_here(plan_of, store, tmp_path
     (tmp_path / "file").touch()
     assert run_command(["report", str(store.path), "--out", str(tmp_path / "file")]) == 2
     assert "--out must be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", pytest.param("report", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("wrong", ["failed", "damaged"])
+def test_the_exit_code_tells_of_runs_that_failed_or_are_damaged(command, wrong, plan_of, store, capsys):
+    plan = plan_of(grid={"seed": 1})
+    perform_all(plan, store)
+    folder = store.run(next(iter(plan.runs)))
+    if wrong == "failed":
+        folder.write_record(Record(folder.run_id, "failed", "out of memory"))
+    else:
+        (folder.path / "run.json").write_bytes(b"")
+    assert run_command([command, str(store.path)]) == 1
+    told = "".join(capsys.readouterr())
+    if command == "report":
+        told = (store.path / "report.html").read_text()
+    assert ("out of memory" if wrong == "failed" else "run.json is damaged") in told
+    assert load_ledger(store.path)["state"].tolist() == [wrong, "done"]
 
 
 @needs_permissions

@@ -128,10 +128,30 @@ class RunFolder:
         record = self.read_record()
         if record is None or not record.settled(wishes):
             return None
+        self.check(record, wishes)
+        return record
+
+    def check(self, record: Record, wishes: Wishes) -> None:
+        """See that all files of this run are what was written.
+
+        Raises:
+            Damaged: If they are not; predictions that are to be made anew in any case do not count.
+        """
         faults = self.faults(record)
+        if record.state != "diverged" and not record.predicted(wishes):
+            faults = [fault for fault in faults if not fault.startswith(PREDICTIONS)]
         if faults:
             raise Damaged(", ".join(faults))
-        return record
+
+    def spoiled(self, name: str, record: Record) -> bool:
+        """Return whether a file is there and not what was written."""
+        try:
+            self.read(name, record.files.get(name))
+        except Missing:
+            return False
+        except Damaged:
+            return True
+        return False
 
     def faults(self, record: Record, *, read: bool = True) -> list[str]:
         """Return what is wrong with the files of this run, each as "weights.safetensors is damaged".

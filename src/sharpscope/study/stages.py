@@ -119,7 +119,7 @@ class _Stages:
                 self.record = settled
                 return
             self.record = self.folder.best_record()
-            self._check_files()
+            self.folder.check(self.record, self.wishes)
         except Damaged as error:
             self._note(error)
             self.suspect = True
@@ -138,18 +138,6 @@ class _Stages:
             self.record.fail(one_line(error))
             self._write_traceback(error)
         self._write_record()
-
-    def _check_files(self) -> None:
-        """See that what is there of a run that is not done is what was written.
-
-        Raises:
-            Damaged: If it is not; predictions that are to be made anew in any case do not count.
-        """
-        faults = self.folder.faults(self.record)
-        if not self.record.predicted(self.wishes):
-            faults = [fault for fault in faults if not fault.startswith(PREDICTIONS)]
-        if faults:
-            raise Damaged(", ".join(faults))
 
     def _diverged(self, reason: str) -> Record:
         files = {name: seal for name, seal in self.record.files.items() if name != PREDICTIONS}
@@ -188,7 +176,7 @@ class _Stages:
         predictions = self._stored_predictions()
         if predictions is None or self._missing(self.record.measures) or self._unsettled_levels() or self.suspect:
             weights = self._stored_weights()
-            if weights is None or self._lacks_levels() or self._history_is_damaged():
+            if weights is None or self._lacks_levels() or (self.suspect and self.folder.spoiled(HISTORY, self.record)):
                 weights, same = self._train(weights)
                 predictions = predictions if same else None
             elif self.suspect:
@@ -230,18 +218,6 @@ class _Stages:
                     self.folder.read(weights_file(level), self.record.files.get(weights_file(level)))
             except Damaged:
                 return True
-        return False
-
-    def _history_is_damaged(self) -> bool:
-        """Return whether the history is there and not what was written, which only another training mends."""
-        if not self.suspect:
-            return False
-        try:
-            self.folder.read(HISTORY, self.record.files.get(HISTORY))
-        except Missing:
-            return False
-        except Damaged:
-            return True
         return False
 
     def _drop_unwanted_levels(self) -> None:

@@ -15,6 +15,7 @@ from sharpscope.curvature.operators import GaussNewton, Products, Space
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import NotDefined
+from sharpscope.measurement import measure_risk
 
 
 class Once(torch.autograd.Function):
@@ -130,3 +131,16 @@ def test_a_model_whose_derivatives_contradict_each_other_is_refused() -> None:
         products = Products(GaussNewton(space), torch.arange(space.size)[None].double().cos())
         with pytest.raises(NotDefined, match="as its backward pass says"):
             Evaluator(risk).run([products])
+
+
+def test_what_shares_refused_products_is_refused_as_well() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 6), Squared(Wrong), nn.Linear(6, 3)).double()
+        data = (torch.randn(7, 5, dtype=torch.float64), F.one_hot(torch.arange(7) % 3).argmax(1))
+    refused: dict[str, NotDefined] = {}
+    with Risk(model, Batches(data)) as risk:
+        asked = ["ggn_trace", "ggn_frobenius_norm", "gradient_norm"]
+        found = measure_risk(risk, asked, on_refusal=refused.__setitem__)
+    assert list(found) == ["gradient_norm"]
+    assert set(refused) == {"ggn_trace", "ggn_frobenius_norm"}

@@ -18,14 +18,13 @@ import pytest
 import yaml
 
 from sharpscope.analysis.ledger import load_ledger
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import SharpscopeError, one_line
 from sharpscope.study import stages
 from sharpscope.study.bench import Bench
 from sharpscope.study.engine import assignment_of, run_study
 from sharpscope.study.executors import EXECUTORS
 from sharpscope.study.pairs import FILE as PAIRS
 from sharpscope.study.plan import Plan, make_plan
-from sharpscope.study.reasons import one_line
 from sharpscope.study.record import BEFORE_SEALS
 from sharpscope.study.source import load_source
 from sharpscope.study.stages import Outcome, perform

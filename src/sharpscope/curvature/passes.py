@@ -136,10 +136,14 @@ class Evaluator:
         """
         loss = LossSum()
         serving: list[Reduction] = [loss]
+        followers: dict[int, list[Reduction]] = {}
         for reduction in reductions:
             follow = getattr(reduction, "follow", None)
-            if follow is None or not any(follow(earlier) for earlier in serving):
+            leader = None if follow is None else next(filter(follow, serving), None)
+            if leader is None:
                 serving.append(reduction)
+            else:
+                followers.setdefault(id(leader), []).append(reduction)
         for evaluation in self._evaluations(serving):
             for reduction in tuple(serving):
                 try:
@@ -151,7 +155,8 @@ class Evaluator:
                     if on_refusal is None:
                         raise
                     serving.remove(reduction)
-                    on_refusal(reduction, error)
+                    for refused in (reduction, *followers.get(id(reduction), ())):
+                        on_refusal(refused, error)
             del evaluation  # before the next is made, which may be as large
         self.risk.check_same(loss.total / self.risk.samples)
 

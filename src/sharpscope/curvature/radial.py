@@ -164,8 +164,8 @@ def _check_adjoint(outputs: Tensor, parameters: Parameters, direction: Parameter
     rounding = 100 * torch.finfo(outputs.dtype).eps * math.fsum(size for _, size in parts)
     if not off <= _ADJOINT * float(pushed.norm()) + rounding:
         raise NotDefined(
-            "an operation of the model has no forward mode, and its backward pass is wrongly differentiated in its "
-            "cotangent (does it compute with detached tensors?), so derivatives along a direction do not exist"
+            "the model's outputs do not change along a direction as its backward pass says, by any way to tell (an "
+            "operation with a backward of its own that computes with detached tensors?), so there is no such derivative"
         )
 
 

@@ -388,7 +388,7 @@ class Risk:
 
     def _detached(self, tensor: Tensor) -> Tensor:
         dtype = self.dtype if tensor.is_floating_point() else None
-        tensor = tensor.clone() if tensor.is_inference() else tensor.detach()
+        tensor = (tensor.clone() if tensor.is_inference() else tensor).detach()
         return self.laid_out(tensor.to(self.device, dtype))
 
     def is_of_layout(self, error: Exception) -> bool:

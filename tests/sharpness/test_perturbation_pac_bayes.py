@@ -36,7 +36,7 @@ def independent_signs(weights: torch.Tensor, seed: int = 0, rtol: float | None =
 
     def positive(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
         f = module(x)
-        return torch.stack([f[:, 0], torch.zeros_like(f[:, 0])], dim=1)
+        return torch.stack([f[:, 0], -f[:, 0]], dim=1)
 
     targets = torch.zeros(count, dtype=torch.int64)
     return Risk(model, Batches((inputs, targets)), forward=positive, stream=Stream(seed), rtol=rtol)

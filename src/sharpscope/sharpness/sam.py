@@ -73,8 +73,8 @@ def sam_sharpness(
 
     Reference: Mason-Williams et al., "A Function-Centric Perspective on Flat and Sharp Minima", TMLR 2026.
     """
-    if not 0 < rho < math.inf:
-        raise SharpscopeError(f"rho must be positive and finite, got {rho}")
+    if rho <= 0:
+        raise SharpscopeError(f"rho must be positive, got {rho}")
     if draws < 2:
         raise SharpscopeError(f"draws must be at least 2, so that a standard error exists, got {draws}")
     scale = rho / math.sqrt(risk.parameter_count)

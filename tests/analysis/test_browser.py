@@ -52,7 +52,7 @@ def positions(page) -> list[str]:
 
 def test_silent_and_offline(page, matched_report):
     page.hover(".regimes td.number >> nth=1")
-    page.hover("#matched .lane >> nth=1")
+    page.hover("#matched_loss .lane >> nth=1")
     page.select_option("#choose-y", "sam_sharpness")
     page.check("input[name=moment] >> nth=1", force=True)
     assert page.noise == []
@@ -114,7 +114,7 @@ def test_a_logarithmic_axis_of_nearly_equal_values_has_marks(browser, make_resul
 
 
 def test_hovering_a_regime_tells_both_moments(page):
-    page.hover("#matched .lane >> nth=1")
+    page.hover("#matched_loss .lane >> nth=1")
     tip = page.inner_text("#tip")
     assert "At train loss 0.1" in tip
     assert "At the end of training" in tip

@@ -9,11 +9,11 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpscope.analysis.comparisons import regimes_table
-from sharpscope.analysis.figures import _STYLE, figure_files
+from sharpscope.analysis.drawing import STYLE, files_of
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import looks
-from sharpscope.analysis.report import write_report
+from sharpscope.analysis.report import contents_of, write_report
+from sharpscope.analysis.section import Evidence
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,8 @@ def test_files_bear_no_date(drawn):
 
 def test_nothing_is_drawn_from_nothing(make_results):
     results = make_results(seeds=1, failed=6)
-    assert figure_files(results, regimes_table(results)) == {}
+    contents = contents_of(Evidence(results))
+    assert all(files_of(content.figures) == {} for content in contents.values())
 
 
 def test_regimes_look_different_and_well_known_ones_always_the_same():
@@ -76,7 +77,7 @@ def test_a_label_is_drawn_as_it_stands(text):
     assert 0 < len(shown) <= 49
     assert not shown.startswith("_")
     figure = Figure()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         # A glyph that the font lacks, or a label that a legend leaves out, is a warning, which is an error here.
         figure.legend(handles=[Line2D([], [], label=shown)])
         FigureCanvasSVG(figure).print_svg(io.BytesIO())

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from sharpscope.analysis.comparisons import comparisons_table, regimes_table
-from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.figures import figure_files
+from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import at_matched_loss
-from sharpscope.analysis.matched import closeness_table, sections, shown
-from sharpscope.analysis.report import render
+from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.scale import Scale
+from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.sections.matched_loss.data import closeness_table, panel_sets, shown
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_run_that_never_came_there_counts_at_the_end_of_no_level(matched):
 
 
 def test_a_panel_has_a_lane_for_every_moment_of_every_regime_that_reached_it(matched, tables):
-    (section,) = sections(matched, *tables)
+    (section,) = panel_sets(matched, *tables, closeness_table(matched))
     assert [panel["quantity"].name for panel in section["panels"]] == shown(matched)
     assert shown(matched)[:2] == ["train_loss", "relative_flatness"]
     panel = section["panels"][1]
@@ -62,7 +62,8 @@ def test_a_panel_has_a_lane_for_every_moment_of_every_regime_that_reached_it(mat
 
 def test_each_setting_has_panels_of_its_own(make_results, at_levels):
     results = at_levels(make_results(seeds=2, training__lr=[0.01, 0.1]), "0.1")
-    found = sections(results, regimes_table(results), comparisons_table(results))
+    evidence = Evidence(results)
+    found = panel_sets(results, evidence.regimes, evidence.comparisons, closeness_table(results))
     assert [section["title"] for section in found] == ["training.lr = 0.01", "training.lr = 0.1"]
 
 
@@ -82,7 +83,8 @@ def test_sentence_counts_differences_that_are_there_too(matched, tables):
 
 def test_figures_are_drawn_at_every_level(matched, tables):
     few = {name: q for name, q in matched.quantities.items() if q.base in ("train_loss", "ece", "relative_flatness")}
-    drawn = figure_files(replace(matched, quantities=few), tables[0])
+    contents = contents_of(Evidence(replace(matched, quantities=few)))
+    drawn = {name: data for content in contents.values() for name, data in files_of(content.figures).items()}
     assert {"matched_loss.pdf", "measures_at_loss_0.5_vs_ece.svg", "measures_at_loss_0.1_vs_train_loss.svg"} <= set(
         drawn
     )
@@ -91,13 +93,13 @@ def test_figures_are_drawn_at_every_level(matched, tables):
 
 def test_page_and_tables_tell_of_it_where_there_is_a_level(matched_report, report):
     page = matched_report.read_text("utf-8")
-    assert '<section id="matched">' in page
+    assert '<section id="matched_loss">' in page
     assert "differences in sharpness to baseline have the direction" in page
     assert "4 of 4" in page
     table = pd.read_csv(matched_report.parent / "tables" / "matched_loss.csv")
     assert list(table["level"].unique()) == [0.1]
     assert "3 of 3" in (matched_report.parent / "tables" / "matched_loss.tex").read_text()
-    assert '<section id="matched">' not in report.read_text("utf-8")
+    assert "No run was measured at a matched train loss." in report.read_text("utf-8")
     assert not (report.parent / "tables" / "matched_loss.csv").exists()
 
 
@@ -106,9 +108,9 @@ def test_page_stands_where_one_regime_alone_reached_a_level(matched):
     columns = [name for name in matched.quantities if name.endswith("@0.1")]
     ledger.loc[ledger["regime"] != "sam", columns] = np.nan
     alone = replace(matched, ledger=ledger)
-    comparisons = comparisons_table(alone)
-    assert len(at_matched_loss(alone, comparisons)) == 1
-    assert "0 of 10" in render(alone, regimes_table(alone), comparisons, correlations_table(alone))
+    evidence = Evidence(alone)
+    assert len(at_matched_loss(alone, evidence.comparisons)) == 1
+    assert "0 of 10" in render(evidence, contents_of(evidence))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sharpscope.analysis.comparisons import comparisons_table, regimes_table
+from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.figures import figure_files
+from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import find
-from sharpscope.analysis.reliability import aggregate
-from sharpscope.analysis.report import render, write_report
+from sharpscope.analysis.report import contents_of, render, write_report
+from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.sections.reliability.data import aggregate
+from sharpscope.analysis.sections.scatter.figure import drawings
 
 
 def test_page_is_whole_small_and_asks_for_nothing(report):
@@ -47,8 +49,10 @@ def test_values_that_did_not_converge_are_marked(make_results, tmp_path):
     assert "&#34;Did not converge&#34;,&#34;1 of these&#34;" in text
     assert '"unconverged":{"margin":[false,false,false,false,true,false]}' in text
     few = {name: results.quantities[name] for name in ("train_loss", "margin")}
-    drawn = figure_files(replace(unsure, quantities=few), regimes_table(unsure))["measures_vs_train_loss.svg"]
-    assert drawn != figure_files(replace(results, quantities=few), regimes_table(results))["measures_vs_train_loss.svg"]
+    drawn, plain = (
+        files_of(drawings(replace(r, quantities=few)))["measures_vs_train_loss.svg"] for r in (unsure, results)
+    )
+    assert drawn != plain
     assert "did not converge" not in write_report(results, tmp_path).read_text("utf-8").partition("<script>")[0]
 
 
@@ -78,7 +82,8 @@ def test_diagrams_have_the_bins_of_the_calibration_error(results):
     )
     assert aggregate(rows)["center"].tolist() == [0.375, 0.625]
     few = replace(results, reliability=rows.assign(regime="sam"))
-    text = render(few, regimes_table(few), comparisons_table(few), correlations_table(few))
+    evidence = Evidence(few)
+    text = render(evidence, contents_of(evidence))
     assert "on the test set in 4 bins," in text
 
 

@@ -6,15 +6,16 @@ import re
 import pandas as pd
 import pytest
 
-from sharpscope.analysis.comparisons import comparisons_table, regimes_table
-from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.tables import escape, table_files
+from sharpscope.analysis.latex import escape
+from sharpscope.analysis.report import contents_of
+from sharpscope.analysis.section import Evidence
 
 
 @pytest.fixture(scope="module")
 def files(make_results):
     results = make_results(seeds=4, training__lr=[0.01, 0.1])
-    return table_files(results, regimes_table(results), comparisons_table(results), correlations_table(results))
+    contents = contents_of(Evidence(results))
+    return {name: data for content in contents.values() for name, data in content.tables.items()}
 
 
 def test_csv_reads_back_to_the_last_bit(make_results, files):

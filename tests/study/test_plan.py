@@ -6,10 +6,9 @@ import shlex
 import pandas as pd
 import pytest
 
-from sharpscope.analysis.comparisons import comparisons_table, regimes_table
-from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.ledger import load_ledger, load_results, write_ledger
-from sharpscope.analysis.report import render
+from sharpscope.analysis.report import contents_of, render
+from sharpscope.analysis.section import Evidence
 from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.study import evaluation
 from sharpscope.study.pairs import update_pairs
@@ -240,8 +239,8 @@ def test_values_of_a_grid_may_be_lists(plan_of, tmp_path):
     written = pd.read_parquet(store.path / "results.parquet")
     assert list(written["model.hidden"].unique()) == ["[8]", "[8, 8]"]
     assert results.keys == ["model.hidden", "training.momentum"]
-    tables = regimes_table(results), comparisons_table(results), correlations_table(results)
-    page = render(results, *tables)
+    evidence = Evidence(results)
+    page = render(evidence, contents_of(evidence))
     assert "model.hidden = [8, 8], training.momentum = 0.9" in page
     assert "model.hidden = [8], training.momentum = null" in page
     assert set(load_ledger(store.path)["prediction_disagreement"].notna()) == {True}

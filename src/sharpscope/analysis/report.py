@@ -1,4 +1,4 @@
-"""The report of a study: one self-contained page, its tables and its figures."""
+"""The report of a study: one self-contained page, its tables and its figures, put together of sections."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
-import yaml
+from markupsafe import Markup
 
-from sharpscope.analysis import matched, view
-from sharpscope.analysis.comparisons import ALPHA, comparisons_table, regimes_table
-from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.figures import figure_files
-from sharpscope.analysis.findings import at_matched_loss, find
+from sharpscope.analysis.comparisons import ALPHA
+from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.findings import find
 from sharpscope.analysis.palette import looks
-from sharpscope.analysis.reliability import bin_count
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.tables import table_files
+from sharpscope.analysis.section import SECTIONS, Content, Evidence
 from sharpscope.errors import SharpscopeError
+from sharpscope.registry import Entry
 from sharpscope.seals import digest
 from sharpscope.study.files import read_whole, write_whole
 from sharpscope.study.record import content_of, document
 
 WRITTEN = ".report.json"  # the files that a report has written, with their checksums
+_MACROS = '{% from "macros.html.j2" import dot, icon, tip with context %}'
 
 
 def write_report(results: StudyResults, directory: Path) -> Path:
@@ -40,14 +38,13 @@ def write_report(results: StudyResults, directory: Path) -> Path:
     Returns:
         The path of the page, which needs no other file and no network.
     """
-    regimes = regimes_table(results)
-    comparisons = comparisons_table(results)
-    correlations = correlations_table(results)
-    files = {
-        **{f"tables/{name}": data for name, data in table_files(results, regimes, comparisons, correlations).items()},
-        **{f"figures/{name}": data for name, data in figure_files(results, regimes).items()},
-        "report.html": render(results, regimes, comparisons, correlations).encode(),
-    }
+    evidence = Evidence(results)
+    contents = contents_of(evidence)
+    files: dict[str, bytes] = {}
+    for content in contents.values():
+        files |= {f"tables/{name}": data for name, data in content.tables.items()}
+        files |= {f"figures/{name}": data for name, data in files_of(content.figures).items()}
+    files["report.html"] = render(evidence, contents).encode()
     for name, data in files.items():
         write_whole(directory / name, data)
     _remove_leftovers(directory, files)
@@ -69,8 +66,18 @@ def _remove_leftovers(directory: Path, files: Mapping[str, bytes]) -> None:
     write_whole(path, document({"files": {name: digest(data) for name, data in files.items()}}))
 
 
-def render(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> str:
-    """Return the page as HTML."""
+def contents_of(evidence: Evidence) -> dict[str, Content]:
+    """Return what each section has to show, by its name, in the order in which they follow each other."""
+    return {entry.name: entry(evidence) for entry in _in_order()}
+
+
+def _in_order() -> list[Entry]:
+    return sorted(SECTIONS.values(), key=lambda entry: (entry.facts.place, entry.name))
+
+
+def render(evidence: Evidence, contents: Mapping[str, Content]) -> str:
+    """Return the page as HTML, with the sections that have something to show, or to say."""
+    results = evidence.results
     assets = resources.files("sharpscope.analysis") / "assets"
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (assets / name).read_text("utf-8")),
@@ -80,54 +87,33 @@ def render(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFra
         lstrip_blocks=True,
     )
     environment.filters["embed"] = _embed
-    scatter = view.scatter_data(results, correlations)
+    environment.globals |= {"results": results, "looks": looks(results.regimes), "alpha": ALPHA}
+    sections = []
+    for name, content in contents.items():
+        body = _body(environment, SECTIONS[name], content)
+        if body:
+            sections.append({"name": name, "title": SECTIONS[name].facts.title, "body": body})
     context = {
-        **_facts(results),
-        "findings": find(results, comparisons, correlations),
-        "alpha": ALPHA,
-        "looks": looks(results.regimes),
-        "matched": matched.sections(results, regimes, comparisons),
-        "agreement": at_matched_loss(results, comparisons),
-        "tables": view.regime_tables(results, regimes, comparisons),
-        "every": results.study.get("training", {}).get("check_loss_every"),
-        "families": view.family_table(results, comparisons),
-        "comparisons": view.all_comparisons(results, comparisons),
-        "correlations": view.correlation_tables(results, correlations),
-        "bins": 0 if results.reliability.empty else bin_count(results.reliability),
-        "reliability": view.reliability_panels(results),
-        "scatter": scatter if scatter["x"] and scatter["y"] else None,
+        "study": results.study,
+        "findings": find(results, evidence.comparisons, evidence.correlations),
+        "total": len(results.ledger),
+        "done": int((results.ledger["state"] == "done").sum()),
+        "seeds": int(results.ledger["seed"].nunique()),
+        "sections": sections,
+        "version": results.provenance.get("sharpscope", ""),
         "css": (assets / "report.css").read_text("utf-8"),
         "js": (assets / "report.js").read_text("utf-8"),
-        "plotly": _plotly() if scatter["x"] and scatter["y"] else "",
+        "plotly": _plotly() if any(content.interactive for content in contents.values()) else "",
     }
     return environment.get_template("report.html.j2").render(context)
 
 
-def _facts(results: StudyResults) -> dict[str, Any]:
-    """Return what was run and what came of it."""
-    states = results.ledger["state"].value_counts()
-    study = results.study
-    return {
-        "results": results,
-        "study": study,
-        "yaml": yaml.safe_dump(study, sort_keys=False, allow_unicode=True),
-        "counts": {state: int(states.get(state, 0)) for state in ("done", "failed", "diverged", "damaged")},
-        "total": len(results.ledger),
-        "seeds": int(results.ledger["seed"].nunique()),
-        "failures": results.failures.astype(object).to_dict("records"),
-        "missing": [
-            {"what": what, "reason": reason, "runs": len(rows)}
-            for (what, reason), rows in results.missing.groupby(["missing", "reason"], sort=False)
-        ],
-        "provenance": results.provenance,
-        "grid": {key: _plain(value) for key, value in study.get("grid", {}).items()},
-        "training": {key: _plain(value) for key, value in study.get("training", {}).items()},
-    }
-
-
-def _plain(value: Any) -> str:
-    """Return a setting as a reader would write it."""
-    return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+def _body(environment: jinja2.Environment, section: Entry, content: Content) -> Markup:
+    """Return what stands below the heading of a section; nothing where it has nothing to show or to say."""
+    facts = section.facts
+    if content.page is None:
+        return Markup(f"<p>{facts.nothing}</p>" if facts.nothing else "")
+    return Markup(environment.from_string(_MACROS + facts.template).render(content.page))
 
 
 def _embed(data: Any) -> str:

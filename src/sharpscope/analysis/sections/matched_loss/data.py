@@ -1,4 +1,4 @@
-"""Matched train loss: how closely the runs match it, and sharpness there beside that at the end of training."""
+"""How closely the runs match a train loss, and sharpness there beside that at the end of training."""
 
 from __future__ import annotations
 
@@ -69,10 +69,11 @@ def shown(results: StudyResults) -> list[str]:
     return [name for name in names if len(results.across(name)) > 1]
 
 
-def sections(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one section a group for the page: a panel a quantity, and how closely each level is matched."""
+def panel_sets(
+    results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFrame, closeness: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """Return one set a group for the page: a panel a quantity, and how closely each level is matched."""
     found = []
-    closeness = closeness_table(results)
     for group, _ in results.groups() if results.levels else ():
         means, tests = select(regimes, group), select(comparisons, group)
         panels = [_panel(results, name, means, tests) for name in shown(results)]

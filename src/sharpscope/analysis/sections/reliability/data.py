@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+
+from sharpscope.analysis.palette import looks
+from sharpscope.analysis.results import StudyResults, describe_group, records, select
 
 
 def aggregate(rows: pd.DataFrame) -> pd.DataFrame:
@@ -46,3 +51,27 @@ def expected_calibration_error(bins: pd.DataFrame) -> float:
     Signs cancel between runs in one bin, so this is at most the mean of the runs' own errors.
     """
     return float(np.sum(bins["share"] * np.abs(bins["accuracy"] - bins["confidence"])))
+
+
+def panel_sets(results: StudyResults) -> list[dict[str, Any]]:
+    """Return one set of panels a group: for each regime its bins put together over seeds."""
+    styles = looks(results.regimes)
+    sets = []
+    for group, _ in results.groups():
+        panels = []
+        for regime in results.regimes:
+            rows = select(results.reliability, {**group, "regime": regime})
+            if rows.empty or not rows["count"].sum():
+                continue
+            bins = aggregate(rows)
+            panels.append(
+                {
+                    "regime": regime,
+                    "color": styles[regime].color,
+                    "error": f"{expected_calibration_error(bins):.3f}",
+                    "bins": records(bins.round(4)),
+                }
+            )
+        if panels:
+            sets.append({"title": describe_group(group), "panels": panels})
+    return sets

@@ -1,0 +1,107 @@
+"""Drawing fit for a paper: vector files at column width, fonts embedded, the same bytes for the same study."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from sharpscope.analysis.lettering import FAMILY, lettered
+from sharpscope.analysis.palette import looks
+from sharpscope.analysis.results import StudyResults, describe_group
+
+COLUMN, TEXT = 3.25, 6.75  # inches: one column and the full width of a two-column page
+
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": [FAMILY],
+    "text.parse_math": False,  # a dollar in a label of the user's is a dollar
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "sharpscope",
+}
+
+
+def files_of(drawings: Mapping[str, Callable[[], Figure | None]]) -> dict[str, bytes]:
+    """Return every figure as PDF and SVG, by the name of its file; one that has no data is left out."""
+    files: dict[str, bytes] = {}
+    with mpl.rc_context(STYLE):
+        for name, draw in drawings.items():
+            figure = draw()
+            if figure is not None:
+                pdf, svg = _render(figure)
+                files |= {f"{name}.pdf": pdf, f"{name}.svg": svg}
+    return files
+
+
+def _render(figure: Figure) -> tuple[bytes, bytes]:
+    """Return a figure as PDF and as SVG, without dates: the same figure gives the same bytes."""
+    FigureCanvasAgg(figure)
+    # Layout costs more than drawing, so both files share one; ``savefig`` would draw twice more for each.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    pdf, svg = io.BytesIO(), io.BytesIO()
+    FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
+    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
+    return pdf.getvalue(), svg.getvalue()
+
+
+def panels(count: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels; unused places of its grid stay empty."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width, rows * height + 0.45), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, list(axes[:count])
+
+
+def logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
+    """Make one axis logarithmic with few, plain labels; the usual minor labels overlap in small panels."""
+    axis.set(**{f"{which}scale": "log"})
+    of_axis = axis.xaxis if which == "x" else axis.yaxis
+    low, high = sorted(axis.dataLim.intervalx if which == "x" else axis.dataLim.intervaly)
+    subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
+    of_axis.set_major_locator(LogLocator(subs=subs, numticks=5))
+    of_axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    of_axis.set_minor_formatter(NullFormatter())
+
+
+def regime_legend(figure: Figure, results: StudyResults) -> None:
+    """Put one legend of all regimes above a figure."""
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=4, label=lettered(regime))
+        for regime, look in looks(results.regimes).items()
+    ]
+    # About as many characters as fit beside one another.
+    columns = max(1, min(len(handles), 6, 130 // max(len(str(handle.get_label())) for handle in handles)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handletextpad=0.2)
+
+
+def cell_label(regime: str, group: dict[str, Any], *, between: str = ", ") -> str:
+    """Return the name of a regime in a setting, as a figure can show it."""
+    return between.join(map(lettered, filter(None, (regime, describe_group(group)))))

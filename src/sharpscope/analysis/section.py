@@ -1,0 +1,105 @@
+"""A section of the report: what it shows on the page, what it draws, and which tables it writes.
+
+A section is one folder of ``sharpscope.analysis.sections``, or a function of a plugin:
+
+>>> @SECTIONS.register(facts=SectionFacts("Runs", place=95, template="<p>{{ count }} runs</p>"))
+... def count_of_runs(evidence):
+...     "How many runs there are."
+...     return Content({"count": len(evidence.results.ledger)})
+>>> SECTIONS["count_of_runs"].facts.place
+95
+>>> del SECTIONS._entries["count_of_runs"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sharpscope.analysis.comparisons import comparisons_table, regimes_table
+from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.results import StudyResults
+from sharpscope.registry import Registry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a study found, with the tables that sections share; each is computed once, when it is first asked for.
+
+    Attributes:
+        results: All that the study found.
+    """
+
+    results: StudyResults
+
+    @cached_property
+    def regimes(self) -> pd.DataFrame:
+        """The mean of every quantity in every regime; see ``regimes_table``."""
+        return regimes_table(self.results)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Every difference to the reference with its test; see ``comparisons_table``."""
+        return comparisons_table(self.results)
+
+    @cached_property
+    def correlations(self) -> pd.DataFrame:
+        """How measures move with outcomes; see ``correlations_table``."""
+        return correlations_table(self.results)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a section has to show of a study.
+
+    Attributes:
+        page: What its template is filled in with; None where there is nothing to show on the page.
+        figures: By the name of its file without an ending, what draws it; None is a figure that has no data.
+        tables: The bytes of each table, by the name of its file.
+        interactive: Whether the page needs what draws interactive plots.
+    """
+
+    page: Mapping[str, Any] | None = None
+    figures: Mapping[str, Callable[[], Figure | None]] = field(default_factory=dict)
+    tables: Mapping[str, bytes] = field(default_factory=dict)
+    interactive: bool = False
+
+
+@dataclass(frozen=True)
+class SectionFacts:
+    """What a section declares.
+
+    Attributes:
+        title: Its heading.
+        place: Where it stands: sections follow each other by this number.
+        template: The Jinja template of what stands below its heading; empty for a section of files alone. It sees
+            the section's own content, ``results``, ``looks``, ``alpha``, and the macros ``tip``, ``icon`` and ``dot``.
+        nothing: What is said below the heading where there is nothing to show, as HTML; the section is left out when
+            empty.
+    """
+
+    title: str
+    place: int
+    template: str = ""
+    nothing: str = ""
+
+
+# A section is ``(evidence: Evidence, *, options) -> Content``.
+SECTIONS: Registry = Registry("section", package="sharpscope.analysis.sections")
+
+
+def beside(module: str) -> str:
+    """Return the template ``page.html.j2`` in the folder of a module.
+
+    Args:
+        module: The ``__file__`` of the module.
+    """
+    return Path(module).with_name("page.html.j2").read_text("utf-8")

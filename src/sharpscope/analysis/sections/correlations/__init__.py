@@ -1,0 +1,26 @@
+"""Correlations of measures with outcomes."""
+
+from __future__ import annotations
+
+from sharpscope.analysis.latex import to_csv
+from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
+from sharpscope.analysis.sections.correlations.data import correlation_tables
+from sharpscope.analysis.sections.correlations.table import latex
+
+
+@SECTIONS.register(
+    facts=SectionFacts(
+        "Correlations, pooled and within regimes",
+        place=50,
+        template=beside(__file__),
+        nothing="No measure was taken, or nothing that it could go with.",
+    )
+)
+def correlations(evidence: Evidence) -> Content:
+    """Rank correlations of measures with outcomes, over all runs and within each regime."""
+    results, table = evidence.results, evidence.correlations
+    tables = correlation_tables(results, table)
+    return Content(
+        {"tables": tables} if tables else None,
+        tables={"correlations.csv": to_csv(table), "correlations.tex": latex(results, table)},
+    )

@@ -1,0 +1,151 @@
+"""The means of every quantity in every regime as the page shows them: text, marks and tooltips."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from sharpscope.analysis import numbers
+from sharpscope.analysis.comparisons import ALPHA, BY_JACKKNIFE
+from sharpscope.analysis.palette import looks
+from sharpscope.analysis.results import Record, StudyResults, by, describe_group, records, select
+from sharpscope.analysis.statistics import LEVEL
+
+KINDS = {
+    "score": "What the function is worth",
+    "sharpness": "How sharp the minimum is",
+    "complexity": "How complex the function is",
+    "control": "Controls, with which sharpness may move",
+    "training": "Training",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of the table of regimes.
+
+    Attributes:
+        text: The mean, rounded.
+        verdict: "better", "worse", "sharper", "flatter", "higher", "lower", "equal"; "" without comparison.
+        significant: Whether the difference is, after correction.
+        unconverged: Whether some value did not reach its precision.
+        tip: What hovering shows: pairs of a term and its value.
+    """
+
+    text: str
+    verdict: str = ""
+    significant: bool = False
+    unconverged: bool = False
+    tip: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Where the regimes lie on the scale of one quantity, in hundredths of its width."""
+
+    marks: list[dict[str, Any]]
+
+
+def regime_tables(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one table a group: its title and its sections, one a kind of quantity."""
+    tables = []
+    for group, runs in results.groups():
+        means, tests = select(regimes, group), select(comparisons, group)
+        sections = []
+        for kind, title in KINDS.items():
+            rows = [_row(results, name, means, tests) for name in results.of_kind(kind)]
+            if rows:
+                sections.append({"title": title, "rows": rows})
+        for level in results.levels:
+            rows = [_row(results, name, means, tests) for name in results.at(level)]
+            sections.append({"title": f"At matched train loss {level}", "rows": rows})
+        finished = runs[runs["state"] == "done"].groupby("regime").size()
+        counts = {regime: int(finished.get(regime, 0)) for regime in results.regimes}
+        tables.append({"title": describe_group(group), "sections": sections, "counts": counts})
+    return tables
+
+
+def _row(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any]:
+    means = means[means["quantity"] == name]
+    known = means[means["mean"].notna()]
+    # One number of decimals a row, as its middle interval supports, lets the eye compare along the row.
+    supported = [numbers.decimals_of(*row) for row in known[["mean", "ci_low", "ci_high"]].to_numpy(float)]
+    decimals = statistics.median_low(supported) if supported else 0
+    mean_of, test_of = by(means, "regime"), by(tests[tests["quantity"] == name], "regime")
+    cells = [_cell(mean_of[regime], test_of.get(regime), decimals) for regime in results.regimes]
+    quantity = results.quantities[name]
+    return {
+        "quantity": quantity,
+        "hint": ", ".join(filter(None, (quantity.unit, quantity.direction))),
+        "primary": name in results.primary,
+        "cells": cells,
+        "strip": _strip(results, known),
+    }
+
+
+def _cell(mean: Record, test: Record | None, decimals: int) -> Cell:
+    if not math.isfinite(mean["mean"]):
+        return Cell(numbers.MISSING, tip=[("Not measured", "no run of this regime has it")])
+    tip = [
+        ("Mean", numbers.with_interval(mean["mean"], mean["ci_low"], mean["ci_high"])),
+        ("SD over runs", numbers.estimate(mean["sd"], 0, mean["sd"] / 5)),
+        ("Runs", str(mean["n"])),
+    ]
+    unconverged = bool(mean["unconverged"])
+    if unconverged:
+        tip.append(("Did not converge", f"{mean['unconverged']} of these"))
+    text = numbers.fixed(mean["mean"], decimals)
+    if test is None or not test["n"]:
+        return Cell(text, unconverged=unconverged, tip=tip)
+    tip += comparison_terms(test)
+    return Cell(text, str(test["verdict"]), bool(test["significant"]), unconverged, tip)
+
+
+def comparison_terms(test: Record) -> list[tuple[str, str]]:
+    """Return one comparison as pairs of a term and its value."""
+    difference = numbers.with_interval(test["difference"], test["ci_low"], test["ci_high"], sign=True)
+    family = f"{test['family']} family, {test['correction']}"
+    terms = [
+        (f"Difference to {test['reference']}", difference),
+        *_limits(test),
+        ("p (two-sided, exact)", numbers.p_value(test["p"])),
+        (f"p adjusted ({family})", numbers.p_value(test["p_adjusted"])),
+        ("Rank-biserial effect", numbers.fixed(test["effect"], 2, sign=True)),
+        ("Paired seeds", str(test["n"])),
+    ]
+    if math.isfinite(test["p_paper_adjusted"]):
+        terms.append(("Paper’s scheme, p adjusted", numbers.p_value(test["p_paper_adjusted"])))
+    if test["p_adjusted_smallest"] > ALPHA:
+        terms.append(("Could be significant", f"no: smallest is {numbers.p_value(test['p_adjusted_smallest'])}"))
+    if test["method"] == BY_JACKKNIFE:
+        terms.append(("Method", "signed-rank test of jackknife values, since seeds share pairs"))
+    return terms
+
+
+def _limits(test: Record) -> list[tuple[str, str]]:
+    """Return what a reader must know of a difference: an interval below its level, a mean on the other side."""
+    terms = []
+    if 0 < test["ci_level"] < LEVEL:
+        terms.append(("Level of its interval", f"{test['ci_level']:.1%}, no more with these seeds"))
+    if test["mean_difference"] * test["effect"] < 0:
+        mean = numbers.estimate(test["mean_difference"], test["ci_low"], test["ci_high"], sign=True)
+        terms.append(("Mean of the differences", f"{mean}, turned by a few seeds that differ much"))
+    return terms
+
+
+def _strip(results: StudyResults, known: pd.DataFrame) -> Strip | None:
+    """Return where means and intervals lie between the least and the greatest end."""
+    ends = known.assign(low=known["ci_low"].fillna(known["mean"]), high=known["ci_high"].fillna(known["mean"]))
+    least, span = ends["low"].min(), ends["high"].max() - ends["low"].min()
+    if len(ends) < 2 or not span > 0:
+        return None
+    styles = looks(results.regimes)
+    marks = []
+    for row in records(ends):
+        at, low, high = (round(100 * (row[end] - least) / span, 2) for end in ("mean", "low", "high"))
+        marks.append({"color": styles[row["regime"]].color, "at": at, "low": low, "high": high})
+    return Strip(marks)

@@ -1,0 +1,49 @@
+"""The mean and interval of every primary quantity, a row a regime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sharpscope.analysis.drawing import TEXT, cell_label, panels
+from sharpscope.analysis.lettering import lettered
+from sharpscope.analysis.palette import looks
+from sharpscope.analysis.results import StudyResults, records, select
+
+
+def forest(results: StudyResults, regimes: pd.DataFrame) -> Figure | None:
+    """Draw the mean and interval of every primary quantity (all measured ones without a primary family)."""
+    names = results.primary or results.measured
+    if not names:
+        return None
+    groups = [group for group, _ in results.groups()]
+    rows = len(groups) * len(results.regimes)
+    figure, axes = panels(len(names), TEXT, 0.5 + 0.16 * rows, 3)
+    for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
+        _panel(axis, results, regimes[regimes["quantity"] == name], groups)
+        axis.set_title(lettered(results.quantities[name].label))
+        if position % 3:
+            axis.tick_params(axis="y", labelleft=False)
+    figure.supxlabel("Mean over seeds with 95% interval", fontsize=7)
+    return figure
+
+
+def _panel(axis: Axes, results: StudyResults, table: pd.DataFrame, groups: list[dict[str, Any]]) -> None:
+    labels: list[str] = []
+    for group in groups:
+        for regime, look in looks(results.regimes).items():
+            for row in records(select(table, {**group, "regime": regime})):
+                y = len(labels)
+                axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=look.color, linewidth=1.2)
+                axis.plot([row["mean"]], [y], color=look.color, marker=look.marker, markersize=4, linestyle="")
+                if regime == results.reference:
+                    axis.axvline(row["mean"], color="0.8", linewidth=0.6, zorder=0)
+                labels.append(cell_label(regime, group))
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.locator_params(axis="x", nbins=4)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)

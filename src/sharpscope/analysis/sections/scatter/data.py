@@ -1,0 +1,54 @@
+"""What the interactive scatter plots draw."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from sharpscope.analysis import numbers
+from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes_at
+from sharpscope.analysis.palette import looks
+from sharpscope.analysis.results import StudyResults, describe_group, records
+
+
+def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str, Any]:
+    """Return what the interactive scatter plots draw, fit for JSON.
+
+    Measures are chosen by their names at the end of training and by a moment, the outcomes by their columns.
+    """
+    ledger = results.ledger.dropna(how="all", subset=results.measured)
+    styles = looks(results.regimes)
+    moments = ["", *results.levels]
+    measures = dict.fromkeys(results.quantities[n].base for m in moments for n in results.measures(m))
+    texts = {
+        f"{row['measure']}|{row['quantity']}|{row['scope']}": numbers.correlation(
+            row["spearman"], row["ci_low"], row["ci_high"]
+        )
+        for row in records(correlations)
+        if row["scope"] in (POOLED, WITHIN)
+    }
+    unconverged = {name: results.unconverged(name)[ledger.index].tolist() for name in results.measured}
+    stderrs = {name: f"{name}_stderr" for name in results.measured if f"{name}_stderr" in ledger.columns}
+    return {
+        "regimes": [{"name": r, "color": look.color, "symbol": look.symbol} for r, look in styles.items()],
+        "labels": {name: results.quantities[name].label for name in results.measured},
+        "short": {name: results.quantities[name].short_label for name in results.measured},
+        "x": {moment: names for moment in moments if (names := outcomes_at(results, moment))},
+        "y": {name: results.across(name) for name in measures},
+        "runs": {
+            "id": ledger["run_id"].astype(str).tolist(),
+            "seed": ledger["seed"].astype(str).tolist(),
+            "regime": ledger["regime"].astype(str).tolist(),
+            "group": [describe_group({key: row[key] for key in results.keys}) for row in records(ledger)],
+        },
+        "values": {name: _json_numbers(ledger[name]) for name in results.measured},
+        "stderr": {name: _json_numbers(ledger[column]) for name, column in stderrs.items()},
+        "unconverged": {name: runs for name, runs in unconverged.items() if any(runs)},
+        "correlations": texts,
+    }
+
+
+def _json_numbers(column: pd.Series) -> list[float | None]:
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in column.astype(float)]

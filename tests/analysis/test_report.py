@@ -17,6 +17,11 @@ from sharpscope.analysis.sections.reliability.data import aggregate
 from sharpscope.analysis.sections.scatter.figure import drawings
 
 
+def words(page):
+    """Return the text of a page with any white space as one space, as a reader sees it."""
+    return " ".join(page.read_text("utf-8").split())
+
+
 def test_page_is_whole_small_and_asks_for_nothing(report):
     text = report.read_text("utf-8")
     assert report.stat().st_size < 8_000_000
@@ -60,11 +65,11 @@ def test_page_tells_whose_choice_the_primary_family_is(make_results, tmp_path):
     results = make_results(seeds=2, regimes=("baseline", "sam"))
     family = results.study["primary"]
     usual = replace(results, default_primary=True, first_primary=family)
-    text = write_report(usual, tmp_path).read_text("utf-8")
+    text = words(write_report(usual, tmp_path))
     assert "The primary one is the usual one" in text
     assert "was changed after the study first ran" not in text
     changed = replace(results, first_primary=["brier"])
-    text = write_report(changed, tmp_path).read_text("utf-8")
+    text = words(write_report(changed, tmp_path))
     assert "The study file declares the primary one" in text
     assert "The primary family was changed after the study first ran." in text
     assert "when it was brier." in text
@@ -143,7 +148,7 @@ def test_missing_scores_and_pairs(make_results, tmp_path):
         reliability=results.reliability.iloc[:0],
         provenance={},
     )
-    text = write_report(bare, tmp_path).read_text("utf-8")
+    text = words(write_report(bare, tmp_path))
     assert "Not measured in this study" in text
     assert not (tmp_path / "figures" / "measures_vs_ece.pdf").exists()
 

@@ -22,7 +22,7 @@ def settings(evidence: Evidence) -> Content:
             "study": study,
             "grid": {key: _plain(value) for key, value in study.get("grid", {}).items()},
             "training": {key: _plain(value) for key, value in study.get("training", {}).items()},
-            "counts": {state: int(states.get(state, 0)) for state in ("done", "failed", "diverged")},
+            "counts": {state: int(states.get(state, 0)) for state in ("done", "failed", "diverged", "damaged")},
             "total": len(evidence.results.ledger),
         }
     )

@@ -99,7 +99,7 @@ def test_the_region_is_what_is_given() -> None:
 
 @pytest.mark.parametrize("region", [(1.0, 0.0, 0.0, 1.0), (0.0, 1.0, 1.0, 1.0), (0.0, math.inf, 0.0, 1.0)])
 def test_an_empty_or_endless_region_is_refused(region: tuple[float, ...]) -> None:
-    with pytest.raises(SharpscopeError, match="left < right and bottom < top, got|finite number, got inf"):
+    with pytest.raises(SharpscopeError, match=r"left < right and bottom < top, got|finite number, got inf"):
         length(circle(0.75), region=region)
 
 

@@ -98,7 +98,9 @@ def test_does_not_depend_on_the_form_of_the_data(variant: Variant) -> None:
 
 def assert_same(found: Estimate, expected: Estimate, *, rel: float) -> None:
     assert found.value == pytest.approx(expected.value, rel=rel, abs=1e-13)
-    assert found.stderr == pytest.approx(expected.stderr, rel=1e-6, abs=1e-13)
+    # The error of differences is made of rounding, which is not the same in another order of sums.
+    inexact = "product_error" in expected.details
+    assert found.stderr == pytest.approx(expected.stderr, rel=1e-3 if inexact else 1e-6, abs=1e-13)
     assert found.samples == expected.samples
 
 

@@ -156,7 +156,10 @@ class Odd(nn.Module):
         ),
         ({"model": Odd(lambda f: {}["pixel"])}, r"fails on its inputs.*KeyError: 'pixel'"),
         ({"forward": lambda model: model}, "fails on its inputs.*TypeError.*pass forward="),
-        ({"model": Odd(lambda f: f.detach())}, "no derivatives in its parameters"),
+        (
+            {"model": Odd(lambda f: f.detach()), "measures": ["gradient_norm"]},
+            "no gradient in any parameter .*detaches its outputs",
+        ),
         ({"model": Odd(lambda f: f.argmax(dim=1))}, "outputs must be real floating-point numbers, got torch.int64"),
         ({"model": Odd(lambda f: f.to(torch.complex64))}, "real floating-point numbers, got torch.complex64"),
         ({"model": Odd(lambda f: None)}, "must return a tensor.*got NoneType"),

@@ -72,7 +72,9 @@ def blank_data(monkeypatch):
     monkeypatch.setattr(CifarArchive, "load", load_cifar)
     monkeypatch.setattr(TinyImageNet, "load", load_tiny)
     library = ModuleType("timm")
-    library.create_model = lambda name, num_classes, **options: nn.Linear(1, num_classes)
+    library.create_model = lambda name, num_classes, **options: nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes)
+    )
     monkeypatch.setitem(sys.modules, "timm", library)
 
 

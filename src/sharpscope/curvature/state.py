@@ -23,7 +23,9 @@ class ForwardState:
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
-        self._owners = [owner for module in modules for owner in (module._buffers, module.__dict__)]
+        owners = [owner for module in modules for owner in (module._buffers, module.__dict__)]
+        # The buffers of a module compiled by torch.jit are no dictionary, and none is put in the place of another.
+        self._owners = [owner for owner in owners if isinstance(owner, dict)]
         self.take()
 
     @torch.no_grad()

@@ -129,6 +129,22 @@ def run_together(
     return {key: running.results[key] for key in asked if key in running.results}
 
 
+def first_pass(risk: Risk, asked: Asked, on_refusal: Callable[[str, NotDefined], None]) -> None:
+    """Make the first pass of measures over the data and nothing of what would follow, to see which are not defined.
+
+    Args:
+        risk: The risk; entered as a context here if its caller did not.
+        asked: As in ``run_together``.
+        on_refusal: Called with the key of a measure that is not defined for this model, loss or data, and why.
+
+    Raises:
+        SharpscopeError: What else a measure raises, with its key in front.
+    """
+    running = _Running(risk, asked, on_refusal)
+    with risk:
+        Evaluator(risk).run([reduction for _, reduction in running.advance()], running.refuse_owner)
+
+
 def on_the_rest(
     risk: Risk,
     steps: Callable[..., Steps],

@@ -7,7 +7,6 @@ such as label noise has drawn anew, so that the loss measured is the loss that w
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.measure import MEASURES, run_together
+from sharpscope.curvature.measure import MEASURES, first_pass
 from sharpscope.curvature.risk import Risk
 from sharpscope.data import Dataset
 from sharpscope.errors import FAULTS, NotDefined, SharpscopeError
@@ -118,11 +117,6 @@ def refused_at_once(model: nn.Module, dataset: Dataset, wishes: Mapping[str, Wis
     What else a measure raises, and what later passes would, is left to the measuring in earnest.
     """
     refused: dict[str, str] = {}
-    passes = itertools.count()
-
-    def on_pass(_: int) -> None:
-        if next(passes):
-            raise StopIteration
 
     def on_refusal(key: str, error: NotDefined) -> None:
         refused[key] = str(error)
@@ -131,7 +125,7 @@ def refused_at_once(model: nn.Module, dataset: Dataset, wishes: Mapping[str, Wis
     risk = Risk(model, Batches(CleanBatches(dataset)), stream=Stream("trial"), init=init)
     asked = {key: (MEASURES[wanted.name].function.steps, wanted.options) for key, wanted in wishes.items()}
     with contextlib.suppress(Exception):
-        run_together(risk, asked, on_pass, on_refusal)
+        first_pass(risk, asked, on_refusal)
     return refused
 
 

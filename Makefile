@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# A process a core; one that has nothing left to do takes tests from another.
+TESTS := -n auto --maxprocesses=8 --dist worksteal
 
 .PHONY: setup demo test test-all lint format bench clean
 
@@ -26,10 +28,10 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest $(TESTS) -m 'not slow'
 
 test-all: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 # With memory that glibc keeps, so that fresh pages from the system are not what is measured.
 bench: setup

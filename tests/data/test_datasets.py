@@ -114,7 +114,7 @@ def test_a_circle_without_a_point_to_train_on_is_told():
         ({"test_inputs": torch.zeros(797, 1, 8, 8)}, "inputs of one shape and dtype"),
         ({"classes": ("0", "1")}, "declares 2 classes, so its training targets must lie in 0..1, got 0..9"),
         ({"mean": (0.1, 0.2)}, "has 1 channels but declares 2 means"),
-        ({"mean": (77.5,)}, r"declares means \(77.5,\) .* for bytes in units of \[0, 1\]; divide those of 0..255"),
+        ({"mean": (77.5,)}, r"declares means 77.5 .* for bytes in units of \[0, 1\]; divide those of 0..255"),
         ({"std": (77.5,)}, "declares means"),
         ({"mean": (-0.1,)}, "declares means"),
         ({"std": (0.0,)}, "declares means"),

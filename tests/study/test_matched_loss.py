@@ -139,7 +139,7 @@ def test_a_report_has_a_group_for_each_level_that_was_reached(plan_at, store, tm
     assert results.quantities["relative_flatness@1"].short_label == "Relative flatness"
     assert results.quantities["train_loss@1"].orientation == 0
     assert results.keys == []
-    page = write_report(results, tmp_path).read_text("utf-8")
+    page = " ".join(write_report(results, tmp_path).read_text("utf-8").split())
     assert page.count("<span>At matched train loss 1</span>") == 1
     assert "an epoch can jump far below it" in page
     assert "At matched train loss 1e-09" not in page

@@ -9,8 +9,8 @@ import pytest
 from sharpscope.analysis.ledger import load_ledger, load_results, write_ledger
 from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.section import Evidence
+from sharpscope.curvature.passes import Evaluator
 from sharpscope.errors import SharpscopeError, SpecError
-from sharpscope.study import evaluation
 from sharpscope.study.pairs import update_pairs
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
@@ -207,7 +207,7 @@ def test_the_order_of_parts_does_not_matter_to_an_identity(plan_of):
 def test_study_yaml_plans_to_the_same_runs_and_wishes(plan_of, tmp_path):
     plan = plan_of(regimes=["baseline", {"sam": {"rho": 0.1}}], measures=None, scores=None)
     store = Store(tmp_path / "out")
-    store.write_study(json.loads(json.dumps(plan.study.model_dump())))
+    store.write_catalog(json.loads(json.dumps(plan.catalog)))
     again = make_plan(load_source(str(store.path / "study.yaml")))
     assert list(again.runs) == list(plan.runs)
     assert again.wishes == plan.wishes
@@ -350,18 +350,19 @@ def test_a_measure_that_was_asked_for_by_name_must_be_defined_for_every_model(pl
 
 def test_a_measure_is_tried_for_one_pass_only_and_may_fail_otherwise(plan_of, monkeypatch):
     passes = []
-    original = evaluation.run_together
+    original = Evaluator.run
 
-    def counted(risk, asked, on_pass, on_refusal):
-        return original(risk, asked, lambda waiting: (passes.append(waiting), on_pass(waiting)), on_refusal)
+    def counted(self, reductions, on_refusal):
+        passes.append(len(reductions))
+        return original(self, reductions, on_refusal)
 
-    monkeypatch.setattr(evaluation, "run_together", counted)
+    monkeypatch.setattr(Evaluator, "run", counted)
     plan = plan_of(measures=["hessian_trace", "pac_bayes_flatness"])
     assert list(plan.wishes.measures) == ["hessian_trace", "pac_bayes_flatness"]
-    assert len(passes) == 2
+    assert len(passes) == 1
 
     def broken(*_):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(evaluation, "run_together", broken)
+    monkeypatch.setattr(Evaluator, "run", broken)
     assert list(plan_of().wishes.measures) == ["relative_flatness", "gradient_norm"]

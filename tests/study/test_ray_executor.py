@@ -81,7 +81,6 @@ def prepared(plan_of, tmp_path):
     """A plan, its folder, and what a process is given to do the runs in it."""
     plan = plan_of()
     store = Store(tmp_path / "out")
-    store.write_study(plan.study.model_dump())
     store.write_catalog(plan.catalog)
     return plan, store, assignment_of(plan, store)
 

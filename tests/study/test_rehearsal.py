@@ -290,9 +290,9 @@ def test_a_dataset_that_cannot_be_made_is_one_sentence_and_exit_2(
         ({"test_inputs": torch.zeros(0, 64), "test_targets": torch.zeros(0, dtype=torch.int64)}, "no test sample"),
         ({"train_targets": torch.tensor([-1] + [0] * 49)}, "must lie in 0..9, got -1..0"),
         ({"train_inputs": torch.full((50, 64), torch.nan)}, "training inputs that are NaN or infinite"),
-        ({"std": (0.0,) * 64}, "means must be finite and its standard deviations larger than 0"),
-        ({"std": (torch.nan,) * 64}, "means must be finite and its standard deviations larger than 0"),
-        ({"mean": (torch.inf,) * 64}, "means must be finite and its standard deviations larger than 0"),
+        ({"std": (0.0,) * 64}, "which must be finite, the latter above 0"),
+        ({"std": (torch.nan,) * 64}, "which must be finite, the latter above 0"),
+        ({"mean": (torch.inf,) * 64}, "which must be finite, the latter above 0"),
     ],
 )
 def test_data_that_nothing_can_be_learned_from_are_refused(changes, message, digits):

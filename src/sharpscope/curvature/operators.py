@@ -346,9 +346,10 @@ class Products:
         if self._value is None:
             assert self._sum is not None, "no pass has fed the products"
             self._value = self._sum.div_(self.samples)
-            # Differences across kinks are not symmetric, and state an error of their own.
-            if not self._operator.error:
-                self._operator.symmetry.check(self._vectors, self._value)
+            # Differences that were asked for, and not fallen back to, state an error of their own: across kinks they
+            # are not symmetric, whatever the model.
+            if self._operator.reason or not self._operator.error:
+                self._operator.symmetry.check(self._vectors, self._value, error=self._operator.error)
         return self._value
 
 

@@ -26,12 +26,13 @@ class Symmetry:
         self._first: tuple[Tensor, Tensor, _Sizes] | None = None
         self._norm = 0.0
 
-    def check(self, vectors: Tensor, images: Tensor) -> None:
+    def check(self, vectors: Tensor, images: Tensor, *, error: float = 0.0) -> None:
         """Take vectors and their products in, rows of shape ``[k, P]``.
 
         Args:
             vectors: The vectors.
             images: The products of the matrix with them.
+            error: The relative error of products.
 
         Raises:
             NotDefined: If no symmetric matrix has such products.
@@ -40,20 +41,20 @@ class Symmetry:
         self._norm = max(self._norm, float((stretched / lengths.clamp_min(1e-300)).max()))
         forms = (vectors[:_FEW] @ images[:_FEW].T).double().cpu()
         few = lengths[:_FEW], stretched[:_FEW]
-        self._compare(forms, forms.T, few, few, vectors)
+        self._compare(forms, forms.T, few, few, vectors, error)
         if self._first is None:
             first, image = vectors[0].clone(), images[0].clone()
             self._first = first, image, (lengths[:1], stretched[:1])
             return
         first, image, sizes = self._first
         forth, back = ((t @ f).double().cpu()[None] for t, f in ((images, first), (vectors, image)))
-        self._compare(forth, back, sizes, (lengths, stretched), vectors)
+        self._compare(forth, back, sizes, (lengths, stretched), vectors, error)
 
-    def _compare(self, forth: Tensor, back: Tensor, left: _Sizes, right: _Sizes, vectors: Tensor) -> None:
+    def _compare(self, forth: Tensor, back: Tensor, left: _Sizes, right: _Sizes, vectors: Tensor, error: float) -> None:
         """Compare ``u^T A v`` with ``v^T A u``, each ``[u, v]``, given the lengths of vectors and of their products."""
         sizes = torch.maximum(torch.outer(left[0], right[1]), torch.outer(left[1], right[0]))
         usual = torch.stack([forth.abs(), back.abs(), sizes / math.sqrt(vectors.shape[1])]).amax(dim=0)
-        rounding = _ROUNDINGS * torch.finfo(vectors.dtype).eps * self._norm
+        rounding = (_ROUNDINGS * torch.finfo(vectors.dtype).eps + 10 * error) * self._norm
         allowed = _TOLERANCE * usual + rounding * torch.outer(left[0], right[0])
         off = (forth - back).abs()
         if not (off > allowed).any():

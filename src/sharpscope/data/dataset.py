@@ -157,8 +157,9 @@ class Dataset:
         bytes_ = self.train_inputs.dtype == torch.uint8
         if not finite or (bytes_ and (max(self.mean) > 1 or min(self.mean) < 0 or max(self.std) > 1)):
             raise DataError(
-                f"dataset '{self.name}' declares means {self.mean} and standard deviations {self.std}, which must be "
-                "finite, the latter above 0, and for bytes in units of [0, 1]; divide those of 0..255 by 255"
+                f"dataset '{self.name}' declares means {_first(self.mean)} and standard deviations {_first(self.std)}, "
+                "which must be finite, the latter above 0, and for bytes in units of [0, 1]; divide those of 0..255 by "
+                "255"
             )
 
     def _check_symbols(self, split: str, inputs: Tensor) -> None:
@@ -204,3 +205,8 @@ class Dataset:
             hashed.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             hashed.update(tensor.contiguous().numpy().data)
         return hashed.hexdigest()
+
+
+def _first(values: tuple[float, ...]) -> str:
+    """Return a few of many values, for a message."""
+    return ", ".join(map(str, values[:3])) + (", ..." if len(values) > 3 else "")

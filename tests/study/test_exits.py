@@ -78,7 +78,7 @@ def test_a_run_that_ends_its_process_has_failed_and_the_others_are_done(faulty, 
     )
     assert code == 1, err
     assert "Traceback" not in err
-    assert run_command(["status", str(out), "--json"]) == 0
+    assert run_command(["status", str(out), "--json"]) == 1
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert {run["coordinates"]["model.fault"]: run["reason"] for run in runs} == faults
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from sharpscope.curvature.layout import goes_wrong
@@ -16,7 +17,11 @@ from sharpscope.curvature.network import as_tensor
 from sharpscope.curvature.state import ForwardState
 from sharpscope.errors import NotDeterministic, SharpscopeError
 
-_CONVOLUTIONS = (torch.ops.aten.convolution.default, torch.ops.aten._convolution.default)
+# Where the arguments of each stand.
+_CONVOLUTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
+    F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    F.conv_transpose2d: ("input", "weight", "bias", "stride", "padding", "output_padding", "groups"),
+}
 # The relative difference of outputs that the order of sums may make.
 _ROUNDING = 1e-5
 
@@ -83,28 +88,39 @@ class FirstLook:
         return outputs, replaced
 
 
-class _Seen(TorchDispatchMode):
-    """What every operation shows of its arguments and its results."""
+class _Seen(TorchFunctionMode):
+    """What every function that a model calls shows of its arguments and its results.
+
+    Functions and not the operations below them, since the first use of a mode for those loads a compiler of PyTorch's,
+    which takes seconds.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.half: torch.dtype | None = None
         self.goes_wrong = False
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        results = func(*args, **(kwargs or {}))
-        made = [dtype for dtype in _dtypes(results) if _is_half(dtype)]
+        kwargs = kwargs or {}
+        results = func(*args, **kwargs)
+        # What returns nothing has written to its first argument.
+        made = [dtype for dtype in _dtypes(args[:1] if results is None else results) if _is_half(dtype)]
         # What is half from the start is no loss of digits: only where full precision goes in.
         if made and any(dtype.is_floating_point and not _is_half(dtype) for dtype in _dtypes((args, kwargs))):
             self.half = made[0]
         if func in _CONVOLUTIONS:
-            _, weight, _, stride, _, _, transposed, _, groups = args[:9]
-            if weight.ndim == 4:
-                channels = weight.shape[1] * (1 if transposed else groups)
-                self.goes_wrong |= goes_wrong(weight.shape[2:], stride, channels, groups)
+            given = dict(zip(_CONVOLUTIONS[func], args, strict=False)) | kwargs
+            self.goes_wrong |= _may_go_wrong(given, transposed=func is F.conv_transpose2d)
         return results
+
+
+def _may_go_wrong(given: dict[str, Any], *, transposed: bool) -> bool:
+    """Tell whether a convolution with such arguments may have a wrong gradient with the channels last."""
+    weight, stride, groups = given["weight"], given.get("stride", 1), given.get("groups", 1)
+    channels = weight.shape[1] * (1 if transposed else groups)
+    return goes_wrong(weight.shape[2:], [stride] if isinstance(stride, int) else stride, channels, groups)
 
 
 def _dtypes(tree: Any) -> list[torch.dtype]:

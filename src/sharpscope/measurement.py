@@ -195,7 +195,8 @@ def measure_batches(
         risk = risk_on(samples)
         risk.reach = reach  # the same model: found, and told of, once
         sums: Sums = {}
-        return Measured(risk, steps, run_together(risk, steps, report, on_refusal, sums), sums)
+        kept = None if batches.population is None else sums
+        return Measured(risk, steps, run_together(risk, steps, report, on_refusal, kept), sums)
 
     measured = run(batches, _report if progress else None)
     estimates, population = measured.estimates, batches.population

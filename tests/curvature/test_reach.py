@@ -315,3 +315,49 @@ def test_a_model_that_needs_gradients_to_be_on_has_derivatives() -> None:
     assert measure(model, (x, torch.arange(6) % 3), ["gradient_norm"])["gradient_norm"].value == pytest.approx(
         float(expected), rel=1e-9
     )
+
+
+class Unused(nn.Module):
+    """Convolutions, which are evaluated with the channels last, and a layer that nothing depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.Tanh(), nn.Conv2d(32, 32, 3, padding=1))
+        self.head = nn.Linear(32, 3)
+        self.spare = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean(dim=(2, 3)))
+
+
+def test_a_layer_that_is_not_used_is_none_that_is_cut_off_whatever_rounding_the_layout_makes() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x = Unused(), torch.randn(8, 16, 9, 9)
+    contiguous = model(x).detach()
+    assert not torch.equal(model.to(memory_format=torch.channels_last)(x), contiguous)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert measure(model, (x, torch.arange(8) % 3), ["gradient_norm"])["gradient_norm"].value > 0
+
+
+class Lends(nn.Module):
+    """Returns a buffer that it writes its outputs to, without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(5, 3)
+        self.out = torch.zeros(12, 3, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return self.head(x)
+        return self.out[: len(x)].copy_(self.head(x))
+
+
+def test_outputs_that_a_model_keeps_and_writes_to_again_are_measured() -> None:
+    data = samples("no_grad")
+    model = Lends().double()
+    found = measure(model, [data], ["gradient_norm"])["gradient_norm"].value
+    assert found == measure(nn.Sequential(model.head), [data], ["gradient_norm"])["gradient_norm"].value
+    assert not model.out.any()

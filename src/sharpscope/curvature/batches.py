@@ -354,6 +354,10 @@ def same_numbers(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and a.dtype.kind in "biuf":
         a, b = torch.as_tensor(a), torch.as_tensor(b)
     if isinstance(a, Tensor):
+        if a.shape != b.shape:
+            return False
+        if a.layout is not torch.strided:
+            return not (a.to_sparse_coo() - b.to_sparse_coo()).coalesce().values().any()
         return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else torch.equal(a, b)
     if isinstance(a, Mapping):
         return a.keys() == b.keys() and all(same_numbers(a[k], b[k]) for k in a)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from sharpscope.curvature.batches import Batch, same_numbers
 from sharpscope.curvature.layout import goes_wrong
 from sharpscope.curvature.network import as_tensor
 from sharpscope.curvature.state import ForwardState
@@ -24,6 +26,23 @@ _CONVOLUTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
 }
 # The relative difference of outputs that the order of sums may make.
 _ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Known:
+    """Samples and the outputs that a model has for them without gradients.
+
+    Attributes:
+        inputs: Of the samples.
+        outputs: As the model returned them.
+    """
+
+    inputs: Any
+    outputs: Tensor
+
+    def outputs_of(self, batch: Batch) -> Tensor | None:
+        """Return the outputs of a batch if it has these samples and no others."""
+        return self.outputs if same_numbers(self.inputs, batch.inputs) else None
 
 
 class FirstLook:
@@ -45,13 +64,32 @@ class FirstLook:
         self._model = model
         self.wants_channels_first = False
 
-    def look(self, inputs: Any) -> None:
-        """Evaluate the model on some inputs.
+    def look(self, batch: Batch, count: int) -> Known | None:
+        """Evaluate the model on the first samples of a batch, or on all where it cannot do without.
+
+        Args:
+            batch: The samples.
+            count: How many of them are enough.
+
+        Returns:
+            What was evaluated; None where the model raises an error, of which the pass itself tells.
 
         Raises:
             NotDeterministic: If it changes a buffer, or its outputs depend on what it keeps from one call to the next.
             SharpscopeError: If it computes in half precision.
         """
+        for some in (batch.take(slice(0, count)), batch):
+            try:
+                # Copies, since the model may write to what it is given, and the data to what it gave.
+                outputs = self._look_at(some.map(Tensor.clone).inputs)
+            except SharpscopeError:
+                raise
+            except Exception:  # noqa: BLE001 - whatever a model may raise
+                continue
+            return Known(some.map(Tensor.clone).inputs, outputs)
+        return None
+
+    def _look_at(self, inputs: Any) -> Tensor:
         state = ForwardState(self._model.modules())
         try:
             seen = _Seen()
@@ -75,6 +113,8 @@ class FirstLook:
                     f"the model's outputs depend on '{changed[0]}', which it changes in every call in eval mode, so "
                     "its risk is not a function of its parameters; change it only where self.training is true"
                 )
+            # A copy, since the model may keep them, and what it keeps is put back.
+            return outputs.clone()
         finally:
             state.restore_changed()
 
@@ -124,7 +164,8 @@ def _may_go_wrong(given: dict[str, Any], *, transposed: bool) -> bool:
 
 
 def _dtypes(tree: Any) -> list[torch.dtype]:
-    return [leaf.dtype for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    leaves = [tree] if isinstance(tree, Tensor) else tree_leaves(tree)
+    return [leaf.dtype for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def _is_half(dtype: torch.dtype) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from sharpscope.errors import SharpscopeError
+from sharpscope.errors import NotDeterministic, SharpscopeError
 
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -62,6 +63,25 @@ def refuse_unfit(model: nn.Module) -> None:
             )
 
 
+def refuse_dependent(model: nn.Module) -> None:
+    """Refuse a model in eval mode with modules that change their weights, or go by the statistics of each batch.
+
+    Raises:
+        NotDeterministic: If there is one.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            raise NotDeterministic(
+                f"the embedding '{name}' rescales its weights while it is evaluated (max_norm), which would change "
+                "the model; rescale them once and set max_norm to None to measure it"
+            )
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            raise NotDeterministic(
+                f"the BatchNorm '{name}' normalizes by the statistics of each batch in eval mode too, so each "
+                "sample's loss depends on its batch; let eval() reach it, and track running statistics"
+            )
+
+
 class Caller(nn.Module):
     """The model together with the way it is called, so that ``functional_call`` can replace its parameters."""
 
@@ -99,6 +119,23 @@ def as_tensor(outputs: Any) -> Tensor:
         raise SharpscopeError(
             f"the model's outputs must be real floating-point numbers, got {outputs.dtype} (predictions instead of "
             "logits?); a forward=... function can return what they are made of"
+        )
+    return outputs
+
+
+def as_matrix(outputs: Tensor, size: int) -> Tensor:
+    """Return the outputs of ``size`` samples as ``[B, C]``.
+
+    Raises:
+        SharpscopeError: If they are not a matrix with one row a sample.
+    """
+    if outputs.shape == (size,) or (outputs.ndim == 0 and size == 1):
+        # One output a sample; that of a single sample may be squeezed to a number.
+        outputs = outputs.reshape(-1, 1)
+    if outputs.ndim != 2 or outputs.shape[0] != size:
+        raise SharpscopeError(
+            f"the model's outputs must have shape (samples, outputs) = ({size}, C), "
+            f"got {tuple(outputs.shape)}; a forward=... function can bring them into this form"
         )
     return outputs
 

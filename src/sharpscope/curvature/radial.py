@@ -183,7 +183,6 @@ class RadialRoute:
     def __init__(self, risk: Risk) -> None:
         self._risk = risk
         self._keep = False
-        self._probed = False
         self.name = "sensitivity"
         self.reason = ""
 
@@ -191,8 +190,8 @@ class RadialRoute:
         self, batch: Batch, parameters: Parameters, *, gradient: bool
     ) -> tuple[Tensor, dict[str, Tensor], Parameters]:
         """Return outputs, radial derivatives by the part of the model, and the gradient if wanted."""
-        if self.name == "sensitivity":
-            self._probe(batch)
+        if self.name == "sensitivity" and (reason := self._risk.reach.unfit_for_samples(self._risk, batch)):
+            self._leave(reason)
         if self.name == "sensitivity":
             found = self._by_sensitivity(batch, parameters, gradient)
             if found is not None:
@@ -231,30 +230,6 @@ class RadialRoute:
         # A batch may reach no parameter at all where another does.
         nothing = {WHOLE: torch.zeros(batch.size, dtype=self._risk.precise, device=outputs.device)}
         return outputs.detach(), recorder.contributions() or nothing, summed
-
-    def _probe(self, batch: Batch) -> None:
-        """Run one sample, to see that samples are the first dimension wherever a parameter is used.
-
-        In a batch whose size is by chance the length of its sequences, this could not be seen. That operations account
-        for the whole gradient has been seen before.
-        """
-        if self._risk.reach.uncovered is not None:
-            self._leave(self._risk.reach.uncovered)
-        if self._probed or self.name != "sensitivity":
-            return
-        self._probed = True
-        recorder = RadialRecorder(self._risk.parameters, 1, self._risk.precise)
-        try:
-            with torch.no_grad(), recorder:
-                self._risk.call(batch.take(slice(0, 1)), self._risk.parameters)
-        except Exception as error:
-            # Whatever else a model may raise is of a batch that is cut wrongly.
-            if self._risk.is_of_layout(error):
-                self._probed = False
-                raise
-            self._leave(f"a sample cannot be evaluated alone: {error}")
-        if recorder.uncovered:
-            self._leave(recorder.uncovered)
 
     def _leave(self, reason: str) -> None:
         self.name = "forward_mode"

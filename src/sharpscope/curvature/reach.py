@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # By parameter; None where autograd has none.
 Gradients = dict[str, Tensor | None]
 # Samples that are looked at: of their 12,870 halves, another order leaves one as it is.
-_FEW = 16
+FEW = 16
 _NAMED = 5
 
 
@@ -48,6 +48,7 @@ class Reach:
         self._whole = False
         self._told = False
         self._compared = False
+        self._sizes: set[int] = set()
 
     def find(self, risk: Risk, batch: Batch) -> None:
         """Look at a few samples, once; warn of parameters that are cut off.
@@ -56,7 +57,7 @@ class Reach:
             risk: The risk, entered as a context.
             batch: A batch that derivatives are taken of; looked at again if those before had too few samples.
         """
-        if self._samples >= min(batch.size, _FEW):
+        if self._samples >= min(batch.size, FEW):
             return
         few, plain = self._plainly(risk, batch)
         self._look(risk, few, plain)
@@ -73,12 +74,15 @@ class Reach:
 
     def few(self, batch: Batch) -> Batch:
         """Return a few samples of a batch; all of it where a part cannot be evaluated."""
-        return batch if self._whole or batch.size <= _FEW else batch.take(slice(0, _FEW))
+        return batch if self._whole or batch.size <= FEW else batch.take(slice(0, FEW))
 
     def _plainly(self, risk: Risk, batch: Batch) -> tuple[Batch, Tensor | None]:
         """Return a few samples and their outputs without gradients; None for a model that needs gradients to be on."""
         few = self.few(batch)
         try:
+            known = risk.first_outputs(few)
+            if known is not None:
+                return few, known
             with torch.no_grad(), warnings.catch_warnings():
                 # What a model has to say of it is for the passes that are asked for.
                 warnings.simplefilter("ignore")
@@ -99,7 +103,7 @@ class Reach:
         if self.refusal is not None or not unreached:
             return
         with torch.set_grad_enabled(plain is None):
-            self.cut = _influential(risk, batch, outputs if plain is None else plain, unreached)
+            self.cut = _influential(risk, batch, unreached)
         if len(unreached) == len(found):
             cause = "the forward pass runs under no_grad, or detaches its outputs" if self.cut else "none is used"
             self.refusal = NotDefined(
@@ -122,7 +126,31 @@ class Reach:
         if recorder.overwritten and not keep:
             return self._differentiate(risk, batch, keep=True)
         self.uncovered = self.uncovered or _uncovered(recorder, risk.parameters, found, risk.precise)
+        self._sizes.add(batch.size)
         return outputs.detach(), found
+
+    def unfit_for_samples(self, risk: Risk, batch: Batch) -> str | None:
+        """Return why derivatives of single samples cannot be taken from the operations that a recorder sees, or None.
+
+        That samples are the first dimension wherever a parameter is used cannot be seen in batches whose size is by
+        chance the length of their sequences. So it takes two sizes: where no other was looked at, one sample is.
+        """
+        if self.uncovered is None and batch.size > 1 and self._sizes <= {batch.size}:
+            self.uncovered = self._of_one(risk, batch)
+            self._sizes.add(1)
+        return self.uncovered
+
+    def _of_one(self, risk: Risk, batch: Batch) -> str | None:
+        recorder = RadialRecorder(risk.parameters, 1, risk.precise)
+        try:
+            with torch.no_grad(), recorder:
+                risk.call(batch.take(slice(0, 1)), risk.parameters)
+        except Exception as error:
+            # Whatever else a model may raise is of a batch that is cut wrongly.
+            if risk.is_of_layout(error):
+                raise
+            return f"a sample cannot be evaluated alone: {error}"
+        return recorder.uncovered
 
     def compare(self, risk: Risk, batch: Batch, outputs: Tensor) -> None:
         """See, once, that a whole batch has the same outputs without gradients as it had with them.
@@ -172,8 +200,10 @@ def _uncovered(recorder: RadialRecorder, parameters: Parameters, found: Gradient
     return None
 
 
-def _influential(risk: Risk, batch: Batch, plain: Tensor, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the parameters that the outputs, ``plain``, change with."""
+def _influential(risk: Risk, batch: Batch, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the parameters that the outputs change with."""
+    # Computed as those that follow, to the bit.
+    plain = risk.outputs(batch)
     generator = risk.stream.child("reach", "moves").torch(risk.device)
     found = []
     for name in names:

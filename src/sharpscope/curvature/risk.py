@@ -14,27 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharpscope.curvature.autograd_graph import functions_behind
 from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.custom_losses import resolve_loss
-from sharpscope.curvature.first_look import FirstLook
+from sharpscope.curvature.first_look import FirstLook, Known
 from sharpscope.curvature.layout import convolves, laid_out, may_have_channels_last
 from sharpscope.curvature.losses import Loss
 from sharpscope.curvature.network import (
     Caller,
     Forward,
+    as_matrix,
     as_tensor,
     device_of,
     eval_mode,
     plain_attention,
+    refuse_dependent,
     refuse_unfit,
     unwrapped,
 )
 from sharpscope.curvature.precision import without_autocast
 from sharpscope.curvature.random_state import random_fingerprint, random_state_kept
-from sharpscope.curvature.reach import Reach
+from sharpscope.curvature.reach import FEW, Reach
 from sharpscope.curvature.state import ForwardState
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
@@ -120,6 +121,7 @@ class Risk:
         self._writes_inputs: bool | None = None
         self._independent = False
         self._looked_at = False
+        self._first: Known | None = None
         self._traced = False
         self._few: tuple[Batch, Tensor] | None = None
         self._entered: list[contextlib.ExitStack] = []
@@ -148,7 +150,7 @@ class Risk:
     def at(self, parameters: Parameters) -> Risk:
         """Return the risk of the same model and samples at other parameters."""
         other = copy.copy(self)
-        other.parameters, other._mean_loss = parameters, None
+        other.parameters, other._mean_loss, other._first = parameters, None, None
         return other
 
     def in_double(self) -> Risk:
@@ -180,8 +182,9 @@ class Risk:
         outputs: list[Tensor] = []
         targets: list[Tensor] = []
         for batch in self:
+            found = self.first_outputs(batch)
             with torch.no_grad():
-                outputs.append(self.exact(self._outputs_laid_out(batch)))
+                outputs.append(self.exact(self._outputs_laid_out(batch) if found is None else found))
             targets.append(batch.targets.to(outputs[0].device))
             if sum(map(len, targets)) >= _FEW or targets[0].shape[1:] != targets[-1].shape[1:]:
                 break
@@ -206,7 +209,7 @@ class Risk:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(without_autocast(self.device))
             stack.enter_context(plain_attention())
-            self._refuse_unfit_modules()
+            refuse_dependent(self.model)
             if not self._entered:
                 self._fit_loss()
             self._entered.append(stack.pop_all())
@@ -214,19 +217,6 @@ class Risk:
 
     def __exit__(self, *exception: object) -> None:
         self._entered.pop().close()
-
-    def _refuse_unfit_modules(self) -> None:
-        for name, module in self.model.named_modules():
-            if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
-                raise NotDeterministic(
-                    f"the embedding '{name}' rescales its weights while it is evaluated (max_norm), which would change "
-                    "the model; rescale them once and set max_norm to None to measure it"
-                )
-            if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-                raise NotDeterministic(
-                    f"the BatchNorm '{name}' normalizes by the statistics of each batch in eval mode too, so each "
-                    "sample's loss depends on its batch; let eval() reach it, and track running statistics"
-                )
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield all batches on the device, and count them.
@@ -254,16 +244,18 @@ class Risk:
             return
         self._looked_at = True
         look = FirstLook(self._call, self.parameters, self._buffers)
-        for some in (batch.take(slice(0, _FEW)), batch):
-            try:
-                look.look(some.map(Tensor.clone).inputs)
-            except SharpscopeError:
-                raise
-            except Exception:  # noqa: BLE001 - whatever a model may raise: the pass itself tells of it
-                continue
-            break
+        self._first = look.look(batch, FEW)
         if look.wants_channels_first:
             self._lay_out_contiguous()
+
+    def first_outputs(self, batch: Batch) -> Tensor | None:
+        """Return the outputs ``[B, C]`` without gradients as the first look found them; None if of other samples.
+
+        Raises:
+            SharpscopeError: If the outputs are not a matrix with one row a sample.
+        """
+        outputs = None if self._first is None else self._first.outputs_of(batch)
+        return None if outputs is None else as_matrix(outputs, batch.size)
 
     def outputs(self, batch: Batch, parameters: Parameters | None = None) -> Tensor:
         """Return the model's outputs ``[B, C]`` for given parameters, its own by default.
@@ -315,15 +307,7 @@ class Risk:
             ) from error
         if self._writes_inputs is None:
             self._writes_inputs = versions != [t._version for t in tensors_of(batch.inputs)]
-        if outputs.shape == batch.targets.shape[:1] or (outputs.ndim == 0 and batch.size == 1):
-            # One output a sample; that of a single sample may be squeezed to a number.
-            outputs = outputs.reshape(-1, 1)
-        if outputs.ndim != 2 or outputs.shape[0] != batch.size:
-            raise SharpscopeError(
-                f"the model's outputs must have shape (samples, outputs) = ({batch.size}, C), "
-                f"got {tuple(outputs.shape)}; a forward=... function can bring them into this form"
-            )
-        return outputs
+        return as_matrix(outputs, batch.size)
 
     def check_independent(self, batch: Batch, outputs: Tensor, *, first: bool) -> None:
         """Refuse data in several batches if a sample's outputs depend on the others of its batch.

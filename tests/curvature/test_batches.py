@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batch, Batches, Reservoir
+from sharpscope.curvature.batches import Batch, Batches, Reservoir, same_numbers
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
 
@@ -313,3 +313,14 @@ def test_a_reservoir_holds_the_smallest_keys_of_a_long_stream() -> None:
     assert [batch.size for batch in kept] == [4, 4, 3]
     assert torch.cat([batch.targets for batch in kept]).tolist() == expected
     assert reservoir.seen == 210
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_inputs_are_compared_by_their_values(layout: torch.layout) -> None:
+    def made(value: float, size: int = 4) -> Tensor:
+        return (value * torch.eye(size)).to_sparse(layout=layout)
+
+    assert same_numbers((made(2.0),), (made(2.0),))
+    assert not same_numbers((made(2.0),), (made(3.0),))
+    assert not same_numbers((made(2.0),), (made(2.0, 5),))

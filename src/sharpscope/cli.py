@@ -168,8 +168,8 @@ def _planned(
 
     source = load_source(study, overrides or ())
 
+    from sharpscope.store.folder import Store
     from sharpscope.study.plan import make_plan
-    from sharpscope.study.store import Store
 
     plan = make_plan(source, data_dir, to_run=to_run, device=device)
     directory = out or Path("sharpscope-runs") / plan.study.name
@@ -186,8 +186,8 @@ def _write_all(directory: Path, place: Path | None = None) -> Any:
     """Write the ledger and the report from the store, into it or to another place; return what they were made of."""
     from sharpscope.analysis.ledger import load_results, write_ledger
     from sharpscope.analysis.report import write_report
-    from sharpscope.study.pairs import update_pairs
-    from sharpscope.study.store import Store
+    from sharpscope.store.folder import Store
+    from sharpscope.store.pairs import update_pairs
 
     store = Store.existing(directory)
     with Store(place or directory).reporting():
@@ -229,8 +229,8 @@ def status(directory: DirArgument, json: JsonOption = False) -> None:
 
     Exit codes: 0 nothing is wrong, 1 some runs failed or stored files are damaged, 2 the command is wrong.
     """
-    from sharpscope.study.status import Status
-    from sharpscope.study.store import Store
+    from sharpscope.store.folder import Store
+    from sharpscope.store.status import Status
 
     found = Status.of(Store.existing(directory))
     print(found.to_json() if json else found)

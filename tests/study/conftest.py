@@ -19,16 +19,17 @@ import yaml
 
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.errors import SharpscopeError, one_line
+from sharpscope.store.folder import Store
+from sharpscope.store.pairs import FILE as PAIRS
+from sharpscope.store.record import BEFORE_SEALS
+from sharpscope.store.run_folder import CHECKPOINT
 from sharpscope.study import stages
 from sharpscope.study.bench import Bench
 from sharpscope.study.engine import assignment_of, run_study
 from sharpscope.study.executors import EXECUTORS
-from sharpscope.study.pairs import FILE as PAIRS
 from sharpscope.study.plan import Plan, make_plan
-from sharpscope.study.record import BEFORE_SEALS
 from sharpscope.study.source import load_source
 from sharpscope.study.stages import Outcome, perform
-from sharpscope.study.store import CHECKPOINT, Store
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from sharpscope.errors import SharpscopeError
+from sharpscope.store.folder import Store
 from sharpscope.study.devices import resolve_device, usual_workers
 from sharpscope.study.engine import assignment_of
-from sharpscope.study.store import Store
 
 
 @pytest.fixture

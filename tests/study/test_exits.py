@@ -8,9 +8,9 @@ import pytest
 
 from sharpscope.cli import run_command
 from sharpscope.models import MODELS
+from sharpscope.store.folder import Store
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
-from sharpscope.study.store import Store
 
 from .conftest import finish, perform_all
 

@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from sharpscope.analysis.ledger import load_ledger, write_ledger
+from sharpscope.store.folder import Store
+from sharpscope.store.pairs import update_pairs
 from sharpscope.study import stages
-from sharpscope.study.pairs import update_pairs
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
-from sharpscope.study.store import Store
 from sharpscope.training.checkpoint import read_tree
 
 from .conftest import TINY, finish, perform_all, start

@@ -15,8 +15,8 @@ from sharpscope.data import DATASETS, Source
 from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
+from sharpscope.store.folder import Store
 from sharpscope.study.evaluation import CleanBatches
-from sharpscope.study.store import Store
 
 from .conftest import perform_all
 

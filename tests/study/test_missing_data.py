@@ -8,10 +8,10 @@ from sharpscope.data import DATASETS
 from sharpscope.data.registry import DatasetFacts
 from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import SpecError
+from sharpscope.store.folder import Store
 from sharpscope.study.forecast import forecast, show, to_json
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
-from sharpscope.study.store import Store
 
 STUDY = """
 name: away

@@ -12,13 +12,14 @@ from sharpscope.analysis.report import write_report
 from sharpscope.cli import run_command
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.safety import SCORES
+from sharpscope.store.folder import Store
+from sharpscope.store.pairs import update_pairs
+from sharpscope.store.record import Record
+from sharpscope.store.run_folder import RunFolder
+from sharpscope.store.status import Status
 from sharpscope.study import stages
 from sharpscope.study.assignment import record_failure
 from sharpscope.study.engine import assignment_of
-from sharpscope.study.pairs import update_pairs
-from sharpscope.study.record import Record
-from sharpscope.study.status import Status
-from sharpscope.study.store import RunFolder, Store
 
 from .conftest import perform_all
 

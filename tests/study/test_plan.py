@@ -11,10 +11,11 @@ from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.section import Evidence
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.errors import SharpscopeError, SpecError
-from sharpscope.study.pairs import update_pairs
+from sharpscope.store.folder import Store
+from sharpscope.store.pairs import update_pairs
+from sharpscope.store.wishes import Wishes
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
-from sharpscope.study.store import Store
 from sharpscope.training import REGIMES
 
 from .conftest import perform_all
@@ -366,3 +367,8 @@ def test_a_measure_is_tried_for_one_pass_only_and_may_fail_otherwise(plan_of, mo
 
     monkeypatch.setattr(Evaluator, "run", broken)
     assert list(plan_of().wishes.measures) == ["relative_flatness", "gradient_norm"]
+
+
+def test_wishes_read_back_from_the_catalog(plan_of):
+    plan = plan_of(training={"epochs": 1, "checkpoints_at_loss": [1.0], "check_loss_every": 2}, scores=None)
+    assert Wishes.from_catalog(json.loads(json.dumps(plan.catalog))) == plan.wishes

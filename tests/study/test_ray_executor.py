@@ -10,12 +10,12 @@ import pytest
 
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.errors import SharpscopeError
+from sharpscope.store.folder import Store
 from sharpscope.study.assignment import Outcome
 from sharpscope.study.engine import assignment_of
 from sharpscope.study.executors import EXECUTORS
 from sharpscope.study.executors import ray as on_ray
 from sharpscope.study.executors.ray import run_on_ray
-from sharpscope.study.store import Store
 
 from .conftest import finish, perform_all
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sharpscope.analysis.ledger import load_results
+from sharpscope.store.folder import Store
+from sharpscope.store.status import Status
 from sharpscope.study.engine import run_study
-from sharpscope.study.status import Status
-from sharpscope.study.store import Store
 
 from .conftest import Heard, as_before_seals, stored, told
 

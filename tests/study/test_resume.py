@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from sharpscope.analysis.ledger import load_ledger
+from sharpscope.store.folder import Store
 from sharpscope.study import stages
-from sharpscope.study.store import Store
 
 from .conftest import perform_all
 

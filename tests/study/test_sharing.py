@@ -16,18 +16,14 @@ import pytest
 from sharpscope.analysis.ledger import load_ledger, load_results, write_ledger
 from sharpscope.cli import run_command
 from sharpscope.files import TEMPORARY
+from sharpscope.store.folder import Store
+from sharpscope.store.pairs import update_pairs
+from sharpscope.store.record import Record
+from sharpscope.store.run_folder import CHECKPOINT
+from sharpscope.store.status import Status
 from sharpscope.study.engine import run_study
-from sharpscope.study.files import is_held, locked
-from sharpscope.study.pairs import update_pairs
-from sharpscope.study.record import SCHEMA, Record
-from sharpscope.study.status import Status
-from sharpscope.study.store import CHECKPOINT, Store
 
 from .conftest import Heard, finish, needs_permissions, perform_all, start
-
-CATALOG = {"schema": SCHEMA, "study": {"name": "a", "primary": []}}
-# Long enough for a thread that is not kept waiting.
-MOMENT = 0.3
 
 
 @pytest.fixture
@@ -43,65 +39,6 @@ def report(store: Store) -> str:
     return "; ".join(results.notes)
 
 
-def test_reports_take_turns_from_reading_on(store):
-    store.path.mkdir()
-    with store.in_use(CATALOG):
-        pass
-    order = []
-
-    def second() -> None:
-        with store.reporting():
-            order.append("second")
-
-    with store.reporting():
-        other = threading.Thread(target=second)
-        other.start()
-        other.join(MOMENT)
-        order.append("first")
-    other.join()
-    assert order == ["first", "second"]
-
-
-def test_a_run_that_finds_itself_alone_leaves_what_a_report_is_writing(store):
-    with store.in_use(CATALOG):
-        pass
-    (store.path / "tables").mkdir()
-    live = [store.path / "tables" / f".a.csv.1-a{TEMPORARY}", store.path / f".report.html.1-a{TEMPORARY}"]
-
-    def alone() -> None:
-        with store.in_use(CATALOG):
-            pass
-
-    with store.reporting():
-        for path in live:
-            path.touch()
-        other = threading.Thread(target=alone)
-        other.start()
-        other.join(MOMENT)
-        assert all(path.exists() for path in live)
-    other.join()
-    assert not any(path.exists() for path in live)
-
-
-def test_a_report_leaves_what_a_run_is_writing(store):
-    with store.in_use(CATALOG):
-        (store.path / "inits").mkdir()
-        live = store.path / "inits" / f".a.1-a{TEMPORARY}"
-        live.touch()
-        with store.reporting():
-            assert live.exists()
-
-
-def test_to_look_whether_a_lock_is_held_makes_no_file_and_disturbs_nobody(tmp_path):
-    path = tmp_path / "lock"
-    assert not is_held(path)
-    assert not path.exists()
-    with locked(path) as held:
-        assert held
-        assert is_held(path)
-    assert not is_held(path)
-
-
 def test_a_checkpoint_that_a_kill_left_behind_a_finished_run_is_removed_by_the_next_command(plan_of, store):
     perform_all(plan_of(grid={"seed": 1}), store)
     first, second = (store.run(run_id) for run_id in plan_of(grid={"seed": 1}).runs)
@@ -109,7 +46,7 @@ def test_a_checkpoint_that_a_kill_left_behind_a_finished_run_is_removed_by_the_n
         (folder.path / CHECKPOINT).write_bytes(b"")
         (folder.path / f".run.json.1-a{TEMPORARY}").write_bytes(b"")
     second.write_record(Record(second.run_id, "failed", "out of memory"))
-    with first.claim():
+    with first.lease():
         store.tidy()
         assert (first.path / CHECKPOINT).exists()
     store.tidy()

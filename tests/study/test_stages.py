@@ -16,11 +16,11 @@ from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.cli import run_command
 from sharpscope.data import DATASETS
 from sharpscope.errors import DataError
+from sharpscope.store.folder import Store
+from sharpscope.store.pairs import update_pairs
 from sharpscope.study import stages
 from sharpscope.study.bench import Bench
 from sharpscope.study.engine import assignment_of, run_study
-from sharpscope.study.pairs import update_pairs
-from sharpscope.study.store import Store
 
 from .conftest import perform_all
 

@@ -15,11 +15,11 @@ from sharpscope.data import DATASETS, Source
 from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
+from sharpscope.store.folder import Store
 from sharpscope.study.evaluation import CleanBatches
 from sharpscope.study.forecast import forecast, show, to_json
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
-from sharpscope.study.store import Store
 
 from .conftest import perform_all
 

@@ -16,12 +16,13 @@ import pandas as pd
 
 from sharpscope.analysis.results import MISSING_COLUMNS, RUN_COLUMNS, Quantity, StudyResults
 from sharpscope.safety.reliability import reliability_bins
-from sharpscope.study.files import Damaged, write_whole
-from sharpscope.study.levels import STEP, column
-from sharpscope.study.pairs import Pair, Pairs, compute_pairs
-from sharpscope.study.record import Record, Wish, Wishes
-from sharpscope.study.run_folder import RunFolder
-from sharpscope.study.store import Store
+from sharpscope.store.files import Damaged, write_whole
+from sharpscope.store.folder import Store
+from sharpscope.store.levels import STEP, column
+from sharpscope.store.pairs import Pair, Pairs, compute_pairs
+from sharpscope.store.record import Record
+from sharpscope.store.run_folder import RunFolder
+from sharpscope.store.wishes import Wish, Wishes
 
 RELIABILITY_COLUMNS = ("bin", "count", "confidence", "accuracy")
 

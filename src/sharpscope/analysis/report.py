@@ -19,9 +19,9 @@ from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import SECTIONS, Content, Evidence
 from sharpscope.errors import SharpscopeError
 from sharpscope.registry import Entry
-from sharpscope.seals import digest
-from sharpscope.study.files import read_whole, write_whole
-from sharpscope.study.record import content_of, document
+from sharpscope.store.documents import content_of, document
+from sharpscope.store.files import read_whole, write_whole
+from sharpscope.store.seals import digest
 
 WRITTEN = ".report.json"  # the files that a report has written, with their checksums
 _MACROS = '{% from "macros.html.j2" import dot, icon, tip with context %}'

@@ -10,8 +10,9 @@ from typing import Any
 
 from sharpscope.errors import DataError
 from sharpscope.spec import Run
-from sharpscope.study.record import Wishes, plain
-from sharpscope.study.store import Store
+from sharpscope.store.documents import plain
+from sharpscope.store.folder import Store
+from sharpscope.store.wishes import Wishes
 
 # Seconds to wait for whoever only looks whether a run is at work.
 PATIENCE = 0.2
@@ -84,7 +85,7 @@ def record_failure(run_id: str, assignment: Assignment, reason: str) -> Outcome:
     """Record that a run failed in a way that its own process could not record; what was done before stays."""
     folder = Store(assignment.directory).run(run_id)
     outcome = Outcome(run_id, "failed", reason)
-    with contextlib.suppress(OSError), folder.claim(PATIENCE) as held:
+    with contextlib.suppress(OSError), folder.lease(PATIENCE) as held:
         if held:
             record = folder.best_record()
             if record.settled(assignment.wishes):

@@ -11,8 +11,10 @@ from sharpscope.registry import Registry
 from sharpscope.safety import SCORES
 from sharpscope.safety.registry import Chosen
 from sharpscope.spec import Point, Study
-from sharpscope.study.levels import STEP, VALUES, column
-from sharpscope.study.record import SCHEMA, Wish, Wishes, plain
+from sharpscope.store.documents import plain
+from sharpscope.store.levels import STEP, VALUES, column
+from sharpscope.store.record import SCHEMA
+from sharpscope.store.wishes import Wish, Wishes
 
 RESERVED = ("run_id", "state", "regime", "seed")
 _TRAINED_ON = "on the training set, not augmented, with the labels trained on"
@@ -96,14 +98,9 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[st
         "study": plain(study.model_dump()),
         "default_primary": study.primary == primary_of(None, wishes),
         "varying": study.varying,
-        "corruptions": dict(wishes.corruptions),
         "training": list(FIXED),
-        "levels": dict(wishes.levels),
         "at_loss": [STEP, *VALUES],
-        "check_loss_every": wishes.check_loss_every,
-        "measures": {key: wanted.stamp("measure") for key, wanted in wishes.measures.items()},
-        "scores": {key: wanted.stamp("score") for key, wanted in wishes.scores.items()},
-        "pair_scores": {key: wanted.stamp("score") for key, wanted in wishes.pair_scores.items()},
+        **wishes.to_catalog(),
         "quantities": quantities,
         "grid": grid,
     }

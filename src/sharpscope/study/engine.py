@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from sharpscope.store.files import Damaged
+from sharpscope.store.folder import Store
+from sharpscope.store.pairs import update_pairs
+from sharpscope.store.record import Record
 from sharpscope.study.assignment import Assignment, Outcome, check_same
 from sharpscope.study.devices import CPU
 from sharpscope.study.executors import EXECUTORS
-from sharpscope.study.pairs import update_pairs
 from sharpscope.study.plan import Plan
-from sharpscope.study.record import Record
-from sharpscope.study.store import Damaged, Store
 
 
 class Watcher(Protocol):

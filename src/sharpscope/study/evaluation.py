@@ -26,7 +26,8 @@ from sharpscope.safety.basic import test_accuracy, test_loss, train_accuracy, tr
 from sharpscope.safety.generalization import generalization_gap
 from sharpscope.safety.predictions import Corrupted, Split
 from sharpscope.seeding import Stream
-from sharpscope.study.record import Wish, plain
+from sharpscope.store.documents import plain
+from sharpscope.store.wishes import Wish
 from sharpscope.training import predict
 
 BATCH_SIZE = 256

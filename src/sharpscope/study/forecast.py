@@ -16,12 +16,12 @@ from sharpscope.data import SEVERITIES, Dataset
 from sharpscope.models import build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
+from sharpscope.store.folder import Store
+from sharpscope.store.wishes import Wish
 from sharpscope.study.devices import CPU
 from sharpscope.study.engine import settled_records
 from sharpscope.study.evaluation import measure_each
 from sharpscope.study.plan import Plan
-from sharpscope.study.record import Wish
-from sharpscope.study.store import Store
 from sharpscope.training import Diverged, Recipe, predict, train
 
 T = TypeVar("T")

@@ -20,11 +20,11 @@ from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
 from sharpscope.spec import Point, Run, Study
+from sharpscope.store.levels import level_name
+from sharpscope.store.wishes import Wish, Wishes
 from sharpscope.study.catalog import catalog_of, check_columns, primary_of
 from sharpscope.study.devices import CPU
-from sharpscope.study.levels import level_name
 from sharpscope.study.plugins import load_plugins, resolve_plugins
-from sharpscope.study.record import Wish, Wishes
 from sharpscope.study.resolve import at, completed, measure_wish, reduced, wish
 from sharpscope.study.source import Source
 from sharpscope.study.trial import Trial, text_of

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from sharpscope.store.reasons import lacks
 from sharpscope.study.assignment import Outcome
 from sharpscope.study.engine import Watcher
-from sharpscope.study.reasons import lacks
 
 
 @contextlib.contextmanager

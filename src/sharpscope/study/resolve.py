@@ -10,7 +10,8 @@ from sharpscope.curvature.measure import MEASURES
 from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.registry import Entry, Registry
 from sharpscope.spec import Component, Loc
-from sharpscope.study.record import Wish, plain
+from sharpscope.store.documents import plain
+from sharpscope.store.wishes import Wish
 
 T = TypeVar("T")
 

@@ -27,6 +27,14 @@ from sharpscope.files import no_space
 from sharpscope.models import build
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.seeding import Stream
+from sharpscope.store.documents import plain
+from sharpscope.store.files import Damaged, Missing
+from sharpscope.store.folder import Store
+from sharpscope.store.levels import column, weights_file
+from sharpscope.store.record import PREDICTIONS, Record
+from sharpscope.store.run_folder import CHECKPOINT, HISTORY, TRAINED, WEIGHTS, RunFolder
+from sharpscope.store.tables import to_parquet
+from sharpscope.store.wishes import Wish
 from sharpscope.study.assignment import Assignment, Outcome, check_same
 from sharpscope.study.bench import Bench
 from sharpscope.study.evaluation import (
@@ -38,11 +46,7 @@ from sharpscope.study.evaluation import (
     stamped,
     values_at_level,
 )
-from sharpscope.study.files import Damaged, Missing
-from sharpscope.study.levels import column, weights_file
 from sharpscope.study.provenance import provenance
-from sharpscope.study.record import Record, Wish, plain
-from sharpscope.study.store import CHECKPOINT, HISTORY, PREDICTIONS, TRAINED, WEIGHTS, RunFolder, Store, to_parquet
 from sharpscope.training import CheckpointError, Diverged, History, Kept, Recipe, train
 
 Weights = dict[str, Tensor]
@@ -59,7 +63,7 @@ def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
     folder = Store(assignment.directory).run(run_id)
     started = time.perf_counter()
     try:
-        with folder.claim() as held:
+        with folder.lease() as held:
             if not held:
                 return Outcome(run_id, "busy")
             stages = _Stages(run_id, assignment, bench, folder)

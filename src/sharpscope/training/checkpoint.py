@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sharpscope.errors import SharpscopeError
 from sharpscope.files import write_atomic
-from sharpscope.seals import BrokenSeal, check_sealed, sealed_safetensors
+from sharpscope.store.seals import BrokenSeal, check_sealed, sealed_safetensors
 
 _TENSOR = "tensor:"
 

@@ -21,7 +21,7 @@ from sharpscope.analysis.results import (
     split,
 )
 from sharpscope.analysis.scale import Scale
-from sharpscope.study.levels import STEP, column
+from sharpscope.store.levels import STEP, column
 
 LOSS = "train_loss"
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sharpscope.errors import SharpscopeError
-from sharpscope.seals import KEY, check_sealed, sealed_safetensors
-from sharpscope.study.files import Damaged, read_whole, write_whole
-from sharpscope.study.record import BEFORE_SEALS, Record, document
-from sharpscope.study.run_folder import RECORD, RunFolder
+from sharpscope.store.documents import document
+from sharpscope.store.files import Damaged, read_whole, write_whole
+from sharpscope.store.record import BEFORE_SEALS, Record
+from sharpscope.store.run_folder import RECORD, RunFolder
+from sharpscope.store.seals import KEY, check_sealed, sealed_safetensors
 
 _INIT = re.compile(r"inits/[0-9a-f]+\.safetensors")
 

@@ -1,8 +1,4 @@
-"""What ``run.json`` says of a run, and what of it still answers the study that is asked now.
-
-Floats that JSON has no number for are the strings "NaN", "Infinity" and "-Infinity" there, so that the file is valid
-JSON; all others are written so that they read back to the last bit.
-"""
+"""What ``run.json`` says of a run, and what of it still answers the study that is asked now."""
 
 from __future__ import annotations
 
@@ -16,85 +12,15 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from sharpscope.errors import SharpscopeError
-from sharpscope.seals import KEY, UNSEALED, BrokenSeal, check_sealed, sealed
-from sharpscope.study.levels import column
+from sharpscope.store.documents import content_of, document, encode, numeric
+from sharpscope.store.levels import column
+from sharpscope.store.wishes import Wishes
 
 SCHEMA = 3
 BEFORE_SEALS = 2  # the schema of files that were written before there were seals
 FINAL = ("done", "diverged")
 PREDICTIONS = "predictions.safetensors"  # the one file of a run that its training does not write
 NOT_YET = "not computed yet; the next run does it"
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-
-@dataclass(frozen=True)
-class Wish:
-    """A measure or score that is wanted, with all that determines its value beside the weights.
-
-    Attributes:
-        name: Its name in the registry; the key it is wanted under is another thing.
-        options: All of its options.
-        version: The version of its definition.
-        subset: How many training samples a measure is taken on at most; None for all, and of a score.
-    """
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-    version: int = 1
-    subset: int | None = None
-
-    @classmethod
-    def of(cls, stamp: Mapping[str, Any], kind: str) -> Wish:
-        """Return the wish that ``stamp`` was made of."""
-        return cls(stamp[kind], stamp["options"], stamp["version"], stamp.get("subset"))
-
-    def stamp(self, kind: str) -> dict[str, Any]:
-        """Return what stands beside a value so that a later study can tell whether the value answers it."""
-        subset = {} if self.subset is None else {"subset": self.subset}
-        return {kind: self.name, "options": plain(self.options), "version": self.version, **subset}
-
-    def answered_by(self, stored: Mapping[str, Any] | None, kind: str) -> bool:
-        """Return whether a stored value is what this wish would compute."""
-        if stored is None or stored.get("subset") != self.subset:
-            return False
-        return {**stored, **self.stamp(kind)} == stored
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """All that is wanted of each run, by the keys of the ledger.
-
-    Attributes:
-        measures: Of the minimum.
-        scores: Of the predictions of one run.
-        pair_scores: Of the predictions of two runs.
-        corruptions: The corruptions whose predictions the scores need, with the versions of their definitions.
-        levels: Names of the train losses at which all measures are wanted too, with the losses; see ``levels``.
-        check_loss_every: Steps to which these are matched; None for the end of an epoch.
-    """
-
-    measures: dict[str, Wish] = field(default_factory=dict)
-    scores: dict[str, Wish] = field(default_factory=dict)
-    pair_scores: dict[str, Wish] = field(default_factory=dict)
-    corruptions: dict[str, int] = field(default_factory=dict)
-    levels: dict[str, float] = field(default_factory=dict)
-    check_loss_every: int | None = None
-
-    @classmethod
-    def from_catalog(cls, catalog: Mapping[str, Any]) -> Wishes:
-        """Return the wishes that ``catalog.json`` was written for."""
-
-        def of(kind: str, stamps: Mapping[str, Any]) -> dict[str, Wish]:
-            return {key: Wish.of(stamp, kind) for key, stamp in stamps.items()}
-
-        return cls(
-            measures=of("measure", catalog["measures"]),
-            scores=of("score", catalog["scores"]),
-            pair_scores=of("score", catalog["pair_scores"]),
-            corruptions=catalog["corruptions"],
-            levels=catalog["levels"],
-            check_loss_every=catalog["check_loss_every"],
-        )
 
 
 @dataclass
@@ -174,7 +100,7 @@ class Record:
             content = {**content}
             written, found = content.pop("schema"), content["run_id"]
             if written == schema and found == run_id:
-                numbers = {key: _numeric(content[key]) for key in ("training", "measures", "scores", "at_loss")}
+                numbers = {key: numeric(content[key]) for key in ("training", "measures", "scores", "at_loss")}
                 record = _RECORD.validate_python({**content, **numbers})
                 record.check_entries()
                 return record
@@ -275,58 +201,3 @@ class Record:
 
 
 _RECORD = TypeAdapter(Record)
-
-
-def plain(tree: Any) -> Any:
-    """Return a tree as JSON would give it back: tuples become lists, keys become strings."""
-    return json.loads(json.dumps(tree, default=_builtin))
-
-
-def document(content: Mapping[str, Any]) -> bytes:
-    """Return a mapping as a JSON document that holds its own seal."""
-    return sealed(encode({KEY: UNSEALED, **content}))
-
-
-def content_of(data: bytes) -> dict[str, Any]:
-    """Return what ``document`` was given, as JSON has it.
-
-    Raises:
-        BrokenSeal: If it is not as it was written; the message is "is damaged" or the like.
-    """
-    check_sealed(data)
-    try:
-        content: dict[str, Any] = json.loads(data)
-        del content[KEY]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise BrokenSeal("is damaged") from None
-    return content
-
-
-def encode(tree: Any) -> bytes:
-    """Return valid JSON for a tree of plain values, whatever its floats are."""
-    return (json.dumps(_named_floats(tree), indent=1, allow_nan=False, default=_builtin) + "\n").encode()
-
-
-def _named_floats(tree: Any) -> Any:
-    if isinstance(tree, float) and not math.isfinite(tree):
-        return "NaN" if math.isnan(tree) else ("Infinity" if tree > 0 else "-Infinity")
-    if isinstance(tree, Mapping):
-        return {str(key): _named_floats(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_named_floats(value) for value in tree]
-    return tree
-
-
-def _numeric(tree: Any) -> Any:
-    if isinstance(tree, str):
-        return _NOT_FINITE.get(tree, tree)
-    if isinstance(tree, dict):
-        return {key: _numeric(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_numeric(value) for value in tree]
-    return tree
-
-
-def _builtin(value: Any) -> Any:
-    """Turn numbers and arrays of NumPy and PyTorch into Python's; anything else into its text."""
-    return _named_floats(value.tolist()) if hasattr(value, "tolist") else str(value)

@@ -1,4 +1,4 @@
-"""Scores of pairs: two runs of one cell, that is with all but their seed in common. Needs no torch."""
+"""Scores of pairs: two runs of one cell, that is with all but their seed in common."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from sharpscope.errors import FAULTS, one_line
 from sharpscope.safety import SCORES, Predictions
-from sharpscope.seals import BrokenSeal, check_sealed, digest
-from sharpscope.study.files import Damaged, Missing, read_whole, write_whole
-from sharpscope.study.store import PREDICTIONS, Store, to_parquet
+from sharpscope.store.files import Damaged, Missing, read_whole, write_whole
+from sharpscope.store.folder import Store
+from sharpscope.store.record import PREDICTIONS
+from sharpscope.store.seals import BrokenSeal, check_sealed, digest
+from sharpscope.store.tables import to_parquet
 
 FILE = "pairs.parquet"
 

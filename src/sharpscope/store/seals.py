@@ -1,4 +1,4 @@
-"""Seals: what is read is what was written, to the bit, or it is not taken. Needs no torch.
+"""Seals: what is read is what was written, to the bit, or it is not taken.
 
 A file beside a sealed document has its seal in there: its size and its digest, as ``seal_of`` gives them. A file that
 stands alone holds its own: the digest of all its other bytes, in place of the zeros of ``UNSEALED``. That is one place

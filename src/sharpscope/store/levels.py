@@ -1,7 +1,7 @@
 """Matched train loss: the moments at which a training first had a given loss, and what is called after them.
 
 Regimes end their training at different losses, and sharpness moves with the loss; so it is measured again where all
-had the same. A level is such a loss; its name is the loss as a person writes it. Needs no torch.
+had the same. A level is such a loss; its name is the loss as a person writes it.
 """
 
 from __future__ import annotations

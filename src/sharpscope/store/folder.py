@@ -1,29 +1,8 @@
-"""The folder of a study: what is in it and where.
-
-::
-
-    DIR/catalog.json                   the study as run, its present grid, and the facts of every column of the ledger
-    DIR/study.yaml                     the study again, for people; the program does not read it back
-    DIR/command.json                   what runs the study again
-    DIR/primary.json                   the primary family when the study first ran
-    DIR/.report.json                   the files that the last report has written
-    DIR/pairs.parquet                  scores of pairs of runs
-    DIR/inits/<hash>.safetensors       initial weights, shared by the regimes of one seed
-    DIR/runs/<run_id>/run.json         written last, so that its presence means that the rest is there
-    DIR/runs/<run_id>/weights.safetensors, predictions.safetensors, history.parquet
-    DIR/runs/<run_id>/weights-at-<loss>.safetensors   weights when the train loss was first that small
-    DIR/runs/<run_id>/trained.json     what the training left; vouches for the weights where run.json cannot
-    DIR/runs/<run_id>/training.safetensors   the state of a training under way; removed when the run is done
-    DIR/runs/<run_id>/traceback.txt    of the last failure
-
-Every file that is read back is sealed: JSON, inits, checkpoints and pairs hold their seals, the other files of a run
-have theirs in ``run.json`` and ``trained.json``. Nothing here is ever unpickled, and nothing here needs torch.
-"""
+"""The folder of a study: its catalog, its initial weights, the folders of its runs, and who is at work in it."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,31 +13,13 @@ from typing import Any
 import yaml
 
 from sharpscope.errors import SharpscopeError
-from sharpscope.seals import KEY, UNSEALED, BrokenSeal, check_bytes, seal_of, sealed, sealed_safetensors
-from sharpscope.study.files import (
-    Damaged,
-    Missing,
-    in_turn,
-    presence,
-    read_whole,
-    remove_temporary,
-    write_whole,
-)
-from sharpscope.study.record import PREDICTIONS, SCHEMA, content_of, document, encode, plain
-from sharpscope.study.run_folder import CHECKPOINT, HISTORY, TRAINED, WEIGHTS, RunFolder
-from sharpscope.study.upgrade import seal_all
-
-__all__ = [
-    "CHECKPOINT",
-    "HISTORY",
-    "PREDICTIONS",
-    "TRAINED",
-    "WEIGHTS",
-    "Damaged",
-    "RunFolder",
-    "Store",
-    "to_parquet",
-]
+from sharpscope.store.documents import content_of, document, encode, plain
+from sharpscope.store.files import Damaged, Missing, read_whole, remove_temporary, write_whole
+from sharpscope.store.locks import in_turn, presence
+from sharpscope.store.record import SCHEMA
+from sharpscope.store.run_folder import RunFolder
+from sharpscope.store.seals import BrokenSeal, check_bytes, seal_of, sealed_safetensors
+from sharpscope.store.upgrade import seal_all
 
 CATALOG = "catalog.json"
 STUDY = "study.yaml"
@@ -233,22 +194,3 @@ class Store:
 
 def _as_yaml(study: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump(plain(study), sort_keys=False, allow_unicode=True, width=110).encode()
-
-
-def to_parquet(columns: Mapping[str, Any], *, seal: bool = False) -> bytes:
-    """Return a table of plain columns as the bytes of a Parquet file.
-
-    Args:
-        columns: Their names and values.
-        seal: Whether the file is to hold its own seal.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    table = pa.table(dict(columns))
-    if not seal:
-        pq.write_table(table, buffer)
-        return buffer.getvalue()
-    pq.write_table(table.replace_schema_metadata({"sharpscope": f'{{"{KEY}": "{UNSEALED}"}}'}), buffer)
-    return sealed(buffer.getvalue())

@@ -1,4 +1,4 @@
-"""The state of a study's runs, for a reader at a terminal. Needs no torch."""
+"""The state of a study's runs, for a reader at a terminal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from sharpscope.study.files import Damaged
-from sharpscope.study.pairs import Pair, stored_pairs
-from sharpscope.study.reasons import lacks
-from sharpscope.study.record import Record, Wishes
-from sharpscope.study.run_folder import RunFolder
-from sharpscope.study.store import Store
+from sharpscope.store.files import Damaged
+from sharpscope.store.folder import Store
+from sharpscope.store.pairs import Pair, stored_pairs
+from sharpscope.store.reasons import lacks
+from sharpscope.store.record import Record
+from sharpscope.store.run_folder import RunFolder
+from sharpscope.store.wishes import Wishes
 
 STATES = ("done", "diverged", "failed", "running", "waiting", "damaged")
 AGAIN = "the next run makes it again"

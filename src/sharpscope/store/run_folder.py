@@ -13,19 +13,11 @@ import numpy as np
 from sharpscope.errors import SharpscopeError
 from sharpscope.files import TEMPORARY
 from sharpscope.safety import Predictions
-from sharpscope.seals import BrokenSeal, check_bytes, check_file, check_sealed, seal_of
-from sharpscope.study.files import (
-    Damaged,
-    Missing,
-    is_held,
-    locked,
-    make_way,
-    read_whole,
-    remove_temporary,
-    unreadable,
-    write_whole,
-)
-from sharpscope.study.record import FINAL, PREDICTIONS, Record, Wishes
+from sharpscope.store.files import Damaged, Missing, make_way, read_whole, remove_temporary, unreadable, write_whole
+from sharpscope.store.locks import is_held, locked
+from sharpscope.store.record import FINAL, PREDICTIONS, Record
+from sharpscope.store.seals import BrokenSeal, check_bytes, check_file, check_sealed, seal_of
+from sharpscope.store.wishes import Wishes
 
 RECORD = "run.json"
 TRAINED = "trained.json"
@@ -250,14 +242,14 @@ class RunFolder:
         return self.write(name, save({key: np.ascontiguousarray(array) for key, array in arrays.items()}))
 
     @contextlib.contextmanager
-    def claim(self, patience: float = 0.0) -> Iterator[bool]:
-        """Try to be the only one at work on this run; the kernel gives the claim back when its holder dies.
+    def lease(self, patience: float = 0.0) -> Iterator[bool]:
+        """Try to be the only one at work on this run; the kernel gives the lease back when its holder dies.
 
         Args:
             patience: Seconds to try.
 
         Yields:
-            Whether the claim is held; what a killed holder left half-written is gone then.
+            Whether the lease is held; what a killed holder left half-written is gone then.
         """
         with locked(self.path / ".lock", patience) as held:
             if held:
@@ -268,7 +260,7 @@ class RunFolder:
         """Remove what a process left that was killed after its work: half-written files, a checkpoint of no use."""
         if not (self.path / CHECKPOINT).exists() and not any(self.path.glob(f".*{TEMPORARY}")):
             return
-        with self.claim() as held, contextlib.suppress(Damaged):
+        with self.lease() as held, contextlib.suppress(Damaged):
             record = self.read_record() if held else None
             if record is not None and record.state in FINAL:
                 self.remove(CHECKPOINT)

@@ -35,8 +35,9 @@ def guarded(command: Callable[[], int]) -> int:
         if asked:
             _leave()
         asked = True
-        signal.signal(signal.SIGALRM, _leave)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        if hasattr(signal, "setitimer"):  # Windows has no such timer: cleaning up takes what it takes there
+            signal.signal(signal.SIGALRM, _leave)
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
         raise KeyboardInterrupt
 
     def dropped(unraisable: sys.UnraisableHookArgs) -> None:

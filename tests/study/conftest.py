@@ -192,7 +192,7 @@ def ledger_of(store: Store) -> str:
 
 def stored(folder: Path) -> list[str]:
     """The files of a store that are read back."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    paths = (path for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name)
     return sorted(str(path.relative_to(folder)) for path in paths)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import urllib.error
@@ -14,6 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pooch
+from filelock import lock_descriptor
 
 from sharpscope.data.dataset import Source
 from sharpscope.errors import DataError
@@ -174,7 +174,7 @@ def _alone(target: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         while True:
             lock = stack.enter_context(path.open("wb"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock_descriptor(lock.fileno())
             # Its last holder removed the file that was waited at; another may hold the one in its place.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(path.stat(), os.fstat(lock.fileno())):
@@ -182,7 +182,9 @@ def _alone(target: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            # Windows removes no file that is open, and the next who downloads here takes this one then.
+            with contextlib.suppress(PermissionError):
+                path.unlink(missing_ok=True)
 
 
 def _download(url: str, part: Path) -> None:

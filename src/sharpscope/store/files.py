@@ -9,6 +9,9 @@ from pathlib import Path
 from sharpscope.errors import SharpscopeError
 from sharpscope.files import TEMPORARY, write_atomic
 
+# A pipe in a file's place would be waited for without this flag; Windows has neither.
+NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+
 
 class Damaged(SharpscopeError):
     """A stored file that is missing or not what was written; what it held is made again."""
@@ -25,8 +28,7 @@ def read_whole(path: Path) -> bytes:
         Damaged: If it cannot be read, be it that something else stands in its place.
     """
     try:
-        # A pipe in a file's place would be waited for without the flag.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_WAITING)) as file:
             return file.read()
     except OSError as error:
         raise unreadable(path.name, error) from None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from sharpscope.numpy_stream import NumpyStream
 from sharpscope.seeding import Stream
 
 
@@ -30,6 +31,13 @@ def test_a_child_is_the_longer_path() -> None:
     assert Stream(0).child("a", 1).seed == Stream(0, "a", 1).seed
     assert Stream(0).child("a").child(1).path == (0, "a", 1)
     assert repr(Stream(0, "a")) == "Stream(0, 'a')"
+
+
+def test_without_torch_the_numbers_of_numpy_are_the_same() -> None:
+    stream = NumpyStream(0, "a").child("b")
+    assert repr(stream) == "NumpyStream(0, 'a', 'b')"
+    assert stream.seed == Stream(0, "a", "b").seed
+    assert (stream.numpy().random(3) == Stream(0, "a", "b").numpy().random(3)).all()
 
 
 def test_children_are_independent() -> None:

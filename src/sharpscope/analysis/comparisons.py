@@ -24,7 +24,7 @@ from sharpscope.analysis.statistics import (
     signed_rank_test,
 )
 from sharpscope.analysis.statistics.corrections import Correction
-from sharpscope.seeding import Stream
+from sharpscope.numpy_stream import NumpyStream
 
 ALPHA = 0.05
 
@@ -42,7 +42,7 @@ _PAPER_SCORES = frozenset({"ece", "corruption_accuracy", "prediction_disagreemen
 _PAPER_MEASURES = frozenset({"relative_flatness", "fisher_rao_norm", "sam_sharpness"})
 
 # All means see the same resamples of seeds, so their intervals are comparable.
-_STREAM = Stream(0, "analysis", "mean")
+_STREAM = NumpyStream(0, "analysis", "mean")
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import pandas as pd
 
 from sharpscope.analysis.results import MEASURES, StudyResults
 from sharpscope.analysis.statistics import Correlation, rank_correlation
-from sharpscope.seeding import Stream
+from sharpscope.numpy_stream import NumpyStream
 
 POOLED = "pooled"
 WITHIN = "within regimes"
 
 # Every pair of quantities sees the same resamples of seeds, so their intervals are comparable.
-_STREAM = Stream(0, "analysis", "correlation")
+_STREAM = NumpyStream(0, "analysis", "correlation")
 
 COLUMNS = ["measure", "quantity", "scope", "n", "spearman", "ci_low", "ci_high", "kendall"]
 

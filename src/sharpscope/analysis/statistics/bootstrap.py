@@ -8,12 +8,12 @@ import numpy as np
 from scipy import stats
 
 from sharpscope.analysis.statistics.interval import LEVEL, Interval
-from sharpscope.seeding import Stream
+from sharpscope.numpy_stream import NumpyStream
 
 RESAMPLES = 10_000
 
 
-def resampled_weights(n: int, stream: Stream, resamples: int = RESAMPLES) -> np.ndarray:
+def resampled_weights(n: int, stream: NumpyStream, resamples: int = RESAMPLES) -> np.ndarray:
     """Return how often each of ``n`` units is drawn in each resample, shape ``[resamples, n]``; read-only."""
     return _drawn(n, stream.path, resamples)
 
@@ -21,7 +21,7 @@ def resampled_weights(n: int, stream: Stream, resamples: int = RESAMPLES) -> np.
 @lru_cache(maxsize=16)
 def _drawn(n: int, path: tuple[int | str, ...], resamples: int) -> np.ndarray:
     # A study asks for the same resamples hundreds of times: all its quantities share them.
-    weights = Stream(*path).numpy().multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    weights = NumpyStream(*path).numpy().multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
     weights.flags.writeable = False
     return weights
 
@@ -43,7 +43,9 @@ def expanded_tail(n: int, level: float = LEVEL) -> float:
     return float(stats.norm.cdf(z))
 
 
-def mean_interval(values: np.ndarray, stream: Stream, *, level: float = LEVEL, resamples: int = RESAMPLES) -> Interval:
+def mean_interval(
+    values: np.ndarray, stream: NumpyStream, *, level: float = LEVEL, resamples: int = RESAMPLES
+) -> Interval:
     """Return the mean with its expanded percentile bootstrap interval.
 
     It keeps its level for values that lie symmetrically about their mean. For skewed ones it holds the mean less often:

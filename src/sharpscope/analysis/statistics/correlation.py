@@ -8,7 +8,7 @@ import numpy as np
 
 from sharpscope.analysis.statistics.bootstrap import expanded_tail, resampled_weights
 from sharpscope.analysis.statistics.interval import LEVEL
-from sharpscope.seeding import Stream
+from sharpscope.numpy_stream import NumpyStream
 
 RESAMPLES = 2_000
 
@@ -36,7 +36,7 @@ def rank_correlation(
     x: np.ndarray,
     y: np.ndarray,
     seeds: np.ndarray,
-    stream: Stream,
+    stream: NumpyStream,
     *,
     cells: np.ndarray | None = None,
     level: float = LEVEL,

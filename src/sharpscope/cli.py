@@ -184,17 +184,21 @@ def _check_folder(out: Path) -> None:
 
 def _write_all(directory: Path, place: Path | None = None) -> Any:
     """Write the ledger and the report from the store, into it or to another place; return what they were made of."""
-    from sharpscope.analysis.ledger import load_results, write_ledger
+    from sharpscope.analysis.ledger import results_of, write_ledger
     from sharpscope.analysis.report import write_report
     from sharpscope.store.folder import Store
-    from sharpscope.store.pairs import update_pairs
+    from sharpscope.store.pairs import compute_pairs, write_pairs
+    from sharpscope.store.reading import Reading
 
     store = Store.existing(directory)
     with Store(place or directory).reporting():
+        reading = Reading.of(store)
+        pairs = compute_pairs(reading)
         # What is written elsewhere needs no right to write here.
         if place is None:
             store.tidy()
-        results = load_results(directory, update_pairs(store) if place is None else None)
+            write_pairs(store, pairs)
+        results = results_of(reading, pairs)
         write_ledger(results.ledger, place or directory)
         path = write_report(results, place or directory)
     print(f"Report: {path}")

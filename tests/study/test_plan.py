@@ -13,6 +13,7 @@ from sharpscope.curvature.passes import Evaluator
 from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
+from sharpscope.store.reading import Reading
 from sharpscope.store.wishes import Wishes
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
@@ -224,8 +225,8 @@ def test_the_command_that_runs_a_study_again(study_file, tmp_path, monkeypatch):
     source = load_source(str(study_file()), changes)
     assert source.command == ("sharpscope", "run", "study.yaml")
     store = Store(tmp_path / "out")
-    assert store.read_command() == list(source.command)
     perform_all(make_plan(source), store)
+    assert Reading.of(store).command == list(source.command)
     monkeypatch.chdir(store.path)
     assert list(make_plan(load_source(source.command[-1])).runs) == list(make_plan(source).runs)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 
 from sharpscope.analysis.ledger import load_results
 from sharpscope.store.folder import Store
+from sharpscope.store.pairs import FILE as PAIRS
+from sharpscope.store.record import PREDICTIONS
 from sharpscope.store.status import Status
 from sharpscope.study.engine import run_study
 
@@ -49,6 +53,20 @@ def surroundings(store: Store) -> dict[Path, int]:
     """All that lies beside the folder of a store."""
     around = store.path.parent
     return {p: p.stat().st_mtime_ns for p in around.rglob("*") if not p.is_relative_to(store.path) and p.is_file()}
+
+
+def test_who_tells_of_a_study_reads_each_file_once(half_done, monkeypatch):
+    _, half, _ = half_done
+    opened: Counter[str] = Counter()
+
+    def counting(path: Any, *rest: Any, open: Any = os.open, **settings: Any) -> int:
+        opened[str(path)] += 1
+        return open(path, *rest, **settings)
+
+    monkeypatch.setattr(os, "open", counting)
+    load_results(half.path)
+    assert {Path(path).name for path in opened} >= {"catalog.json", "run.json", PREDICTIONS, PAIRS}
+    assert set(opened.values()) == {1}, opened
 
 
 @pytest.mark.parametrize("cases", [40, pytest.param(2000, marks=pytest.mark.slow)])

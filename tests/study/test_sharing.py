@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sharpscope.analysis.ledger import load_ledger, load_results, write_ledger
+from sharpscope.analysis.ledger import load_ledger, results_of, write_ledger
 from sharpscope.cli import run_command
 from sharpscope.files import TEMPORARY
 from sharpscope.store.folder import Store
-from sharpscope.store.pairs import update_pairs
+from sharpscope.store.pairs import compute_pairs, write_pairs
+from sharpscope.store.reading import Reading
 from sharpscope.store.record import Record
 from sharpscope.store.run_folder import CHECKPOINT
 from sharpscope.store.status import Status
@@ -34,7 +35,10 @@ def store(tmp_path) -> Store:
 def report(store: Store) -> str:
     """What the command does, but the figures."""
     with store.reporting():
-        results = load_results(store.path, update_pairs(store))
+        reading = Reading.of(store)
+        pairs = compute_pairs(reading)
+        write_pairs(store, pairs)
+        results = results_of(reading, pairs)
         write_ledger(results.ledger, store.path)
     return "; ".join(results.notes)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +19,11 @@ from sharpscope.store.files import Damaged, write_whole
 from sharpscope.store.folder import Store
 from sharpscope.store.levels import STEP, column
 from sharpscope.store.pairs import Pair, Pairs, compute_pairs
+from sharpscope.store.reading import Reading, StoredRun
 from sharpscope.store.record import Record
-from sharpscope.store.run_folder import RunFolder
 from sharpscope.store.wishes import Wish, Wishes
 
 RELIABILITY_COLUMNS = ("bin", "count", "confidence", "accuracy")
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A point of the present grid with what is stored of its run."""
-
-    point: dict[str, Any]
-    folder: RunFolder
-    record: Record
-    damage: str = ""
-
-    @property
-    def state(self) -> str:
-        """As its record says; ``damaged`` where that cannot be read."""
-        return "damaged" if self.damage else self.record.state
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """Regime, seed and the varying keys."""
-        return {"regime": self.point["regime"], "seed": self.point["seed"], **self.point["coordinates"]}
 
 
 def load_ledger(study_dir: str | Path) -> pd.DataFrame:
@@ -59,37 +38,43 @@ def load_ledger(study_dir: str | Path) -> pd.DataFrame:
     Raises:
         SharpscopeError: If it is no such folder.
     """
-    store = Store.existing(Path(study_dir))
-    catalog = store.read_catalog()
-    return _ledger(_rows(store, catalog), catalog, _pair_table(compute_pairs(store).rows, catalog))
+    reading = Reading.of(Store.existing(Path(study_dir)))
+    return _ledger(reading, _pair_table(compute_pairs(reading).rows, reading.catalog))
 
 
-def load_results(study_dir: str | Path, scored: Pairs | None = None) -> StudyResults:
+def load_results(study_dir: str | Path) -> StudyResults:
     """Return all that a study found, for statistics and a report; nothing is written.
 
     Args:
         study_dir: The folder of the study.
-        scored: The scores of pairs, where they are at hand.
 
     Raises:
         SharpscopeError: If it is no such folder.
     """
-    store = Store.existing(Path(study_dir))
-    catalog = store.read_catalog()
-    rows = _rows(store, catalog)
-    scored = scored or compute_pairs(store)
+    reading = Reading.of(Store.existing(Path(study_dir)))
+    return results_of(reading, compute_pairs(reading))
+
+
+def results_of(reading: Reading, scored: Pairs) -> StudyResults:
+    """Return all that a study found, for statistics and a report.
+
+    Args:
+        reading: What its documents say.
+        scored: The scores of pairs of its runs.
+    """
+    catalog = reading.catalog
     pairs = _pair_table(scored.rows, catalog)
-    reliability, unread = _reliability(rows, catalog)
-    damage = [*_damage(rows, unread), *(f"{fault}; the next run makes it again" for fault in store.faults())]
+    reliability, unread = _reliability(reading)
+    damage = [*_damage(reading.runs, unread), *(f"{fault}; the next run makes it again" for fault in reading.faults)]
     return StudyResults(
         study=catalog["study"],
         quantities={q["name"]: _quantity(q) for q in catalog["quantities"]},
-        ledger=_ledger(rows, catalog, pairs),
+        ledger=_ledger(reading, pairs),
         pairs=pairs.drop(columns=["run_a", "run_b"]),
         reliability=reliability,
-        failures=_failures(rows),
-        missing=_missing(rows, scored, catalog, unread),
-        provenance=_provenance(rows, store.read_command()),
+        failures=_failures(reading.runs),
+        missing=_missing(reading, scored, unread),
+        provenance=_provenance(reading),
         default_primary=catalog["default_primary"],
         first_primary=catalog["first_primary"],
         notes=(*damage, *_told_no_more(scored.notes, damage)),
@@ -110,28 +95,13 @@ def _quantity(facts: dict[str, Any]) -> Quantity:
     return Quantity(**{**facts, "caveats": tuple(facts.get("caveats", ()))})
 
 
-def _rows(store: Store, catalog: dict[str, Any]) -> list[_Row]:
-    """Return the runs of the present grid that have ended, or of which one cannot tell."""
-    rows = []
-    for point in catalog["grid"]:
-        folder = store.run(point["run_id"])
-        try:
-            record = folder.read_record()
-        except Damaged as error:
-            rows.append(_Row(point, folder, Record(folder.run_id, reason=str(error)), str(error)))
-        else:
-            if record is not None:
-                rows.append(_Row(point, folder, record))
-    return rows
-
-
-def _damage(rows: list[_Row], unread: dict[str, str]) -> list[str]:
+def _damage(runs: Iterable[StoredRun], unread: dict[str, str]) -> list[str]:
     """Return what was damaged of each run, as far as a report sees it: records, predictions, sizes of files."""
     told = []
-    for row in rows:
-        faults = [row.damage] if row.damage else row.folder.faults(row.record, read=False)
-        faults += [unread[row.record.run_id]] if row.record.run_id in unread else []
-        told += [f"run {row.record.run_id}: {fault}; the next run makes it again" for fault in dict.fromkeys(faults)]
+    for run in runs:
+        faults = [run.damage] if run.damage else run.folder.faults(run.record, read=False)
+        faults += [unread[run.run_id]] if run.run_id in unread else []
+        told += [f"run {run.run_id}: {fault}; the next run makes it again" for fault in dict.fromkeys(faults)]
     return told
 
 
@@ -141,7 +111,8 @@ def _told_no_more(notes: list[str], told: list[str]) -> list[str]:
     return [note for note in notes if note.partition("; ")[0] not in known]
 
 
-def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> pd.DataFrame:
+def _ledger(reading: Reading, pairs: pd.DataFrame) -> pd.DataFrame:
+    catalog = reading.catalog
     measures, scores, pair_scores = catalog["measures"], catalog["scores"], catalog["pair_scores"]
     columns = [*RUN_COLUMNS, *catalog["varying"], *catalog["training"]]
     columns += [name for key in measures for name in _columns(key)]
@@ -152,13 +123,13 @@ def _ledger(rows: list[_Row], catalog: dict[str, Any], pairs: pd.DataFrame) -> p
     means = _pair_means(pairs, pair_scores)
     table = [
         {
-            "run_id": row.record.run_id,
-            "state": row.state,
-            **row.key,
-            **(_values(row.record, catalog) if row.record.state == "done" else {}),
-            **means.get(row.record.run_id, {}),
+            "run_id": run.run_id,
+            "state": run.state,
+            **run.key,
+            **(_values(run.record, catalog) if run.record.state == "done" else {}),
+            **means.get(run.run_id, {}),
         }
-        for row in rows
+        for run in reading.runs
     ]
     ledger = pd.DataFrame(table, columns=columns)
     types: dict[str, Any] = {c: float for c in columns if c not in catalog["varying"]}
@@ -235,45 +206,45 @@ def _pair_means(pairs: pd.DataFrame, keys: Iterable[str]) -> dict[str, dict[str,
     return {r: {key: sum(v) / len(v) for key, v in values.items()} for r, values in shared.items()}
 
 
-def _reliability(rows: list[_Row], catalog: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, str]]:
+def _reliability(reading: Reading) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return a row for each bin of each run, and of each run whose predictions cannot be read, why."""
     table = []
     unread: dict[str, str] = {}
     # As many bins as the study's calibration error has, which the diagrams then show.
-    stamps = [stamp for stamp in catalog["scores"].values() if stamp["score"] == "ece"]
+    stamps = [stamp for stamp in reading.catalog["scores"].values() if stamp["score"] == "ece"]
     options = {"bins": stamps[0]["options"]["bins"]} if stamps else {}
-    for row in rows:
-        if row.record.state != "done":
+    for run in reading.runs:
+        if run.record.state != "done":
             continue
         try:
-            bins = reliability_bins(row.folder.peek_predictions(row.record).test, **options)
+            bins = reliability_bins(run.folder.peek_predictions(run.record).test, **options)
         except Damaged as error:
-            unread[row.record.run_id] = str(error)
+            unread[run.run_id] = str(error)
             continue
         for index, values in enumerate(zip(bins.count, bins.confidence, bins.accuracy, strict=True)):
             cells = dict(zip(RELIABILITY_COLUMNS, (index, *values), strict=True))
-            table.append({**row.key, "run_id": row.record.run_id, **cells})
-    columns = ["regime", *catalog["varying"], "seed", "run_id", *RELIABILITY_COLUMNS]
+            table.append({**run.key, "run_id": run.run_id, **cells})
+    columns = ["regime", *reading.catalog["varying"], "seed", "run_id", *RELIABILITY_COLUMNS]
     return pd.DataFrame(table, columns=columns), unread
 
 
-def _failures(rows: list[_Row]) -> pd.DataFrame:
+def _failures(runs: Iterable[StoredRun]) -> pd.DataFrame:
     table = [
-        {"run_id": row.record.run_id, **row.key, "state": row.state, "reason": row.record.reason}
-        for row in rows
-        if row.state != "done"
+        {"run_id": run.run_id, **run.key, "state": run.state, "reason": run.record.reason}
+        for run in runs
+        if run.state != "done"
     ]
     return pd.DataFrame(table, columns=["run_id", "regime", "seed", "state", "reason"])
 
 
-def _missing(rows: list[_Row], scored: Pairs, catalog: dict[str, Any], unread: dict[str, str]) -> pd.DataFrame:
-    wishes = Wishes.from_catalog(catalog)
+def _missing(reading: Reading, scored: Pairs, unread: dict[str, str]) -> pd.DataFrame:
+    wishes = Wishes.from_catalog(reading.catalog)
     table = [
-        {"run_id": row.record.run_id, **row.key, "missing": key, "reason": reason}
-        for row in rows
-        for key, reason in {**row.record.lacking(wishes), **_undrawn(row, unread)}.items()
+        {"run_id": run.run_id, **run.key, "missing": key, "reason": reason}
+        for run in reading.runs
+        for key, reason in {**run.record.lacking(wishes), **_undrawn(run, unread)}.items()
     ]
-    keys = {row.record.run_id: row.key for row in rows}
+    keys = {run.run_id: run.key for run in reading.runs}
     table += [
         {"run_id": pair.run_a, **keys[pair.run_a], "missing": pair.key, "reason": pair.error}
         for pair in scored.failed
@@ -282,18 +253,18 @@ def _missing(rows: list[_Row], scored: Pairs, catalog: dict[str, Any], unread: d
     return pd.DataFrame(table, columns=MISSING_COLUMNS)
 
 
-def _undrawn(row: _Row, unread: dict[str, str]) -> dict[str, str]:
-    reason = unread.get(row.record.run_id)
+def _undrawn(run: StoredRun, unread: dict[str, str]) -> dict[str, str]:
+    reason = unread.get(run.run_id)
     return {} if reason is None else {"reliability diagram": reason}
 
 
-def _provenance(rows: list[_Row], command: list[str]) -> dict[str, str]:
+def _provenance(reading: Reading) -> dict[str, str]:
     """Return what made the results; where runs differ, all that they name."""
     facts: dict[str, dict[str, None]] = {}
-    for made_by in (facts for row in rows for facts in row.record.provenance.values()):
+    for made_by in (facts for run in reading.runs for facts in run.record.provenance.values()):
         versions = made_by.get("versions", {})
         for name, value in (*versions.items(), *((k, v) for k, v in made_by.items() if k != "versions")):
             facts.setdefault(name, {})[str(value)] = None
     found = {name: ", ".join(values) for name, values in facts.items()}
-    seconds = sum(sum(row.record.timings.values()) for row in rows)
-    return {**found, "command": shlex.join(command), "compute seconds": f"{seconds:.0f}"}
+    seconds = sum(sum(run.record.timings.values()) for run in reading.runs)
+    return {**found, "command": shlex.join(reading.command), "compute seconds": f"{seconds:.0f}"}

@@ -120,13 +120,6 @@ class Store:
         with self.reporting():
             write_whole(self.path / COMMAND, document({"command": list(command)}))
 
-    def read_command(self) -> list[str]:
-        """Return what ``write_command`` wrote; the study as it is kept always runs again."""
-        try:
-            return self._read(COMMAND)["command"]
-        except Damaged:
-            return ["sharpscope", "run", STUDY]
-
     def write_catalog(self, catalog: Mapping[str, Any]) -> None:
         """Write ``catalog.json``, what a report needs that otherwise only the code knows, and ``study.yaml``."""
         text = _as_yaml(catalog["study"])
@@ -155,23 +148,31 @@ class Store:
 
     def faults(self) -> list[str]:
         """Return what is wrong with the files that belong to no run, each as "primary.json is damaged"."""
-        found = []
+        contents, found = self.documents(CATALOG, PRIMARY, COMMAND)
+        return [*found, *(self.faults_of_study(contents[CATALOG]) if CATALOG in contents else ())]
+
+    def documents(self, *names: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Return what those documents hold that are there, and what is wrong with those that cannot be read."""
         contents: dict[str, dict[str, Any]] = {}
-        for name in (CATALOG, PRIMARY, COMMAND):
+        found = []
+        for name in names:
             try:
                 contents[name] = self._read(name)
             except Missing:
                 continue
             except Damaged as error:
                 found.append(str(error))
-        if CATALOG in contents:
-            try:
-                check_bytes(read_whole(self.path / STUDY), contents[CATALOG]["files"][STUDY])
-            except BrokenSeal:
-                found.append(f"{STUDY} is not the study that was run, which is in {CATALOG}")
-            except Damaged as error:
-                found.append(str(error))
-        return found
+        return contents, found
+
+    def faults_of_study(self, catalog: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with the study that is kept for people; none of it changes what is run."""
+        try:
+            check_bytes(read_whole(self.path / STUDY), catalog["files"][STUDY])
+        except BrokenSeal:
+            return [f"{STUDY} is not the study that was run, which is in {CATALOG}"]
+        except Damaged as error:
+            return [str(error)]
+        return []
 
     def _read(self, name: str) -> dict[str, Any]:
         try:

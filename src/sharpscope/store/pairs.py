@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from sharpscope.errors import FAULTS, one_line
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.store.files import Damaged, Missing, read_whole, write_whole
 from sharpscope.store.folder import Store
+from sharpscope.store.reading import Reading, StoredRun
 from sharpscope.store.record import PREDICTIONS
 from sharpscope.store.seals import BrokenSeal, check_sealed, digest
 from sharpscope.store.tables import to_parquet
@@ -61,33 +62,37 @@ class Pairs:
 
 def update_pairs(store: Store) -> Pairs:
     """Bring ``pairs.parquet`` up to date and return what it holds; the caller is ``store.reporting``."""
-    pairs = compute_pairs(store)
-    columns = list(zip(*pairs.rows, strict=True)) or [()] * len(Pair._fields)
-    table = {name: list(column) for name, column in zip(Pair._fields, columns, strict=True)}
-    write_whole(store.path / FILE, to_parquet(table, seal=True))
+    pairs = compute_pairs(Reading.of(store))
+    write_pairs(store, pairs)
     return pairs
 
 
-def compute_pairs(store: Store) -> Pairs:
+def write_pairs(store: Store, pairs: Pairs) -> None:
+    """Write ``pairs.parquet``; the caller is ``store.reporting`` since before he read what the pairs are made of."""
+    columns = list(zip(*pairs.rows, strict=True)) or [()] * len(Pair._fields)
+    table = {name: list(column) for name, column in zip(Pair._fields, columns, strict=True)}
+    write_whole(store.path / FILE, to_parquet(table, seal=True))
+
+
+def compute_pairs(reading: Reading) -> Pairs:
     """Return the scores of all pairs of finished runs in the present grid; nothing is written.
 
     Each unordered pair of seeds counts once. What is stored already is kept as long as predictions and definition are
     the same; what failed is tried again. Scores whose plugin is not loaded keep their stored values.
     """
-    catalog = store.read_catalog()
-    wanted = catalog["pair_scores"]
+    wanted = reading.catalog["pair_scores"]
     known = {key: stamp for key, stamp in wanted.items() if stamp["score"] in SCORES}
     notes: list[str] = []
     try:
-        stored = stored_pairs(store)
+        stored = stored_pairs(reading.store)
     except Damaged as error:
         stored = []
         lost = [key for key in wanted if key not in known]
         notes.append(f"{error}; {', '.join(lost)} of its plugin is lost until the next run" if lost else str(error))
     kept = {pair[:3]: pair for pair in stored if not pair.error}
     rows = [pair for pair in stored if pair.key in wanted and pair.key not in known]
-    for cell in _cells(catalog["grid"]):
-        predictions = _Predictions(store, cell, notes)
+    for cell in reading.cells():
+        predictions = _Predictions(cell, notes)
         for a, b in itertools.combinations(predictions.seals, 2):
             for key, definition in known.items():
                 content = [definition, predictions.seals[a], predictions.seals[b]]
@@ -121,20 +126,10 @@ def stored_pairs(store: Store) -> list[Pair]:
     return [Pair(*row) for row in zip(*(columns[name] for name in Pair._fields), strict=True)]
 
 
-def _cells(grid: list[dict[str, Any]]) -> Iterator[list[str]]:
-    """Yield the runs of each cell, in the order of the grid."""
-    cells: dict[str, list[str]] = {}
-    for point in grid:
-        key = json.dumps([point["regime"], point["coordinates"]], sort_keys=True)
-        cells.setdefault(key, []).append(point["run_id"])
-    yield from cells.values()
-
-
 class _Predictions:
     """The predictions of the runs of a cell, read when a pair asks for them.
 
     Args:
-        store: Where they are.
         cell: The runs.
         notes: Gets those that cannot be read.
 
@@ -142,20 +137,16 @@ class _Predictions:
         seals: The checksums of the stored predictions, by run.
     """
 
-    def __init__(self, store: Store, cell: list[str], notes: list[str]) -> None:
-        self._store = store
+    def __init__(self, cell: Iterable[StoredRun], notes: list[str]) -> None:
         self._notes = notes
         self._read: dict[str, Predictions | None] = {}
-        self._records = {}
-        for run_id in cell:
-            try:
-                record = store.run(run_id).read_record()
-            except Damaged as error:
-                self._note(run_id, error)
-            else:
-                if record is not None and record.state == "done" and PREDICTIONS in record.files:
-                    self._records[run_id] = record
-        self.seals = {run_id: record.files[PREDICTIONS]["blake2b"] for run_id, record in self._records.items()}
+        self._runs: dict[str, StoredRun] = {}
+        for run in cell:
+            if run.damage:
+                self._note(run.run_id, run.damage)
+            elif run.state == "done" and PREDICTIONS in run.record.files:
+                self._runs[run.run_id] = run
+        self.seals = {run_id: run.record.files[PREDICTIONS]["blake2b"] for run_id, run in self._runs.items()}
 
     def scored(self, key: str, definition: dict[str, Any], a: str, b: str, stamp: str) -> Pair | None:
         """Return a score of two runs; None where the predictions of one cannot be read."""
@@ -171,11 +162,12 @@ class _Predictions:
     def _of(self, run_id: str) -> Predictions | None:
         if run_id not in self._read:
             self._read[run_id] = None
+            run = self._runs[run_id]
             try:
-                self._read[run_id] = self._store.run(run_id).peek_predictions(self._records[run_id])
+                self._read[run_id] = run.folder.peek_predictions(run.record)
             except Damaged as error:
-                self._note(run_id, error)
+                self._note(run_id, str(error))
         return self._read[run_id]
 
-    def _note(self, run_id: str, error: Damaged) -> None:
+    def _note(self, run_id: str, error: str) -> None:
         self._notes.append(f"run {run_id}: {error}; its pairs are left out")

@@ -34,3 +34,13 @@ def test_a_full_disk_leaves_what_stood_there(call, tmp_path, monkeypatch):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_system_that_opens_no_folder_writes_whole_files_too(tmp_path, monkeypatch):
+    def opens_no_folder(path, flags, *rest):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    monkeypatch.setattr(os, "open", opens_no_folder)
+    write_atomic(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 
@@ -298,3 +299,8 @@ def test_a_dataset_that_cannot_be_made_is_one_sentence_and_exit_2(
 def test_data_that_nothing_can_be_learned_from_are_refused(changes, message, digits):
     with pytest.raises(DataError, match=message.replace(".", r"\.")):
         replace(digits, **changes)
+
+
+def test_where_the_system_does_not_tell_its_memory_a_study_is_planned_all_the_same(plan_of, monkeypatch):
+    monkeypatch.delattr(os, "sysconf")
+    assert len(plan_of().runs) == 4

@@ -15,6 +15,9 @@
     DIR/runs/<run_id>/trained.json     what the training left; vouches for the weights where run.json cannot
     DIR/runs/<run_id>/training.safetensors   the state of a training under way; removed when the run is done
     DIR/runs/<run_id>/traceback.txt    of the last failure
+    DIR/runs/<run_id>/.lock            the lease of the process that does the run; free when that has ended
+    DIR/.lock, DIR/.lock-<token>       the door of the folder, and one for each command that is at work in it
+    DIR/.report.lock                   held by who writes ledger, pairs and report
 
 Every file that is read back is sealed: JSON, inits, checkpoints and pairs hold their seals, the other files of a run
 have theirs in ``run.json`` and ``trained.json``. Nothing here is ever unpickled, and nothing here needs torch.

@@ -61,6 +61,8 @@ def rehearse(component: Component, dataset: Dataset, device: str) -> nn.Module:
 
 
 def _check_size(name: str, model: nn.Module) -> None:
+    if not hasattr(os, "sysconf"):  # Windows does not tell
+        return
     size = COPIES * sum(tensor.nbytes for tensor in model.state_dict().values())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory:

@@ -130,7 +130,8 @@ class _Worker:
         self.connection.close()
         self.interrupted = code == INTERRUPTED
         if code is not None and code < 0:
-            hint = "; the machine may have run out of memory" if -code == signal.SIGKILL else ""
+            killed = -code == getattr(signal, "SIGKILL", None)  # Windows has no such signal
+            hint = "; the machine may have run out of memory" if killed else ""
             return f"the worker process died (signal {-code}{hint})"
         return f"the worker process ended with exit code {code}"
 

@@ -20,7 +20,7 @@ from sharpscope.store.folder import Store
 from sharpscope.store.pairs import compute_pairs, write_pairs
 from sharpscope.store.reading import Reading
 from sharpscope.store.record import Record
-from sharpscope.store.run_folder import CHECKPOINT
+from sharpscope.store.run_folder import CHECKPOINT, HISTORY
 from sharpscope.store.status import Status
 from sharpscope.study.engine import run_study
 
@@ -84,6 +84,17 @@ def test_on_a_full_disk_no_more_runs_are_handed_out_and_the_place_is_named(here,
     whole = Store(store.path.with_name("whole"))
     perform_all(plan, whole)
     pd.testing.assert_frame_equal(load_ledger(store.path), load_ledger(whole.path), check_exact=True)
+
+
+def test_files_that_are_replaced_while_a_report_is_made_are_not_damaged(plan_of, store):
+    perform_all(plan_of(grid={"seed": 1}), store)
+    reading = Reading.of(store)
+    folder = reading.runs[0].folder
+    record = folder.best_record()
+    record.files[HISTORY] = folder.write(HISTORY, b"of another size")
+    assert results_of(reading, compute_pairs(reading)).damaged
+    folder.write_record(record)
+    assert not results_of(reading, compute_pairs(reading)).damaged
 
 
 def test_a_report_is_written_elsewhere_and_nothing_here(plan_of, store, tmp_path, capsys):

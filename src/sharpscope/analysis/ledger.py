@@ -99,10 +99,16 @@ def _damage(runs: Iterable[StoredRun], unread: dict[str, str]) -> list[str]:
     """Return what was damaged of each run, as far as a report sees it: records, predictions, sizes of files."""
     told = []
     for run in runs:
-        faults = [run.damage] if run.damage else run.folder.faults(run.record, read=False)
+        faults = [run.damage] if run.damage else _faults(run)
         faults += [unread[run.run_id]] if run.run_id in unread else []
         told += [f"run {run.run_id}: {fault}; the next run makes it again" for fault in dict.fromkeys(faults)]
     return told
+
+
+def _faults(run: StoredRun) -> list[str]:
+    """Return what shows to be wrong with the files of a run; nothing where another command has replaced them since."""
+    faults = run.folder.faults(run.record, read=False)
+    return [] if faults and run.folder.changing(run.record) else faults
 
 
 def _told_no_more(notes: list[str], told: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -44,10 +45,9 @@ class Basis:
         return self.row(self.count - 1)
 
     def latest(self, count: int) -> Tensor:
-        """Return the last rows, ``[count, P]``."""
-        if count == 1:
-            return self.newest[None]
-        return torch.stack([self.row(i) for i in range(self.count - count, self.count)])
+        """Return the last rows, ``[count, P]``; a copy where they do not lie together."""
+        found = list(self._filled(self.count - count))
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     @property
     def rows(self) -> Tensor:
@@ -55,46 +55,50 @@ class Basis:
         filled = list(self._filled())
         return filled[0] if len(filled) == 1 else torch.cat(filled)
 
-    def coordinates(self, vector: Tensor) -> Tensor:
-        """Return the products of all rows with a vector, ``[count]``."""
-        return torch.cat([(rows @ vector).cpu().double() for rows in self._filled()])
+    def coordinates(self, vectors: Tensor) -> Tensor:
+        """Return the products of vectors ``[k, P]`` with all rows, ``[k, count]``."""
+        return torch.cat([(vectors @ rows.T).cpu().double() for rows in self._filled()], dim=1)
 
-    def subtract(self, vector: Tensor, coordinates: Tensor) -> None:
-        """Subtract from a vector, in place, what has these coordinates."""
-        start = 0
-        for rows in self._filled():
-            vector.addmv_(rows.T, coordinates[start : start + len(rows)].to(vector), alpha=-1)
+    def subtract(self, vectors: Tensor, coordinates: Tensor) -> None:
+        """Subtract from vectors ``[k, P]``, in place, what has these coordinates, ``[k, count]``."""
+        used = coordinates.any(dim=0).nonzero().flatten().tolist()
+        start = used[0] if used else self.count
+        for rows in self._filled(start):
+            vectors.addmm_(coordinates[:, start : start + len(rows)].to(vectors), rows, alpha=-1)
             start += len(rows)
 
-    def outside(self, vector: Tensor, expected: Tensor | None = None) -> tuple[Tensor, Tensor, float]:
-        """Return the part of a vector outside of the span of the rows, its coordinates inside, and the part's length.
+    def outside(self, vectors: Tensor, expected: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the part of each vector outside of the span of the rows, its coordinates inside, the part's length.
 
         Classical Gram-Schmidt: a projection, and another where the first has taken most of the vector away, since what
         it leaves then has rounding of the size of what it took. With what is expected taken off before, one is enough.
+        All vectors share the passes over the rows, which cost more than the arithmetic.
 
         Args:
-            vector: ``[P]``; left as it is.
-            expected: Coordinates that are known but for rounding, most of them zeros.
+            vectors: ``[k, P]``; left as they are.
+            expected: Coordinates ``[k, count]`` that are known but for rounding, most of them zeros.
+
+        Returns:
+            The parts ``[k, P]``, the coordinates ``[k, count]``, and the lengths ``[k]``, these two in float64.
 
         Reference: Daniel, Gragg, Kaufman and Stewart, "Reorthogonalization and Stable Algorithms for Updating the
             Gram-Schmidt QR Factorization", 1976.
         """
-        rest = vector.clone()
-        coordinates = torch.zeros(self.count, dtype=torch.float64)
+        rest = vectors.clone()
+        coordinates = torch.zeros(len(vectors), self.count, dtype=torch.float64)
         if expected is not None:
-            for i in expected.nonzero().flatten().tolist():
-                rest.sub_(self.row(i), alpha=float(expected[i]))
+            self.subtract(rest, expected)
             coordinates += expected
-        length = float(rest.norm())
-        nothing = torch.finfo(vector.dtype).eps * float(vector.norm())
-        before = float("inf")
-        while self.count and length < _ENOUGH * before and length > nothing:
-            before = length
+        lengths = _lengths(rest)
+        nothing = torch.finfo(rest.dtype).eps * torch.hypot(lengths, coordinates.norm(dim=1))
+        before = torch.full_like(lengths, math.inf)
+        while self.count and bool(((lengths < _ENOUGH * before) & (lengths > nothing)).any()):
+            before = lengths
             found = self.coordinates(rest)
             self.subtract(rest, found)
             coordinates += found
-            length = float(rest.norm())
-        return rest, coordinates, length
+            lengths = _lengths(rest)
+        return rest, coordinates, lengths
 
     def combined(self, states: Tensor) -> Tensor:
         """Return combinations of the rows, ``[k, P]``, by their coordinates ``[count, k]``."""
@@ -122,9 +126,14 @@ class Basis:
         """Return a row, ``[P]``."""
         return self._chunks[index // _CHUNK][index % _CHUNK]
 
-    def _filled(self) -> Iterator[Tensor]:
-        for start, chunk in zip(range(0, self.count, _CHUNK), self._chunks, strict=True):
-            yield chunk[: min(_CHUNK, self.count - start)]
+    def _filled(self, first: int = 0) -> Iterator[Tensor]:
+        """Yield the rows from one on, those that lie together as one tensor."""
+        for start in range(first - first % _CHUNK, self.count, _CHUNK):
+            yield self._chunks[start // _CHUNK][max(first - start, 0) : self.count - start]
+
+
+def _lengths(vectors: Tensor) -> Tensor:
+    return vectors.norm(dim=1).cpu().double()
 
 
 def orthonormal(vectors: Tensor) -> Tensor:
@@ -132,7 +141,7 @@ def orthonormal(vectors: Tensor) -> Tensor:
     basis = Basis(vectors.shape[1], vectors.dtype, vectors.device)
     tiny = 100 * torch.finfo(vectors.dtype).eps * float(vectors.norm(dim=1).max())
     for vector in vectors:
-        rest, _, length = basis.outside(vector)
+        (rest,), _, (length,) = basis.outside(vector[None])
         if length > tiny:
-            basis.append(rest, length)
+            basis.append(rest, float(length))
     return basis.rows if basis.count else vectors[:0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,7 @@ class Krylov:
         self.live = True
         self._generator = generator
         self._pending: list[Tensor] = []
+        self._inner = torch.zeros(0, 0, dtype=torch.float64)
         self._shares = torch.zeros(0, 0, dtype=torch.float64)
         self._largest = 0.0
 
@@ -71,8 +73,9 @@ class Krylov:
         if vector is None:
             device = self._generator.device
             vector = torch.randn(self.size, generator=self._generator, dtype=self.basis.dtype, device=device)
-        rest, _, length = self.basis.outside(vector)
-        self._extend(rest, length, torch.zeros(self.basis.count, dtype=torch.float64))
+        (rest,), _, (length,) = self.basis.outside(vector[None])
+        nothing = torch.zeros(self.basis.count, dtype=torch.float64)
+        self._extend(rest, float(length), nothing, self._inner_with(rest))
 
     def follow(self, count: int = 1, state: Tensor | None = None) -> int:
         """Extend the basis by the latest directions, or by those that contribute most to the residual of a state.
@@ -88,42 +91,60 @@ class Krylov:
         while self._pending and not self.full and self.basis.count < before + count:
             index = len(self._pending) - 1
             if state is not None:
-                contributions = (self._shares[:, : len(state)] @ state).square() * self._gram().diagonal()
+                contributions = (self._shares[:, : len(state)] @ state).square() * self._inner.diagonal()
                 index = int(contributions.argmax())
-            vector, row = self._pending.pop(index), self._shares[index]
-            self._shares = torch.cat([self._shares[:index], self._shares[index + 1 :]])
-            length = float(vector.norm())
-            if self._leads_out(length):
-                self._extend(vector, length, length * row)
+            self._follow(index)
         return self.basis.count - before
+
+    def _follow(self, index: int) -> None:
+        vector, share, inner = self._pending.pop(index), self._shares[index], self._inner[index]
+        others = torch.arange(len(inner)) != index
+        self._shares, self._inner = self._shares[others], self._inner[others][:, others]
+        length = math.sqrt(float(inner[index]))
+        if self._leads_out(length):
+            self._extend(vector, length, length * share, inner[others])
 
     def _leads_out(self, length: float) -> bool:
         # What is left of rounding alone is no direction.
         return length > _ROUNDING * torch.finfo(self.basis.dtype).eps * self._largest
 
-    def _extend(self, vector: Tensor, length: float, row: Tensor) -> None:
+    def _extend(self, vector: Tensor, length: float, row: Tensor, inner: Tensor) -> None:
+        """Add a vector to the basis, given its length, its row of H, and its inner products with what is pending."""
         newest = self.basis.append(vector, length)
-        for pending, share in zip(self._pending, self._shares, strict=True):
-            overlap = float(newest @ pending)
+        overlaps = inner / length
+        self._inner -= torch.outer(overlaps, overlaps)
+        for i, (pending, overlap) in enumerate(zip(self._pending, overlaps.tolist(), strict=True)):
             pending.sub_(newest, alpha=overlap)
-            row = row + overlap * share
+            self._inner[i, i] = float(pending.norm()) ** 2
         self.projected = pad(self.projected, (0, 1, 0, 1))
-        self.projected[-1, :-1] = row
+        self.projected[-1, :-1] = row + overlaps @ self._shares
         self._shares = pad(self._shares, (0, 1))
 
     def receive(self, images: Tensor) -> None:
         """Take in the products of the matrix with the newest rows of the basis, ``[k, P]``."""
-        for column, image in enumerate(images, self.basis.count - len(images)):
-            expected = self.projected[column].clone()
-            expected[column] = float(self.basis.row(column) @ image)
-            rest, coordinates, length = self.basis.outside(image, expected)
-            self.projected[:, column] = coordinates
-            self._largest = max(self._largest, float(coordinates.norm()), length)
+        first = self.basis.count - len(images)
+        expected = self.projected[first:].clone()
+        expected[:, first:] = (images @ self.basis.latest(len(images)).T).cpu().double()
+        rest, coordinates, lengths = self.basis.outside(images, expected)
+        self.projected[:, first:] = coordinates.T
+        self._largest = max(self._largest, float(coordinates.norm(dim=1).max()), float(lengths.max()))
+        for column, (vector, length) in enumerate(zip(rest, lengths.tolist(), strict=True), first):
             self.live = self._leads_out(length)
             if self.live:
-                self._pending.append(rest)
-                self._shares = pad(self._shares, (0, 0, 0, 1))
-                self._shares[-1, column] = 1.0
+                self._await(vector, length, column)
+
+    def _await(self, vector: Tensor, length: float, column: int) -> None:
+        """Keep what a product with a row led to, to be followed later."""
+        inner = self._inner_with(vector)
+        self._inner = pad(self._inner, (0, 1, 0, 1))
+        self._inner[-1, :-1] = self._inner[:-1, -1] = inner
+        self._inner[-1, -1] = length**2
+        self._pending.append(vector)
+        self._shares = pad(self._shares, (0, 0, 0, 1))
+        self._shares[-1, column] = 1.0
+
+    def _inner_with(self, vector: Tensor) -> Tensor:
+        return torch.tensor([float(vector @ pending) for pending in self._pending], dtype=torch.float64)
 
     def ritz(self) -> Ritz:
         """Diagonalize the matrix within the basis."""
@@ -132,7 +153,7 @@ class Krylov:
         values, states = values.flip(0), states.flip(1)
         rounding = ((self.projected - symmetric) @ states).norm(dim=0)
         outward = self._shares @ states
-        squares = (outward * (self._gram() @ outward)).sum(dim=0).clamp_min(0)
+        squares = (outward * (self._inner @ outward)).sum(dim=0).clamp_min(0)
         return Ritz(values, states, (squares + rounding.square()).sqrt(), rounding)
 
     def compress(self, states: Tensor) -> None:
@@ -140,11 +161,3 @@ class Krylov:
         self.basis.compress(states)
         self.projected = states.T @ self.projected @ states
         self._shares = self._shares @ states
-
-    def _gram(self) -> Tensor:
-        count = len(self._pending)
-        gram = torch.zeros(count, count, dtype=torch.float64)
-        for i, one in enumerate(self._pending):
-            for j, other in enumerate(self._pending[: i + 1]):
-                gram[i, j] = gram[j, i] = float(one @ other)
-        return gram

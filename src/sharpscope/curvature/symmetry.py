@@ -39,9 +39,10 @@ class Symmetry:
         """
         lengths, stretched = (t.norm(dim=1).double().cpu() for t in (vectors, images))
         self._norm = max(self._norm, float((stretched / lengths.clamp_min(1e-300)).max()))
-        forms = (vectors[:_FEW] @ images[:_FEW].T).double().cpu()
-        few = lengths[:_FEW], stretched[:_FEW]
-        self._compare(forms, forms.T, few, few, vectors, error)
+        if len(vectors) > 1:
+            forms = (vectors[:_FEW] @ images[:_FEW].T).double().cpu()
+            few = lengths[:_FEW], stretched[:_FEW]
+            self._compare(forms, forms.T, few, few, vectors, error)
         if self._first is None:
             first, image = vectors[0].clone(), images[0].clone()
             self._first = first, image, (lengths[:1], stretched[:1])

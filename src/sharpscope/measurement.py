@@ -108,7 +108,8 @@ def measure(
             targets) -> losses of shape ``[B]``.
         forward: A callable (model, inputs) -> outputs, for models with their own signature.
         head: The final linear layer or its name; found by itself when None.
-        batch_size: Samples evaluated at a time; bounds the memory.
+        batch_size: Samples evaluated at a time; bounds the memory, but for the graphs of other batches that curvature
+            matrices keep between passes, which take at most 256 MB.
         subset: At most this many samples, drawn by ``seed``; the standard error then contains that of the subset, from
             measuring random groups of it, which doubles the cost.
         rtol: The relative standard error asked of estimators, which then draw until it is reached or their budget is

@@ -10,7 +10,6 @@ from tests import dense
 from tests.cases import CASES, SPLITS, Case
 
 from sharpscope import measure
-from sharpscope.curvature import passes
 from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space
 from sharpscope.curvature.passes import Evaluator
@@ -145,31 +144,6 @@ def test_trace_and_norm_share_their_products(monkeypatch: pytest.MonkeyPatch) ->
     assert vectors == 8 + 8 + 16
     alone = measure(case.model(), case.data((12,)), ["hessian_frobenius_norm"])
     assert alone["hessian_frobenius_norm"] == together["hessian_frobenius_norm"]
-
-
-@pytest.mark.parametrize("split", [(12,), (6, 6), (3, 4, 5)])
-@pytest.mark.parametrize("kind", ["hessian", "ggn"])
-def test_the_last_graph_of_a_pass_serves_the_next(
-    kind: str, split: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    graphs = 0
-
-    class Counted(passes.Graph):
-        def __init__(self, *args: Any) -> None:
-            nonlocal graphs
-            graphs += 1
-            super().__init__(*args)
-
-    case = CASES[2]
-    name = f"{kind}_top_eigenvalue"
-    asked = {name: {"budget": 5}}
-    anew = measure(case.model(), case.data(split), {**asked, "sam_sharpness": {}}, rtol=1e-9)[name]
-    monkeypatch.setattr(passes, "Graph", Counted)
-    found = measure(case.model(), case.data(split), asked, rtol=1e-9)[name]
-    assert found.details["products"] == 5
-    assert graphs == len(split) + 4 * (len(split) - 1)
-    assert found.value == pytest.approx(anew.value, rel=1e-9)
-    assert found.samples == 12
 
 
 def test_data_that_changes_between_passes_is_refused() -> None:

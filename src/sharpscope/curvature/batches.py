@@ -354,13 +354,13 @@ def same_numbers(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and a.dtype.kind in "biuf":
         a, b = torch.as_tensor(a), torch.as_tensor(b)
     if isinstance(a, Tensor):
-        if _same_memory(a, b):
-            return True
         if a.shape != b.shape:
             return False
         if a.layout is not torch.strided:
             return not (a.to_sparse_coo() - b.to_sparse_coo()).coalesce().values().any()
-        return torch.equal(a, b) or (a.is_floating_point() and torch.equal(a.nan_to_num(), b.nan_to_num()))
+        if _same_memory(a, b) or torch.equal(a, b):
+            return True
+        return a.is_floating_point() and torch.equal(a.nan_to_num(), b.nan_to_num())
     if isinstance(a, Mapping):
         return a.keys() == b.keys() and all(same_numbers(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):

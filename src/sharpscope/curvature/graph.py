@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sharpscope.curvature.batches import Batch
+from sharpscope.curvature.autograd_graph import saved_behind
+from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.curvature.twice import TwiceDifferentiable
 
@@ -43,6 +44,28 @@ class Graph:
             return outputs
         with TwiceDifferentiable(fast=False):
             return self.risk.outputs(self.batch, self.parameters)
+
+    @property
+    def derivatives(self) -> int:
+        """How many graphs of derivatives have been built; what is held in memory grows with them alone."""
+        return len(self._gradients) + len(self._pulled)
+
+    @property
+    def size_in_memory(self) -> int:
+        """The bytes that are held beside the parameters: the batch, and what derivatives so far have kept.
+
+        Raises:
+            RuntimeError: If something was written to since it was kept.
+        """
+        sizes = {_address(parameter): 0 for parameter in self.parameters.values()}
+        for tensor in (*tensors_of(self.batch.inputs), self.batch.targets):
+            # Not the whole storage, which may be that of all data.
+            sizes.setdefault(_address(tensor), tensor.nbytes)
+        ends = [self.outputs, *(gradient for found in self._gradients.values() for gradient in found)]
+        ends += [product for _, found in self._pulled.values() for product in found]
+        for tensor in (*ends, *saved_behind(ends)):
+            sizes.setdefault(_address(tensor), tensor.untyped_storage().nbytes())
+        return sum(sizes.values())
 
     def gradient(self, names: Sequence[str]) -> list[Tensor]:
         """Return the gradient of the summed losses in some parameters, to be differentiated once more; computed once.
@@ -90,3 +113,7 @@ class Graph:
         chosen = [self.parameters[name] for name in names]
         seed = cotangents.to(self.outputs)
         return list(torch.autograd.grad(self.outputs, chosen, seed, retain_graph=True, materialize_grads=True))
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

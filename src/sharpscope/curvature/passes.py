@@ -7,8 +7,9 @@ served by one pass, which does the most expensive thing any of them needs and no
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self, runtime_checkable
 
 import torch
@@ -35,6 +36,8 @@ class Need(enum.Flag):
     DERIVATIVES = enum.auto()
 
 
+# What graphs that are kept from one pass to the next may take of memory together, in bytes.
+KEPT_BYTES = 2**28
 # What has no value where the model has no derivatives in its parameters; the last is taken by the reduction itself.
 _DIFFERENTIATED = Need.RADIAL | Need.GRADIENT | Need.GRAPH | Need.DERIVATIVES
 
@@ -111,8 +114,56 @@ class LossSum:
         self.total += float(evaluation.losses.sum())
 
 
+class _KeptGraphs:
+    """Evaluations whose graphs serve the passes to come: the first that fit into ``KEPT_BYTES``, and the latest.
+
+    Attributes:
+        held: By the place of the batch in the data.
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[int, Evaluation] = {}
+        self._latest = -1
+        self._full = False
+        # What each took when it had so many derivatives.
+        self._weighed: dict[int, tuple[int, float]] = {}
+
+    def keep(self, place: int, evaluation: Evaluation) -> None:
+        """Take the latest evaluation in, after room was made for it."""
+        self.held[place] = replace(evaluation, features=None, head=None, radial={}, gradient={})
+        self._latest = place
+
+    def make_room(self) -> None:
+        """Give up the latest unless it fits in beside the others, since another is to be made."""
+        if self._full:  # what does not fit in once is not weighed again at every pass
+            self.held.pop(self._latest, None)
+        self._latest = -1
+        self.trim()
+
+    def trim(self) -> None:
+        """Give up what does not fit in, since graphs grow with the derivatives that are taken of them."""
+        settled = {place: evaluation.graph for place, evaluation in self.held.items() if place != self._latest}
+        for place, graph in settled.items():
+            if self._weighed.get(place, (-1, 0.0))[0] != graph.derivatives:
+                self._weighed[place] = graph.derivatives, _size_in_memory(graph)
+        while settled and sum(self._weighed[place][1] for place in settled) > KEPT_BYTES:
+            self._full = True
+            place, _ = settled.popitem()
+            del self.held[place]
+
+
+def _size_in_memory(graph: Graph) -> float:
+    try:
+        return graph.size_in_memory
+    except RuntimeError:
+        return math.inf  # what was written to since it was kept cannot be weighed
+
+
 class Evaluator:
     """Evaluates batches of one risk; what it learns of the model at the first batch serves all later passes.
+
+    Memory beside that of the measures: the evaluation of one batch at a time, and at most 256 MB of graphs of other
+    batches, which need then not be built at every pass.
 
     Args:
         risk: The risk, entered as a context by the caller.
@@ -122,7 +173,7 @@ class Evaluator:
         self.risk = risk
         self.head = HeadFinder(risk)
         self.radial = RadialRoute(risk)
-        self._last: tuple[int, Evaluation] | None = None
+        self._kept = _KeptGraphs()
 
     def run(
         self, reductions: Sequence[Reduction], on_refusal: Callable[[Reduction, NotDefined], None] | None = None
@@ -161,21 +212,20 @@ class Evaluator:
         self.risk.check_same(loss.total / self.risk.samples)
 
     def _evaluations(self, serving: Sequence[Reduction]) -> Iterator[Evaluation]:
-        """Evaluate every batch; first the one whose graph is left of the pass before, where the order may change.
-
-        So one graph a pass need not be built, all of them where there is one batch, and there is still one at a time.
-        """
-        place = -1
-        if self._last is not None and all(getattr(reduction, "any_order", False) for reduction in serving):
-            place, evaluation = self._last
-            known = evaluation.batch
-            yield evaluation
-            del evaluation
+        """Evaluate every batch; first those whose graphs are left of earlier passes, where the order may change."""
+        served: dict[int, Batch] = {}
+        if all(getattr(reduction, "any_order", False) for reduction in serving):
+            for place in tuple(self._kept.held):
+                if (known := self._kept.held.get(place)) is not None:
+                    served[place] = known.batch
+                    yield known
+                    del known
+                    self._kept.trim()
         for index, batch in enumerate(self.risk):
-            if index == place:
-                _check_same(batch, known)
+            if index in served:
+                _check_same(batch, served[index])
                 continue
-            self._last = None
+            self._kept.make_room()
             needs = Need.NOTHING
             for reduction in serving:
                 needs |= reduction.needs
@@ -183,8 +233,9 @@ class Evaluator:
             self.risk.check_independent(evaluation.batch, evaluation.outputs, first=index == 0)
             if index == 0:
                 check_logits(self.risk, evaluation.batch, evaluation.outputs)
-            self._last = (index, evaluation) if evaluation.kept is not None and self.risk.ordered else None
             yield evaluation
+            if evaluation.kept is not None and self.risk.ordered and index not in self._kept.held:
+                self._kept.keep(index, evaluation)
             del evaluation
 
     def _evaluate_laid_out(self, batch: Batch, needs: Need) -> Evaluation:

@@ -42,7 +42,7 @@ class SharpnessMonitor:
         every: Steps from one measurement to the next.
         subset: At most this many samples, drawn by ``seed``; all when None. Standard errors do not hold the error of
             this choice, which is the same at every step.
-        batch_size: Samples evaluated at a time; bounds the memory.
+        batch_size: Samples evaluated at a time; bounds the memory, as in ``sharpscope.measure``.
         loss: As for ``sharpscope.measure``.
         forward: As for ``sharpscope.measure``.
         head: As for ``sharpscope.measure``.

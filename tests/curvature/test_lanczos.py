@@ -136,3 +136,11 @@ def test_separated_eigenvalues_take_fewer_products_than_implicit_restarts_do() -
     assert found_by(values, k=1).products <= 8
     # ARPACK makes 20 products before it looks.
     assert found_by(values, k=5).products <= 20
+
+
+def test_a_single_value_that_is_missing_is_led_to_by_one_product_at_a_time() -> None:
+    values = torch.cat([torch.tensor([9.0, 4.0, 3.0, 2.2, 1.8]), torch.linspace(-0.1, 0.6, 500)])
+    found = [drive(lanczos(len(values), generator(seed), k=5), lambda v: v * values) for seed in range(10)]
+    assert all(each.converged for each in found)
+    # Two starts together give even numbers.
+    assert any(each.products % 2 for each in found)

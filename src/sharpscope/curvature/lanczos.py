@@ -107,7 +107,7 @@ def lanczos(
             kept = (space.basis.count + k) // 2
             space.compress(ritz.states[:, :kept])
             ritz = space.ritz()
-        new = 0 if search.afresh else space.follow(min(search.block, budget - products), search.wanted(ritz))
+        new = 0 if search.afresh else space.follow(min(search.step, budget - products), search.wanted(ritz))
         if not new:
             space.start()
             new = 1
@@ -123,7 +123,7 @@ class _Search:
 
     def __init__(self, k: int, tol: float, block: int = 1) -> None:
         self.k = k
-        self.block = block
+        self.block = self.step = block
         self.afresh = False
         self._tol = tol
         self._worst: int | None = 0
@@ -137,6 +137,8 @@ class _Search:
             return ""
         over = residuals > allowed
         self._worst = int(over.nonzero()[0]) if over.any() else None
+        # A single value that is all that is missing is led to by one direction.
+        self.step = 1 if len(values) == self.k and int(over.sum()) == 1 else self.block
         if bool((over & (residuals <= 1.1 * rounding)).any()):
             return f"rounding of the products, of {float(rounding.max()):.2g}, is above the precision {self._tol:g}"
         return self._go_on(space, ritz, allowed, bool(over.any()) or len(values) < self.k)

@@ -5,35 +5,48 @@ Attributes are imported when they are first used, so that ``import sharpscope`` 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from sharpscope import errors
-
-if TYPE_CHECKING:
-    from sharpscope.analysis.ledger import load_ledger
-    from sharpscope.curvature.estimate import Estimate
-    from sharpscope.measurement import Measurements, measure
-    from sharpscope.monitor import SharpnessMonitor
+from sharpscope.extras import require_study
+from sharpscope.lazy import lazily
 
 __version__ = "0.1.0"
 __all__ = ["Estimate", "Measurements", "SharpnessMonitor", "errors", "load_ledger", "measure"]
 
-_HOMES = {
-    "Estimate": "sharpscope.curvature.estimate",
-    "Measurements": "sharpscope.measurement",
-    "SharpnessMonitor": "sharpscope.monitor",
-    "measure": "sharpscope.measurement",
-    "load_ledger": "sharpscope.analysis.ledger",
-}
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from sharpscope.curvature.estimate import Estimate
+    from sharpscope.measurement import Measurements, measure
+    from sharpscope.monitor import SharpnessMonitor
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "Estimate": "sharpscope.curvature.estimate",
+            "Measurements": "sharpscope.measurement",
+            "SharpnessMonitor": "sharpscope.monitor",
+            "measure": "sharpscope.measurement",
+        },
+    )
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sharpscope' has no attribute '{name}'")
-    import importlib
+def load_ledger(study_dir: str | Path) -> pd.DataFrame:
+    """Return the ledger of a study: one row a run that has ended, in the order of its grid.
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    A run that failed or diverged has NaN in its measured columns, and so has an estimate that another definition or
+    other options made.
 
+    Args:
+        study_dir: The folder of the study, the ``--out`` of its run.
 
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    Raises:
+        SharpscopeError: If it is no such folder, or the extra "study" is not installed.
+    """
+    require_study("load_ledger")
+    # By its name, since what it is made of may import this module.
+    return import_module("sharpscope.analysis.ledger").load_ledger(study_dir)

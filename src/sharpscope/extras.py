@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 from sharpscope.errors import SharpscopeError
+
+# The modules of the extra "study" that nothing of the core brings.
+STUDY = ("matplotlib", "pandas", "platformdirs", "plotly", "pyarrow", "rich", "sklearn", "typer", "yaml")
 
 
 def optional(module: str, extra: str, needed_by: str, error: type[SharpscopeError]) -> Any:
@@ -23,7 +28,48 @@ def optional(module: str, extra: str, needed_by: str, error: type[SharpscopeErro
     try:
         return importlib.import_module(module)
     except ImportError as reason:
-        package = module.partition(".")[0]
-        raise error(
-            f"{needed_by} needs the package {package} ({reason}); install it with: pip install 'sharpscope[{extra}]'"
-        ) from None
+        # Another package than the module's own may be missing.
+        package = (reason.name or module).partition(".")[0]
+        raise error(_sentence(f"{needed_by} needs the package {package} ({reason})", extra)) from None
+
+
+def folder_of(package: str, extra: str, needed_by: str, error: type[SharpscopeError]) -> Path:
+    """Return the folder of a package that an extra installs, for a file in it; nothing is imported.
+
+    Args:
+        package: The package.
+        extra: The extra of this package that brings it.
+        needed_by: What needs the file, for the message.
+        error: What to raise where it is missing.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise error(_sentence(f"{needed_by} needs the package {package}", extra))
+    return Path(spec.submodule_search_locations[0])
+
+
+def require_study(needed_by: str) -> None:
+    """See that the extra "study" is installed, before anything is begun that would fail without it later.
+
+    Args:
+        needed_by: What needs it, for the message.
+
+    Raises:
+        SharpscopeError: If a package of it is missing.
+    """
+    missing = [module for module in STUDY if not installed(module)]
+    if missing:
+        raise SharpscopeError(_sentence(f"{needed_by} needs the extra study ({', '.join(missing)} missing)", "study"))
+
+
+def installed(module: str) -> bool:
+    """Return whether a package can be imported, without importing it.
+
+    >>> installed("math"), installed("nowhere")
+    (True, False)
+    """
+    return importlib.util.find_spec(module) is not None
+
+
+def _sentence(need: str, extra: str) -> str:
+    return f"{need}; install it with: pip install 'sharpscope[{extra}]'"

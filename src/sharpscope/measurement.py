@@ -22,6 +22,7 @@ from sharpscope.curvature.reach import Reach
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.sampling import Measured, sampling_errors
 from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName, by_reason
+from sharpscope.extras import installed, optional
 from sharpscope.seeding import Stream
 
 if TYPE_CHECKING:
@@ -48,9 +49,12 @@ class Measurements(Mapping[str, Estimate]):
         return len(self._estimates)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a measure: value, stderr, samples, converged."""
-        import pandas as pd
+        """Return one row a measure: value, stderr, samples, converged.
 
+        Raises:
+            SharpscopeError: If pandas is not installed.
+        """
+        pd = optional("pandas", "study", "to_frame", SharpscopeError)
         rows = [{"measure": k, **{f: v for f, v in asdict(e).items() if f != "details"}} for k, e in self.items()]
         columns = ["measure", "value", "stderr", "samples", "converged"]
         return pd.DataFrame(rows, columns=columns).set_index("measure")
@@ -73,8 +77,9 @@ class Measurements(Mapping[str, Estimate]):
             )
         return table
 
-    def _repr_html_(self) -> str:
-        return self.to_frame().to_html(float_format="{:.6g}".format)
+    def _repr_html_(self) -> str | None:
+        # A notebook shows the plain form where this is None.
+        return self.to_frame().to_html(float_format="{:.6g}".format) if installed("pandas") else None
 
 
 def measure(

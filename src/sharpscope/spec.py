@@ -16,7 +16,6 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -375,6 +374,8 @@ def as_text(value: Any) -> str:
     >>> as_text([64, 64]), as_text({"nesterov": True}), as_text(None)
     ('[64, 64]', '{nesterov: true}', 'null')
     """
+    import yaml  # only here, since regimes can be had with the library alone
+
     text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
     return text.removesuffix("...\n").strip()
 

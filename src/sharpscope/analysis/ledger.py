@@ -27,17 +27,7 @@ RELIABILITY_COLUMNS = ("bin", "count", "confidence", "accuracy")
 
 
 def load_ledger(study_dir: str | Path) -> pd.DataFrame:
-    """Return the ledger of a study: one row a run that has ended, in the order of its grid.
-
-    A run that failed or diverged has NaN in its measured columns, and so has an estimate that another definition or
-    other options made.
-
-    Args:
-        study_dir: The folder of the study, the ``--out`` of its run.
-
-    Raises:
-        SharpscopeError: If it is no such folder.
-    """
+    """Return the ledger of a study; see ``sharpscope.load_ledger``."""
     reading = Reading.of(Store.existing(Path(study_dir)))
     return _ledger(reading, _pair_table(compute_pairs(reading).rows, reading.catalog))
 

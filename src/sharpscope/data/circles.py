@@ -7,6 +7,7 @@ import torch
 from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.registry import DATASETS
 from sharpscope.errors import DataError
+from sharpscope.extras import optional
 
 
 @DATASETS.register()
@@ -28,14 +29,13 @@ def circles(source: Source, *, samples: int = 100, factor: float = 0.5, noise: f
 
     Reference: scikit-learn, ``make_circles``; the protocol is that of arXiv 2510.12451.
     """
-    from sklearn.datasets import make_circles
-
     if not 4 <= samples <= 10_000_000 or not 0.0 <= factor < 1.0 or noise < 0.0:
         raise DataError(
             "dataset 'circles' needs 4 to 10,000,000 samples, a factor in [0, 1) and a noise of at least 0, "
             f"got samples {samples}, factor {factor} and noise {noise}"
         )
-    points, labels = make_circles(samples, factor=factor, noise=noise or None, random_state=seed)
+    sklearn = optional("sklearn.datasets", "study", "dataset 'circles'", DataError)
+    points, labels = sklearn.make_circles(samples, factor=factor, noise=noise or None, random_state=seed)
     inputs = torch.from_numpy(points).to(torch.float32)
     targets = torch.from_numpy(labels).to(torch.int64)
     half = samples // 2

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-import pooch
 import torch
 from torch import Tensor
 
 from sharpscope.errors import DataError
+from sharpscope.extras import optional
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -41,7 +41,12 @@ class Source:
     @property
     def home(self) -> Path:
         """The folder that files are looked for in and downloaded to: the user's, else the cache."""
-        return self.data_dir or Path(pooch.os_cache("sharpscope"))
+        return self.data_dir or _cache()
+
+
+def _cache() -> Path:
+    platformdirs = optional("platformdirs", "study", "the cache of datasets", DataError)
+    return Path(platformdirs.user_cache_dir("sharpscope"))
 
 
 class CorruptionSuite(Protocol):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import distribution
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +10,8 @@ from sharpscope.data.augmentations import random_rotation
 from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import stratified
+from sharpscope.errors import DataError
+from sharpscope.extras import folder_of
 from sharpscope.seeding import Stream
 
 TEST_SIZE = 797
@@ -27,8 +27,8 @@ def _table() -> np.ndarray:
 
     Importing scikit-learn takes a second, in every process of a study.
     """
-    path = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
-    return np.loadtxt(str(path), delimiter=",")
+    package = folder_of("sklearn", "study", "dataset 'digits'", DataError)
+    return np.loadtxt(package / "datasets" / "data" / "digits.csv.gz", delimiter=",")
 
 
 @DATASETS.register()

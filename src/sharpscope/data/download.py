@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-import pooch
 from filelock import lock_descriptor
 
 from sharpscope.data.dataset import Source
@@ -105,7 +104,7 @@ def _fetch_alone(file: RemoteFile, mirrors: Sequence[str], target: Path) -> None
         except (urllib.error.URLError, HTTPException, OSError) as error:
             reasons.append(f"{mirror}: {error}")
             continue
-        found = pooch.file_hash(str(part), alg=file.algorithm)
+        found = checksum(part, file.algorithm)
         if found == file.digest:
             part.replace(target)
             return
@@ -115,6 +114,12 @@ def _fetch_alone(file: RemoteFile, mirrors: Sequence[str], target: Path) -> None
         f"{file.name} could not be downloaded ({'; '.join(reasons)}); put it in "
         f"{target.parent} by hand, or name the folder that has it as the data directory"
     )
+
+
+def checksum(path: Path, algorithm: str) -> str:
+    """Return the checksum of a file, which may be large, in hexadecimal digits."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, algorithm).hexdigest()
 
 
 def verify(file: RemoteFile, path: Path, packed: bytes, contents: bytes) -> None:
@@ -146,7 +151,7 @@ def verify_file(file: RemoteFile, path: Path) -> None:
     Raises:
         DataError: If it is another file.
     """
-    found = pooch.file_hash(str(path), alg=file.algorithm)
+    found = checksum(path, file.algorithm)
     if found != file.digest:
         raise DataError(
             f"{path} is not the file that was published: {file.expected(found)}; put the published file in its "

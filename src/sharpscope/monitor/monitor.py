@@ -160,6 +160,9 @@ class SharpnessMonitor:
 
         Returns:
             The table, in the order of the steps recorded.
+
+        Raises:
+            SharpscopeError: If pandas is not installed.
         """
         return self._record.to_frame(wide=wide)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharpscope.curvature.estimate import Estimate
+from sharpscope.errors import SharpscopeError
+from sharpscope.extras import optional
 from sharpscope.files import write_atomic
 
 if TYPE_CHECKING:
@@ -55,8 +57,7 @@ class Record:
 
     def to_frame(self, *, wide: bool = False) -> pd.DataFrame:
         """Return one row a step and measure; or, if ``wide``, one row a step, with ``key`` and ``key_stderr``."""
-        import pandas as pd
-
+        pd = optional("pandas", "study", "a monitor's table", SharpscopeError)
         long = pd.DataFrame([astuple(row) for row in self.rows], columns=[field.name for field in fields(Row)])
         if not wide:
             return long
@@ -73,6 +74,7 @@ class Record:
 
     def to_parquet(self, path: str | Path, *, wide: bool = False) -> None:
         """Write the table as Parquet, whole or not at all."""
+        optional("pyarrow", "study", "to_parquet", SharpscopeError)
         buffer = io.BytesIO()
         self._flat(wide).to_parquet(buffer, index=False)
         write_atomic(Path(path), buffer.getvalue())

@@ -87,9 +87,7 @@ def test_a_study_from_run_to_report(here, capsys):
 
 
 PLUGIN = """
-from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.measure import MeasureFacts, measure
-from sharpscope.safety import SCORES, ScoreFacts
+from sharpscope.extend import SCORES, Estimate, MeasureFacts, ScoreFacts, measure
 
 @measure(MeasureFacts("Twice", "2", "larger", frozenset(), "none", True, ""))
 def twice(risk, *, factor: float = 2.0):
@@ -129,7 +127,7 @@ def test_a_report_needs_neither_plugins_nor_torch(here, capsys):
         ("x = 1\nraise KeyError('oops')\n", "the plugin bad.py fails in line 2: KeyError: 'oops'"),
         ("x = 1\n\ndef f(:\n", "the plugin bad.py fails in line 3: SyntaxError: invalid syntax"),
         (
-            "from sharpscope.safety import SCORES\n@SCORES.register()\ndef ece(p):\n    'Mine.'\n",
+            "from sharpscope.extend import SCORES\n@SCORES.register()\ndef ece(p):\n    'Mine.'\n",
             "score 'ece' is registered by sharpscope.safety.calibration already",
         ),
     ],

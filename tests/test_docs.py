@@ -10,6 +10,7 @@ A fenced block says in its first line how it is run:
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import runpy
@@ -25,6 +26,7 @@ import pytest
 import torch
 import yaml
 
+from sharpscope.analysis.section import SECTIONS
 from sharpscope.cli import run_command
 from sharpscope.registry import Registry
 from sharpscope.spec import Study
@@ -81,7 +83,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Be in a folder of the page's own; what it registers and imports from there is taken out afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    registries: list[Registry] = [load() for load in REGISTRIES.values()]
+    registries: list[Registry] = [SECTIONS, *(load() for load in REGISTRIES.values())]
     members = [dict(registry.items()) for registry in registries]
     yield tmp_path
     for registry, before in zip(registries, members, strict=True):
@@ -113,6 +115,25 @@ def test_what_a_page_shows_runs(page: Path, folder: Path, capsys: pytest.Capture
                 for command in block.commands:
                     code = run(command)
                     assert code == int(block.settings.get("exit", 0)), capsys.readouterr().err
+
+
+# What a page is about beside measuring and plugins.
+PUBLIC = {
+    "docs/concepts/reproducibility.md": {"sharpscope.spec"},
+    "docs/concepts/statistics.md": {"sharpscope.analysis.statistics"},
+    "docs/how-to/watch-training.md": {"sharpscope.monitor"},
+}
+
+
+@every_page
+def test_a_page_imports_what_is_public(page: Path) -> None:
+    allowed = {"sharpscope", "sharpscope.extend"} | PUBLIC.get(str(page.relative_to(ROOT)), set())
+    for block in blocks_of(page):
+        for node in ast.walk(ast.parse(block.text)) if block.language == "python" else ():
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+                own = {module for module in modules if module.partition(".")[0] == "sharpscope"}
+                assert own <= allowed, f"line {block.line + node.lineno}"
 
 
 @every_page

@@ -27,10 +27,9 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "Estimate": "sharpscope.curvature.estimate",
-            "Measurements": "sharpscope.measurement",
-            "SharpnessMonitor": "sharpscope.monitor",
-            "measure": "sharpscope.measurement",
+            "sharpscope.curvature.estimate": ("Estimate",),
+            "sharpscope.measurement": ("Measurements", "measure"),
+            "sharpscope.monitor": ("SharpnessMonitor",),
         },
     )
 

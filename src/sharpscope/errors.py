@@ -5,6 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+__all__ = [
+    "DataError",
+    "HeadNotFound",
+    "NotDefined",
+    "NotDeterministic",
+    "SharpscopeError",
+    "SpecError",
+    "UnknownName",
+]
+
 # What code of the user's own may raise when it fails: ``sys.exit`` too, which would else end a command, or a worker, as
 # if its work were done.
 FAULTS = (Exception, SystemExit)

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sharpscope.analysis import Quantity, StudyResults
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.report import write_report
-from sharpscope.analysis.results import MEASURES
+from sharpscope.analysis.results import MEASURES, Quantity, StudyResults
 
 REGIMES = ("baseline", "sam", "augmentation", "augmentation+sam", "weight_decay", "weight_decay+sam")
 

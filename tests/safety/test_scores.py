@@ -8,7 +8,8 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from sharpscope.benchmark import BENCHMARK, EXTRA
 from sharpscope.errors import DataError
-from sharpscope.safety import SCORES, Corrupted, Predictions, Split, basic, reliability_bins
+from sharpscope.safety import SCORES, Corrupted, Predictions, Split, basic
+from sharpscope.safety.reliability import reliability_bins
 
 
 def split_with(confidences, correct):

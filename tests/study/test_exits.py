@@ -17,7 +17,7 @@ from .conftest import finish, perform_all
 PLUGIN = """
 import multiprocessing, os, signal, sys
 from torch import nn
-from sharpscope.models import MODELS
+from sharpscope.extend import MODELS
 
 FAULTS = {
     "none": lambda: None,

@@ -26,9 +26,7 @@ from .conftest import perform_all
 PLUGIN = """
 from pathlib import Path
 
-from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.measure import MeasureFacts, measure
-from sharpscope.safety import SCORES, ScoreFacts
+from sharpscope.extend import SCORES, Estimate, MeasureFacts, ScoreFacts, measure
 
 MENDED = Path(__file__).with_name("mended")
 

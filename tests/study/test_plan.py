@@ -116,7 +116,7 @@ def test_a_batch_larger_than_the_data_is_all_of_them(study_file):
 
 REGIMES_THAT_FAIL = """
 import sys
-from sharpscope.training import REGIMES
+from sharpscope.extend import REGIMES
 
 @REGIMES.register()
 def broken(recipe, *, how: str = "raises"):

@@ -238,7 +238,7 @@ def test_others_are_not(make, registered, digits):
 
 PLUGIN = """
 import torch
-from sharpscope.data import DATASETS, Dataset
+from sharpscope.extend import DATASETS, Dataset
 
 @DATASETS.register()
 def odd_data(source, *, how: str):

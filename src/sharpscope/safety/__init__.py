@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from sharpscope.safety.basic import test_accuracy, test_loss, train_accuracy, train_loss
 from sharpscope.safety.predictions import Corrupted, Predictions, Split
 from sharpscope.safety.registry import SCORES, ScoreFacts
-from sharpscope.safety.reliability import ReliabilityBins, reliability_bins
 
-__all__ = [
-    "SCORES",
-    "Corrupted",
-    "Predictions",
-    "ReliabilityBins",
-    "ScoreFacts",
-    "Split",
-    "reliability_bins",
-    "test_accuracy",
-    "test_loss",
-    "train_accuracy",
-    "train_loss",
-]
+__all__ = ["SCORES", "Corrupted", "Predictions", "ScoreFacts", "Split"]

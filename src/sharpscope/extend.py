@@ -1,0 +1,175 @@
+"""What a plugin needs, and nothing else: these names stay where they are while the rest of the package may move.
+
+Each is imported when it is first used, so that a plugin of scores does not load torch.
+
+Of every kind:
+    ``Stream`` is a named source of random numbers. ``SharpscopeError`` is the base of all errors that are one sentence
+    for the user: ``SpecError`` for an option that does not fit, ``DataError`` for data that does not.
+
+A measure:
+    ``measure`` registers it with its ``MeasureFacts``. It is given a ``Risk`` and returns an ``Estimate``; it is a
+    generator, ``Steps``. ``NotDefined`` says that it has no value for this model, loss or data.
+
+    Of the data it asks for sums over samples: ``Mean``, ``Values``, ``Count``, ``GradientSum``, ``FeatureMoments``, or
+    a class of its own, which declares by ``Need`` what it takes from the ``Evaluation`` of a batch.
+
+    Of the curvature it asks for ``Products`` of vectors with the ``Hessian`` or the ``GaussNewton`` matrix in a
+    ``Space`` of parameters; ``of_products`` tells in the estimate how they were computed.
+
+    Of the neighborhood it asks for ``PerturbedLosses`` at the pairs of ``antithetic`` noise, of which it takes
+    ``pair_means``. ``draw_rounds`` makes as many draws as a precision needs, ``mean_of`` is their mean with its
+    standard error, and ``judged`` says whether that is precise enough.
+
+A score:
+    ``SCORES`` and ``ScoreFacts``. It is given ``Predictions``, which hold a ``Split`` for train and one for test.
+
+A dataset:
+    ``DATASETS``. It is given a ``Source`` and returns a ``Dataset``. ``locate`` finds or downloads a ``RemoteFile``;
+    ``stratified`` chooses a subset.
+
+A corruption:
+    ``CORRUPTIONS`` and ``CorruptionFacts``. It is given ``Draws``; ``corrupt`` applies it to images.
+
+A model:
+    ``MODELS``.
+
+A regime:
+    ``REGIMES``. It changes a ``Recipe``. An update step of its own is a ``Step``, or an ``Excursion`` if it evaluates
+    gradients away from the weights. It calls ``Backward``, which returns a ``Pass``, and may ``climb`` by the
+    ``gradients``. ``SCHEDULES`` are factors on the learning rate.
+
+A section of the report:
+    ``SECTIONS`` and ``SectionFacts``. It is given ``Evidence`` and returns ``Content``.
+
+An executor:
+    ``EXECUTORS``. It is given an ``Assignment``, does each run by ``perform``, with one ``Bench`` a process, which
+    keeps datasets from run to run, and yields the ``Outcome``.
+
+Sections and executors need the extra "study", and say so where it is not installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sharpscope.lazy import lazily
+
+__all__ = [
+    "CORRUPTIONS",
+    "DATASETS",
+    "EXECUTORS",
+    "MODELS",
+    "REGIMES",
+    "SCHEDULES",
+    "SCORES",
+    "SECTIONS",
+    "Assignment",
+    "Backward",
+    "Bench",
+    "Content",
+    "CorruptionFacts",
+    "Count",
+    "DataError",
+    "Dataset",
+    "Draws",
+    "Estimate",
+    "Evaluation",
+    "Evidence",
+    "Excursion",
+    "FeatureMoments",
+    "GaussNewton",
+    "GradientSum",
+    "Hessian",
+    "Mean",
+    "MeasureFacts",
+    "Need",
+    "NotDefined",
+    "Outcome",
+    "Pass",
+    "PerturbedLosses",
+    "Predictions",
+    "Products",
+    "Recipe",
+    "RemoteFile",
+    "Risk",
+    "ScoreFacts",
+    "SectionFacts",
+    "SharpscopeError",
+    "Source",
+    "Space",
+    "SpecError",
+    "Split",
+    "Step",
+    "Steps",
+    "Stream",
+    "Values",
+    "antithetic",
+    "climb",
+    "corrupt",
+    "draw_rounds",
+    "gradients",
+    "judged",
+    "locate",
+    "mean_of",
+    "measure",
+    "of_products",
+    "pair_means",
+    "perform",
+    "stratified",
+]
+
+if TYPE_CHECKING:
+    from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts
+    from sharpscope.curvature.estimate import Estimate, mean_of
+    from sharpscope.curvature.measure import MeasureFacts, Steps, measure
+    from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space, of_products
+    from sharpscope.curvature.passes import Evaluation, Need
+    from sharpscope.curvature.perturbation import PerturbedLosses, antithetic, pair_means
+    from sharpscope.curvature.reductions import Count, FeatureMoments, GradientSum, Mean, Values
+    from sharpscope.curvature.risk import Risk
+    from sharpscope.curvature.rounds import draw_rounds, judged
+    from sharpscope.data import CORRUPTIONS, DATASETS, CorruptionFacts, Dataset, Source
+    from sharpscope.data.corrupted import corrupt
+    from sharpscope.data.download import RemoteFile, locate
+    from sharpscope.data.draws import Draws
+    from sharpscope.data.selection import stratified
+    from sharpscope.errors import DataError, NotDefined, SharpscopeError, SpecError
+    from sharpscope.models import MODELS
+    from sharpscope.safety import SCORES, Predictions, ScoreFacts, Split
+    from sharpscope.seeding import Stream
+    from sharpscope.study.assignment import Assignment, Outcome
+    from sharpscope.study.bench import Bench
+    from sharpscope.study.executors import EXECUTORS
+    from sharpscope.study.stages import perform
+    from sharpscope.training import REGIMES, SCHEDULES, Recipe
+    from sharpscope.training.steps import Backward, Excursion, Pass, Step, climb, gradients
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "sharpscope.analysis.section": ("SECTIONS", "SectionFacts", "Evidence", "Content"),
+            "sharpscope.curvature.estimate": ("Estimate", "mean_of"),
+            "sharpscope.curvature.measure": ("measure", "MeasureFacts", "Steps"),
+            "sharpscope.curvature.operators": ("Hessian", "GaussNewton", "Space", "Products", "of_products"),
+            "sharpscope.curvature.passes": ("Need", "Evaluation"),
+            "sharpscope.curvature.perturbation": ("PerturbedLosses", "antithetic", "pair_means"),
+            "sharpscope.curvature.reductions": ("Mean", "Values", "Count", "GradientSum", "FeatureMoments"),
+            "sharpscope.curvature.risk": ("Risk",),
+            "sharpscope.curvature.rounds": ("draw_rounds", "judged"),
+            "sharpscope.data": ("DATASETS", "Dataset", "Source", "CORRUPTIONS", "CorruptionFacts"),
+            "sharpscope.data.corrupted": ("corrupt",),
+            "sharpscope.data.selection": ("stratified",),
+            "sharpscope.data.download": ("RemoteFile", "locate"),
+            "sharpscope.data.draws": ("Draws",),
+            "sharpscope.errors": ("SharpscopeError", "NotDefined", "DataError", "SpecError"),
+            "sharpscope.models": ("MODELS",),
+            "sharpscope.safety": ("SCORES", "ScoreFacts", "Predictions", "Split"),
+            "sharpscope.seeding": ("Stream",),
+            "sharpscope.study.assignment": ("Assignment", "Outcome"),
+            "sharpscope.study.bench": ("Bench",),
+            "sharpscope.study.executors": ("EXECUTORS",),
+            "sharpscope.study.stages": ("perform",),
+            "sharpscope.training": ("REGIMES", "SCHEDULES", "Recipe"),
+            "sharpscope.training.steps": ("Step", "Excursion", "Backward", "Pass", "climb", "gradients"),
+        },
+    )

@@ -258,7 +258,7 @@ def odd_data(source, *, how: str):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("nothing", "the dataset 'odd_data' should be a sharpscope.data.Dataset, and is None"),
+        ("nothing", "the dataset 'odd_data' should be a sharpscope.extend.Dataset, and is None"),
         ("raises", "the dataset 'odd_data' cannot be made: KeyError: 'no data today'"),
         ("leaves", "the dataset 'odd_data' cannot be made: it calls sys.exit(None)"),
         ("missing", "the dataset 'odd_data' cannot be made: "),

@@ -207,5 +207,5 @@ def _made(name: str, source: Source, options: Mapping[str, Any]) -> Dataset:
     except FAULTS as error:
         raise SpecError(f"the dataset '{name}' cannot be made: {one_line(error):.300}") from error
     if not isinstance(dataset, Dataset):
-        raise SpecError(f"the dataset '{name}' should be a sharpscope.data.Dataset, and is {dataset!r:.60}")
+        raise SpecError(f"the dataset '{name}' should be a sharpscope.extend.Dataset, and is {dataset!r:.60}")
     return dataset

@@ -7,7 +7,7 @@ from tests.analysis.conftest import synthetic, with_levels
 
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.report import contents_of, render, write_report
-from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts
+from sharpscope.extend import SECTIONS, Content, Evidence, SectionFacts
 
 STUDIES = {
     "four seeds, a run that diverged": lambda: synthetic(seeds=4, failed=1),

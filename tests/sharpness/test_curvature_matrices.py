@@ -11,6 +11,8 @@ from tests.cases import CASES, SPLITS, Case
 
 from sharpscope import measure
 from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.estimators import drive
+from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
 from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk
@@ -102,6 +104,31 @@ def test_traces_and_norms_lie_within_their_errors(kind: str) -> None:
         block = matrix[start : start + size, start : start + size]
         assert abs(layer["value"] - float(block.trace())) < 4 * layer["stderr"]
         start += size
+
+
+@pytest.mark.parametrize("kind", ["hessian", "ggn"])
+def test_the_errors_of_a_density_of_a_network_cover(kind: str) -> None:
+    with risk_of(CASES[2]) as risk:
+        matrix = dense.hessian(risk).detach() if kind == "hessian" else dense_ggn(risk)
+    values = torch.linalg.eigvalsh(matrix)
+    threshold = -1e-3 * float(values.abs().max())
+    truth = {"trace": float(values.sum()), "share": float((values < threshold).double().mean())}
+    covered = dict.fromkeys(truth, 0)
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        algorithm = quadrature(len(matrix), generator, starts=2, steps=8, dtype=torch.float64)
+        density = drive(algorithm, lambda v: v @ matrix)
+        found = {"trace": density.total(density.nodes), "share": density.share_below(threshold)}
+        for name, (value, stderr) in found.items():
+            covered[name] += abs(value - truth[name]) <= 2 * stderr
+    # 100 intervals of two standard errors: 95 expected, standard deviation 2.1; the spread of the starts covers 65.
+    assert min(covered.values()) >= 89
+    options = {"starts": 2, "steps": 8}
+    stated = measure(CASES[2].model(), CASES[2].data(), {f"{kind}_density": options})[f"{kind}_density"]
+    assert stated.value == pytest.approx(truth["trace"], abs=3 * stated.stderr)
+    assert stated.details["negative"]["value"] == pytest.approx(
+        truth["share"], abs=2 * stated.details["negative"]["stderr"]
+    )
 
 
 def test_a_block_of_parameters_is_a_block_of_the_matrix() -> None:

@@ -11,6 +11,7 @@ it found; it knows nothing of networks, and is tested on plain matrices:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -19,11 +20,13 @@ import torch
 from torch import Tensor
 
 from sharpscope.curvature.basis import orthonormal
-from sharpscope.curvature.krylov import Krylov
+from sharpscope.curvature.krylov import Krylov, Ritz
 
 Result = TypeVar("Result")
 # Probes that are in memory together, with their products.
 _MOST_AT_ONCE = 16
+# The cosine of the angle within which two starts have found the same eigenvector.
+_ALIKE = 0.9995
 Algorithm = Generator[Tensor, Tensor, Result]
 
 
@@ -45,7 +48,7 @@ class Moments:
         trace: One unbiased value a probe; their mean is the estimate.
         square: The same for the squared Frobenius norm.
         products: How many products were made.
-        blocks: The same as ``trace`` for some diagonal blocks; their probes are not deflated.
+        blocks: The same as ``trace`` for some diagonal blocks.
     """
 
     trace: list[float]
@@ -68,7 +71,8 @@ def deflated_moments(
 
     With Q a basis of the image of some random vectors, ``tr(A) = tr(Q^T A Q) + E[g^T A g]`` with g a random vector made
     orthogonal to Q: what few large eigenvalues contribute has no error. Given Q the probes are independent, so the
-    standard error over them is right.
+    standard error over them is right. A diagonal block has ``tr(A_b) = tr((Q Q^T A)_b) + E[r_b^T ((1 - Q Q^T) A r)_b]``
+    with r a random vector.
 
     Args:
         size: P.
@@ -88,6 +92,7 @@ def deflated_moments(
     if sketch:
         inside = orthonormal((yield _signs(sketch, size, generator, dtype)))
     known_trace = known_square = 0.0
+    known_blocks = dict.fromkeys(blocks, 0.0)
     found = Moments([], [], sketch, {name: [] for name in blocks})
     wanted = probes
     while wanted > 0:
@@ -100,14 +105,17 @@ def deflated_moments(
         found = Moments(found.trace, found.square, found.products + len(asked), found.blocks)
         if not found.trace:
             images, answer = answer[: len(inside)], answer[len(inside) :]
-            known_trace = float((inside * images).double().sum())
+            known_trace = _product(inside, images)
             known_square = float(images.double().square().sum())
+            known_blocks = {name: _product(inside[:, span], images[:, span]) for name, span in blocks.items()}
         for g, image, r, inner in zip(asked[-len(raw) :], answer, raw, weights, strict=True):
-            found.trace.append(known_trace + float((g * image).double().sum()))
-            found.square.append(known_square + float(image.double().square().sum()))
-            whole = image + inner @ images
+            found.trace.append(known_trace + _product(g, image))
+            found.square.append(known_square + _product(image, image))
+            if blocks:
+                outside = image + inner @ images
+                outside -= (images @ r) @ inside
             for name, span in blocks.items():
-                found.blocks[name].append(float((r[span] * whole[span]).double().sum()))
+                found.blocks[name].append(known_blocks[name] + _product(r[span], outside[span]))
         wanted = wanted - len(raw) or further(found)
     return found
 
@@ -119,45 +127,95 @@ class Spectrum:
     Attributes:
         nodes: Eigenvalues, ``[starts, steps]``.
         weights: Their shares, non-negative, each row adds up to 1.
+        known: Which of the points are eigenvalues that all starts agree on, whose share is exactly 1 / size,
+            ``[starts, steps]``.
+        size: The number of eigenvalues, P.
         products: How many products were made.
-        matrices: The matrix within the Krylov space of each start.
-        whole: By start, whether its Krylov space is all that it leads to, so that its points are the eigenvalues.
+        doubt: By start, how far its share below a threshold may be off that of its own spectrum.
     """
 
     nodes: Tensor
     weights: Tensor
+    known: Tensor
+    size: int
     products: int
-    matrices: list[Tensor]
-    whole: list[bool]
+    doubt: Callable[[float], Tensor]
 
-    def below(self, threshold: float) -> tuple[Tensor, Tensor]:
-        """Return the share of eigenvalues below a threshold by start, and how far it may be off that of the start.
+    @property
+    def unknown(self) -> int:
+        """How many eigenvalues are told by the random starts alone."""
+        return self.size - int(self.known[0].sum())
 
-        The points replace a spectrum of far more, and their share below the threshold is that of the spectrum only
-        within bounds, which are the best that are known from as many moments.
+    def total(self, values: Tensor) -> tuple[float, float]:
+        """Return the sum of a function over all eigenvalues, and its standard error.
 
-        Reference: the Chebyshev-Markov-Stieltjes inequalities, with the threshold for a point of the quadrature; Golub,
-            "Some Modified Matrix Eigenvalue Problems", 1973, for how it is made one.
+        For a random vector z, uniform on a sphere in n dimensions, ``n z^T B z / |z|^2`` has the mean ``tr(B)`` and the
+        variance ``2 n^2 / (n + 2)`` times that of the eigenvalues of B. The density itself tells the latter, so that
+        the error of two starts is known as well as that of many, which their spread would not tell.
+
+        Args:
+            values: The function at the nodes, ``[starts, steps]``.
         """
-        share = (self.weights * (self.nodes < threshold)).sum(dim=1)
-        bounds = [_bounds(matrix, threshold) for matrix in self.matrices]
-        off = [max(high - g, g - low, 0.0) for (low, high), g in zip(bounds, share.tolist(), strict=True)]
-        return share, torch.tensor([0.0 if whole else e for e, whole in zip(off, self.whole, strict=True)])
+        value = self.size * float((self.weights * values).sum(dim=1).mean())
+        return value, self._error(self._variance(values))
+
+    def share_below(self, threshold: float) -> tuple[float, float]:
+        """Return the share of eigenvalues below a threshold, and its standard error.
+
+        The error joins that of the random starts and how far the share of so few points may be off that of the
+        spectrum that they stand for.
+        """
+        below = (self.nodes < threshold).double()
+        count, _ = self.total(below)
+        if self.unknown == 0:
+            return count / self.size, 0.0
+        doubt = float(self.doubt(threshold).mean())
+        rest = count - float((below * self.known)[0].sum())
+        # The share among the unknown that leaves most to chance, of those that are possible.
+        share = rest / self.unknown
+        share += min(max(0.5 - share, -doubt), doubt)
+        return count / self.size, math.hypot(self._error(share * (1 - share)) / self.size, doubt)
+
+    def _variance(self, values: Tensor) -> float:
+        # A point stands for one eigenvalue at least, even where the starts hardly see it.
+        weights = self.weights.clamp_min(1 / self.size) * (~self.known & (self.weights > 0))
+        weights = weights / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+        return float((weights * (values - (weights * values).sum()).square()).sum())
+
+    def _error(self, variance: float) -> float:
+        n = self.unknown
+        return n * math.sqrt(2 * max(variance, 0.0) / ((n + 2) * len(self.nodes)))
 
 
-def _bounds(matrix: Tensor, threshold: float) -> tuple[float, float]:
-    """Return the least and the largest share of the start's spectrum that may lie below a threshold."""
+def share_bounds(matrix: Tensor, threshold: float) -> tuple[float, float, float]:
+    """Return the share of a quadrature below a threshold, and the bounds of that of the spectrum that it stands for.
+
+    The points replace a spectrum of far more, and the bounds are the best that are known from as many moments.
+
+    Args:
+        matrix: The matrix within the Krylov space of the start, which is the first vector of its basis.
+        threshold: Where to count.
+
+    Reference: the Chebyshev-Markov-Stieltjes inequalities, with the threshold for a point of the quadrature; Golub,
+        "Some Modified Matrix Eigenvalue Problems", 1973, for how it is made one.
+    """
+    values, weights = _points(matrix)
+    share = float(weights[values < threshold].sum())
     if len(matrix) == 1:
-        return 0.0, 1.0
+        return share, 0.0, 1.0
     inner, coupling = matrix[:-1, :-1], matrix[:-1, -1]
     shifted = inner - threshold * torch.eye(len(inner), dtype=matrix.dtype)
     bent = matrix.clone()
     bent[-1, -1] = threshold + coupling @ torch.linalg.lstsq(shifted, coupling[:, None]).solution[:, 0]
-    values, states = torch.linalg.eigh(bent)
-    weights = states[0].square()
+    values, weights = _points(bent)
     at = int((values - threshold).abs().argmin())
     low = float(weights[:at].sum())
-    return low, low + float(weights[at])
+    return share, low, low + float(weights[at])
+
+
+def _points(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    values, states = torch.linalg.eigh(matrix)
+    return values, states[0].square()
 
 
 def stochastic_lanczos_quadrature(
@@ -170,21 +228,26 @@ def stochastic_lanczos_quadrature(
 ) -> Algorithm[Spectrum]:
     """Estimate the spectral density by Lanczos from several random starts, in lockstep.
 
+    A start gives each eigenvalue a random weight, which for a few large ones is most of the error. Where all starts
+    have found the same eigenvector, it is one of the matrix and not of the start: it gets its true weight, and what is
+    left is the quadrature of the starts without their parts along such vectors.
+
     Memory: ``starts * steps`` vectors of P numbers.
 
     Args:
         size: P.
-        generator: Where the starts are drawn from.
-        starts: Independent random starts; their spread is the error.
+        generator: Where the starts are drawn from, uniformly from the sphere.
+        starts: Independent random starts; a single one has nothing to agree with.
         steps: Lanczos steps, the points of each quadrature.
         dtype: The precision of the vectors.
 
-    Reference: Ubaru, Chen and Saad, "Fast Estimation of tr(f(A)) via Stochastic Lanczos Quadrature", SIMAX 2017.
+    Reference: Ubaru, Chen and Saad, "Fast Estimation of tr(f(A)) via Stochastic Lanczos Quadrature", SIMAX 2017; the
+        known eigenvalues as in Hutch++ (see ``deflated_moments``).
     """
     steps = min(steps, size)
     spaces = [Krylov(size, generator, dtype) for _ in range(starts)]
-    for space, start in zip(spaces, _signs(starts, size, generator, dtype), strict=True):
-        space.start(start)
+    for space in spaces:
+        space.start()
     active = spaces
     products = 0
     while active:
@@ -195,13 +258,64 @@ def stochastic_lanczos_quadrature(
         active = [space for space in active if space.live and space.basis.count < steps]
         for space in active:
             space.follow()
+    return _spectrum(spaces, steps, products)
+
+
+def _spectrum(spaces: list[Krylov], steps: int, products: int) -> Spectrum:
+    size, starts = spaces[0].size, len(spaces)
+    found = [space.ritz() for space in spaces]
     nodes = torch.zeros(starts, steps, dtype=torch.float64)
     weights = torch.zeros(starts, steps, dtype=torch.float64)
-    for i, space in enumerate(spaces):
-        ritz = space.ritz()
-        nodes[i, : len(ritz.values)], weights[i, : len(ritz.values)] = ritz.values, ritz.states[0].square()
-    matrices = [(space.projected + space.projected.T) / 2 for space in spaces]
-    return Spectrum(nodes, weights, products, matrices, [space.exhausted for space in spaces])
+    known = torch.zeros(starts, steps, dtype=torch.bool)
+    agreed = _agreed(spaces, found)
+    for i, ritz in enumerate(found):
+        count = len(ritz.values)
+        nodes[i, :count], weights[i, :count] = ritz.values, ritz.states[0].square()
+        known[i, [rank % count for rank in agreed]] = True
+    left = 1 - len(agreed) / size
+    # Where every eigenvalue is known, no weight is left to be scaled.
+    scales = left / (weights * ~known).sum(dim=1) if left else torch.zeros(starts, dtype=torch.float64)
+    weights = torch.where(known, 1 / size, weights * scales[:, None])
+
+    def doubt(threshold: float) -> Tensor:
+        off = torch.zeros(starts, dtype=torch.float64)
+        for i, space in enumerate(spaces):
+            if not space.exhausted:
+                share, low, high = share_bounds((space.projected + space.projected.T) / 2, threshold)
+                off[i] = max(high - share, share - low, 0.0)
+        return off * scales
+
+    return Spectrum(nodes, weights, known, size, products, doubt)
+
+
+def _agreed(spaces: list[Krylov], found: list[Ritz]) -> list[int]:
+    """Return the ranks, from both ends inwards, at which all starts have found the same eigenvector.
+
+    Those from the lower end are negative. Starts have different parts of the space of a multiple eigenvalue, which
+    stays with what is random: how often it occurs is not known.
+    """
+    if len(spaces) < 2:
+        return []
+    fewest = min(len(ritz.values) for ritz in found)
+    room = fewest if fewest == spaces[0].size else fewest - 1
+    ranks: list[int] = []
+    for step in (1, -1):
+        rank = 0 if step > 0 else -1
+        while len(ranks) < room and _alike(
+            [space.basis.combined(ritz.states[:, rank, None]) for space, ritz in zip(spaces, found, strict=True)]
+        ):
+            ranks.append(rank)
+            rank += step
+    return ranks
+
+
+def _alike(vectors: list[Tensor]) -> bool:
+    rows = torch.cat(vectors)
+    return bool((rows @ rows.T).abs().min() >= _ALIKE)
+
+
+def _product(a: Tensor, b: Tensor) -> float:
+    return float((a * b).double().sum())
 
 
 def _signs(count: int, size: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:

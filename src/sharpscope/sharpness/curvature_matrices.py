@@ -207,11 +207,14 @@ def hessian_density(
         route: "exact" products, or central "differences" of gradients, which take no second derivatives.
 
     Returns:
-        The trace that the density implies, with its standard error over starts. ``details`` have ``nodes`` and
-        ``weights`` (a list a start; the weights of a start add up to 1), and ``negative``, the share of eigenvalues
-        below ``threshold``, which is -1e-3 times the largest absolute value found. Its standard error joins the spread
-        over starts and how far the share of so few points may be off that of the spectrum; more steps make the latter
-        smaller.
+        The trace that the density implies, with its standard error. The density tells that error itself: a start is
+        uniform on a sphere, whose mean of a quadratic form has a variance that follows from the eigenvalues, so that no
+        Student's t is needed, however few the starts. ``details`` have ``nodes`` and ``weights`` (a list a start; the
+        weights of a start add up to 1), ``known``, how many extreme eigenvalues all starts found alike (each has
+        exactly the weight 1 / P, and no part in the error), and ``negative``, the share of eigenvalues below
+        ``threshold``, which is -1e-3 times the largest absolute value found. The standard error of that share joins
+        the chance of the starts and how far the share of so few points may be off that of the spectrum; more steps
+        make the latter smaller.
 
     Reference: Ghorbani et al., "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", ICML
         2019.
@@ -337,16 +340,14 @@ def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generat
     algorithm = quadrature(space.size, generator, starts=starts, steps=steps, dtype=space.dtype)
     found, samples = yield from multiplied(operator, algorithm)
     threshold = -1e-3 * float(found.nodes.abs().max())
-    shares, off = found.below(threshold)
-    share = mean_of(shares.tolist(), samples)
-    stderr = math.hypot(share.stderr, float(off.mean()))
-    traces = (space.size * (found.weights * found.nodes).sum(dim=1)).tolist()
-    estimate = mean_of(
-        traces,
-        samples,
-        products=found.products,
-        nodes=found.nodes.tolist(),
-        weights=found.weights.tolist(),
-        negative={"value": share.value, "stderr": stderr, "threshold": threshold},
-    )
-    return of_products(operator, estimate)
+    trace, stderr = found.total(found.nodes)
+    share, share_stderr = found.share_below(threshold)
+    details = {
+        "starts": starts,
+        "products": found.products,
+        "nodes": found.nodes.tolist(),
+        "weights": found.weights.tolist(),
+        "known": space.size - found.unknown,
+        "negative": {"value": share, "stderr": share_stderr, "threshold": threshold},
+    }
+    return of_products(operator, Estimate(trace, stderr, samples, details=details))

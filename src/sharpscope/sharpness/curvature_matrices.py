@@ -189,7 +189,7 @@ def ggn_frobenius_norm(risk: Risk, *, sketch: int = 8, probes: int = 16, paramet
     return (yield from _frobenius_norm(risk, GaussNewton(Space(risk, parameters)), sketch, probes))
 
 
-@measure(_facts("Hessian spectral density", r"\rho_H(\lambda)", _DENSITY_COST, _GHORBANI))
+@measure(_facts("Hessian spectral density", r"\rho_H(\lambda)", _DENSITY_COST, _GHORBANI), version=2)
 def hessian_density(
     risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Patterns = None, route: Route = "exact"
 ) -> Steps:
@@ -222,7 +222,7 @@ def hessian_density(
     return (yield from _density(risk, Hessian(Space(risk, parameters), route), starts, steps))
 
 
-@measure(_facts("Gauss-Newton spectral density", r"\rho_G(\lambda)", _DENSITY_COST, _GHORBANI, _GGN))
+@measure(_facts("Gauss-Newton spectral density", r"\rho_G(\lambda)", _DENSITY_COST, _GHORBANI, _GGN), version=2)
 def ggn_density(risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Patterns = None) -> Steps:
     r"""Spectral density of the Gauss-Newton matrix; its value is the trace, its shape stands in the details.
 

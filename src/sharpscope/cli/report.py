@@ -1,0 +1,39 @@
+"""``sharpscope report``: the report of a study once more."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sharpscope.cli import options
+from sharpscope.cli.codes import FAILED
+from sharpscope.cli.steps import check_folder, write_all
+from sharpscope.errors import SharpscopeError
+
+
+def report(
+    directory: options.Directory,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to write; the folder of the study by default.")
+    ] = None,
+) -> None:
+    """Write report.html, tables and figures again, from the store alone.
+
+    Exit codes: 0 all done, 1 the report is without runs that failed or are damaged, 2 the command is wrong.
+    """
+    elsewhere = out if out is not None and out.resolve() != directory.resolve() else None
+    if elsewhere is not None:
+        check_folder(elsewhere)
+        if (elsewhere / "catalog.json").exists():
+            raise SharpscopeError(f"--out {elsewhere} is the folder of another study; name a place of its own")
+    try:
+        results = write_all(directory, elsewhere)
+    except PermissionError as error:
+        raise SharpscopeError(f"{error.filename} cannot be written; name another place with --out") from None
+    for note in results.notes:
+        print(f"Note: {note}", file=sys.stderr)
+    if not results.sound:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,65 @@
+"""What several commands do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sharpscope.errors import SharpscopeError
+
+
+def planned(
+    study: str,
+    out: Path | None,
+    overrides: Sequence[str] | None,
+    data_dir: Path | None,
+    device: str,
+    *,
+    to_run: bool = True,
+) -> tuple[Any, Any]:
+    """Return the plan of a study and its store; nothing is written."""
+    from sharpscope.study.source import load_source
+
+    source = load_source(study, overrides or ())
+
+    from sharpscope.store.folder import Store
+    from sharpscope.study.plan import make_plan
+
+    plan = make_plan(source, data_dir, to_run=to_run, device=device)
+    directory = out or Path("sharpscope-runs") / plan.study.name
+    check_folder(directory)
+    return plan, Store(directory)
+
+
+def check_folder(out: Path) -> None:
+    """See that results can go to a place.
+
+    Raises:
+        SharpscopeError: If it is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise SharpscopeError(f"--out must be a folder, and {out} is a file")
+
+
+def write_all(directory: Path, place: Path | None = None) -> Any:
+    """Write the ledger and the report from the store, into it or to another place; return what they were made of."""
+    from sharpscope.analysis.ledger import results_of, write_ledger
+    from sharpscope.analysis.report import write_report
+    from sharpscope.store.folder import Store
+    from sharpscope.store.pairs import compute_pairs, write_pairs
+    from sharpscope.store.reading import Reading
+
+    store = Store.existing(directory)
+    with Store(place or directory).reporting():
+        reading = Reading.of(store)
+        pairs = compute_pairs(reading)
+        # What is written elsewhere needs no right to write here.
+        if place is None:
+            store.tidy()
+            write_pairs(store, pairs)
+        results = results_of(reading, pairs)
+        write_ledger(results.ledger, place or directory)
+        path = write_report(results, place or directory)
+    print(f"Report: {path}")
+    return results

@@ -20,7 +20,7 @@ import sharpscope.study.listing as kinds
 from sharpscope import cli
 from sharpscope.curvature.measure import INVARIANCES
 from sharpscope.registry import Entry, Registry, imported
-from sharpscope.study.source import presets
+from sharpscope.study.presets import foundations, presets
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- begin (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -242,9 +242,9 @@ def schedules() -> str:
     )
 
 
-def studies() -> str:
-    """Return a table of the presets."""
-    return table(["preset", "what it is"], [[f"`{name}`", f"{text}."] for name, text in presets().items()])
+def studies(found: Callable[[], dict[str, str]]) -> str:
+    """Return a table of presets."""
+    return table(["preset", "what it is"], [[f"`{name}`", f"{text}."] for name, text in found().items()])
 
 
 PARTS: dict[str, Callable[..., str]] = {
@@ -258,7 +258,8 @@ PARTS: dict[str, Callable[..., str]] = {
     "errors": errors,
     "commands": commands,
     "schedules": schedules,
-    "studies": studies,
+    "studies": lambda: studies(presets),
+    "foundations": lambda: studies(foundations),
 }
 
 

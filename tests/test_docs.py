@@ -29,7 +29,7 @@ import yaml
 from sharpscope.analysis.section import SECTIONS
 from sharpscope.cli import run_command
 from sharpscope.registry import Registry
-from sharpscope.spec import Study
+from sharpscope.spec import EXTENDS, Study
 from sharpscope.study.listing import REGISTRIES
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +141,7 @@ def test_studies_on_a_page_have_known_keys(page: Path) -> None:
     for block in blocks_of(page):
         if block.language == "yaml":
             tree = yaml.safe_load(block.text)
-            assert set(tree) <= set(Study.model_fields), f"line {block.line}"
+            assert set(tree) <= {*Study.model_fields, EXTENDS}, f"line {block.line}"
 
 
 @every_page

@@ -35,6 +35,10 @@ from sharpscope.registry import A_LIST, expectation
 
 Loc = tuple[str | int, ...]
 
+REQUIRED = ("name", "data", "model")
+# The key by which a study file names the study that it changes. It is gone where the two are one.
+EXTENDS = "extends"
+
 # Control characters, ends of lines and of paragraphs, and halves of characters.
 _NO_TEXT = ("Cc", "Zl", "Zp", "Cs")
 # Planning takes some 3 ms and 8 kB for each.
@@ -405,7 +409,8 @@ def validated(kind: type[Strict], tree: Any, chosen: Mapping[str, Any] | None = 
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
+        # What is missing may be there under a name that is not known.
+        first = min(error.errors(), key=lambda found: found["type"] == "missing")
         loc = first["loc"]
         dotted = ".".join(map(str, loc))
         if chosen and dotted in chosen:
@@ -422,7 +427,8 @@ def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
         for step in path:
             kind = kind.model_fields[str(step)].annotation  # type: ignore[assignment]
         place = f" in {'.'.join(map(str, path))}" if path else ""
-        return f"unknown key '{key}'{place}{suggest(str(key), kind.model_fields)}"
+        known = [*kind.model_fields, EXTENDS] if kind is Study else kind.model_fields
+        return f"unknown key '{key}'{place}{suggest(str(key), known)}"
     if error["type"] == "missing":
         return f"the key '{dotted}' is missing; a study needs name, data and model"
     expected = _A_NAME if error["type"] == "string_pattern_mismatch" else expectation(error)

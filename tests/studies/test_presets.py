@@ -14,7 +14,8 @@ from sharpscope.data.mnist import IdxArchive
 from sharpscope.data.tiny_imagenet import TinyImageNet
 from sharpscope.errors import DataError, SharpscopeError
 from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source, presets
+from sharpscope.study.presets import presets
+from sharpscope.study.source import load_source
 
 # How many runs each has: regimes x seeds x the rest of its grid.
 RUNS = {

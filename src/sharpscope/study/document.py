@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
@@ -135,6 +135,13 @@ _Loader.add_implicit_resolver(
 )
 
 
+class Place(NamedTuple):
+    """A line, counted from 1, of a text that messages call by its name."""
+
+    name: str
+    line: int
+
+
 @dataclass(frozen=True)
 class Document:
     """What a YAML text says and where.
@@ -142,17 +149,17 @@ class Document:
     Attributes:
         name: What messages call it: ``digits.yaml``.
         tree: Its content as mappings, lists and scalars.
-        lines: The line, counted from 1, of every key and item, by the way that leads to it.
+        places: Where every key and item stands, by the way that leads to it.
     """
 
     name: str
     tree: Any
-    lines: dict[Loc, int]
+    places: dict[Loc, Place]
 
     def place(self, loc: Loc) -> str:
         """Return ``digits.yaml, line 7`` for the nearest thing that stands in the text."""
         known = self._resolve(loc)
-        return f"{self.name}, line {self.lines[known]}" if known else self.name
+        return "{}, line {}".format(*self.places[known]) if known else self.name
 
     def _resolve(self, loc: Loc) -> Loc:
         """Follow ``loc`` as far as the text goes; in a list, a name stands for the item that is or has it."""
@@ -162,7 +169,7 @@ class Document:
             key: str | int | None = step
             if isinstance(tree, list) and isinstance(step, str):
                 key = next((i for i, item in enumerate(tree) if _is_or_has(item, step)), None)
-            if key is None or (*known, key) not in self.lines:
+            if key is None or (*known, key) not in self.places:
                 break
             known, tree = (*known, key), tree[key]
         return known
@@ -185,10 +192,10 @@ def parse(text: str, name: str) -> Document:
     try:
         loader = _Loader(text, name)
         node = loader.get_single_node()
-        lines: dict[Loc, int] = {}
+        places: dict[Loc, Place] = {}
         if node is not None:
-            _walk(loader, node, (), lines, ())
-        return Document(name, None if node is None else loader.construct_document(node), lines)
+            _walk(loader, node, (), places, ())
+        return Document(name, None if node is None else loader.construct_document(node), places)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -198,17 +205,17 @@ def parse(text: str, name: str) -> Document:
         raise SpecError(f"{name}: this is not YAML: {str(error).splitlines()[0]}") from None
 
 
-def _walk(loader: _Loader, node: yaml.Node, loc: Loc, lines: dict[Loc, int], above: tuple[yaml.Node, ...]) -> None:
+def _walk(loader: _Loader, node: yaml.Node, loc: Loc, places: dict[Loc, Place], above: tuple[yaml.Node, ...]) -> None:
     """Note the line of every key and item in a node, by the way that leads to it; what repeats another counts again."""
     if any(node is outer for outer in above):
         loader.refuse(node, "this value contains itself")
-    if len(above) >= DEEPEST or len(lines) > MOST_VALUES:
+    if len(above) >= DEEPEST or len(places) > MOST_VALUES:
         loader.refuse(node, _too_much(len(above) + 1))
     above = (*above, node)
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            lines[*loc, index] = item.start_mark.line + 1
-            _walk(loader, item, (*loc, index), lines, above)
+            places[*loc, index] = Place(loader.name, item.start_mark.line + 1)
+            _walk(loader, item, (*loc, index), places, above)
     elif isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -217,8 +224,9 @@ def _walk(loader: _Loader, node: yaml.Node, loc: Loc, lines: dict[Loc, int], abo
                 loader.refuse(key, "a key must be a word, not a list or a mapping")
             if key.value in seen and key.tag != f"{_TAG}merge":
                 loader.refuse(key, f"the key '{key.value}' stands twice, first in line {seen[key.value]}")
-            seen[key.value] = lines[*loc, key.value] = line
-            _walk(loader, value, (*loc, key.value), lines, above)
+            seen[key.value] = line
+            places[*loc, key.value] = Place(loader.name, line)
+            _walk(loader, value, (*loc, key.value), places, above)
 
 
 def parse_value(text: str, name: str) -> Any:

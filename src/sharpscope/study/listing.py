@@ -77,7 +77,7 @@ def listing(what: str) -> Mapping[str, str]:
         UnknownName: If there is no such list.
     """
     if what == "studies":
-        from sharpscope.study.source import presets
+        from sharpscope.study.presets import presets
 
         return presets()
     if what not in REGISTRIES:

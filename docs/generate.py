@@ -18,6 +18,7 @@ import typer
 
 import sharpscope.study.listing as kinds
 from sharpscope import cli
+from sharpscope.analysis.section import SECTIONS
 from sharpscope.curvature.measure import INVARIANCES
 from sharpscope.registry import Entry, Registry, imported
 from sharpscope.study.presets import foundations, presets
@@ -242,6 +243,16 @@ def schedules() -> str:
     )
 
 
+def sections() -> str:
+    """Return a table of the sections of a report in the order of their places."""
+    entries = sorted(SECTIONS.values(), key=lambda entry: entry.facts.place)
+    rows = [
+        [f"`{e.name}`", e.facts.title, Docstring.of(e.function).summary, "yes" if e.facts.usual else ""]
+        for e in entries
+    ]
+    return table(["section", "heading", "what it shows", "usual"], rows)
+
+
 def studies(found: Callable[[], dict[str, str]]) -> str:
     """Return a table of presets."""
     return table(["preset", "what it is"], [[f"`{name}`", f"{text}."] for name, text in found().items()])
@@ -258,6 +269,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "errors": errors,
     "commands": commands,
     "schedules": schedules,
+    "sections": sections,
     "studies": lambda: studies(presets),
     "foundations": lambda: studies(foundations),
 }

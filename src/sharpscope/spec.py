@@ -273,6 +273,7 @@ class Study(Strict):
     measures_subset: PositiveInt | None = None
     scores: dict[str, dict[str, Any]] | None = None
     primary: tuple[str, ...] | None = None
+    sections: tuple[str, ...] | None = None
     plugins: tuple[str, ...] = ()
 
     @field_validator("grid", mode="before")

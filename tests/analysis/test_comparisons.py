@@ -60,20 +60,6 @@ def test_primary_family_is_the_declared_one_with_holm(results, comparisons):
     np.testing.assert_allclose(secondary["p_adjusted"], expected)
 
 
-def test_papers_scheme_is_one_sided_and_corrected_within_its_families(results, comparisons):
-    row = one(comparisons, quantity="ece", regime="sam")
-    x, y = by_seed(results, "sam", "ece"), by_seed(results, "baseline", "ece")
-    assert row["p_paper"] == pytest.approx(stats.wilcoxon(x, y, alternative="less", method="exact").pvalue)
-    family = comparisons[
-        comparisons["quantity"].isin(["ece", "corruption_accuracy", "prediction_disagreement"])
-        & (comparisons["regime"] == "sam")
-    ]
-    expected = stats.false_discovery_control(family["p_paper"], method="by")
-    np.testing.assert_allclose(family["p_paper_adjusted"], expected)
-    assert np.isnan(one(comparisons, quantity="parameter_norm", regime="sam")["p_paper"])
-    assert np.isnan(one(comparisons, quantity="test_accuracy", regime="sam")["p_paper_adjusted"])
-
-
 def test_verdict_follows_the_declared_direction(comparisons):
     assert one(comparisons, quantity="ece", regime="augmentation+sam")["verdict"] == "better"
     assert one(comparisons, quantity="relative_flatness", regime="augmentation+sam")["verdict"] == "sharper"
@@ -87,15 +73,6 @@ def test_sharper_is_said_of_sharpness_alone(make_results, name):
     table = comparisons_table(replace(results, quantities={**results.quantities, name: declared}))
     row = one(table, quantity=name)
     assert row["verdict"] == ("higher" if row["effect"] > 0 else "lower")
-    assert np.isnan(row["p_paper"])
-
-
-def test_papers_family_of_sharpness_holds_its_own_measures(comparisons):
-    family = comparisons[comparisons["p_paper_adjusted"].notna() & (comparisons["kind"] == "sharpness")]
-    assert set(family["quantity"]) == {"relative_flatness", "fisher_rao_norm", "sam_sharpness"}
-    of_sam = family[family["regime"] == "sam"]
-    expected = stats.false_discovery_control(of_sam["p_paper"], method="by")
-    np.testing.assert_allclose(of_sam["p_paper_adjusted"], expected)
 
 
 def test_one_far_seed_does_not_turn_the_verdict_against_the_test(make_results):

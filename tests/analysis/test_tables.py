@@ -2,19 +2,21 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from sharpscope.analysis.latex import escape
 from sharpscope.analysis.report import contents_of
-from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.section import SECTIONS, Evidence
 
 
 @pytest.fixture(scope="module")
 def files(make_results):
     results = make_results(seeds=4, training__lr=[0.01, 0.1])
-    contents = contents_of(Evidence(results))
+    everything = replace(results, study={**results.study, "sections": list(SECTIONS)})
+    contents = contents_of(Evidence(everything))
     return {name: data for content in contents.values() for name, data in content.tables.items()}
 
 
@@ -24,7 +26,7 @@ def test_csv_reads_back_to_the_last_bit(make_results, files):
     pd.testing.assert_frame_equal(read, results.pairs, check_dtype=False, check_exact=True)
 
 
-@pytest.mark.parametrize("name", ["regimes", "comparisons", "correlations", "pairs"])
+@pytest.mark.parametrize("name", ["regimes", "comparisons", "correlations", "pairs", "paper_tests"])
 def test_latex_has_as_many_cells_in_every_row_as_columns(files, name):
     text = files[f"{name}.tex"].decode()
     columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text).group(1)

@@ -1,13 +1,18 @@
 """Every section of the report stands by itself, whatever came of the study; a new one is one function."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from tests.analysis.conftest import synthetic, with_levels
 
 from sharpscope.analysis.drawing import files_of
-from sharpscope.analysis.report import contents_of, render, write_report
+from sharpscope.analysis.report import contents_of, render, unknown_sections, write_report
+from sharpscope.analysis.section import check_sections, usual_sections
+from sharpscope.errors import SpecError
 from sharpscope.extend import SECTIONS, Content, Evidence, SectionFacts
+from sharpscope.study.presets import presets
+from sharpscope.study.source import load_source
 
 STUDIES = {
     "four seeds, a run that diverged": lambda: synthetic(seeds=4, failed=1),
@@ -41,17 +46,78 @@ def test_stands_alone(name, evidence):
         assert data
 
 
-def test_order_is_that_of_places_and_links_lead_somewhere(evidence):
+def test_links_lead_somewhere(evidence):
     contents = contents_of(evidence)
-    assert sorted(contents) == list(SECTIONS)
-    assert [SECTIONS[name].facts.place for name in contents] == sorted(e.facts.place for e in SECTIONS.values())
+    # Each section also without the others, to which it may lead.
+    for part in ({}, *({name: content} for name, content in contents.items()), contents):
+        page = render(evidence, part).partition("<script>")[0]
+        assert set(re.findall(r'href="#(\w+)"', page)) <= set(re.findall(r'<section id="(\w+)"', page))
+
+
+def test_usual_order_is_that_of_places(evidence):
+    usual = [entry for entry in SECTIONS.values() if entry.facts.usual]
+    assert list(contents_of(evidence)) == [e.name for e in sorted(usual, key=lambda entry: entry.facts.place)]
     assert len({entry.facts.place for entry in SECTIONS.values()}) == len(SECTIONS)
-    page = render(evidence, contents).partition("<script>")[0]
-    assert set(re.findall(r'href="#(\w+)"', page)) <= set(re.findall(r'<section id="(\w+)"', page))
+
+
+def having(results, *sections):
+    return replace(results, study={**results.study, "sections": list(sections)})
+
+
+def test_a_study_says_which_sections_in_which_order(tmp_path):
+    results = synthetic(seeds=2, regimes=("baseline", "sam"))
+    write_report(results, tmp_path)
+    usual = {path.name for path in tmp_path.glob("*s/*")}
+    assert {"pairs.csv", "correlations.csv", "regimes.pdf"} <= usual
+    page = write_report(having(results, "settings", "regimes"), tmp_path).read_text("utf-8")
+    assert re.findall(r'<section id="(\w+)"', page) == ["settings", "regimes"]
+    # What is left out is absent, and what an earlier report wrote of it.
+    assert {path.name for path in tmp_path.glob("*s/*")} == {name for name in usual if name.startswith("regimes.")}
+    assert not re.search(r"<section", write_report(having(results), tmp_path).read_text("utf-8"))
+
+
+def test_a_section_of_a_plugin_that_is_not_there_is_left_out():
+    results = having(synthetic(seeds=2, regimes=("baseline", "sam")), "mine", "settings")
+    assert list(contents_of(Evidence(results))) == ["settings"]
+    assert unknown_sections(results.study) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("named", "loc", "message"),
+    [
+        (["regimes", "scater"], ("sections", 1), "unknown section 'scater'; did you mean 'scatter'?"),
+        (["pairs", "regimes", "pairs"], ("sections", 2), "the section 'pairs' is listed twice"),
+    ],
+)
+def test_names_of_sections_are_checked(named, loc, message):
+    with pytest.raises(SpecError, match=re.escape(message)) as caught:
+        check_sections(named)
+    assert caught.value.loc == loc
+    check_sections(list(SECTIONS))
+
+
+def test_the_paper_is_in_the_reports_of_its_presets_alone(tmp_path):
+    results = synthetic(seeds=2, regimes=("baseline", "sam"))
+    words = re.compile("Mason-Williams|2510[.]12451|the paper|p_paper", re.IGNORECASE)
+
+    def written():
+        parts = [tmp_path / "report.html", *tmp_path.glob("tables/*")]
+        return " ".join(part.read_text("utf-8").partition("<script>")[0] for part in parts)
+
+    write_report(results, tmp_path)
+    assert not words.search(written())
+    named = load_source("paper/cifar10-vgg19").study.sections
+    assert [name for name in named if SECTIONS[name].facts.usual] == usual_sections()
+    assert {name for name in named if not SECTIONS[name].facts.usual} == {"paper_tests", "paper_citation"}
+    write_report(having(results, *named), tmp_path)
+    assert len(set(words.findall(written()))) > 2
+    for name in presets():
+        sections = load_source(name).study.sections
+        assert sections == (named if name.startswith("paper/") else None)
 
 
 def test_files_of_sections_do_not_collide(evidence):
-    contents = contents_of(evidence).values()
+    contents = contents_of(Evidence(having(evidence.results, *SECTIONS))).values()
     names = [name for content in contents for name in (*content.tables, *content.figures)]
     assert len(set(names)) == len(names)
 

@@ -16,7 +16,6 @@ from sharpscope.analysis.results import StudyResults, select
 from sharpscope.analysis.statistics import (
     Interval,
     benjamini_hochberg,
-    benjamini_yekutieli,
     hodges_lehmann,
     holm,
     jackknife_values,
@@ -36,10 +35,6 @@ CORRECTIONS: dict[str, tuple[str, Correction]] = {
 
 BY_SEED = "paired by seed"
 BY_JACKKNIFE = "jackknife values of pairs"
-
-# The paper corrects within its scores of safety and within its measures, for each regime by itself.
-_PAPER_SCORES = frozenset({"ece", "corruption_accuracy", "prediction_disagreement"})
-_PAPER_MEASURES = frozenset({"relative_flatness", "fisher_rao_norm", "sam_sharpness"})
 
 # All means see the same resamples of seeds, so their intervals are comparable.
 _STREAM = NumpyStream(0, "analysis", "mean")
@@ -134,8 +129,7 @@ def comparisons_table(results: StudyResults) -> pd.DataFrame:
     paired differences, regime minus reference) with the interval that inverts the test and its ``ci_level``;
     ``mean_difference``, which a single seed can carry away; ``effect`` (matched-pairs rank-biserial) and ``verdict``,
     its direction in words; two-sided exact ``p``, adjusted within ``family`` by ``correction``; the smallest p-values
-    that could be reached; the paper's one-sided scheme as ``p_paper`` and ``p_paper_adjusted``; ``method``: what
-    entered the test.
+    that could be reached; ``method``: what entered the test.
     """
     others = [regime for regime in results.regimes if regime != results.reference]
     rows = [
@@ -149,12 +143,12 @@ def comparisons_table(results: StudyResults) -> pd.DataFrame:
     return _adjust(results, table)[columns]
 
 
-_ADJUSTED_COLUMNS = ("correction", "p_adjusted", "p_adjusted_smallest", "significant", "p_paper_adjusted")
+_ADJUSTED_COLUMNS = ("correction", "p_adjusted", "p_adjusted_smallest", "significant")
 _COMPARISON_COLUMNS = (
     *("quantity", "kind", "regime", "reference", "n", "zeros", "difference", "ci_low", "ci_high", "ci_level"),
     *("mean_difference", "effect", "verdict"),
     *("p", "p_smallest", "family", "correction", "p_adjusted", "p_adjusted_smallest", "significant"),
-    *("p_paper", "p_paper_adjusted", "method"),
+    "method",
 )
 
 
@@ -164,9 +158,6 @@ def _compare(results: StudyResults, group: dict[str, Any], regime: str, name: st
     first, second = sample(results, group, regime, name).minus(sample(results, group, reference, name))
     interval = hodges_lehmann(first, second)
     test = signed_rank_test(first, second)
-    paper_p = np.nan
-    if quantity.orientation:
-        paper_p = signed_rank_test(first, second, "greater" if quantity.orientation > 0 else "less").p
     return {
         "quantity": name,
         "kind": quantity.kind,
@@ -184,27 +175,17 @@ def _compare(results: StudyResults, group: dict[str, Any], regime: str, name: st
         "p": test.p,
         "p_smallest": test.smallest_p,
         "family": PRIMARY if name in results.primary else SECONDARY,
-        "p_paper": paper_p,
         "method": BY_JACKKNIFE if name in results.of_pairs else BY_SEED,
     }
 
 
 def _adjust(results: StudyResults, table: pd.DataFrame) -> pd.DataFrame:
     """Add what depends on the other tests of a family."""
-    table = table.assign(correction="", p_adjusted=np.nan, p_adjusted_smallest=np.nan, p_paper_adjusted=np.nan)
+    table = table.assign(correction="", p_adjusted=np.nan, p_adjusted_smallest=np.nan)
     for _, rows in table.groupby([*results.keys, "family"], dropna=False):
         name, correct = CORRECTIONS[rows["family"].iloc[0]]
         table.loc[rows.index, "correction"] = name
         table.loc[rows.index, "p_adjusted"] = correct(rows["p"].to_numpy(float))
         table.loc[rows.index, "p_adjusted_smallest"] = correct(rows["p_smallest"].to_numpy(float))
-    paper_family = table["quantity"].map(_paper_family)
-    for _, rows in table[paper_family != ""].groupby([*results.keys, "regime", paper_family], dropna=False):
-        table.loc[rows.index, "p_paper_adjusted"] = benjamini_yekutieli(rows["p_paper"].to_numpy(float))
     table["significant"] = table["p_adjusted"] <= ALPHA
     return table
-
-
-def _paper_family(name: str) -> str:
-    if name in _PAPER_SCORES:
-        return "safety"
-    return "sharpness" if name in _PAPER_MEASURES else ""

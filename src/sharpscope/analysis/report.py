@@ -16,7 +16,7 @@ from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.section import SECTIONS, Content, Evidence
+from sharpscope.analysis.section import SECTIONS, Content, Evidence, sections_of
 from sharpscope.errors import SharpscopeError
 from sharpscope.registry import Entry
 from sharpscope.store.documents import content_of, document
@@ -67,12 +67,13 @@ def _remove_leftovers(directory: Path, files: Mapping[str, bytes]) -> None:
 
 
 def contents_of(evidence: Evidence) -> dict[str, Content]:
-    """Return what each section has to show, by its name, in the order in which they follow each other."""
-    return {entry.name: entry(evidence) for entry in _in_order()}
+    """Return what each section of the study has to show, by its name, in the order in which they follow each other."""
+    return {name: SECTIONS[name](evidence) for name in sections_of(evidence.results.study) if name in SECTIONS}
 
 
-def _in_order() -> list[Entry]:
-    return sorted(SECTIONS.values(), key=lambda entry: (entry.facts.place, entry.name))
+def unknown_sections(study: Mapping[str, Any]) -> list[str]:
+    """Return the sections that a study names and nobody here knows: those of plugins, which a report does without."""
+    return [name for name in sections_of(study) if name not in SECTIONS]
 
 
 def render(evidence: Evidence, contents: Mapping[str, Content]) -> str:
@@ -87,7 +88,8 @@ def render(evidence: Evidence, contents: Mapping[str, Content]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["embed"] = _embed
-    environment.globals |= {"results": results, "looks": looks(results.regimes), "alpha": ALPHA}
+    shown = {name for name, content in contents.items() if content.page is not None or SECTIONS[name].facts.nothing}
+    environment.globals |= {"results": results, "looks": looks(results.regimes), "alpha": ALPHA, "shown": shown}
     sections = []
     for name, content in contents.items():
         body = _body(environment, SECTIONS[name], content)

@@ -13,7 +13,7 @@ A section is one folder of ``sharpscope.analysis.sections``, or a function of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ import pandas as pd
 from sharpscope.analysis.comparisons import comparisons_table, regimes_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.results import StudyResults
+from sharpscope.errors import SpecError, suggest
 from sharpscope.registry import Registry
 
 if TYPE_CHECKING:
@@ -81,19 +82,48 @@ class SectionFacts:
         title: Its heading.
         place: Where it stands: sections follow each other by this number.
         template: The Jinja template of what stands below its heading; empty for a section of files alone. It sees
-            the section's own content, ``results``, ``looks``, ``alpha``, and the macros ``tip``, ``icon`` and ``dot``.
+            the section's own content, ``results``, ``looks``, ``alpha``, the macros ``tip``, ``icon`` and ``dot``, and
+            as ``shown`` the names of the sections that are on the page, to which it may lead.
         nothing: What is said below the heading where there is nothing to show, as HTML; the section is left out when
             empty.
+        usual: Whether a study has it that does not say which sections its report has.
     """
 
     title: str
     place: int
     template: str = ""
     nothing: str = ""
+    usual: bool = True
 
 
 # A section is ``(evidence: Evidence, *, options) -> Content``.
 SECTIONS: Registry = Registry("section", package="sharpscope.analysis.sections")
+
+
+def usual_sections() -> list[str]:
+    """Return the sections of a report whose study does not say which, in the order of their places."""
+    found = sorted((entry.facts.place, name) for name, entry in SECTIONS.items() if entry.facts.usual)
+    return [name for _, name in found]
+
+
+def sections_of(study: Mapping[str, Any]) -> list[str]:
+    """Return the sections of the report of a study in their order, whether they are known or not."""
+    named = study.get("sections")
+    return usual_sections() if named is None else list(named)
+
+
+def check_sections(named: Sequence[str]) -> None:
+    """See that a report can have these sections.
+
+    Raises:
+        SpecError: If one is unknown or named twice; ``loc`` leads to it.
+    """
+    for index, name in enumerate(named):
+        loc = ("sections", index)
+        if name not in SECTIONS:
+            raise SpecError(f"unknown section '{name}'{suggest(name, SECTIONS)}", loc)
+        if name in named[:index]:
+            raise SpecError(f"the section '{name}' is listed twice", loc)
 
 
 def beside(module: str) -> str:

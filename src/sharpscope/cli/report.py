@@ -24,6 +24,8 @@ def report(
 
     Exit codes: 0 all done, 1 the report is without runs that failed or are damaged, 2 the command is wrong.
     """
+    from sharpscope.analysis.report import unknown_sections
+
     elsewhere = out if out is not None and out.resolve() != directory.resolve() else None
     if elsewhere is not None:
         check_folder(elsewhere)
@@ -33,7 +35,12 @@ def report(
         results = write_all(directory, elsewhere)
     except PermissionError as error:
         raise SharpscopeError(f"{error.filename} cannot be written; name another place with --out") from None
-    for note in results.notes:
+    left_out = [
+        f"the section '{name}' is left out, since it is none of Sharpscope's own; one of a plugin is written by "
+        "sharpscope run"
+        for name in unknown_sections(results.study)
+    ]
+    for note in (*left_out, *results.notes):
         print(f"Note: {note}", file=sys.stderr)
     if not results.sound:
         raise typer.Exit(FAILED)

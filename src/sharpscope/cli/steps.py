@@ -27,6 +27,11 @@ def planned(
     from sharpscope.study.plan import make_plan
 
     plan = make_plan(source, data_dir, to_run=to_run, device=device)
+    if plan.study.sections is not None:
+        from sharpscope.analysis.section import check_sections
+
+        with source.located():
+            check_sections(plan.study.sections)
     directory = out or Path("sharpscope-runs") / plan.study.name
     check_folder(directory)
     return plan, Store(directory)

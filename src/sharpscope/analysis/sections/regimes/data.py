@@ -117,8 +117,6 @@ def comparison_terms(test: Record) -> list[tuple[str, str]]:
         ("Rank-biserial effect", numbers.fixed(test["effect"], 2, sign=True)),
         ("Paired seeds", str(test["n"])),
     ]
-    if math.isfinite(test["p_paper_adjusted"]):
-        terms.append(("Paper’s scheme, p adjusted", numbers.p_value(test["p_paper_adjusted"])))
     if test["p_adjusted_smallest"] > ALPHA:
         terms.append(("Could be significant", f"no: smallest is {numbers.p_value(test['p_adjusted_smallest'])}"))
     if test["method"] == BY_JACKKNIFE:

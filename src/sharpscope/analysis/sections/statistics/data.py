@@ -48,7 +48,6 @@ def all_comparisons(results: StudyResults, comparisons: pd.DataFrame) -> list[di
             "p": numbers.p_value(row["p"]),
             "p_adjusted": numbers.p_value(row["p_adjusted"]),
             "family": row["family"],
-            "p_paper": numbers.p_value(row["p_paper_adjusted"]),
             "significant": bool(row["significant"]),
             "verdict": row["verdict"],
             "dagger": row["method"] == BY_JACKKNIFE,

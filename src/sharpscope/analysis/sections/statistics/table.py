@@ -22,12 +22,11 @@ def latex(results: StudyResults, comparisons: pd.DataFrame) -> bytes:
             escape(numbers.fixed(row["effect"], 2, sign=True)),
             escape(numbers.p_value(row["p"])),
             escape(numbers.p_value(row["p_adjusted"])),
-            escape(numbers.p_value(row["p_paper_adjusted"])),
         ]
         for row in records(comparisons)
     ]
     header = [*map(escape, results.keys), "Quantity", "Regime", "Family", "$n$", "Difference", "Effect"]
-    header += ["$p$", r"$p_\mathrm{adj}$", r"$p_\mathrm{paper}$"]
+    header += ["$p$", r"$p_\mathrm{adj}$"]
     title = (
         "Differences to the reference (Hodges-Lehmann) with the 95% intervals that invert the two-sided exact tests."
     )

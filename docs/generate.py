@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,12 @@ import sharpscope.study.listing as kinds
 from sharpscope import cli
 from sharpscope.analysis.section import SECTIONS
 from sharpscope.curvature.measure import INVARIANCES
+from sharpscope.docstrings import explained, one_line, parts
 from sharpscope.registry import Entry, Registry, imported
 from sharpscope.study.presets import foundations, presets
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- begin (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
-SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Examples|References?):\s*", re.MULTILINE)
-ITEM = re.compile(r"^    (\*{0,2}\w+): ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,25 +36,24 @@ class Docstring:
         summary: The first line.
         text: What follows it, before the sections.
         sections: The sections by their titles, as written.
+        thing: What it is the docstring of.
     """
 
     summary: str
     text: str
-    sections: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, str]
+    thing: Any
 
     @classmethod
     def of(cls, thing: Any) -> Docstring:
         """Take the docstring of a function or class apart."""
-        text, *rest = SECTION.split(inspect.getdoc(thing) or "")
+        text, sections = parts(thing)
         summary, _, more = text.partition("\n\n")
-        sections = {title: content.rstrip() for title, content in zip(rest[::2], rest[1::2], strict=True)}
-        return cls(markdown(summary), markdown(more), sections)
+        return cls(markdown(summary), markdown(more), sections, thing)
 
     def items(self, title: str) -> dict[str, str]:
         """Return a section that explains names: each name with its explanation."""
-        content = self.sections.get(title, "")
-        _, *rest = ITEM.split(content if content.startswith(" ") else f"    {content}")
-        return {n: one_line(markdown(e)) for n, e in zip(rest[::2], rest[1::2], strict=True)}
+        return {name: one_line(markdown(text)) for name, text in explained(self.thing, title).items()}
 
 
 def markdown(text: str) -> str:
@@ -70,11 +68,6 @@ def _display(found: re.Match[str]) -> str:
     return f"```math\n{lines}\n```"
 
 
-def one_line(text: str) -> str:
-    """Return text without its line breaks."""
-    return " ".join(text.split())
-
-
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Return a Markdown table."""
     lines = [list(header), *(list(row) for row in rows)]
@@ -84,13 +77,13 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def options(entry: Entry) -> list[str]:
     """Return the options of a registered function, a line each."""
-    explained = Docstring.of(entry.function).items("Args")
+    told = Docstring.of(entry.function).items("Args")
     lines = []
     for option, parameter in inspect.signature(entry.function).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
         default = "required" if parameter.default is parameter.empty else f"default `{parameter.default!r}`"
-        lines.append(f"- `{option}` ({default}): {explained.get(option, '')}".rstrip(": "))
+        lines.append(f"- `{option}` ({default}): {told.get(option, '')}".rstrip(": "))
     return lines
 
 
@@ -187,8 +180,8 @@ def _signature(function: Any) -> str:
 def _callable(name: str, thing: Any) -> str:
     doc = Docstring.of(thing)
     parts = [f"### `{name}`", f"```text\n{name}{_signature(thing)}\n```", doc.summary, doc.text]
-    explained = {**doc.items("Args"), **doc.items("Attributes")}
-    parts.append("\n".join(f"- `{item}`: {text}" for item, text in explained.items()))
+    items = {**doc.items("Args"), **doc.items("Attributes")}
+    parts.append("\n".join(f"- `{item}`: {text}" for item, text in items.items()))
     told = [title for title in ("Returns", "Raises") if title in doc.sections]
     parts += [f"{title}: {one_line(markdown(doc.sections[title]))}" for title in told]
     return "\n\n".join(part for part in parts if part)
@@ -197,9 +190,9 @@ def _callable(name: str, thing: Any) -> str:
 def attributes(path: str) -> str:
     """Return a table of the fields of a model, given as ``module:name``, with their defaults."""
     kind = imported(path, "object")
-    explained = Docstring.of(kind).items("Attributes")
+    told = Docstring.of(kind).items("Attributes")
     rows = [
-        [f"`{name}`", f"`{known.get_default(call_default_factory=True)!r}`", explained.get(name, "")]
+        [f"`{name}`", f"`{known.get_default(call_default_factory=True)!r}`", told.get(name, "")]
         for name, known in kind.model_fields.items()
     ]
     return table(["key", "default", "meaning"], rows)

@@ -29,7 +29,9 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +39,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.json_schema import PydanticJsonSchemaWarning
 
+from sharpscope.docstrings import explained, one_line
 from sharpscope.errors import FAULTS, SpecError, UnknownName, suggest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -110,6 +114,23 @@ class Entry(Generic[F]):
             message = f"option '{option}' of {self.kind} '{self.name}': {expectation(first)}{got}"
             raise SpecError(message, (option,)) from None
         return {name: getattr(checked, f"option_{name}") for name in self._parameters}
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON schema of each option by its name, with what the docstring says of it."""
+        told = explained(self.function, "Args")
+        # A default that JSON does not have is left out, with a warning that is for nobody.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PydanticJsonSchemaWarning)
+            found = self._schema.model_json_schema()["properties"] if self._parameters else {}
+        return {
+            name: {**{k: v for k, v in facts.items() if k != "title"}, "description": one_line(told.get(name, ""))}
+            for name, facts in found.items()
+        }
+
+    @property
+    def required(self) -> list[str]:
+        """The options that have no default."""
+        return [name for name in self._parameters if name not in self.defaults]
 
     def reduced(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return only the options that differ from their defaults: what belongs into an identity."""
@@ -211,6 +232,13 @@ class Registry(Mapping[str, Entry[F]], Generic[F]):
         if self._has_form(name):
             return self._elsewhere(name)
         raise UnknownName(self.kind, str(name), [*self._entries, *self.families])
+
+    @property
+    def open_names(self) -> list[str]:
+        """Regular expressions of the names that are not listed: of each family, as ``families``, and of functions."""
+        self._load()
+        found = [f"^{re.escape(prefix)}:.+" for prefix in sorted(self._families)]
+        return [*found, r"^[^\W\d]\w*(\.[^\W\d]\w*)*:.+"] if self._importable else found
 
     def __iter__(self) -> Iterator[str]:
         self._load()

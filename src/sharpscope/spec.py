@@ -261,7 +261,22 @@ class Point:
 
 
 class Study(Strict):
-    """A grid of runs, and what is measured and compared on them."""
+    """A grid of runs, and what is measured and compared on them.
+
+    Attributes:
+        name: Letters, digits, ``.``, ``_`` and ``-``; its results go to a folder of this name.
+        data: What is trained on: a dataset by its name, or a mapping of its name and options.
+        model: What is trained: a model by its name, or a mapping of its name and options.
+        training: The recipe that all regimes share.
+        regimes: How its arms are regularized; they are compared with ``baseline``, or without one with the first.
+        grid: What else varies: dotted keys with lists of values. ``seed: n`` stands for the seeds 0 to n - 1.
+        measures: What is measured at each minimum: names, or keys with options. Without it, the cheap exact ones.
+        measures_subset: How many training samples measures are taken on at most; all when None.
+        scores: What is said of the predictions: names, or keys with options. Without it, all that the data allow.
+        primary: The few quantities that decide; they are tested as one family.
+        sections: What the report has, in this order; what is not named is absent. It changes no run.
+        plugins: Python files that register what is the study's own, from the folder of its file.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     data: Component

@@ -13,6 +13,7 @@ from sharpscope.cli.measure import measure
 from sharpscope.cli.plan import plan
 from sharpscope.cli.report import report
 from sharpscope.cli.run import run
+from sharpscope.cli.schema import schema
 from sharpscope.cli.status import status
 
 app = typer.Typer(
@@ -44,3 +45,4 @@ for _command in (run, plan, status, report, measure):
     app.command()(_command)
 app.command("list")(list_)
 app.command()(explain)
+app.command()(schema)

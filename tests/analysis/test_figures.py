@@ -8,12 +8,16 @@ import pytest
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from tests.analysis.conftest import with_levels
 
-from sharpscope.analysis.drawing import STYLE, files_of
+from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.drawing import STYLE, files_of, logarithmic
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.report import contents_of, write_report
+from sharpscope.analysis.scale import Scale, marks, spans_decades
 from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.sections.scatter.data import scatter_data
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +85,35 @@ def test_a_label_is_drawn_as_it_stands(text):
         # A glyph that the font lacks, or a label that a legend leaves out, is a warning, which is an error here.
         figure.legend(handles=[Line2D([], [], label=shown)])
         FigureCanvasSVG(figure).print_svg(io.BytesIO())
+
+
+@pytest.mark.parametrize("values", [[0.002, 9.0], [0.3, 4.0], [2.1, 2.2], [1e-7, 1e-3]], ids=str)
+def test_figures_and_page_mark_an_axis_alike(values):
+    figure = Figure()
+    axis = figure.subplots()
+    axis.scatter(values, values)
+    logarithmic(axis, "y")
+    FigureCanvasSVG(figure)
+    figure.draw_without_rendering()
+    drawn = zip(axis.get_yticks(), [label.get_text() for label in axis.get_yticklabels()], strict=True)
+    found = marks(Scale(*values, logarithmic=True))
+    low, high = values
+    within = [text for value, text in found if low <= value <= high]
+    assert within == [text for value, text in drawn if low <= value <= high]
+    assert len(within) > 1
+
+
+def test_an_axis_of_the_page_has_the_marks_of_all_moments(make_results):
+    results = with_levels(make_results(seeds=3, regimes=("baseline", "sam")), "0.1")
+    axes = scatter_data(results, correlations_table(results))["axes"]
+    columns = list(results.across("sam_sharpness").values())
+    assert len(columns) == 2
+    values = results.ledger[columns].to_numpy(float)
+    facts = axes["y"]["sam_sharpness"]
+    expected = marks(Scale(values.min(), values.max(), logarithmic=True))
+    assert list(zip(facts["ticks"], facts["texts"], strict=True)) == expected
+    assert facts["logarithmic"] == spans_decades(values.ravel())
+    assert axes["x"]["train_loss"]["logarithmic"]
+    signed = replace(results, ledger=results.ledger.assign(ece=results.ledger["ece"] - 1))
+    negative = scatter_data(signed, correlations_table(signed))["axes"]["x"]["ece"]
+    assert negative == {"logarithmic": False, "ticks": [], "texts": []}

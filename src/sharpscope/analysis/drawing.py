@@ -14,11 +14,13 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from sharpscope.analysis import numbers
 from sharpscope.analysis.lettering import FAMILY, lettered
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults, describe_group
+from sharpscope.analysis.scale import Scale, locator
 
 COLUMN, TEXT = 3.25, 6.75  # inches: one column and the full width of a two-column page
 
@@ -85,9 +87,8 @@ def logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
     axis.set(**{f"{which}scale": "log"})
     of_axis = axis.xaxis if which == "x" else axis.yaxis
     low, high = sorted(axis.dataLim.intervalx if which == "x" else axis.dataLim.intervaly)
-    subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
-    of_axis.set_major_locator(LogLocator(subs=subs, numticks=5))
-    of_axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    of_axis.set_major_locator(locator(Scale(low, high, logarithmic=True)))
+    of_axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
     of_axis.set_minor_formatter(NullFormatter())
 
 

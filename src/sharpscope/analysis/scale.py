@@ -1,4 +1,4 @@
-"""Where values lie on an axis, and the marks that tell them: for figures that the page draws by itself."""
+"""Where values lie on an axis, and the marks that tell them; Matplotlib finds these for all figures and the page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
 from sharpscope.analysis import numbers
 
@@ -55,24 +56,20 @@ class Scale:
         >>> [text for _, text in Scale(0.002, 9.0, True).ticks()]
         ['0.01', '0.1', '1']
         """
-        values = self._decades() if self.logarithmic else self._steps()
-        return [(self.at(value), numbers.plain(value)) for value in values]
+        return [(self.at(value), text) for value, text in marks(self) if self.low <= value <= self.high]
 
-    def _steps(self) -> list[float]:
-        if self.high <= self.low:
-            return [self.low]
-        rough = (self.high - self.low) / _TICKS
-        decade = 10.0 ** math.floor(math.log10(rough))
-        step = decade * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * decade >= rough * (1 - 1e-9))
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        # Rounded, since 3 * 0.1 is not what a reader expects to see.
-        return [round(index * step, 12 - math.floor(math.log10(step))) for index in range(first, last + 1)]
 
-    def _decades(self) -> list[float]:
-        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-        within = [10.0**power for power in range(first, last + 1) if self.low <= 10.0**power <= self.high]
-        if len(within) > 2:
-            return within[:: math.ceil(len(within) / _TICKS)]
-        finer = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
-        within = [value for value in finer if self.low <= value <= self.high]
-        return within[:: math.ceil(len(within) / _TICKS)]
+def locator(scale: Scale) -> Locator:
+    """Return what finds the few round values that mark an axis."""
+    if not scale.logarithmic:
+        return MaxNLocator(nbins=_TICKS, steps=[1, 2, 2.5, 5, 10])
+    # Between decades where there are few of them. Where there is none, LogLocator takes other round values by itself.
+    return LogLocator(subs=(1.0,) if scale.high > 100 * scale.low else (1.0, 2.0, 5.0), numticks=_TICKS + 1)
+
+
+def marks(scale: Scale) -> list[tuple[float, str]]:
+    """Return the marks of an axis, and those next to its ends: the value of each, and its text."""
+    if scale.high <= scale.low:
+        return [(scale.low, numbers.plain(scale.low))]
+    values = locator(scale).tick_values(scale.low, scale.high)
+    return [(float(value), numbers.plain(value)) for value in values if value > 0 or not scale.logarithmic]

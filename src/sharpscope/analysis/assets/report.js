@@ -41,7 +41,6 @@
   const plot = document.getElementById("plot");
   const control = (id) => document.getElementById(id);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
-  const LOG_FROM = 20; // a positive quantity that spans more than this factor starts on a logarithmic axis
 
   const moments = [...document.querySelectorAll("input[name=moment]")];
   const moment = () => moments.find((choice) => choice.checked)?.value ?? "";
@@ -55,11 +54,7 @@
     const columns = axis === "y" ? Object.values(data.y[chosen]) : [chosen];
     return columns.flatMap((column) => data.values[column]).filter((value) => value !== null);
   };
-  function startsLogarithmic(axis) {
-    const values = shown(axis);
-    if (!values.length || values.some((value) => value <= 0)) return false;
-    return control(`choose-${axis}`).value === "train_loss" || Math.max(...values) / Math.min(...values) > LOG_FROM;
-  }
+  const axisOf = (axis) => data.axes[axis][control(`choose-${axis}`).value];
 
   /* Text of the user's as text, not as a tag or a template of Plotly. */
   const plain = (text) => text.replace(/[&<>%]/g, (character) => `&#${character.charCodeAt(0)};`);
@@ -91,7 +86,7 @@
       title: { text: plain(data.labels[name]), standoff: 12 }, range: range(which, logarithmic), type: logarithmic ? "log" : "linear",
       gridcolor: color("--hairline"), linecolor: color("--rule"), zeroline: false, ticks: "outside", ticklen: 4,
       tickcolor: color("--rule"), automargin: true, nticks: narrow ? 5 : 8, exponentformat: "power",
-      ...(logarithmic ? ticks(which) : {}),
+      ...(logarithmic ? { tickmode: "array", tickvals: axisOf(which).ticks, ticktext: axisOf(which).texts } : {}),
     });
     return {
       font: { family: style.getPropertyValue("--sans"), size: 13, color: color("--ink-2") },
@@ -109,19 +104,6 @@
     const least = Math.min(...values), greatest = Math.max(...values);
     const margin = 0.06 * (greatest - least) || 0.5;
     return values.length ? [least - margin, greatest + margin] : undefined;
-  }
-
-  /* Plain numbers at 1, 2, 5 of each decade, or at decades alone where there are many; else as the plot has them. */
-  function ticks(axis) {
-    const values = shown(axis), least = Math.min(...values), greatest = Math.max(...values);
-    const first = Math.floor(Math.log10(least)), last = Math.ceil(Math.log10(greatest));
-    const steps = last - first > 3 ? [1] : [1, 2, 5];
-    const tickvals = [];
-    for (let decade = first; decade <= last; decade++) {
-      for (const step of steps) tickvals.push(Number(`${step}e${decade}`));
-    }
-    if (tickvals.filter((value) => value >= least && value <= greatest).length < 2) return {};
-    return { tickmode: "array", tickvals, ticktext: tickvals.map((value) => value >= 1e5 || value < 1e-5 ? value.toExponential(0) : String(value)) };
   }
 
   function caption(x, y) {
@@ -160,7 +142,7 @@
     for (const axis of control("choose-x").value === before ? axes : [...axes, "x"]) {
       const box = control(`log-${axis}`);
       box.disabled = shown(axis).some((value) => value <= 0);
-      box.checked = startsLogarithmic(axis);
+      box.checked = axisOf(axis).logarithmic;
     }
     draw();
   }

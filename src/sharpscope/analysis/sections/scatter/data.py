@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes_at
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults, describe_group, records
+from sharpscope.analysis.scale import Scale, marks, spans_decades
 
 
 def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str, Any]:
@@ -31,12 +33,19 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
     }
     unconverged = {name: results.unconverged(name)[ledger.index].tolist() for name in results.measured}
     stderrs = {name: f"{name}_stderr" for name in results.measured if f"{name}_stderr" in ledger.columns}
+    x = {moment: names for moment in moments if (names := outcomes_at(results, moment))}
+    y = {name: results.across(name) for name in measures}
     return {
         "regimes": [{"name": r, "color": look.color, "symbol": look.symbol} for r, look in styles.items()],
         "labels": {name: results.quantities[name].label for name in results.measured},
         "short": {name: results.quantities[name].short_label for name in results.measured},
-        "x": {moment: names for moment in moments if (names := outcomes_at(results, moment))},
-        "y": {name: results.across(name) for name in measures},
+        "x": x,
+        "y": y,
+        "axes": {
+            # That of a measure suits it at every moment, so that it stays when another one is chosen.
+            "x": {name: _axis(name, ledger[[name]]) for names in x.values() for name in names},
+            "y": {name: _axis(name, ledger[list(columns.values())]) for name, columns in y.items()},
+        },
         "runs": {
             "id": ledger["run_id"].astype(str).tolist(),
             "seed": ledger["seed"].astype(str).tolist(),
@@ -47,6 +56,20 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
         "stderr": {name: _json_numbers(ledger[column]) for name, column in stderrs.items()},
         "unconverged": {name: runs for name, runs in unconverged.items() if any(runs)},
         "correlations": texts,
+    }
+
+
+def _axis(name: str, columns: pd.DataFrame) -> dict[str, Any]:
+    """Return whether an axis starts logarithmic, and what marks it then: nothing where a value is not positive."""
+    values = columns.to_numpy(float)
+    values = values[np.isfinite(values)]
+    if not len(values) or values.min() <= 0:
+        return {"logarithmic": False, "ticks": [], "texts": []}
+    ticks = marks(Scale(float(values.min()), float(values.max()), logarithmic=True))
+    return {
+        "logarithmic": name == "train_loss" or spans_decades(values),
+        "ticks": [value for value, _ in ticks],
+        "texts": [text for _, text in ticks],
     }
 
 

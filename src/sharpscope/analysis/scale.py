@@ -61,9 +61,9 @@ class Scale:
 
 def locator(scale: Scale) -> Locator:
     """Return what finds the few round values that mark an axis."""
-    if not scale.logarithmic:
+    # Below a factor of 5 there may be less than two of 1, 2, 5, 10 on a logarithmic axis.
+    if not scale.logarithmic or scale.high < 5 * scale.low:
         return MaxNLocator(nbins=_TICKS, steps=[1, 2, 2.5, 5, 10])
-    # Between decades where there are few of them. Where there is none, LogLocator takes other round values by itself.
     return LogLocator(subs=(1.0,) if scale.high > 100 * scale.low else (1.0, 2.0, 5.0), numticks=_TICKS + 1)
 
 

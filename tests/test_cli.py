@@ -246,7 +246,7 @@ def test_every_measure_and_score_is_explained(capsys):
 
 
 def test_a_reader_who_has_seen_enough_is_no_error():
-    command = f"{sys.executable} -m sharpscope.cli explain ece | head -n 1; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m sharpscope explain ece | head -n 1; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
     assert ended.stdout.splitlines()[-1] == "0"

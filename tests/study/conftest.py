@@ -72,7 +72,7 @@ def perform_all(plan: Plan, store: Store) -> list[Outcome]:
 def start(*arguments: object) -> subprocess.Popen[str]:
     """Start ``sharpscope`` in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "sharpscope.cli", *map(str, arguments)],
+        [sys.executable, "-m", "sharpscope", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

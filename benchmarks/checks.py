@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks.peers import Problem, problems
 from benchmarks.timing import table
 from sharpscope import measure
-from sharpscope.curvature.second_derivatives import Verdict
+from sharpscope.curvature.operators.second_derivatives import Verdict
 
 MEASURES = ("hessian_trace", "hessian_top_eigenvalue")
 ROUNDS = 7

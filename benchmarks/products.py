@@ -12,10 +12,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.problems import digits, trained
 from benchmarks.timing import side_by_side, table
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space
 from sharpscope.curvature.passes import Evaluation, Evaluator
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batch
 
 
 def batches(risk: Risk) -> Iterator[Batch]:

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import NotDefined
 from tests.oracle import CLOSED_FORMS, closed_forms
 from tests.variants import SMALL

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from sharpscope import Estimate
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.measure import MEASURES, MeasureFacts
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.measurement import measure_risk
 from tests.invariances import CONV, MLP
 

@@ -121,13 +121,13 @@ __all__ = [
 if TYPE_CHECKING:
     from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts
     from sharpscope.curvature.estimate import Estimate, mean_of
+    from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
     from sharpscope.curvature.measure import MeasureFacts, Steps, measure
     from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space, of_products
     from sharpscope.curvature.passes import Evaluation, Need
-    from sharpscope.curvature.perturbation import PerturbedLosses, antithetic, pair_means
-    from sharpscope.curvature.reductions import Count, FeatureMoments, GradientSum, Mean, Values
+    from sharpscope.curvature.passes.perturbation import PerturbedLosses, antithetic, pair_means
+    from sharpscope.curvature.passes.reductions import Count, FeatureMoments, GradientSum, Mean, Values
     from sharpscope.curvature.risk import Risk
-    from sharpscope.curvature.rounds import draw_rounds, judged
     from sharpscope.data import CORRUPTIONS, DATASETS, CorruptionFacts, Dataset, Source
     from sharpscope.data.corrupted import corrupt
     from sharpscope.data.download import RemoteFile, locate
@@ -152,10 +152,10 @@ else:
             "sharpscope.curvature.measure": ("measure", "MeasureFacts", "Steps"),
             "sharpscope.curvature.operators": ("Hessian", "GaussNewton", "Space", "Products", "of_products"),
             "sharpscope.curvature.passes": ("Need", "Evaluation"),
-            "sharpscope.curvature.perturbation": ("PerturbedLosses", "antithetic", "pair_means"),
-            "sharpscope.curvature.reductions": ("Mean", "Values", "Count", "GradientSum", "FeatureMoments"),
+            "sharpscope.curvature.passes.perturbation": ("PerturbedLosses", "antithetic", "pair_means"),
+            "sharpscope.curvature.passes.reductions": ("Mean", "Values", "Count", "GradientSum", "FeatureMoments"),
             "sharpscope.curvature.risk": ("Risk",),
-            "sharpscope.curvature.rounds": ("draw_rounds", "judged"),
+            "sharpscope.curvature.estimators.sequential_sampling": ("draw_rounds", "judged"),
             "sharpscope.data": ("DATASETS", "Dataset", "Source", "CORRUPTIONS", "CorruptionFacts"),
             "sharpscope.data.corrupted": ("corrupt",),
             "sharpscope.data.selection": ("stratified",),

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from sharpscope.curvature.batches import Batch, Batches, left_alone
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.failures import failures_told
 from sharpscope.curvature.measure import MEASURES, Steps, Sums, run_together
-from sharpscope.curvature.network import Forward, device_of
-from sharpscope.curvature.random_state import random_state_kept
-from sharpscope.curvature.raw_data import told, whole_number
-from sharpscope.curvature.reach import Reach
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batch, Batches, left_alone
+from sharpscope.curvature.risk.failures import failures_told
+from sharpscope.curvature.risk.network import Forward, device_of
+from sharpscope.curvature.risk.random_state import random_state_kept
+from sharpscope.curvature.risk.raw_data import told, whole_number
+from sharpscope.curvature.risk.reach import Reach
 from sharpscope.curvature.sampling import Measured, sampling_errors
 from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName, by_reason
 from sharpscope.extras import installed, optional

@@ -16,9 +16,9 @@ from tests.variants import Variant
 from torch import Tensor, nn
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import NotDefined
 from sharpscope.models import build
 from sharpscope.seeding import Stream

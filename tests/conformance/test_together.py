@@ -17,9 +17,9 @@ from tests.cut import masked, network, samples
 from tests.variants import SMALL, VARIANTS, Variant
 from torch import Tensor, nn
 
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.measurement import measure_risk
 
 EVERY = [Variant(name) for name in MEASURES]

@@ -12,9 +12,9 @@ from tests.variants import VARIANTS
 from torch import nn
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.measure import MEASURES, Sums, on_the_rest, run_together
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.curvature.sampling import jackknife_error, random_groups_error
 
 # Variants whose value is a function of sums over samples that one pass finds.

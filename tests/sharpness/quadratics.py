@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.seeding import Stream
 
 

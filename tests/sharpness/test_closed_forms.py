@@ -11,11 +11,11 @@ from tests.cases import CASES, SPLITS, Case
 from torch.nn import functional as F
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batches
-from sharpscope.curvature.head import HeadFinder
 from sharpscope.curvature.passes import Evaluator
-from sharpscope.curvature.reductions import FeatureMoments
+from sharpscope.curvature.passes.head import HeadFinder
+from sharpscope.curvature.passes.reductions import FeatureMoments
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import NotDefined
 
 RTOL = 1e-9

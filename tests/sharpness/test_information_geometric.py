@@ -9,9 +9,9 @@ from tests.cases import CASES, SPLITS, Case
 from torch import Tensor, nn
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import SharpscopeError
 from sharpscope.seeding import Stream
 from sharpscope.sharpness.information_geometric import _Drawn, fisher_roots

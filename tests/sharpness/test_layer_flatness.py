@@ -10,8 +10,8 @@ from tests.invariances import MLP, TRANSFORMATIONS
 from torch import Tensor, nn
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 
 BY_NAME = {case.name: case for case in CASES}
 

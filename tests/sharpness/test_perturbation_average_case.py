@@ -15,10 +15,10 @@ from tests.sharpness.quadratics import Quadratic, rescaled
 from torch.nn import functional as F
 
 from sharpscope import Estimate, measure
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.estimate import mean_of
+from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, further_draws
 from sharpscope.curvature.risk import Risk
-from sharpscope.curvature.rounds import draw_rounds, further_draws
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import SharpscopeError
 from sharpscope.sharpness.average_case import average_case_sharpness
 from sharpscope.sharpness.sam import sam_sharpness

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from tests.cases import CASES, Case
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import NotDefined, SharpscopeError
 from sharpscope.measurement import measure_risk
 

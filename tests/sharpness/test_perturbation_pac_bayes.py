@@ -14,8 +14,8 @@ from tests.sharpness.quadratics import Quadratic, rescaled
 from torch import nn
 
 from sharpscope import Estimate, measure
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import NotDefined, SharpscopeError
 from sharpscope.seeding import Stream
 from sharpscope.sharpness.pac_bayes import pac_bayes_flatness

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from sharpscope import measure
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.passes import Evaluator
-from sharpscope.curvature.perturbation import GradientAt, Noise, with_normalized_logits
+from sharpscope.curvature.passes.perturbation import GradientAt, Noise, with_normalized_logits
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import SharpscopeError
 from sharpscope.seeding import Stream
 from sharpscope.sharpness.worst_case import worst_case_sharpness

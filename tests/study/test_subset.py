@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from sharpscope import measure
 from sharpscope.analysis.ledger import load_ledger, load_results
-from sharpscope.curvature.batches import Batches
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.data import DATASETS, Source
 from sharpscope.errors import SpecError
 from sharpscope.models import build

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sharpscope.curvature.state import ForwardState
+from sharpscope.curvature.risk.state import ForwardState
 from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training

@@ -11,13 +11,13 @@ from pydantic import Field
 from torch import Tensor
 
 from sharpscope.complexity.input_derivatives import InputDerivatives, Names, map_moving, power_sums
-from sharpscope.curvature.ascent import Norm
-from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation
-from sharpscope.curvature.reductions import Values
+from sharpscope.curvature.passes.ascent import Norm
+from sharpscope.curvature.passes.reductions import Values
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batch
 from sharpscope.errors import NotDefined
 
 # The search begins at an eighth of the first-order distance and gives up at 1,024 times that distance.

@@ -13,12 +13,12 @@ from pydantic import Field
 from torch import Tensor
 
 from sharpscope.complexity.input_derivatives import moves
-from sharpscope.curvature.batches import Batch, tensors_of
 from sharpscope.curvature.estimate import mean_of
+from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.risk import Risk
-from sharpscope.curvature.rounds import draw_rounds, judged
+from sharpscope.curvature.risk.batches import Batch, tensors_of
 from sharpscope.errors import NotDefined, SharpscopeError
 
 # Directions of a draw: a straight boundary has its length to 1% from so many, whatever the angle.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.passes import Evaluation
+from sharpscope.curvature.risk.batches import Batch
 from sharpscope.errors import NotDefined
 
 Names = list[str | int] | None

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from sharpscope.complexity.input_derivatives import InputDerivatives, Names, power_sums
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.losses import CrossEntropy
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.losses import CrossEntropy
 from sharpscope.errors import NotDefined
 from sharpscope.seeding import Stream
 

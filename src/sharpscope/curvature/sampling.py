@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sharpscope.curvature.batches import Batch
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import Asked, Sums, on_the_rest
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batch
 from sharpscope.seeding import Stream
 
 # More groups know their own spread better; larger groups are more like the whole subset.

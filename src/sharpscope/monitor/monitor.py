@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.network import Forward, device_of, unwrapped
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.network import Forward, device_of, unwrapped
 from sharpscope.errors import NotDefined, SharpscopeError
 from sharpscope.measurement import Asked, Measurements, measure_risk, resolve_measures, told_together
 from sharpscope.monitor.overhead import Overhead

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from sharpscope.curvature.batches import Batch, Batches, left_alone
-from sharpscope.curvature.random_state import random_state_kept
+from sharpscope.curvature.risk.batches import Batch, Batches, left_alone
+from sharpscope.curvature.risk.random_state import random_state_kept
 from sharpscope.seeding import Stream
 
 

@@ -8,12 +8,18 @@ from typing import Any
 
 import torch
 
-from sharpscope.curvature.ascent import Norm
 from sharpscope.curvature.estimate import mean_of
+from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.perturbation import PerturbedLosses, antithetic, pair_means, uniform, with_normalized_logits
+from sharpscope.curvature.passes.ascent import Norm
+from sharpscope.curvature.passes.perturbation import (
+    PerturbedLosses,
+    antithetic,
+    pair_means,
+    uniform,
+    with_normalized_logits,
+)
 from sharpscope.curvature.risk import Risk
-from sharpscope.curvature.rounds import draw_rounds, judged
 from sharpscope.errors import SharpscopeError
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.losses import class_indices
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
-from sharpscope.curvature.reductions import Count, GradientSum, Values, norm_of
+from sharpscope.curvature.passes.reductions import Count, GradientSum, Values, norm_of
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.losses import class_indices
 from sharpscope.errors import NotDefined, SharpscopeError
 
 

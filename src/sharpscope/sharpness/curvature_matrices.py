@@ -9,13 +9,12 @@ from typing import Any, Literal
 import torch
 
 from sharpscope.curvature.estimate import Estimate, mean_of
-from sharpscope.curvature.estimators import Algorithm, Moments, deflated_moments
+from sharpscope.curvature.estimators import Algorithm, Eigenvalues, Moments, deflated_moments, lanczos
 from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
-from sharpscope.curvature.lanczos import Eigenvalues, lanczos
+from sharpscope.curvature.estimators.sequential_sampling import BUDGET, further_draws, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space, of_products
 from sharpscope.curvature.risk import Risk
-from sharpscope.curvature.rounds import BUDGET, further_draws, judged
 from sharpscope.errors import SharpscopeError
 
 Patterns = str | list[str] | None

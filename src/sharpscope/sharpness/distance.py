@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.reductions import Count, norm_of
+from sharpscope.curvature.passes.reductions import Count, norm_of
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import NotDefined, SharpscopeError
 

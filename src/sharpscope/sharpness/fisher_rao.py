@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.losses import CrossEntropy
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
-from sharpscope.curvature.radial import tangent
-from sharpscope.curvature.reductions import Mean, RadialMoments
+from sharpscope.curvature.passes.radial import tangent
+from sharpscope.curvature.passes.reductions import Mean, RadialMoments
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.losses import CrossEntropy
 from sharpscope.errors import NotDefined
 
 _LIANG = 'Liang et al., "Fisher-Rao Metric, Geometry, and Complexity of Neural Networks", AISTATS 2019'

@@ -11,13 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from sharpscope.curvature.batches import Batch, Reservoir
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.losses import CrossEntropy, class_indices
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.output_gram import output_gram
 from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.passes.output_gram import output_gram
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batch, Reservoir
+from sharpscope.curvature.risk.losses import CrossEntropy, class_indices
 from sharpscope.errors import NotDefined
 from sharpscope.seeding import Stream
 

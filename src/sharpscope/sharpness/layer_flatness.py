@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from sharpscope.curvature.estimate import Estimate, mean_of
+from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
 from sharpscope.curvature.operators import Hessian, Products, Space, of_products
 from sharpscope.curvature.passes import Evaluation, Need
-from sharpscope.curvature.reductions import ColumnMoments
+from sharpscope.curvature.passes.reductions import ColumnMoments
 from sharpscope.curvature.risk import Risk
-from sharpscope.curvature.rounds import draw_rounds, judged
 from sharpscope.errors import SharpscopeError, suggest
 
 # Vectors held at a time: each is as large as the layers together.

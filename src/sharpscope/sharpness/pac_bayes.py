@@ -10,11 +10,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from sharpscope.curvature.estimate import Estimate, mean_of
+from sharpscope.curvature.estimators.sequential_sampling import BUDGET, further_draws, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.perturbation import PerturbedLosses, antithetic, pair_means, zero_one
-from sharpscope.curvature.reductions import norm_of
+from sharpscope.curvature.passes.perturbation import PerturbedLosses, antithetic, pair_means, zero_one
+from sharpscope.curvature.passes.reductions import norm_of
 from sharpscope.curvature.risk import Risk
-from sharpscope.curvature.rounds import BUDGET, further_draws, judged
 from sharpscope.errors import SharpscopeError
 
 # The bracket of sigma begins at a tenth of the weights' size and moves by this factor, at most so many times.

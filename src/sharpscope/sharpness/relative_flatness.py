@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.head import HeadFinder
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need
-from sharpscope.curvature.reductions import FeatureMoments
+from sharpscope.curvature.passes.head import HeadFinder
+from sharpscope.curvature.passes.reductions import FeatureMoments
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import SharpscopeError
 from sharpscope.sharpness.layer_flatness import layer_flatness

@@ -7,11 +7,11 @@ from collections.abc import Generator
 from typing import Any, Literal
 
 from sharpscope.curvature.estimate import Estimate, mean_of
+from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.perturbation import Noise, PerturbedLosses, antithetic, pair_means
-from sharpscope.curvature.reductions import GradientSum
+from sharpscope.curvature.passes.perturbation import Noise, PerturbedLosses, antithetic, pair_means
+from sharpscope.curvature.passes.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
-from sharpscope.curvature.rounds import draw_rounds, judged
 from sharpscope.errors import NotDefined, SharpscopeError
 
 # The expansion draws pairs until what it does not know of mu is below this share of its value.

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from sharpscope.curvature.ascent import Ascent, Ball, Norm
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.groups import Groups
-from sharpscope.curvature.losses import Loss
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure, run_together
-from sharpscope.curvature.perturbation import GradientAt, PerturbedLosses, with_normalized_logits
-from sharpscope.curvature.reductions import GradientSum
+from sharpscope.curvature.passes.ascent import Ascent, Ball, Norm
+from sharpscope.curvature.passes.groups import Groups
+from sharpscope.curvature.passes.perturbation import GradientAt, PerturbedLosses, with_normalized_logits
+from sharpscope.curvature.passes.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.losses import Loss
 from sharpscope.errors import SharpscopeError
 
 # An ascent has arrived when its last step raised the value by no more than this share of it.

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sharpscope.curvature.batches import Batches
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES, first_pass
 from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
 from sharpscope.data import Dataset
 from sharpscope.errors import FAULTS, NotDefined, SharpscopeError
 from sharpscope.measurement import Measurements, measure_batches

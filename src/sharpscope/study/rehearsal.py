@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sharpscope.curvature.logits import probabilities_in
+from sharpscope.curvature.passes.logits import probabilities_in
 from sharpscope.data import Dataset
 from sharpscope.errors import FAULTS, SpecError, one_line
 from sharpscope.models import build_untrained, build_weightless

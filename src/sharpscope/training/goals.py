@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sharpscope.curvature.state import ForwardState, restored_state
+from sharpscope.curvature.risk.state import ForwardState, restored_state
 from sharpscope.data import Dataset
 from sharpscope.training.averaging import Result
 from sharpscope.training.distributed import Workers

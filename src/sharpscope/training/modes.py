@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from sharpscope.curvature.layout import laid_out, may_have_channels_last
-from sharpscope.curvature.network import device_of
+from sharpscope.curvature.risk.layout import laid_out, may_have_channels_last
+from sharpscope.curvature.risk.network import device_of
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sharpscope.curvature.state import ForwardState, restored_state
+from sharpscope.curvature.risk.state import ForwardState, restored_state
 from sharpscope.training.modes import mode
 
 

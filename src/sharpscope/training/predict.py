@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sharpscope.curvature.network import plain_attention
-from sharpscope.curvature.state import ForwardState, restored_state
+from sharpscope.curvature.risk.network import plain_attention
+from sharpscope.curvature.risk.state import ForwardState, restored_state
 from sharpscope.training.modes import channels_last, mode
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sharpscope.curvature.state import ForwardState, restored_state
+from sharpscope.curvature.risk.state import ForwardState, restored_state
 
 # A vector over all parameters, in the parts that they are.
 Vector = list[Tensor] | tuple[Tensor, ...]

@@ -6,7 +6,6 @@ from torch import nn
 from sharpscope.seeding import Stream
 from sharpscope.training import Recipe
 from sharpscope.training.batches import Batch
-from sharpscope.training.distributed import ALONE
 from sharpscope.training.gradient import Gradient, OnBatch
 from sharpscope.training.steps import Pass
 
@@ -63,8 +62,8 @@ def descent(model, **options):
 
 def on_samples(model, inputs, targets, **recipe):
     """Return what training gives to update steps: the evaluation of a batch."""
-    gradient = Gradient(model, Recipe(**recipe), (), ALONE, torch.device("cpu"))
-    return OnBatch(gradient, Batch(inputs, targets, len(targets)))
+    gradient = Gradient(model, Recipe(**recipe), (), torch.device("cpu"))
+    return OnBatch(gradient, Batch(inputs, targets))
 
 
 def on_quadratics(point, centers=None):

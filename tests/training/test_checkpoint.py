@@ -12,7 +12,7 @@ from sharpscope.data.augmentations import random_shift
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
-from sharpscope.training import CheckpointError, Recipe, Workers, train
+from sharpscope.training import CheckpointError, Recipe, train
 from sharpscope.training.checkpoint import read_tree, write_tree
 
 EPOCHS = 4
@@ -137,11 +137,6 @@ def test_a_damaged_checkpoint_is_refused(dataset, tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(CheckpointError, match="no whole checkpoint"):
         train(network(), dataset, recipe(), Stream(0), checkpoint=path)
-
-
-def test_several_workers_keep_no_checkpoint(dataset, tmp_path):
-    with pytest.raises(CheckpointError, match="several workers"):
-        train(network(), dataset, recipe(), Stream(0), checkpoint=tmp_path / "state", workers=Workers(0, 2))
 
 
 def test_a_tree_comes_back_as_it_was(tmp_path):

@@ -13,7 +13,6 @@ from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
 from sharpscope.training import Recipe
 from sharpscope.training.batches import Batch
-from sharpscope.training.distributed import ALONE
 from sharpscope.training.gradient import Gradient, OnBatch
 from sharpscope.training.precision import LossScale, Overflow
 from sharpscope.training.steps import Step
@@ -23,7 +22,7 @@ from sharpscope.training.updates.looksam import LookSam
 from sharpscope.training.updates.sam import Sam
 
 CPU = torch.device("cpu")
-BATCH = Batch(INPUTS, TARGETS, len(TARGETS))
+BATCH = Batch(INPUTS, TARGETS)
 STEPS = {
     "sgd": Step,
     "sam": partial(Sam, rho=0.3),
@@ -43,7 +42,7 @@ def weights(model):
 
 def stepped(model, made, update, batch=BATCH, count=3):
     """Return the model's weights after steps on one batch, and the gradient's evaluator."""
-    step, gradient = update(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), ALONE, CPU)
+    step, gradient = update(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), CPU)
     with Stream("steps").governing():
         for _ in range(count):
             found = gradient.step(step, batch)
@@ -78,7 +77,7 @@ def test_batch_norm_changes_once_however_many_micro_batches(update):
 
 def test_a_part_of_the_weights_has_the_gradient_that_it_has_among_all():
     model = small_net()
-    gradient = Gradient(model, recipe(accumulate=3), (), ALONE, CPU)
+    gradient = Gradient(model, recipe(accumulate=3), (), CPU)
     backward = OnBatch(gradient, BATCH)
     backward()
     whole = {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -99,13 +98,13 @@ def test_without_weights_an_infinite_loss_tells_of_an_overflow():
             made, loss=lambda outputs, targets, scale=scale: nn.functional.mse_loss(scale * outputs, outputs)
         )
         with whether:
-            OnBatch(Gradient(model, scaled, (), ALONE, CPU), Batch(INPUTS.float(), TARGETS, 8))(weights=[])
+            OnBatch(Gradient(model, scaled, (), CPU), Batch(INPUTS.float(), TARGETS))(weights=[])
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 3])
 def test_chosen_samples_are_a_batch_of_their_own(accumulate):
     model, chosen = small_net(batch_norm=False), torch.tensor([1, 2, 6])
-    backward = OnBatch(Gradient(model, recipe(accumulate=accumulate), (), ALONE, CPU), BATCH)
+    backward = OnBatch(Gradient(model, recipe(accumulate=accumulate), (), CPU), BATCH)
     found = backward(chosen=chosen)
     reference = small_net(batch_norm=False)
     outputs = reference(INPUTS[chosen])
@@ -120,7 +119,7 @@ def test_chosen_samples_are_a_batch_of_their_own(accumulate):
 def test_chosen_samples_come_in_micro_batches_no_smaller_than_those_of_the_batch():
     model, seen = small_net(), []
     model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    backward = OnBatch(Gradient(model, recipe(accumulate=4), (), ALONE, CPU), BATCH)
+    backward = OnBatch(Gradient(model, recipe(accumulate=4), (), CPU), BATCH)
     backward(chosen=torch.tensor([0, 3, 4, 7]))
     assert seen == [2, 2]
 
@@ -130,7 +129,7 @@ def test_chosen_samples_come_in_micro_batches_no_smaller_than_those_of_the_batch
 def test_the_losses_of_samples_are_those_of_batches_of_one(mixed, smoothing):
     targets = torch.randn(8, 3, generator=Stream("mix").torch(), dtype=torch.float64).softmax(1) if mixed else TARGETS
     model, made = small_net(batch_norm=False), recipe({"label_smoothing": {"value": smoothing}}, accumulate=3)
-    backward = OnBatch(Gradient(model, made, (), ALONE, CPU), Batch(INPUTS, targets, 8))
+    backward = OnBatch(Gradient(model, made, (), CPU), Batch(INPUTS, targets))
     found = backward()
     one_by_one = [
         nn.functional.cross_entropy(model(INPUTS[i : i + 1]), targets[i : i + 1], label_smoothing=smoothing)
@@ -156,7 +155,7 @@ def test_a_gradient_below_the_limit_is_not_clipped():
 
 def test_bf16_computes_the_forward_pass_so_and_keeps_the_weights():
     model = small_net().float()
-    batch = Batch(INPUTS.float(), TARGETS, 8)
+    batch = Batch(INPUTS.float(), TARGETS)
     with torch.autocast("cpu", torch.bfloat16):
         outputs = model(batch.inputs).float()
     model.load_state_dict(small_net().float().state_dict())
@@ -169,7 +168,7 @@ def test_bf16_computes_the_forward_pass_so_and_keeps_the_weights():
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("update", STEPS.values(), ids=STEPS)
 def test_half_precision_is_close_to_single(update, precision):
-    batch = Batch(INPUTS.float(), TARGETS, 8)
+    batch = Batch(INPUTS.float(), TARGETS)
     single, _, _ = stepped(small_net(batch_norm=False).float(), recipe(), update, batch)
     half, _, _ = stepped(small_net(batch_norm=False).float(), recipe(precision=precision), update, batch)
     moved = (single - weights(small_net(batch_norm=False).float())).norm()
@@ -203,10 +202,10 @@ def test_the_loss_scale_follows_the_rule_of_pytorch(monkeypatch):
     expected = scaled_reference(9, 3, batches)
     made = recipe(precision="fp16", lr=0.05, momentum=0.9)
     model = small_net(batch_norm=False).float()
-    step, gradient = Step(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), ALONE, CPU)
+    step, gradient = Step(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), CPU)
     scales = []
     for number, (reference, scale) in enumerate(expected):
-        gradient.step(step, Batch(batches(number), TARGETS, 8))
+        gradient.step(step, Batch(batches(number), TARGETS))
         torch.testing.assert_close(weights(model), reference, rtol=1e-6, atol=1e-7)
         assert gradient.scale.factor == scale
         scales.append(scale)
@@ -226,9 +225,9 @@ def test_a_step_whose_gradient_overflows_is_not_taken(update, overflowing):
         return nn.functional.cross_entropy(outputs, targets) * (1e38 if len(calls) == overflowing else 1.0)
 
     made = replace(made, loss=loss)
-    step, gradient = update(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), ALONE, CPU)
+    step, gradient = update(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), CPU)
     before, state = weights(model).clone(), str(step.state_dict())
-    batch = Batch(INPUTS.float(), TARGETS, 8)
+    batch = Batch(INPUTS.float(), TARGETS)
     if update is Step and overflowing == 2:
         calls.append(1)
     with Stream("overflow").governing():

@@ -94,7 +94,7 @@ def test_the_order_of_parts_does_not_matter():
     assert fields(recipe((), one)) == (
         True,
         {"weight_decay": 5e-4},
-        {"rho": 0.05, "adaptive": False, "per_worker": False},
+        {"rho": 0.05, "adaptive": False},
     )
 
 
@@ -114,7 +114,7 @@ def test_parts_are_applied_in_the_order_of_their_names(monkeypatch):
 
 def test_regime_options_reach_the_recipe():
     made = recipe({"momentum": 0.9}, {"sam": {"rho": 0.1, "adaptive": True}, "weight_decay": {"value": "1e-3"}})
-    assert made.update.keywords == {"rho": 0.1, "adaptive": True, "per_worker": False}
+    assert made.update.keywords == {"rho": 0.1, "adaptive": True}
     assert made.make_optimizer([one_parameter()]).defaults["weight_decay"] == 1e-3
 
 
@@ -140,7 +140,7 @@ def test_two_parts_cannot_both_replace_the_update_step(pair):
 
 
 def test_asam_is_the_adaptive_form_of_sam():
-    assert recipe((), "asam").update.keywords == {"rho": 0.5, "adaptive": True, "per_worker": False}
+    assert recipe((), "asam").update.keywords == {"rho": 0.5, "adaptive": True}
 
 
 @pytest.mark.parametrize("training", [{}, {"optimizer": "adagrad"}])

@@ -67,7 +67,7 @@ def test_sam_puts_weights_back_to_the_bit():
     inputs = INPUTS.float()
     visited = []
 
-    def backward(*, synchronize=True):
+    def backward():
         visited.append([parameter.detach().clone() for parameter in model.parameters()])
         model.zero_grad()
         loss = nn.functional.cross_entropy(model(inputs), TARGETS)
@@ -87,7 +87,7 @@ def test_sam_restores_weights_and_buffers_when_the_second_pass_fails():
     passes = iter([lambda: on_batch(model)])
     state = []
 
-    def backward(*, synchronize=True):
+    def backward():
         run = next(passes, None)
         if run is None:
             on_batch(model)
@@ -128,7 +128,7 @@ def test_sam_leaves_frozen_and_unused_parameters_alone():
     frozen = model[0].weight.clone()
     visited = []
 
-    def backward(*, synchronize=True):
+    def backward():
         visited.append((model[0].weight.clone(), model.unused.detach().clone()))
         return on_chain(model)
 

@@ -158,7 +158,7 @@ def test_both_passes_of_sam_draw_anew():
         there = [weight + rho * part / length for weight, part in zip(start, gradient, strict=True)]
         sharp = torch.autograd.grad(by_hand(there, x), there)
 
-    def backward(model, *, synchronize=True):
+    def backward(model):
         model.zero_grad()
         outputs = model(x)
         loss = outputs.square().mean()

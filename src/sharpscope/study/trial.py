@@ -24,7 +24,6 @@ from sharpscope.study.resolve import at, completed
 from sharpscope.training import Recipe, check_compiler
 from sharpscope.training import check as check_recipes
 from sharpscope.training.batches import Batches, lost_classes, smallest_part, steps_of
-from sharpscope.training.distributed import ALONE
 
 
 class Trial:
@@ -183,7 +182,7 @@ def _check_steps(warmup: int, recipe: Recipe, dataset: Dataset) -> None:
 
 def _try_batch(recipe: Recipe, dataset: Dataset) -> None:
     """Make a batch of a few samples, to see that what the recipe does to them suits the data."""
-    next(iter(Batches(recipe.training_data(few_of(dataset)), recipe, Stream("trial"), torch.device(CPU), ALONE)))
+    next(iter(Batches(recipe.training_data(few_of(dataset)), recipe, Stream("trial"), torch.device(CPU))))
 
 
 def _try_attachments(recipe: Recipe, model: nn.Module) -> None:

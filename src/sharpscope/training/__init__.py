@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sharpscope.training.checkpoint import CheckpointError
 from sharpscope.training.compilation import NotCompiled, check_compiler
-from sharpscope.training.distributed import Workers
 from sharpscope.training.history import Diverged, Epoch, History, Kept
 from sharpscope.training.loop import train
 from sharpscope.training.predict import predict
@@ -21,7 +20,6 @@ __all__ = [
     "Kept",
     "NotCompiled",
     "Recipe",
-    "Workers",
     "check",
     "check_compiler",
     "predict",

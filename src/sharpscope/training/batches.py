@@ -13,55 +13,49 @@ from torch import Tensor
 from sharpscope.data import Dataset
 from sharpscope.data.selection import stratified
 from sharpscope.seeding import Stream
-from sharpscope.training.distributed import Workers
 from sharpscope.training.recipe import Recipe
 
 
 class Batch(NamedTuple):
-    """This worker's share of one batch.
+    """One batch.
 
     Attributes:
         inputs: As the model sees them.
         targets: Class indices ``[N]``, or probabilities ``[N, C]`` where the recipe mixes samples.
-        samples: Of all workers together.
     """
 
     inputs: Tensor
     targets: Tensor
-    samples: int
 
     def split(self, parts: int) -> list[Batch]:
         """Return the batch in parts of about equal size."""
         if parts == 1:
             return [self]
         pairs = zip(self.inputs.chunk(parts), self.targets.chunk(parts), strict=True)
-        return [Batch(inputs, targets, self.samples) for inputs, targets in pairs]
+        return [Batch(inputs, targets) for inputs, targets in pairs]
 
     def take(self, chosen: Tensor) -> Batch:
-        """Return the batch with some of this worker's samples only, given by their indices."""
+        """Return the batch with some of its samples only, given by their indices."""
         return self._replace(inputs=self.inputs[chosen], targets=self.targets[chosen])
 
 
 class Batches:
-    """The training data, batch by batch: gathered, augmented, normalized, mixed, and shared between workers.
+    """The training data, batch by batch: gathered, augmented, normalized and mixed.
 
-    Every purpose has a stream of its own, so a regime that draws more changes nothing else; and workers draw for the
-    whole batch, so their number makes no difference.
+    Every purpose has a stream of its own, so a regime that draws more changes nothing else.
 
     Args:
         data: The training split is used.
         recipe: How batches are made.
         stream: Of the training.
         device: Where the data lives.
-        workers: Who share each batch.
     """
 
-    def __init__(self, data: Dataset, recipe: Recipe, stream: Stream, device: torch.device, workers: Workers) -> None:
+    def __init__(self, data: Dataset, recipe: Recipe, stream: Stream, device: torch.device) -> None:
         self._inputs, self._targets = data.train_inputs.to(device), data.train_targets.to(device)
         self._data = data
         # A batch has all samples at most, whatever the recipe would take.
         self._batch_size = min(recipe.batch_size, len(self._inputs))
-        self._workers = workers
         self._changes = {"augment": recipe.augmentation(data), **recipe.image_changes}
         self._mix = recipe.mix
         self._order = stream.child("order").torch()
@@ -84,7 +78,7 @@ class Batches:
         inputs = self._data.normalize(images)
         if self._mix is not None:
             inputs, targets = self._mix(inputs, targets, len(self._data.classes), self._draws["mix"])
-        return Batch(self._workers.share(inputs), self._workers.share(targets), len(chosen))
+        return Batch(inputs, targets)
 
     def clean(self) -> Iterator[Tensor]:
         """Go once through the inputs as they are, in a fixed order and in batches of about equal size."""

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sharpscope.curvature.risk.state import ForwardState, restored_state
+from sharpscope.curvature.risk.state import ForwardState
 from sharpscope.data import Dataset
 from sharpscope.training.averaging import Result
-from sharpscope.training.distributed import Workers
 from sharpscope.training.history import History, Kept
 from sharpscope.training.predict import predict
 from sharpscope.training.recipe import Recipe
@@ -40,7 +39,6 @@ class Goals:
         data: The data trained on.
         held_out: Inputs and targets taken out of the training data; none without early stopping.
         device: Where the model is.
-        workers: The processes that train the model together.
 
     Attributes:
         reached: Why the training ends here, as ``History.ended`` has it; empty while it goes on.
@@ -53,14 +51,12 @@ class Goals:
         data: Dataset,
         held_out: tuple[Tensor, Tensor] | None,
         device: torch.device,
-        workers: Workers,
     ) -> None:
         self.reached = ""
         self._result = result
         self._data = data
         self._held_out = held_out
         self._device = device
-        self._workers = workers
         self._levels = sorted({*recipe.checkpoints_at_loss}, reverse=True)
         self._stop = recipe.stop_at_loss
         self._every = recipe.check_loss_every
@@ -74,10 +70,7 @@ class Goals:
         """Hold the weights after step 1 .. steps until the epoch ends, if they may be asked for then."""
         if self._every is None or step % self._every or not self._awaited:
             return
-        model = self._result.model
-        with restored_state(ForwardState(model.modules())):
-            self._workers.average_buffers(model)
-            self._moments.append(_Moment.of(self._result, step))
+        self._moments.append(_Moment.of(self._result, step))
 
     def after_epoch(self, epoch: int, step: int) -> None:
         """Take note of where the training is after an epoch, and of the steps so far."""

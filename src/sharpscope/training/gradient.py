@@ -1,4 +1,4 @@
-"""The gradient of a batch: over micro-batches, in any precision, with all workers."""
+"""The gradient of a batch: over micro-batches, in any precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from sharpscope.training.batches import Batch
 from sharpscope.training.compilation import Forward
-from sharpscope.training.distributed import Workers
 from sharpscope.training.normalization import RunningStatistics
 from sharpscope.training.precision import LossScale, Overflow, autocast, widened
 from sharpscope.training.recipe import Penalty, Recipe
@@ -24,7 +23,6 @@ class Gradient:
         model: In train mode.
         recipe: Has loss, precision and the number of micro-batches.
         penalties: Added to the loss.
-        workers: Who share each batch.
         device: Where the model is.
         forward: Computes what the model does, when it is not the model itself.
     """
@@ -34,7 +32,6 @@ class Gradient:
         model: nn.Module,
         recipe: Recipe,
         penalties: Sequence[Penalty],
-        workers: Workers,
         device: torch.device,
         forward: Forward | None = None,
     ) -> None:
@@ -43,7 +40,6 @@ class Gradient:
         self._call = forward or model
         self._recipe = recipe
         self._penalties = penalties
-        self._workers = workers
         self._device = device
         self._statistics = RunningStatistics(model)
 
@@ -60,30 +56,25 @@ class Gradient:
         self.scale.after_step()
         return found
 
-    def evaluate(
-        self, batch: Batch, *, synchronize: bool, weights: Sequence[Tensor] | None, chosen: Tensor | None
-    ) -> Pass:
+    def evaluate(self, batch: Batch, *, weights: Sequence[Tensor] | None, chosen: Tensor | None) -> Pass:
         """Go forward and backward over a batch; see ``Backward``."""
         self._model.zero_grad()
-        own = len(batch.targets)
-        samples: float = batch.samples if synchronize else own
+        whole = len(batch.targets)
         if chosen is not None:
-            # Those chosen stand for all of this worker's samples.
-            samples = samples * len(chosen) / own
             batch = batch.take(chosen)
-        parts = self._parts(batch, own)
+        parts = self._parts(batch, whole)
         shares = [len(part.targets) / len(batch.targets) for part in parts]
         passes = []
         with self._statistics.one_update(shares) as begin:
             for number, part in enumerate(parts):
                 begin(number)
-                passes.append(self._backward(part, len(part.targets) / samples, weights))
+                passes.append(self._backward(part, shares[number], weights))
         if len(passes) == 1:
             found = passes[0]
         else:
             loss = torch.stack([one.loss * share for one, share in zip(passes, shares, strict=True)]).sum()
             found = Pass(loss, torch.cat([one.outputs for one in passes]))
-        self._finish(found, synchronize)
+        self._unscale(found)
         return found
 
     @torch.no_grad()
@@ -114,26 +105,23 @@ class Gradient:
         for penalty in self._penalties:
             objective = objective + penalty(returned)
         factor = share * self.scale.factor
-        # Not multiplied by one: a training alone and in one piece is to the bit what plain PyTorch makes it.
+        # Not multiplied by one: a batch in one piece is to the bit what plain PyTorch makes it.
         objective = objective if factor == 1 else objective * factor
         if weights is None or weights:
             objective.backward(inputs=weights)
         return Pass(loss.detach(), outputs.detach())
 
-    def _finish(self, found: Pass, synchronize: bool) -> None:
-        if not self.scale.enabled and self._workers.count == 1:
-            return
-        _, gradient = gradients(self._model.parameters())
-        if synchronize:
-            self._workers.add_up(gradient)
+    def _unscale(self, found: Pass) -> None:
+        """Divide the gradient by the scale of the loss.
+
+        Raises:
+            Overflow: If it is not finite.
+        """
         if not self.scale.enabled:
             return
-        # All workers must skip a step together; those that added up see the same gradient already.
+        _, gradient = gradients(self._model.parameters())
         sound = self.scale.unscale(gradient) if gradient else found.loss.isfinite()
-        broken = (~sound).float()
-        if not synchronize:
-            self._workers.add_up([broken])
-        if broken.item():
+        if not sound.item():
             raise Overflow(found)
 
 
@@ -142,18 +130,16 @@ class OnBatch:
 
     Args:
         gradient: How gradients are evaluated.
-        batch: This worker's share of a batch.
+        batch: The samples.
     """
 
     def __init__(self, gradient: Gradient, batch: Batch) -> None:
         self._gradient = gradient
         self._batch = batch
 
-    def __call__(
-        self, *, synchronize: bool = True, weights: Sequence[Tensor] | None = None, chosen: Tensor | None = None
-    ) -> Pass:
+    def __call__(self, *, weights: Sequence[Tensor] | None = None, chosen: Tensor | None = None) -> Pass:
         """Leave the gradient in ``.grad``."""
-        return self._gradient.evaluate(self._batch, synchronize=synchronize, weights=weights, chosen=chosen)
+        return self._gradient.evaluate(self._batch, weights=weights, chosen=chosen)
 
     def losses(self, found: Pass | None = None) -> Tensor:
         """Return the loss of each sample."""

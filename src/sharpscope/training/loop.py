@@ -14,14 +14,12 @@ from sharpscope.seeding import Stream
 from sharpscope.training.batches import Batches, held_out
 from sharpscope.training.checkpoint import (
     Checkpoint,
-    CheckpointError,
     OptimizerState,
     RandomState,
     described,
     weights_digest,
 )
 from sharpscope.training.compilation import Forward, compiled
-from sharpscope.training.distributed import ALONE, Workers
 from sharpscope.training.goals import Goals
 from sharpscope.training.gradient import Gradient
 from sharpscope.training.history import Epoch, History
@@ -41,7 +39,6 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_every: int = 1,
     checkpoint_pause: float = 0.0,
-    workers: Workers = ALONE,
 ) -> History:
     """Train a model in place by a recipe.
 
@@ -59,7 +56,6 @@ def train(
         checkpoint: A file that the training goes on from if it is there, and writes as it goes; the caller removes it.
         checkpoint_every: Epochs from one writing to the next.
         checkpoint_pause: Seconds from one writing to the next, at least; a training that is shorter writes nothing.
-        workers: The processes that train this model together; each calls this with the same arguments.
 
     Returns:
         A record of each epoch, how the training ended, and weights kept on the way.
@@ -67,23 +63,21 @@ def train(
     Raises:
         Diverged: If a loss or a weight is NaN or infinite.
         DataError: If the recipe augments and the data declares no augmentation.
-        CheckpointError: If the file is damaged, or belongs to another training, or there are several workers.
+        CheckpointError: If the file is damaged, or belongs to another training.
         NotCompiled: If the recipe wants the model compiled, and this machine or PyTorch cannot.
     """
-    if checkpoint is not None and workers.count > 1:
-        raise CheckpointError("a training by several workers keeps no checkpoint; leave it out, or train alone")
     device = torch.device(device)
     model.to(device)
     begun = {"data": data.digest, "initialization": weights_digest(model)} if checkpoint is not None else {}
     data, spared = held_out(recipe.training_data(data), recipe, stream)
-    with _prepared(model, recipe, stream, device, workers) as (forward, penalties):
+    with _prepared(model, recipe, stream, device) as (forward, penalties):
         optimizer = recipe.make_optimizer(model.parameters())
         update = recipe.update(model, optimizer)
-        batches = Batches(data, recipe, stream, device, workers)
-        gradient = Gradient(model, recipe, penalties, workers, device, forward)
-        watch = Watch(recipe.epochs * len(batches), workers)
+        batches = Batches(data, recipe, stream, device)
+        gradient = Gradient(model, recipe, penalties, device, forward)
+        watch = Watch(recipe.epochs * len(batches))
         result = recipe.averaging(model, batches.clean)
-        goals = Goals(recipe, result, data, spared, device, workers)
+        goals = Goals(recipe, result, data, spared, device)
         saved = Checkpoint(
             checkpoint,
             {**described(recipe), **begun, "stream": stream.path, "steps": watch.steps},
@@ -107,7 +101,6 @@ def train(
                 watch.see(gradient.step(update, batch), batch.targets)
                 result.after_step(watch.step, watch.steps)
                 goals.after_step(watch.step)
-            workers.average_buffers(model)
             epoch = watch.close_epoch(lr)
             result.after_epoch(epoch.epoch, recipe.epochs)
             goals.after_epoch(epoch.epoch, watch.step)
@@ -123,15 +116,14 @@ def train(
 
 @contextmanager
 def _prepared(
-    model: nn.Module, recipe: Recipe, stream: Stream, device: torch.device, workers: Workers
+    model: nn.Module, recipe: Recipe, stream: Stream, device: torch.device
 ) -> Iterator[tuple[Forward, list[Penalty]]]:
     """Put model and random state into the shape for training for a block.
 
     Yields:
         The forward pass of training, and what is added to the loss.
     """
-    layers = stream.child("layers", *([workers.rank] if workers.rank else []))
-    with layers.governing(device), mode(model, train=True), ExitStack() as attached:
+    with stream.child("layers").governing(device), mode(model, train=True), ExitStack() as attached:
         if recipe.channels_last:
             attached.enter_context(channels_last(model))
         for attachment in recipe.attachments:

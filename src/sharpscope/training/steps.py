@@ -1,8 +1,8 @@
 """What every update step is made of: how gradients become new weights.
 
 An update is made for a model and its optimizer, once, and then called at every step with a way to evaluate the
-gradient of the current batch wherever the weights are. So it knows nothing of precision, of micro-batches or of other
-workers, and is right with all of them. The steps that go beyond the optimizer's own are in ``updates``.
+gradient of the current batch wherever the weights are. So it knows nothing of precision or of micro-batches, and is
+right with both. The steps that go beyond the optimizer's own are in ``updates``.
 """
 
 from __future__ import annotations
@@ -36,22 +36,19 @@ class Pass(NamedTuple):
 class Backward(Protocol):
     """Evaluates the current batch, always the same samples, where the weights are now."""
 
-    def __call__(
-        self, *, synchronize: bool = True, weights: Sequence[Tensor] | None = None, chosen: Tensor | None = None
-    ) -> Pass:
+    def __call__(self, *, weights: Sequence[Tensor] | None = None, chosen: Tensor | None = None) -> Pass:
         """Clear the gradients, go forward and backward over the batch, and leave its gradient in ``.grad``.
 
         Args:
-            synchronize: Whether the gradient is that of all workers' samples or of this worker's alone.
             weights: Whose gradient is wanted; None for all.
-            chosen: Which of this worker's samples are passed and count, as indices; None for all.
+            chosen: Which of the samples are passed and count, as indices; None for all.
 
         Raises:
             Overflow: If the gradient is not finite in half precision; the step is then not taken.
         """
 
     def losses(self, found: Pass | None = None) -> Tensor:
-        """Return the loss of each of this worker's samples, detached, shape ``[N]``.
+        """Return the loss of each sample, detached, shape ``[N]``.
 
         Args:
             found: The pass over all of them that has their outputs; None to go forward where the weights are now.

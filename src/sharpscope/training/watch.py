@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sharpscope.training.distributed import ALONE, Workers
 from sharpscope.training.history import Diverged, Epoch, History
 from sharpscope.training.steps import Pass
 
@@ -24,16 +23,14 @@ class Watch:
 
     Args:
         steps: Steps of the whole training.
-        workers: Who share each batch; their records are put together.
 
     Attributes:
         step: Steps seen so far.
         history: The epochs closed so far.
     """
 
-    def __init__(self, steps: int, workers: Workers = ALONE) -> None:
+    def __init__(self, steps: int) -> None:
         self.steps = steps
-        self._workers = workers
         self.step = 0
         self.history = History()
         self._unread: list[tuple[Tensor, Tensor, int]] = []
@@ -108,11 +105,9 @@ class Watch:
             return
         losses, rights, counts = zip(*self._unread, strict=True)
         self._unread.clear()
-        device = "cpu" if self._workers.count == 1 else losses[0].device
-        samples = torch.tensor(counts, dtype=torch.float64, device=device)
-        sums = torch.stack(losses).to(device).double() * samples
-        right = torch.stack(rights).to(device).double()
-        self._workers.add_up([sums, right, samples])
+        samples = torch.tensor(counts, dtype=torch.float64)
+        sums = torch.stack(losses).cpu().double() * samples
+        right = torch.stack(rights).cpu()
         first = self.step - len(losses) + 1
         for step, loss in enumerate(sums.tolist(), start=first):
             if not math.isfinite(loss):

@@ -35,7 +35,7 @@ class EfficientSam(Excursion):
 
     def __call__(self, backward: Backward) -> Pass:
         """Take the step."""
-        found = backward(synchronize=False, weights=self._drawn())
+        found = backward(weights=self._drawn())
         with self.away():
             climb(*gradients(self.weights), self.rho / self.beta)
             backward(chosen=self._sharpest(backward, found))
@@ -65,9 +65,9 @@ def esam(recipe: Recipe, *, rho: PositiveFloat = 0.05, beta: Share = 0.6, gamma:
 
     Each parameter, a whole tensor, is moved in the ascent with probability :math:`\beta`. Only the gradient g of those
     drawn is computed, and they are moved by :math:`\rho / \beta \, g / \|g\|`. A forward pass there tells how much the
-    loss of each sample has risen, and the step is on the gradient of the share :math:`\gamma` with the largest rise. In
-    a training by several workers each draws, climbs and chooses by itself, among its own samples. It costs a forward
-    pass more than SAM and parts of its two gradients less, which pays on networks that keep the machine busy.
+    loss of each sample has risen, and the step is on the gradient of the share :math:`\gamma` with the largest rise. It
+    costs a forward pass more than SAM and parts of its two gradients less, which pays on networks that keep the machine
+    busy.
 
     Args:
         recipe: The recipe to change.

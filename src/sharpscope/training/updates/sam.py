@@ -21,19 +21,15 @@ class Sam(Excursion):
         optimizer: Takes the step.
         rho: Radius of the neighborhood.
         adaptive: Whether distances are relative to each weight.
-        per_worker: Whether each worker climbs by the gradient of its own samples.
     """
 
-    def __init__(
-        self, model: nn.Module, optimizer: Optimizer, *, rho: float, adaptive: bool = False, per_worker: bool = False
-    ) -> None:
+    def __init__(self, model: nn.Module, optimizer: Optimizer, *, rho: float, adaptive: bool = False) -> None:
         super().__init__(model, optimizer, rho=rho)
         self.adaptive = adaptive
-        self.per_worker = per_worker
 
     def __call__(self, backward: Backward) -> Pass:
         """Take the step."""
-        found = backward(synchronize=False) if self.per_worker else backward()
+        found = backward()
         with self.away():
             climb(*gradients(self.weights), self.rho, adaptive=self.adaptive)
             backward()
@@ -42,7 +38,7 @@ class Sam(Excursion):
 
 
 @REGIMES.register()
-def sam(recipe: Recipe, *, rho: PositiveFloat = 0.05, adaptive: bool = False, per_worker: bool = False) -> Recipe:
+def sam(recipe: Recipe, *, rho: PositiveFloat = 0.05, adaptive: bool = False) -> Recipe:
     """Sharpness-aware minimization: descend by the gradient at the worst point nearby.
 
     The second gradient is taken over the same samples as the first, with the same penalties added to the loss.
@@ -51,16 +47,14 @@ def sam(recipe: Recipe, *, rho: PositiveFloat = 0.05, adaptive: bool = False, pe
         recipe: The recipe to change.
         rho: Radius of the neighborhood.
         adaptive: Measure distances relative to each weight (ASAM), which asks for a larger ``rho``.
-        per_worker: In a training by several workers, let each climb by the gradient of its own share of the batch
-            (m-sharpness, as in the paper); else all climb together, and their number makes no difference.
 
     Reference: Foret et al., "Sharpness-Aware Minimization", ICLR 2021, Algorithm 1.
     """
-    return recipe.with_update(partial(Sam, rho=rho, adaptive=adaptive, per_worker=per_worker))
+    return recipe.with_update(partial(Sam, rho=rho, adaptive=adaptive))
 
 
 @REGIMES.register()
-def asam(recipe: Recipe, *, rho: PositiveFloat = 0.5, per_worker: bool = False) -> Recipe:
+def asam(recipe: Recipe, *, rho: PositiveFloat = 0.5) -> Recipe:
     """Adaptive sharpness-aware minimization: distances are relative to each weight.
 
     The same as ``sam`` with ``adaptive``, at the radius that its authors use. Every parameter is adapted, and there
@@ -69,8 +63,7 @@ def asam(recipe: Recipe, *, rho: PositiveFloat = 0.5, per_worker: bool = False) 
     Args:
         recipe: The recipe to change.
         rho: Radius of the neighborhood.
-        per_worker: As in ``sam``.
 
     Reference: Kwon et al., "ASAM", ICML 2021, Algorithm 1 with the normalization operator of absolute weights.
     """
-    return sam(recipe, rho=rho, adaptive=True, per_worker=per_worker)
+    return sam(recipe, rho=rho, adaptive=True)

@@ -114,7 +114,7 @@ def test_after_kill_9_nothing_is_repeated_or_lost(uninterrupted, tmp_path):
     before = kill_when(in_the_middle, study, out, workers=1)
     assert 1 <= len(before) < RUNS
     (checkpoint,) = out.glob("runs/*/training.safetensors")
-    epochs = read_tree(checkpoint)["parts"]["watch"]["epochs"]
+    epochs = read_tree(checkpoint)["parts"]["history"]["epochs"]
     code, _, err = finish("run", study, "--out", out, "--workers", 2)
     assert code == 0, err
     assert f"{len(before)} done before" in err

@@ -5,9 +5,8 @@ from torch import nn
 
 from sharpscope.seeding import Stream
 from sharpscope.training import Recipe
-from sharpscope.training.batches import Batch
 from sharpscope.training.gradient import Gradient, OnBatch
-from sharpscope.training.steps import Pass
+from sharpscope.training.steps import Batch, Pass
 
 
 class Point(nn.Module):

@@ -13,7 +13,7 @@ from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
 from sharpscope.training import Recipe, goals, predict, train
-from sharpscope.training.averaging import MovingAverage, Result
+from sharpscope.training.averaging import LastIterate, MovingAverage
 
 
 def recipe(regime="baseline", **training):
@@ -131,12 +131,12 @@ def watched(made, states, killed_at=0):
 
     options = getattr(made.averaging, "keywords", {})
 
-    class Watching(MovingAverage if options else Result):
-        def after_step(self, step, steps):
-            super().after_step(step, steps)
+    class Watching(MovingAverage if options else LastIterate):
+        def after_step(self, progress, batch, found):
+            super().after_step(progress, batch, found)
             with self.standing_in():
                 states.append({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
-            if step == killed_at:
+            if progress.step == killed_at:
                 raise Killed
 
     return replace(made, averaging=partial(Watching, **options))

@@ -12,10 +12,9 @@ from torch import nn
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
 from sharpscope.training import Recipe
-from sharpscope.training.batches import Batch
 from sharpscope.training.gradient import Gradient, OnBatch
 from sharpscope.training.precision import LossScale, Overflow
-from sharpscope.training.steps import Step
+from sharpscope.training.steps import Batch, Step
 from sharpscope.training.updates.esam import EfficientSam
 from sharpscope.training.updates.fsam import FriendlySam
 from sharpscope.training.updates.looksam import LookSam

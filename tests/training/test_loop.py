@@ -11,7 +11,7 @@ from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
 from sharpscope.training import Diverged, Recipe, train
-from sharpscope.training.watch import PATIENCE
+from sharpscope.training.recorder import PATIENCE
 
 EPOCHS = 2
 

@@ -6,6 +6,7 @@ from sharpscope.training.checkpoint import CheckpointError
 from sharpscope.training.compilation import NotCompiled, check_compiler
 from sharpscope.training.history import Diverged, Epoch, History, Kept
 from sharpscope.training.loop import train
+from sharpscope.training.observers import Observer, Progress
 from sharpscope.training.predict import predict
 from sharpscope.training.recipe import Recipe, check
 from sharpscope.training.registry import REGIMES, SCHEDULES
@@ -19,6 +20,8 @@ __all__ = [
     "History",
     "Kept",
     "NotCompiled",
+    "Observer",
+    "Progress",
     "Recipe",
     "check",
     "check_compiler",

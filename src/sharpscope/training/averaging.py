@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharpscope.training.history import History
 from sharpscope.training.normalization import reestimate, tracking
-from sharpscope.training.steps import Snapshot, restored
+from sharpscope.training.observers import Observer, Progress
+from sharpscope.training.steps import Batch, Pass, Snapshot, restored
 
 
-class Result:
+class LastIterate(Observer):
     """What a training results in: the last weights, as they are.
 
     Args:
@@ -25,29 +27,13 @@ class Result:
         self.model = model
         self.clean_batches = clean_batches
 
-    def after_step(self, step: int, steps: int) -> None:
-        """Take note of the weights after step 1 .. steps."""
-
-    def after_epoch(self, epoch: int, epochs: int) -> None:
-        """Take note of the weights after epoch 1 .. epochs."""
-
-    def settle(self) -> None:
-        """Put the result into the model."""
-
     @contextmanager
     def standing_in(self) -> Iterator[None]:
         """Let the model be the result for a block, as if the training ended here."""
         yield
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the result depends on beside the weights."""
-        return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-
-
-class Averaged(Result):
+class Averaged(LastIterate):
     """A running average of the weights; the statistics of BatchNorm are estimated anew for it.
 
     Args:
@@ -70,9 +56,12 @@ class Averaged(Result):
         self.taken += 1
         torch._foreach_lerp_(self._average, self._weights, share)
 
+    def settle(self, history: History) -> None:
+        """Put the average into the model."""
+        self._put_in_place()
+
     @torch.no_grad()
-    def settle(self) -> None:
-        """Put the average into the model, if anything was averaged yet."""
+    def _put_in_place(self) -> None:
         if self.taken:
             torch._foreach_copy_(self._weights, self._average)
             reestimate(self.model, self._layers, self.clean_batches())
@@ -82,7 +71,7 @@ class Averaged(Result):
         """Let the model be the average for a block."""
         statistics = [buffer for layer in self._layers for buffer in layer.buffers()]
         with restored(Snapshot(self._weights)), restored(Snapshot(statistics)):
-            self.settle()
+            self._put_in_place()
             yield
 
     def state_dict(self) -> dict[str, Any]:
@@ -108,7 +97,7 @@ class MovingAverage(Averaged):
         super().__init__(model, clean_batches)
         self.decay = decay
 
-    def after_step(self, step: int, steps: int) -> None:
+    def after_step(self, progress: Progress, batch: Batch, found: Pass) -> None:
         """Take the weights with the share that the latest step has among all so far."""
         self.take((1 - self.decay) / (1 - self.decay ** (self.taken + 1)))
 
@@ -126,7 +115,7 @@ class MeanOfEpochs(Averaged):
         super().__init__(model, clean_batches)
         self.start = start
 
-    def after_epoch(self, epoch: int, epochs: int) -> None:
+    def after_epoch(self, progress: Progress) -> None:
         """Take the weights, if it is late enough."""
-        if epoch > self.start * epochs:
+        if progress.epoch > self.start * progress.epochs:
             self.take(1 / (self.taken + 1))

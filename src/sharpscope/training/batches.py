@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,29 +14,7 @@ from sharpscope.data import Dataset
 from sharpscope.data.selection import stratified
 from sharpscope.seeding import Stream
 from sharpscope.training.recipe import Recipe
-
-
-class Batch(NamedTuple):
-    """One batch.
-
-    Attributes:
-        inputs: As the model sees them.
-        targets: Class indices ``[N]``, or probabilities ``[N, C]`` where the recipe mixes samples.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-
-    def split(self, parts: int) -> list[Batch]:
-        """Return the batch in parts of about equal size."""
-        if parts == 1:
-            return [self]
-        pairs = zip(self.inputs.chunk(parts), self.targets.chunk(parts), strict=True)
-        return [Batch(inputs, targets) for inputs, targets in pairs]
-
-    def take(self, chosen: Tensor) -> Batch:
-        """Return the batch with some of its samples only, given by their indices."""
-        return self._replace(inputs=self.inputs[chosen], targets=self.targets[chosen])
+from sharpscope.training.steps import Batch
 
 
 class Batches:

@@ -15,17 +15,18 @@ from torch.nn.functional import cross_entropy
 
 from sharpscope.curvature.risk.state import ForwardState
 from sharpscope.data import Dataset
-from sharpscope.training.averaging import Result
+from sharpscope.training.averaging import LastIterate
 from sharpscope.training.history import History, Kept
+from sharpscope.training.observers import Observer, Progress
 from sharpscope.training.predict import predict
 from sharpscope.training.recipe import Recipe
-from sharpscope.training.steps import Snapshot
+from sharpscope.training.steps import Batch, Pass, Snapshot
 
 # Samples after which it is asked whether a loss can still be small enough.
 _CHUNK = 256
 
 
-class Goals:
+class Goals(Observer):
     """Looks at the loss at the end of each epoch, in eval mode and on clean data, where a recipe asks for that.
 
     It looks at what the training would result in if it ended here: at averaged weights where weights are averaged.
@@ -35,7 +36,7 @@ class Goals:
 
     Args:
         recipe: Says at which losses to keep weights, at which to stop, and whether to stop early.
-        result: Of the training.
+        result: What the training results in; it is told of steps and epochs before this is.
         data: The data trained on.
         held_out: Inputs and targets taken out of the training data; none without early stopping.
         device: Where the model is.
@@ -47,7 +48,7 @@ class Goals:
     def __init__(
         self,
         recipe: Recipe,
-        result: Result,
+        result: LastIterate,
         data: Dataset,
         held_out: tuple[Tensor, Tensor] | None,
         device: torch.device,
@@ -66,14 +67,15 @@ class Goals:
         self._best: Kept | None = None
         self._moments: list[_Moment] = []
 
-    def after_step(self, step: int) -> None:
-        """Hold the weights after step 1 .. steps until the epoch ends, if they may be asked for then."""
-        if self._every is None or step % self._every or not self._awaited:
+    def after_step(self, progress: Progress, batch: Batch, found: Pass) -> None:
+        """Hold the weights until the epoch ends, if they may be asked for then."""
+        if self._every is None or progress.step % self._every or not self._awaited:
             return
-        self._moments.append(_Moment.of(self._result, step))
+        self._moments.append(_Moment.of(self._result, progress.step))
 
-    def after_epoch(self, epoch: int, step: int) -> None:
-        """Take note of where the training is after an epoch, and of the steps so far."""
+    def after_epoch(self, progress: Progress) -> None:
+        """Look at the loss, and keep the weights of where it was small enough."""
+        epoch, step = progress.epoch, progress.step
         self._step = step
         limit = max(self._awaited, default=None)
         if limit is None and self._held_out is None:
@@ -91,8 +93,7 @@ class Goals:
         self._moments.clear()
 
     def settle(self, history: History) -> None:
-        """Put the result into the model, and what was found into the record."""
-        self._result.settle()
+        """Put the weights of the best epoch into the model by early stopping, and what was found into the record."""
         # A loss to stop at asks for the weights that have it, whatever held-out data say.
         if self._best is not None and self.reached != "loss":
             self._result.model.load_state_dict(self._best.weights)
@@ -212,13 +213,13 @@ class _Moment:
     beside: dict[str, Any]
 
     @classmethod
-    def of(cls, result: Result, step: int) -> _Moment:
+    def of(cls, result: LastIterate, step: int) -> _Moment:
         """Return the present one."""
         model = result.model
         state = ForwardState(model.modules())
         return cls(step, Snapshot(model.parameters()), state, copy.deepcopy(result.state_dict()))
 
-    def restore(self, result: Result) -> None:
+    def restore(self, result: LastIterate) -> None:
         """Bring model and result back there."""
         self.weights.restore()
         self.state.restore()

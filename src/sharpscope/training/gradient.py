@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sharpscope.training.batches import Batch
 from sharpscope.training.compilation import Forward
 from sharpscope.training.normalization import RunningStatistics
 from sharpscope.training.precision import LossScale, Overflow, autocast, widened
 from sharpscope.training.recipe import Penalty, Recipe
-from sharpscope.training.steps import Pass, Step, gradients
+from sharpscope.training.steps import Batch, Pass, Step, gradients
 
 
 class Gradient:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from sharpscope.training.goals import Goals
 from sharpscope.training.gradient import Gradient
 from sharpscope.training.history import Epoch, History
 from sharpscope.training.modes import channels_last, mode
+from sharpscope.training.observers import Guarded, Observer, Observers, Progress
 from sharpscope.training.recipe import Penalty, Recipe
-from sharpscope.training.watch import Watch
+from sharpscope.training.recorder import HistoryRecorder
 
 
 def train(
@@ -36,6 +37,7 @@ def train(
     *,
     device: str | torch.device = "cpu",
     on_epoch: Callable[[Epoch], None] | None = None,
+    observers: Sequence[Observer] = (),
     checkpoint: Path | None = None,
     checkpoint_every: int = 1,
     checkpoint_pause: float = 0.0,
@@ -53,6 +55,8 @@ def train(
         stream: Orders the data, draws the augmentation, and seeds layers that draw themselves (dropout).
         device: Where to train; the training data lives there too.
         on_epoch: Called after each epoch with its record.
+        observers: Who else sees each step and epoch; what they do to the model and to the global random state is undone
+            after each call, and their state is kept in the checkpoint.
         checkpoint: A file that the training goes on from if it is there, and writes as it goes; the caller removes it.
         checkpoint_every: Epochs from one writing to the next.
         checkpoint_pause: Seconds from one writing to the next, at least; a training that is shorter writes nothing.
@@ -69,49 +73,55 @@ def train(
     device = torch.device(device)
     model.to(device)
     begun = {"data": data.digest, "initialization": weights_digest(model)} if checkpoint is not None else {}
+    names = [type(observer).__qualname__ for observer in observers]
     data, spared = held_out(recipe.training_data(data), recipe, stream)
     with _prepared(model, recipe, stream, device) as (forward, penalties):
         optimizer = recipe.make_optimizer(model.parameters())
         update = recipe.update(model, optimizer)
         batches = Batches(data, recipe, stream, device)
         gradient = Gradient(model, recipe, penalties, device, forward)
-        watch = Watch(recipe.epochs * len(batches))
+        progress = Progress(recipe.epochs * len(batches), recipe.epochs)
+        recorder = HistoryRecorder()
         result = recipe.averaging(model, batches.clean)
         goals = Goals(recipe, result, data, spared, device)
+        further = Observers([Guarded(observer, model, device) for observer in observers])
+        # In this order: the goals look at what the result is by then, and others at what is decided.
+        everyone = Observers([recorder, result, goals, further])
         saved = Checkpoint(
             checkpoint,
-            {**described(recipe), **begun, "stream": stream.path, "steps": watch.steps},
+            {**described(recipe), **begun, "stream": stream.path, "steps": progress.steps, "observers": names},
             pause=checkpoint_pause,
             model=model,
             optimizer=OptimizerState(optimizer),
             update=update,
             batches=batches,
             scale=gradient.scale,
-            watch=watch,
+            progress=progress,
+            history=recorder,
             result=result,
             goals=goals,
+            observers=further,
             layers=RandomState(device),
         )
         saved.restore()
-        while watch.epoch <= recipe.epochs and not goals.reached:
+        while progress.epoch < progress.epochs and not goals.reached:
             for batch in batches:
-                lr = recipe.lr * recipe.schedule(watch.step, watch.steps)
+                progress.lr = recipe.lr * recipe.schedule(progress.step, progress.steps)
                 for group in optimizer.param_groups:
-                    group["lr"] = lr
-                watch.see(gradient.step(update, batch), batch.targets)
-                result.after_step(watch.step, watch.steps)
-                goals.after_step(watch.step)
-            epoch = watch.close_epoch(lr)
-            result.after_epoch(epoch.epoch, recipe.epochs)
-            goals.after_epoch(epoch.epoch, watch.step)
-            if epoch.epoch % checkpoint_every == 0:
+                    group["lr"] = progress.lr
+                found = gradient.step(update, batch)
+                progress.step += 1
+                everyone.after_step(progress, batch, found)
+            progress.epoch += 1
+            everyone.after_epoch(progress)
+            if progress.epoch % checkpoint_every == 0:
                 saved.write()
             if on_epoch is not None:
-                on_epoch(epoch)
-        goals.settle(watch.history)
+                on_epoch(recorder.history.epochs[-1])
+        everyone.settle(recorder.history)
         model.zero_grad()
-        watch.check_weights(model)
-    return watch.history
+        recorder.check_weights(model, progress)
+    return recorder.history
 
 
 @contextmanager

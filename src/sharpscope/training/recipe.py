@@ -18,7 +18,7 @@ from sharpscope.data import Dataset
 from sharpscope.data.dataset import Augmentation
 from sharpscope.errors import FAULTS, DataError, SharpscopeError, SpecError, UnknownName, one_line
 from sharpscope.registry import Entry, Registry
-from sharpscope.training.averaging import Result
+from sharpscope.training.averaging import LastIterate
 from sharpscope.training.optimizers import OPTIMIZERS, before_step, clip, decay, make_optimizer
 from sharpscope.training.registry import REGIMES, SCHEDULES
 from sharpscope.training.schedules import constant, warmed_up
@@ -34,7 +34,7 @@ Penalty = Callable[[Tensor], Tensor]
 Penalizing = Callable[[nn.Module], AbstractContextManager[Penalty]]
 # Changes a model for a block.
 Attachment = Callable[[nn.Module], AbstractContextManager[None]]
-Averaging = Callable[[nn.Module, Callable[[], Iterable[Tensor]]], Result]
+Averaging = Callable[[nn.Module, Callable[[], Iterable[Tensor]]], LastIterate]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Recipe:
     penalties: tuple[Penalizing, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     relabel: Callable[[Dataset], Dataset] | None = None
-    averaging: Averaging = Result
+    averaging: Averaging = LastIterate
     early_stopping: EarlyStopping | None = None
     stop_at_loss: float | None = None
     checkpoints_at_loss: tuple[float, ...] = ()

@@ -21,6 +21,29 @@ from sharpscope.curvature.risk.state import ForwardState, restored_state
 Vector = list[Tensor] | tuple[Tensor, ...]
 
 
+class Batch(NamedTuple):
+    """One batch.
+
+    Attributes:
+        inputs: As the model sees them.
+        targets: Class indices ``[N]``, or probabilities ``[N, C]`` where the recipe mixes samples.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def split(self, parts: int) -> list[Batch]:
+        """Return the batch in parts of about equal size."""
+        if parts == 1:
+            return [self]
+        pairs = zip(self.inputs.chunk(parts), self.targets.chunk(parts), strict=True)
+        return [Batch(inputs, targets) for inputs, targets in pairs]
+
+    def take(self, chosen: Tensor) -> Batch:
+        """Return the batch with some of its samples only, given by their indices."""
+        return self._replace(inputs=self.inputs[chosen], targets=self.targets[chosen])
+
+
 class Pass(NamedTuple):
     """What one forward and backward pass over a batch found.
 

@@ -143,8 +143,8 @@ def _measure_facts(entry: Entry) -> list[str]:
 def _score_facts(entry: Entry) -> list[str]:
     facts = entry.facts
     low, high = facts.bounds
-    lines = [f"- {facts.better.capitalize()} is better; unit: {facts.unit}; from {low:g} to {high:g}."]
-    lines += [f"- Reads predictions on: {', '.join(facts.needs)}."]
+    lines = [f"- {facts.better.capitalize()} is better; unit: {facts.unit or 'none'}; from {low:g} to {high:g}."]
+    lines += [f"- Reads predictions on: {', '.join(facts.needs)}; of {' and '.join(facts.tasks)}."]
     if facts.of_pairs:
         lines += ["- Compares two runs that differ in their seed only; a run's value is its mean over the others."]
     return lines

@@ -159,8 +159,8 @@ def leaves(shape, classes):
 
 
 REFUSED = [
-    (TupleInTraining, "returns a tuple in train mode, and should return the logits alone"),
-    (Auxiliary, "returns a dict in eval mode, and should return the logits alone"),
+    (TupleInTraining, "returns a tuple in train mode, and should return the outputs alone"),
+    (Auxiliary, "returns a dict in eval mode, and should return the outputs alone"),
     (TooFew, f"returns a tensor of shape (4, 9) for {FEW} in eval mode, and should return one of shape (4, 10)"),
     (TooMany, "returns a tensor of shape (4, 300)"),
     (Flat, "returns a tensor of shape (40,)"),

@@ -156,16 +156,16 @@ def test_divergence_is_a_result_with_a_reason(lr, reason, plan_of, store):
 def test_a_failure_is_recorded_and_the_others_go_on(plan_of, store, monkeypatch):
     plan = plan_of()
     victim = list(plan.runs)[1]
-    original = stages.basics
+    original = stages.predictions_of
 
-    def broken(predictions):
+    def broken(*arguments):
         if (store.run(victim).path / "weights.safetensors").exists() and not (
             store.run(victim).path / "run.json"
         ).exists():
             raise RuntimeError("two\nlines")
-        return original(predictions)
+        return original(*arguments)
 
-    monkeypatch.setattr(stages, "basics", broken)
+    monkeypatch.setattr(stages, "predictions_of", broken)
     assert [o.state for o in perform_all(plan, store)] == ["done", "failed", "done", "done"]
     monkeypatch.undo()
     record = store.run(victim).read_record()

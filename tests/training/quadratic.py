@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from sharpscope.seeding import Stream
 from sharpscope.training import Recipe
@@ -50,7 +51,7 @@ TARGETS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
 def on_batch(model):
     model.zero_grad()
     outputs = model(INPUTS)
-    loss = nn.functional.cross_entropy(outputs, TARGETS)
+    loss = cross_entropy(outputs, TARGETS)
     loss.backward()
     return Pass(loss.detach(), outputs.detach())
 
@@ -59,9 +60,9 @@ def descent(model, **options):
     return torch.optim.SGD(model.parameters(), **{"lr": 0.1, **options})
 
 
-def on_samples(model, inputs, targets, **recipe):
+def on_samples(model, inputs, targets, loss=cross_entropy):
     """Return what training gives to update steps: the evaluation of a batch."""
-    gradient = Gradient(model, Recipe(**recipe), (), torch.device("cpu"))
+    gradient = Gradient(model, Recipe(), loss, (), torch.device("cpu"))
     return OnBatch(gradient, Batch(inputs, targets))
 
 

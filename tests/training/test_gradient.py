@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.training.quadratic import INPUTS, TARGETS, descent, small_net
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
@@ -41,7 +42,8 @@ def weights(model):
 
 def stepped(model, made, update, batch=BATCH, count=3):
     """Return the model's weights after steps on one batch, and the gradient's evaluator."""
-    step, gradient = update(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), CPU)
+    step = update(model, made.make_optimizer(model.parameters()))
+    gradient = Gradient(model, made, made.loss or cross_entropy, (), CPU)
     with Stream("steps").governing():
         for _ in range(count):
             found = gradient.step(step, batch)
@@ -76,7 +78,7 @@ def test_batch_norm_changes_once_however_many_micro_batches(update):
 
 def test_a_part_of_the_weights_has_the_gradient_that_it_has_among_all():
     model = small_net()
-    gradient = Gradient(model, recipe(accumulate=3), (), CPU)
+    gradient = Gradient(model, recipe(accumulate=3), cross_entropy, (), CPU)
     backward = OnBatch(gradient, BATCH)
     backward()
     whole = {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -97,13 +99,13 @@ def test_without_weights_an_infinite_loss_tells_of_an_overflow():
             made, loss=lambda outputs, targets, scale=scale: nn.functional.mse_loss(scale * outputs, outputs)
         )
         with whether:
-            OnBatch(Gradient(model, scaled, (), CPU), Batch(INPUTS.float(), TARGETS))(weights=[])
+            OnBatch(Gradient(model, scaled, scaled.loss, (), CPU), Batch(INPUTS.float(), TARGETS))(weights=[])
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 3])
 def test_chosen_samples_are_a_batch_of_their_own(accumulate):
     model, chosen = small_net(batch_norm=False), torch.tensor([1, 2, 6])
-    backward = OnBatch(Gradient(model, recipe(accumulate=accumulate), (), CPU), BATCH)
+    backward = OnBatch(Gradient(model, recipe(accumulate=accumulate), cross_entropy, (), CPU), BATCH)
     found = backward(chosen=chosen)
     reference = small_net(batch_norm=False)
     outputs = reference(INPUTS[chosen])
@@ -118,7 +120,7 @@ def test_chosen_samples_are_a_batch_of_their_own(accumulate):
 def test_chosen_samples_come_in_micro_batches_no_smaller_than_those_of_the_batch():
     model, seen = small_net(), []
     model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    backward = OnBatch(Gradient(model, recipe(accumulate=4), (), CPU), BATCH)
+    backward = OnBatch(Gradient(model, recipe(accumulate=4), cross_entropy, (), CPU), BATCH)
     backward(chosen=torch.tensor([0, 3, 4, 7]))
     assert seen == [2, 2]
 
@@ -128,7 +130,7 @@ def test_chosen_samples_come_in_micro_batches_no_smaller_than_those_of_the_batch
 def test_the_losses_of_samples_are_those_of_batches_of_one(mixed, smoothing):
     targets = torch.randn(8, 3, generator=Stream("mix").torch(), dtype=torch.float64).softmax(1) if mixed else TARGETS
     model, made = small_net(batch_norm=False), recipe({"label_smoothing": {"value": smoothing}}, accumulate=3)
-    backward = OnBatch(Gradient(model, made, (), CPU), Batch(INPUTS, targets))
+    backward = OnBatch(Gradient(model, made, made.loss or cross_entropy, (), CPU), Batch(INPUTS, targets))
     found = backward()
     one_by_one = [
         nn.functional.cross_entropy(model(INPUTS[i : i + 1]), targets[i : i + 1], label_smoothing=smoothing)
@@ -201,7 +203,8 @@ def test_the_loss_scale_follows_the_rule_of_pytorch(monkeypatch):
     expected = scaled_reference(9, 3, batches)
     made = recipe(precision="fp16", lr=0.05, momentum=0.9)
     model = small_net(batch_norm=False).float()
-    step, gradient = Step(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), CPU)
+    step = Step(model, made.make_optimizer(model.parameters()))
+    gradient = Gradient(model, made, cross_entropy, (), CPU)
     scales = []
     for number, (reference, scale) in enumerate(expected):
         gradient.step(step, Batch(batches(number), TARGETS))
@@ -224,7 +227,8 @@ def test_a_step_whose_gradient_overflows_is_not_taken(update, overflowing):
         return nn.functional.cross_entropy(outputs, targets) * (1e38 if len(calls) == overflowing else 1.0)
 
     made = replace(made, loss=loss)
-    step, gradient = update(model, made.make_optimizer(model.parameters())), Gradient(model, made, (), CPU)
+    step = update(model, made.make_optimizer(model.parameters()))
+    gradient = Gradient(model, made, made.loss or cross_entropy, (), CPU)
     before, state = weights(model).clone(), str(step.state_dict())
     batch = Batch(INPUTS.float(), TARGETS)
     if update is Step and overflowing == 2:

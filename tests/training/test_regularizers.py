@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from scipy import stats
-from tests.training.quadratic import CURVATURE, INPUTS, TARGETS, Point, on_batch, on_quadratic, small_net
+from tests.training.quadratic import CURVATURE, INPUTS, Point, on_batch, on_quadratic, small_net
 from torch import nn
 
 import sharpscope
@@ -362,7 +362,3 @@ def test_changes_of_images_need_images(dataset, name):
     floats = replace(dataset, train_inputs=dataset.train_inputs.float(), test_inputs=dataset.test_inputs.float())
     with pytest.raises(DataError, match=f"'{name}' changes images in bytes"):
         recipe(name).augmentation(floats)
-
-
-def test_targets_are_class_indices_without_mixing():
-    assert recipe().loss(INPUTS[:, :3], TARGETS).ndim == 0

@@ -14,7 +14,7 @@ from sharpscope.analysis.correlations import POOLED, WITHIN
 from sharpscope.analysis.results import Record, StudyResults, by, records, split
 
 # Outcomes whose relation to sharpness is told in words, the first of them that were measured.
-_OUTCOMES = ("generalization_gap", "ece", "test_accuracy")
+_OUTCOMES = ("generalization_gap", "r2_gap", "ece", "test_accuracy", "test_r2")
 _TOLD = 2
 
 _PERSONS = ("Brier", "Fisher", "Gauss", "Hessian")

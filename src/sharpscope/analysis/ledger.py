@@ -22,6 +22,7 @@ from sharpscope.store.pairs import Pair, Pairs, compute_pairs
 from sharpscope.store.reading import Reading, StoredRun
 from sharpscope.store.record import Record
 from sharpscope.store.wishes import Wish, Wishes
+from sharpscope.task import Task
 
 RELIABILITY_COLUMNS = ("bin", "count", "confidence", "accuracy")
 
@@ -69,6 +70,7 @@ def results_of(reading: Reading, scored: Pairs) -> StudyResults:
         first_primary=catalog["first_primary"],
         notes=(*damage, *_told_no_more(scored.notes, damage)),
         damaged=bool(damage),
+        task=Task.of(catalog),
     )
 
 
@@ -209,7 +211,7 @@ def _reliability(reading: Reading) -> tuple[pd.DataFrame, dict[str, str]]:
     # As many bins as the study's calibration error has, which the diagrams then show.
     stamps = [stamp for stamp in reading.catalog["scores"].values() if stamp["score"] == "ece"]
     options = {"bins": stamps[0]["options"]["bins"]} if stamps else {}
-    for run in reading.runs:
+    for run in reading.runs if Task.of(reading.catalog).classes else ():
         if run.record.state != "done":
             continue
         try:

@@ -114,7 +114,8 @@ def _body(environment: jinja2.Environment, section: Entry, content: Content) -> 
     """Return what stands below the heading of a section; nothing where it has nothing to show or to say."""
     facts = section.facts
     if content.page is None:
-        return Markup(f"<p>{facts.nothing}</p>" if facts.nothing else "")
+        nothing = content.nothing or facts.nothing
+        return Markup(f"<p>{nothing}</p>" if nothing else "")
     return Markup(environment.from_string(_MACROS + facts.template).render(content.page))
 
 

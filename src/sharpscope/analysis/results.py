@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from sharpscope.task import CLASSIFICATION, Task
+
 RUN_COLUMNS = ("run_id", "state", "regime", "seed")
 MEASURES = ("sharpness", "complexity", "control")  # kinds of quantities that describe the minimum and its function
 PAIR_COLUMNS = ("regime", "seed_a", "seed_b")
@@ -103,6 +105,7 @@ class StudyResults:
         provenance: Versions, platform, command and the like, for a reader who wants to repeat it.
         notes: What is wrong with the stored files, and scores of pairs that failed.
         damaged: Whether a stored file is not what was written.
+        task: What was asked of the networks.
     """
 
     study: dict[str, Any]
@@ -117,6 +120,7 @@ class StudyResults:
     missing: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=MISSING_COLUMNS))
     notes: tuple[str, ...] = ()
     damaged: bool = False
+    task: Task = CLASSIFICATION
 
     @property
     def sound(self) -> bool:

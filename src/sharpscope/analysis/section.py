@@ -66,12 +66,14 @@ class Content:
         figures: By the name of its file without an ending, what draws it; None is a figure that has no data.
         tables: The bytes of each table, by the name of its file.
         interactive: Whether the page needs what draws interactive plots.
+        nothing: What is said where there is nothing to show, as HTML; what the section declares when empty.
     """
 
     page: Mapping[str, Any] | None = None
     figures: Mapping[str, Callable[[], Figure | None]] = field(default_factory=dict)
     tables: Mapping[str, bytes] = field(default_factory=dict)
     interactive: bool = False
+    nothing: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ _BISECTIONS = 24
         symbol=r"E\,d(x, \partial)",
         sharper_is="smaller",
         kind="complexity",
+        of_classes=lambda options: True,
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
         cost="first_order: 2 C forward passes for C outputs; search: 2 + 38 more for each direction",
         exact=True,

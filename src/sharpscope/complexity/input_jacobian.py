@@ -155,6 +155,7 @@ def _estimate(
         symbol=r"E\|\partial g / \partial x\|_F",
         sharper_is="larger",
         kind="complexity",
+        of_classes=lambda options: options["outputs"] == "probabilities",
         invariances=_INVARIANT,
         cost=_COST,
         exact=False,

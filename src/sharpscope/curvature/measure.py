@@ -60,6 +60,8 @@ class MeasureFacts:
         kind: Whether it tells of the minimum's sharpness, of the function's complexity, or is a control, with which
             the others may move without being what they are taken for. Only sharpness makes a minimum "sharper".
         default: Whether ``sharpscope.measure`` computes it when nothing is asked for by name.
+        of_classes: By all of its options, whether it is defined for outputs that tell classes apart only, whatever the
+            loss; None where it never is.
         variants: Options under which other invariances hold: ``({"normalize": False}, invariances)`` pairs.
     """
 
@@ -74,6 +76,7 @@ class MeasureFacts:
     unit: str = ""
     kind: Literal["sharpness", "complexity", "control"] = "sharpness"
     default: bool = False
+    of_classes: Callable[[Mapping[str, Any]], bool] | None = None
     variants: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
 
 

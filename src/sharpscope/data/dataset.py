@@ -15,6 +15,8 @@ from torch import Tensor
 
 from sharpscope.errors import DataError
 from sharpscope.extras import optional
+from sharpscope.objective import OBJECTIVES, Objective
+from sharpscope.task import CLASSIFICATION, Task
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -86,10 +88,10 @@ class Dataset:
     Attributes:
         name: The name it is registered under.
         train_inputs: Images as uint8 ``[N, C, H, W]``, float features ``[N, D]``, or symbols as int64 ``[N, L]``.
-        train_targets: Class indices, int64 ``[N]``.
+        train_targets: Class indices, int64 ``[N]``; of regression float32 ``[N]`` or ``[N, D]``.
         test_inputs: Like ``train_inputs``; never augmented.
-        test_targets: Class indices, int64.
-        classes: Names of the classes, in the order of their indices.
+        test_targets: Like ``train_targets``.
+        classes: Names of the classes, in the order of their indices; none of regression.
         mean: Mean of each channel; for images in units of [0, 1]; empty for symbols.
         std: Standard deviation of each channel, likewise.
         augment: The augmentation that suits the data, or None. It maps a batch of inputs on any device, with
@@ -97,6 +99,7 @@ class Dataset:
             batch, augments it, then normalizes it.
         vocabulary: The number of symbols, where inputs are symbols.
         corrupted: The published corruptions of the test set, which take the place of generated ones.
+        task: What is asked of a network.
 
     Raises:
         DataError: If the tensors do not fit each other.
@@ -113,11 +116,10 @@ class Dataset:
     augment: Augmentation | None = None
     vocabulary: int | None = None
     corrupted: CorruptionSuite | None = None
+    task: Task = CLASSIFICATION
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            number = f"{len(self.classes)} class{'es' * (not self.classes)}"
-            raise DataError(f"dataset '{self.name}' has {number}, and it takes two to tell them apart")
+        self.objective.check_declared(self.name, self.classes)
         for split, inputs, targets in (
             ("training", self.train_inputs, self.train_targets),
             ("test", self.test_inputs, self.test_targets),
@@ -132,10 +134,11 @@ class Dataset:
         shape = tuple(self.train_inputs.shape[1:])
         if len(inputs) == 0:
             raise DataError(f"dataset '{self.name}' has no {split} sample; give it some")
-        if targets.shape != (len(inputs),) or targets.dtype != torch.int64:
+        self.objective.check_targets(self.name, split, targets, len(inputs), self.classes)
+        if targets.shape[1:] != self.train_targets.shape[1:]:
             raise DataError(
-                f"dataset '{self.name}' needs one int64 target for each of its {len(inputs)} {split} inputs, "
-                f"got {targets.dtype} of shape {tuple(targets.shape)}"
+                f"dataset '{self.name}' needs targets of one shape, got {tuple(self.train_targets.shape[1:])} for "
+                f"training and {tuple(targets.shape[1:])} for the test"
             )
         if tuple(inputs.shape[1:]) != shape or inputs.dtype != self.train_inputs.dtype:
             raise DataError(
@@ -144,12 +147,6 @@ class Dataset:
             )
         if inputs.is_floating_point() and not torch.isfinite(inputs).all():
             raise DataError(f"dataset '{self.name}' has {split} inputs that are NaN or infinite; leave them out")
-        low, high = int(targets.min()), int(targets.max())
-        if low < 0 or high >= len(self.classes):
-            raise DataError(
-                f"dataset '{self.name}' declares {len(self.classes)} classes, so its {split} targets must "
-                f"lie in 0..{len(self.classes) - 1}, got {low}..{high}"
-            )
 
     def _check_normalization(self) -> None:
         if not len(self.mean) == len(self.std) == self.train_inputs.shape[1]:
@@ -179,6 +176,16 @@ class Dataset:
                 f"dataset '{self.name}' declares {self.vocabulary} symbols, so its {split} inputs must lie in "
                 f"0..{(self.vocabulary or 0) - 1}, got {low}..{high}"
             )
+
+    @property
+    def objective(self) -> Objective:
+        """What the task computes with tensors."""
+        return OBJECTIVES[self.task.name]
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a model of these data has."""
+        return self.objective.outputs(self.train_targets, self.classes)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

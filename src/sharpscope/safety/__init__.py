@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sharpscope.safety.predictions import Corrupted, Predictions, Split
+from sharpscope.safety.predictions import SPLITS, Corrupted, Predictions, RegressionSplit, Split
 from sharpscope.safety.registry import SCORES, ScoreFacts
 
-__all__ = ["SCORES", "Corrupted", "Predictions", "ScoreFacts", "Split"]
+__all__ = ["SCORES", "SPLITS", "Corrupted", "Predictions", "RegressionSplit", "ScoreFacts", "Split"]

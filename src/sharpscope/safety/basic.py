@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from sharpscope.safety.predictions import Predictions, Split
+from sharpscope.safety.predictions import Predictions
 
 
 def train_accuracy(predictions: Predictions) -> float:
@@ -19,14 +17,9 @@ def test_accuracy(predictions: Predictions) -> float:
 
 def train_loss(predictions: Predictions) -> float:
     """Return the mean cross-entropy on the clean training set, in nats."""
-    return cross_entropy(predictions.train)
+    return predictions.train.cross_entropy
 
 
 def test_loss(predictions: Predictions) -> float:
     """Return the mean cross-entropy on the test set, in nats."""
-    return cross_entropy(predictions.test)
-
-
-def cross_entropy(split: Split) -> float:
-    """Return the mean of -log of the probability given to the true class, in nats."""
-    return float(-np.take_along_axis(split.log_probabilities, split.targets[:, None], axis=1).mean())
+    return predictions.test.cross_entropy

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from sharpscope.safety.basic import cross_entropy
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 from sharpscope.safety.reliability import ReliabilityBins, reliability_bins
@@ -61,7 +60,7 @@ def calibration_error(bins: ReliabilityBins, norm: str) -> float:
 @SCORES.register(facts=ScoreFacts("Negative log-likelihood", "lower", "nats", bounds=(0.0, float("inf"))))
 def nll(predictions: Predictions) -> float:
     """Mean negative log-probability of the true class on the test set."""
-    return cross_entropy(predictions.test)
+    return predictions.test.cross_entropy
 
 
 @SCORES.register(

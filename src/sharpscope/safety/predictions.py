@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
 from scipy.special import log_softmax
 
 from sharpscope.errors import DataError
 from sharpscope.probabilities import are_probabilities
+from sharpscope.task import CLASSIFICATION, REGRESSION
+
+if TYPE_CHECKING:
+    # That of Python itself has a default from 3.13 on.
+    from typing_extensions import TypeVar
+
+    S = TypeVar("S", bound="Split | RegressionSplit", default="Split")
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Outputs of a model on one fixed, clean set of samples.
+    """Outputs of a classifier on one fixed, clean set of samples.
 
     Attributes:
         logits: Shape ``[N, C]``.
@@ -25,6 +37,8 @@ class Split:
         DataError: If there are no samples, shapes or targets do not fit, a logit is NaN or infinite, or they are
             probabilities already.
     """
+
+    stored_as: ClassVar[str] = "logits"
 
     logits: np.ndarray
     targets: np.ndarray
@@ -93,6 +107,77 @@ class Split:
         """The probability of the predicted class, shape ``[N]``."""
         return np.exp(self.log_probabilities.max(axis=1))
 
+    @cached_property
+    def cross_entropy(self) -> float:
+        """The mean of -log of the probability given to the true class, in nats."""
+        return float(-np.take_along_axis(self.log_probabilities, self.targets[:, None], axis=1).mean())
+
+    def basics(self) -> dict[str, float]:
+        """Return the loss that is minimized, and the share of samples that are classified right."""
+        return {"loss": self.cross_entropy, "accuracy": float(self.correct.mean())}
+
+
+@dataclass(frozen=True)
+class RegressionSplit:
+    """Outputs of a model that predicts numbers, on one fixed, clean set of samples.
+
+    Attributes:
+        outputs: Shape ``[N, D]``.
+        targets: Numbers, shape ``[N, D]``, or ``[N]`` where D is 1.
+
+    Raises:
+        DataError: If there are no samples, the shapes do not fit, or a number is NaN or infinite.
+    """
+
+    stored_as: ClassVar[str] = "outputs"
+
+    outputs: np.ndarray
+    targets: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.outputs.shape
+        fitting = {shape, shape[:1]} if shape[1:] == (1,) else {shape}
+        if len(shape) != 2 or 0 in shape or self.targets.shape not in fitting:
+            raise DataError(
+                "predictions of numbers need outputs of shape [N, D] and targets of the same shape, or [N] where D is "
+                f"1, of one sample at least; got shapes {shape} and {self.targets.shape}"
+            )
+        for what, values in (("outputs", self.outputs), ("targets", self.targets)):
+            bad = np.count_nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+            if bad:
+                raise DataError(
+                    f"predictions need finite {what}, got NaN or infinity for {bad} of {shape[0]} samples; "
+                    "the model has diverged or its data are damaged"
+                )
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """Outputs minus targets in float64, shape ``[N, D]``."""
+        return self.outputs.astype(np.float64) - self._wanted
+
+    @property
+    def mse(self) -> float:
+        """The squared error, averaged over samples and outputs."""
+        return float((self.errors**2).mean())
+
+    @property
+    def r2(self) -> float:
+        """The share of the variance of the targets that is explained, all outputs together; NaN where there is none."""
+        variance = ((self._wanted - self._wanted.mean(axis=0)) ** 2).mean()
+        return 1.0 - self.mse / float(variance) if variance > 0 else float("nan")
+
+    def basics(self) -> dict[str, float]:
+        """Return the loss that is minimized, and R2."""
+        return {"loss": self.mse, "r2": self.r2}
+
+    @property
+    def _wanted(self) -> np.ndarray:
+        return self.targets.astype(np.float64).reshape(self.outputs.shape)
+
+
+# Of each task.
+SPLITS: dict[str, Any] = {CLASSIFICATION.name: Split, REGRESSION.name: RegressionSplit}
+
 
 @dataclass(frozen=True)
 class Corrupted:
@@ -136,15 +221,20 @@ class Corrupted:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Generic[S]):
     """What one trained model says about the clean training set, the test set, and corruptions of the latter.
+
+    Attributes:
+        train: On the training set.
+        test: On the test set.
+        corrupted: On corruptions of the test set, of a classifier of images.
 
     Raises:
         DataError: If the corrupted test sets are of another size than the test set.
     """
 
-    train: Split
-    test: Split
+    train: S
+    test: S
     corrupted: Corrupted | None = None
 
     def __post_init__(self) -> None:
@@ -154,13 +244,17 @@ class Predictions:
                 f"got {self.corrupted.predicted.shape[1]}"
             )
 
+    def basics(self) -> dict[str, float]:
+        """Return what every ledger has of a run, by the names of its columns."""
+        train, test = self.train.basics(), self.test.basics()
+        return {f"{where}_{name}": found[name] for name in test for where, found in (("train", train), ("test", test))}
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return plain arrays, fit to be stored."""
         arrays = {
-            "train.logits": self.train.logits,
-            "train.targets": self.train.targets,
-            "test.logits": self.test.logits,
-            "test.targets": self.test.targets,
+            f"{where}.{what}": getattr(split, what)
+            for where, split in (("train", self.train), ("test", self.test))
+            for what in (split.stored_as, "targets")
         }
         if self.corrupted is not None:
             names = "\n".join(self.corrupted.conditions).encode()
@@ -170,12 +264,16 @@ class Predictions:
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Predictions:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Predictions[Any]:
         """Return the predictions that ``to_arrays`` took apart."""
         corrupted = None
         if "corrupted.conditions" in arrays:
             conditions = tuple(arrays["corrupted.conditions"].tobytes().decode().split("\n"))
             corrupted = Corrupted(conditions, arrays["corrupted.predicted"], arrays["corrupted.confidence"])
-        train = Split(arrays["train.logits"], arrays["train.targets"])
-        test = Split(arrays["test.logits"], arrays["test.targets"])
+        train, test = (_split(arrays, where) for where in ("train", "test"))
         return cls(train, test, corrupted)
+
+
+def _split(arrays: Mapping[str, np.ndarray], where: str) -> Any:
+    kind = next((kind for kind in SPLITS.values() if f"{where}.{kind.stored_as}" in arrays), Split)
+    return kind(arrays[f"{where}.{kind.stored_as}"], arrays[f"{where}.targets"])

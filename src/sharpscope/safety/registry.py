@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sharpscope.registry import Registry
+from sharpscope.task import CLASSIFICATION
 
 # (options of a score, corruptions of a dataset) -> those that it is taken over.
 Chosen = Callable[[Mapping[str, Any], Collection[str]], list[str]]
@@ -23,6 +24,7 @@ class ScoreFacts:
         of_pairs: True if it compares two runs of one cell that differ in their seed only; the function then
             takes two ``Predictions``.
         bounds: The least and the largest value it can take.
+        tasks: The names of the tasks that it is defined for.
         needs: Which predictions it reads: any of "train", "test", "corrupted".
         chosen: Returns those of a dataset's corruptions that the score is taken over by its options; raises a
             ``DataError``, before anything is run, if the options do not suit them.
@@ -34,6 +36,7 @@ class ScoreFacts:
     unit: str
     of_pairs: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
+    tasks: tuple[str, ...] = (CLASSIFICATION.name,)
     needs: tuple[str, ...] = ("test",)
     chosen: Chosen | None = None
     reference: str = ""

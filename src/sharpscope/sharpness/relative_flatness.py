@@ -103,7 +103,7 @@ class _HeadCurvature:
         exact=True,
         reference='Petzka et al., "Relative Flatness and Generalization", NeurIPS 2021, Definition 3',
         caveats=(
-            "It depends on confidence: scaling the logits changes it at unchanged predictions.",
+            "Under cross-entropy it depends on confidence: scaling the logits changes it at unchanged predictions.",
             "It describes the head only, unless a layer is named; a hidden layer may tell another story.",
             "The value of a hidden layer is an estimate and can be negative.",
         ),

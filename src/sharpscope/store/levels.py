@@ -8,8 +8,6 @@ from __future__ import annotations
 
 # After how many steps of training a level was reached.
 STEP = "step"
-# What is told of predictions at a level, beside the measures.
-VALUES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "generalization_gap")
 
 
 def level_name(loss: float) -> str:

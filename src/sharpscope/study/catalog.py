@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sharpscope.curvature.measure import MEASURES
@@ -12,31 +13,22 @@ from sharpscope.safety import SCORES
 from sharpscope.safety.registry import Chosen
 from sharpscope.spec import Point, Study
 from sharpscope.store.documents import plain
-from sharpscope.store.levels import STEP, VALUES, column
+from sharpscope.store.levels import STEP, column
 from sharpscope.store.record import SCHEMA
 from sharpscope.store.wishes import Wish, Wishes
+from sharpscope.task import Basic, Task
 
 RESERVED = ("run_id", "state", "regime", "seed")
-_TRAINED_ON = "on the training set, not augmented, with the labels trained on"
-FIXED = {
-    "train_loss": ("training", "Train loss", "lower", "nats", f"Mean cross-entropy {_TRAINED_ON}"),
-    "test_loss": ("score", "Test loss", "lower", "nats", "Mean cross-entropy on the test set"),
-    "train_accuracy": ("training", "Train accuracy", "higher", "fraction", f"Accuracy {_TRAINED_ON}"),
-    "test_accuracy": ("score", "Test accuracy", "higher", "fraction", "Accuracy on the test set"),
-}
 _STEP = {"name": STEP, "kind": "training", "label": "Steps", "unit": "steps", "summary": "Steps of training until then"}
-# Scores that every ledger has under another name already; a report tells them once.
-TWINS = {"accuracy": "test_accuracy", "nll": "test_loss"}
-PRIMARY = ("relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy")
 
 
-def check_columns(wishes: Wishes) -> None:
+def check_columns(wishes: Wishes, task: Task) -> None:
     """See that every key makes a column of its own.
 
     Raises:
         SpecError: If a key is taken.
     """
-    taken = dict.fromkeys((*RESERVED, *FIXED), "a column that every ledger has")
+    taken = dict.fromkeys((*RESERVED, *task.basics), "a column that every ledger has")
     for kind, keys in (("measure", wishes.measures), ("score", wishes.scores | wishes.pair_scores)):
         for key in keys:
             for name in (key, f"{key}_stderr", f"{key}_converged") if kind == "measure" else (key,):
@@ -45,24 +37,24 @@ def check_columns(wishes: Wishes) -> None:
                     raise SpecError(message, (f"{kind}s", key))
                 taken[name] = f"a column of the {kind} '{key}'"
     for level in wishes.levels:
-        for key in _keys_at(level, wishes):
+        for key in _keys_at(level, wishes, task):
             if key in taken:
                 raise SpecError(f"'{key}' is {taken[key]}, and one at train loss {level}; rename it", ("measures",))
 
 
-def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...]:
+def primary_of(declared: Sequence[str] | None, wishes: Wishes, task: Task) -> tuple[str, ...]:
     """Return the primary family: as declared, or the usual one as far as it is measured.
 
     Raises:
         SpecError: If a declared quantity is not a column of the ledger.
     """
-    known = [*FIXED, *wishes.measures, *wishes.scores, *wishes.pair_scores]
-    known += [key for level in wishes.levels for key in _keys_at(level, wishes)]
+    known = [*task.basics, *wishes.measures, *wishes.scores, *wishes.pair_scores]
+    known += [key for level in wishes.levels for key in _keys_at(level, wishes, task)]
     if declared is None:
-        return tuple(name for name in PRIMARY if name in known)
+        return tuple(name for name in task.primary if name in known)
     family: list[str] = []
     for index, written in enumerate(declared):
-        name = TWINS.get(written, written)
+        name = task.twins.get(written, written)
         if name not in known:
             message = f"the primary quantity '{name}' is not measured in this study{suggest(name, known)}"
             raise SpecError(message, ("primary", index))
@@ -72,18 +64,18 @@ def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...
     return tuple(family)
 
 
-def _keys_at(level: str, wishes: Wishes) -> list[str]:
+def _keys_at(level: str, wishes: Wishes, task: Task) -> list[str]:
     """Return the columns of quantities at a train loss, without those of standard errors."""
-    return [column(key, level) for key in (STEP, *VALUES, *wishes.measures)]
+    return [column(key, level) for key in (STEP, *task.at_loss, *wishes.measures)]
 
 
-def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[str, Any]:
+def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes, task: Task) -> dict[str, Any]:
     """Return the content of ``catalog.json``."""
-    quantities = [_fixed(name) for name in FIXED]
+    quantities = [_basic(name, facts) for name, facts in task.basics.items()]
     quantities += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
-    scores = {key: w for key, w in (wishes.scores | wishes.pair_scores).items() if key not in TWINS}
+    scores = {key: w for key, w in (wishes.scores | wishes.pair_scores).items() if key not in task.twins}
     quantities += [_score(key, wanted, wishes.corruptions) for key, wanted in scores.items()]
-    quantities += [quantity for level in wishes.levels for quantity in _at_level(level, wishes)]
+    quantities += [quantity for level in wishes.levels for quantity in _at_level(level, wishes, task)]
     grid = [
         {
             "run_id": point.run.id,
@@ -96,24 +88,24 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[st
     return {
         "schema": SCHEMA,
         "study": plain(study.model_dump()),
-        "default_primary": study.primary == primary_of(None, wishes),
+        "default_primary": study.primary == primary_of(None, wishes, task),
         "varying": study.varying,
-        "training": list(FIXED),
-        "at_loss": [STEP, *VALUES],
+        "task": task.name,
+        "training": list(task.basics),
+        "at_loss": [STEP, *task.at_loss],
         **wishes.to_catalog(),
         "quantities": quantities,
         "grid": grid,
     }
 
 
-def _fixed(name: str) -> dict[str, Any]:
-    kind, label, better, unit, summary = FIXED[name]
-    return {"name": name, "kind": kind, "label": label, "better": better, "unit": unit, "summary": summary}
+def _basic(name: str, facts: Basic) -> dict[str, Any]:
+    return {"name": name, **asdict(facts)}
 
 
-def _at_level(level: str, wishes: Wishes) -> Iterator[dict[str, Any]]:
+def _at_level(level: str, wishes: Wishes, task: Task) -> Iterator[dict[str, Any]]:
     """Yield the facts of everything at a train loss: those of the same thing at the end, under another name."""
-    plain = [_STEP, *(_fixed(key) if key in FIXED else _score(key, Wish(key)) for key in VALUES)]
+    plain = [_STEP, *(_basic(name, facts) for name, facts in task.basics.items()), _score(task.gap, Wish(task.gap))]
     plain += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
     for facts in plain:
         # How well the training data are fitted is given there, so that more of it is not better.

@@ -42,7 +42,7 @@ def measure_checkpoint(
     model = _model(factory)
     load_weights(model, weights, factory)
     try:
-        return measure(model, CleanBatches(dataset), measures, device=device)
+        return measure(model, CleanBatches(dataset), measures, loss=dataset.task.loss, device=device)
     except SharpscopeError:
         raise
     except FAULTS as error:

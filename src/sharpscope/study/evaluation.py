@@ -21,13 +21,11 @@ from sharpscope.curvature.risk.batches import Batches
 from sharpscope.data import Dataset
 from sharpscope.errors import FAULTS, NotDefined, SharpscopeError
 from sharpscope.measurement import Measurements, measure_batches
-from sharpscope.safety import Predictions
-from sharpscope.safety.basic import test_accuracy, test_loss, train_accuracy, train_loss
-from sharpscope.safety.generalization import generalization_gap
-from sharpscope.safety.predictions import Corrupted, Split
+from sharpscope.safety import SCORES, SPLITS, Corrupted, Predictions, Split
 from sharpscope.seeding import Stream
 from sharpscope.store.documents import plain
 from sharpscope.store.wishes import Wish
+from sharpscope.task import Task
 from sharpscope.training import predict
 
 BATCH_SIZE = 256
@@ -80,7 +78,7 @@ def measure_clean(
         part = {key: wanted for key, wanted in wishes.items() if wanted.subset == subset}
         found |= measure_batches(
             Batches(CleanBatches(dataset), subset=subset, stream=_SUBSET),
-            lambda samples: Risk(model, samples, device=device, stream=stream, init=init),
+            lambda samples: Risk(model, samples, loss=dataset.task.loss, device=device, stream=stream, init=init),
             {key: (wanted.name, wanted.options) for key, wanted in part.items()},
             stream.child("groups"),
             on_refusal=on_refusal,
@@ -123,7 +121,7 @@ def refused_at_once(model: nn.Module, dataset: Dataset, wishes: Mapping[str, Wis
         refused[key] = str(error)
 
     init = dict(model.named_parameters())
-    risk = Risk(model, Batches(CleanBatches(dataset)), stream=Stream("trial"), init=init)
+    risk = Risk(model, Batches(CleanBatches(dataset)), loss=dataset.task.loss, stream=Stream("trial"), init=init)
     asked = {key: (MEASURES[wanted.name].function.steps, wanted.options) for key, wanted in wishes.items()}
     with contextlib.suppress(Exception):
         first_pass(risk, asked, on_refusal)
@@ -151,9 +149,10 @@ def predictions_of(model: nn.Module, dataset: Dataset, device: str) -> Predictio
     Raises:
         NotFinite: If an output is NaN or infinite.
     """
+    split = SPLITS[dataset.task.name]
     return Predictions(
-        train=Split(_logits(model, dataset, dataset.train_inputs, device), dataset.train_targets.numpy()),
-        test=Split(_logits(model, dataset, dataset.test_inputs, device), dataset.test_targets.numpy()),
+        train=split(_outputs(model, dataset, dataset.train_inputs, device), dataset.train_targets.numpy()),
+        test=split(_outputs(model, dataset, dataset.test_inputs, device), dataset.test_targets.numpy()),
     )
 
 
@@ -171,28 +170,22 @@ def predict_corrupted(
     Raises:
         NotFinite: If an output is NaN or infinite.
     """
-    small = np.min_scalar_type(len(dataset.classes) - 1)
+    small = np.min_scalar_type(dataset.outputs - 1)
     names, predicted, confidence = [], [], []
     for name, inputs in conditions:
-        split = Split(_logits(model, dataset, inputs, device), dataset.test_targets.numpy())
+        split = Split(_outputs(model, dataset, inputs, device), dataset.test_targets.numpy())
         names.append(name)
         predicted.append(split.predicted.astype(small))
         confidence.append(split.confidence.astype(np.float16))
     return Corrupted(tuple(names), np.stack(predicted), np.stack(confidence))
 
 
-def basics(predictions: Predictions) -> dict[str, float]:
-    """Return loss and accuracy on both splits, by the names of their columns."""
-    functions = (train_loss, test_loss, train_accuracy, test_accuracy)
-    return {function.__name__: function(predictions) for function in functions}
+def values_at_level(predictions: Predictions, task: Task) -> dict[str, float]:
+    """Return what is told of predictions at a matched train loss, by the names in ``task.at_loss``."""
+    return {**predictions.basics(), task.gap: SCORES[task.gap](predictions)}
 
 
-def values_at_level(predictions: Predictions) -> dict[str, float]:
-    """Return what is told of predictions at a matched train loss, by the names in ``levels.VALUES``."""
-    return {**basics(predictions), "generalization_gap": generalization_gap(predictions)}
-
-
-def _logits(model: nn.Module, dataset: Dataset, inputs: Tensor, device: str) -> np.ndarray:
+def _outputs(model: nn.Module, dataset: Dataset, inputs: Tensor, device: str) -> np.ndarray:
     outputs = predict(model, inputs, dataset.normalize, batch_size=BATCH_SIZE, device=device)
     finite = torch.isfinite(outputs).all(dim=1)
     if not finite.all():

@@ -166,8 +166,8 @@ class _Timing:
 
 def _model(plan: Plan, run: Run) -> torch.nn.Module:
     dataset = plan.dataset_of(run)
-    shape, classes = dataset.input_shape, len(dataset.classes)
-    return build_untrained(run.model.name, shape, classes, Stream("forecast"), **run.model.options)
+    shape, outputs = dataset.input_shape, dataset.outputs
+    return build_untrained(run.model.name, shape, outputs, Stream("forecast"), **run.model.options)
 
 
 def _training_kind(run: Run) -> str:
@@ -218,8 +218,8 @@ def _disk(plan: Plan) -> dict[str, int]:
         new = (key, run.seed) not in inits
         inits.add((key, run.seed))
         amounts["weights"] += sizes[key] * (1 + len(plan.wishes.levels) + new)
-        # Logits in single precision with a target each; a class and a confidence under each corruption.
-        sample = 4 * len(dataset.classes) + 8
+        # Outputs in single precision with a target each; a class and a confidence under each corruption.
+        sample = 4 * dataset.outputs + 8
         conditions = len(plan.wishes.corruptions) * len(SEVERITIES)
         amounts["outputs on training data"] += sample * len(dataset.train_inputs)
         amounts["outputs on test data"] += (sample + 3 * conditions) * len(dataset.test_inputs)

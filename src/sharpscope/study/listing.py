@@ -137,7 +137,11 @@ def direction(facts: Any) -> str:
 
 
 def _score_rows(facts: Any) -> dict[str, Any]:
-    rows = {"Direction": f"{facts.better} is better", "Reads": f"predictions on {', '.join(facts.needs)}"}
+    rows = {
+        "Direction": f"{facts.better} is better",
+        "Reads": f"predictions on {', '.join(facts.needs)}",
+        "Task": " and ".join(facts.tasks),
+    }
     if facts.of_pairs:
         rows["Compares"] = "two runs that differ in their seed only; a run's value is the mean over the others"
     return rows

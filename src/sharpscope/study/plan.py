@@ -28,6 +28,7 @@ from sharpscope.study.plugins import load_plugins, resolve_plugins
 from sharpscope.study.resolve import at, completed, measure_wish, reduced, wish
 from sharpscope.study.source import Source
 from sharpscope.study.trial import Trial, text_of
+from sharpscope.task import Task
 from sharpscope.training import REGIMES
 
 Job = tuple[str, ...]
@@ -41,6 +42,7 @@ class Plan:
         study: The study, defaults filled in.
         points: The grid; options at their defaults are left out of each run, so that its id ignores them.
         wishes: What is wanted of each run.
+        task: Of all data.
         data_dir: The user's folder of datasets.
         datasets: What was loaded to check the study, by the text of its component.
         notes: What the user should know before it is run.
@@ -50,6 +52,7 @@ class Plan:
     study: Study
     points: tuple[Point, ...]
     wishes: Wishes
+    task: Task
     data_dir: Path | None = None
     datasets: dict[str, Dataset] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
@@ -68,7 +71,7 @@ class Plan:
     @cached_property
     def catalog(self) -> dict[str, Any]:
         """The grid and the facts of every column: what a report needs that otherwise only the code knows."""
-        return catalog_of(self.study, self.points, self.wishes)
+        return catalog_of(self.study, self.points, self.wishes, self.task)
 
     def dataset_of(self, run: Run) -> Dataset:
         """Return the dataset of a run."""
@@ -98,10 +101,12 @@ def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = Tr
             trial.check(point.run)
         short = tuple(Point(_reduced(point.run), point.coordinates) for point in points)
         _check_distinct(short)
-        wishes = _wishes(study, points, trial)
+        task = _task(trial.datasets.values())
+        wishes = _wishes(study, points, trial, task)
         pairs = zip(short, points, strict=True)
         datasets = {text_of(s.run.data): trial.datasets[text_of(p.run.data)] for s, p in pairs}
-        return Plan(_filled(study, wishes), short, wishes, data_dir, datasets, tuple(trial.notes), source.command)
+        filled = _filled(study, wishes, task)
+        return Plan(filled, short, wishes, task, data_dir, datasets, tuple(trial.notes), source.command)
 
 
 @contextlib.contextmanager
@@ -123,7 +128,7 @@ def _reduced(run: Run) -> Run:
     return run.model_copy(update={**changed, "training": training, "regime": regime})
 
 
-def _filled(study: Study, wishes: Wishes) -> Study:
+def _filled(study: Study, wishes: Wishes, task: Task) -> Study:
     """Return the study with its defaults filled in."""
     regimes = tuple(
         regime.model_copy(update={"parts": tuple(completed(REGIMES, part, ()) for part in regime.parts)})
@@ -136,7 +141,7 @@ def _filled(study: Study, wishes: Wishes) -> Study:
         "regimes": regimes,
         "measures": {key: _written(wanted, study.measures_subset) for key, wanted in wishes.measures.items()},
         "scores": {key: {"score": w.name, **w.options} for key, w in scores.items()},
-        "primary": primary_of(study.primary, wishes),
+        "primary": primary_of(study.primary, wishes, task),
     }
     return study.model_copy(update=changed)
 
@@ -147,19 +152,32 @@ def _written(wanted: Wish, subset: int | None) -> dict[str, Any]:
     return {"measure": wanted.name, **wanted.options, **own}
 
 
-def _wishes(study: Study, points: Sequence[Point], trial: Trial) -> Wishes:
+def _task(datasets: Iterable[Dataset]) -> Task:
+    """Return the task of all data: runs of different ones have no columns in common."""
+    tasks = {dataset.task.name: dataset for dataset in datasets}
+    if len(tasks) > 1:
+        named = " and ".join(f"'{dataset.name}' is one of {name}" for name, dataset in tasks.items())
+        raise SpecError(f"a study has one task, and dataset {named}; make it two studies", ("data",))
+    return next(iter(tasks.values())).task
+
+
+def _wishes(study: Study, points: Sequence[Point], trial: Trial, task: Task) -> Wishes:
     """Return what a study wants of each run; where it does not say, all that its data and models allow."""
     datasets = list(trial.datasets.values())
     corruptible = all(data.test_inputs.dtype == torch.uint8 and data.test_inputs.ndim == 4 for data in datasets)
     measures = _measures(study, points, trial)
     written = study.scores
     if written is None:
-        fit = [name for name in SCORES if corruptible or not _needs_corruptions(name)]
+        fit = [n for n in SCORES if _defined_for(task, n) and (corruptible or not _needs_corruptions(n))]
         written = {name: {"score": name} for name in fit}
     scores: dict[str, Wish] = {}
     pair_scores: dict[str, Wish] = {}
     for key, options in written.items():
         wanted = wish(SCORES, options, ("scores", key))
+        if not _defined_for(task, wanted.name):
+            tasks = " and ".join(SCORES[wanted.name].facts.tasks)
+            message = f"'{wanted.name}' is defined for {tasks}, and these data are of {task.name}; leave it out"
+            raise SpecError(message, ("scores", key))
         if _needs_corruptions(wanted.name) and not corruptible:
             message = f"'{wanted.name}' needs corruptions, which are for images in bytes; these data are none"
             raise SpecError(message, ("scores", key))
@@ -169,7 +187,7 @@ def _wishes(study: Study, points: Sequence[Point], trial: Trial) -> Wishes:
     needed = any(_needs_corruptions(w.name) for w in (scores | pair_scores).values())
     corruptions = trial.corruptions() if needed else {}
     wishes = Wishes(measures, scores, pair_scores, corruptions, *_levels(points))
-    check_columns(wishes)
+    check_columns(wishes, task)
     return wishes
 
 
@@ -201,6 +219,10 @@ def _levels(points: Sequence[Point]) -> tuple[dict[str, float], int | None]:
             ("training", "check_loss_every"),
         )
     return {level_name(loss): loss for loss in sorted(losses, reverse=True)}, next(iter(steps))
+
+
+def _defined_for(task: Task, score: str) -> bool:
+    return task.name in SCORES[score].facts.tasks
 
 
 def _needs_corruptions(score: str) -> bool:

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from sharpscope.curvature.passes.logits import probabilities_in
 from sharpscope.data import Dataset
 from sharpscope.errors import FAULTS, SpecError, one_line
 from sharpscope.models import build_untrained, build_weightless
@@ -43,16 +41,16 @@ def rehearse(component: Component, dataset: Dataset, device: str) -> nn.Module:
     Raises:
         SpecError: If it cannot be made, is too large for this machine, or cannot be trained and evaluated.
     """
-    shape, classes = dataset.input_shape, len(dataset.classes)
+    shape, outputs = dataset.input_shape, dataset.outputs
     options = {option: value for option, value in component.options.items() if option != "pretrained"}
     try:
-        weightless = build_weightless(component.name, shape, classes, **options)
+        weightless = build_weightless(component.name, shape, outputs, **options)
     except SpecError:
         # Some models look at values while they are made; what is wrong with others shows again.
         weightless = None
     if weightless is not None:
         _check_size(component.name, weightless)
-    model = build_untrained(component.name, shape, classes, Stream("trial"), **options)
+    model = build_untrained(component.name, shape, outputs, Stream("trial"), **options)
     _check_weights(component.name, model)
     few, model = few_of(dataset), model.to(device)
     with Stream("trial").governing(device):
@@ -116,7 +114,7 @@ class _Rehearsal:
         """
         before = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
         with mode(self._model, train=False):
-            self._check_logits(self._outputs("in eval mode"))
+            self._check_outputs(self._outputs("in eval mode"))
         for name, tensor in self._model.state_dict().items():
             if name not in before or not torch.equal(tensor, before[name]):
                 raise SpecError(
@@ -129,22 +127,22 @@ class _Rehearsal:
                 self._check_gradient(self._outputs("in train mode"))
 
     def _outputs(self, when: str) -> Tensor:
-        """Return what the model says, once it is what a classifier says."""
+        """Return what the model says, once it is of the right form."""
         data = f"{len(self._inputs)} samples of dataset '{self._few.name}'"
         try:
             outputs = self._model(self._inputs)
         except FAULTS as error:
             raise SpecError(f"model '{self._name}' fails on {data} {when}: {one_line(error):.300}") from error
-        wanted = (len(self._inputs), len(self._few.classes))
+        wanted = (len(self._inputs), self._few.outputs)
         if not isinstance(outputs, Tensor):
             raise SpecError(
-                f"model '{self._name}' returns a {type(outputs).__name__} {when}, and should return the logits alone, "
-                "a tensor [samples, classes]; wrap it in one that does"
+                f"model '{self._name}' returns a {type(outputs).__name__} {when}, and should return the outputs alone, "
+                f"a tensor [samples, {self._few.outputs}]; wrap it in one that does"
             )
         if tuple(outputs.shape) != wanted:
             raise SpecError(
                 f"model '{self._name}' returns a tensor of shape {tuple(outputs.shape)} for {data} {when}, and should "
-                f"return one of shape {wanted}: a logit for each class"
+                f"return one of shape {wanted}: {self._few.objective.output}"
             )
         if outputs.dtype != torch.float32:
             raise SpecError(
@@ -158,18 +156,16 @@ class _Rehearsal:
             )
         return outputs
 
-    def _check_logits(self, outputs: Tensor) -> None:
-        found = probabilities_in(outputs.detach(), lambda: outputs)
-        if found is not None:
-            raise SpecError(
-                f"model '{self._name}' returns {found}, and training and scores apply a softmax themselves; let it "
-                "return logits, without its last layer"
-            )
+    def _check_outputs(self, outputs: Tensor) -> None:
+        reason = self._few.objective.refused(outputs.detach(), lambda: outputs)
+        if reason is not None:
+            raise SpecError(f"model '{self._name}' returns {reason}")
 
     def _check_gradient(self, outputs: Tensor) -> None:
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         try:
-            gradient = torch.autograd.grad(cross_entropy(outputs, self._targets), trained, allow_unused=True)
+            loss = self._few.objective.loss(outputs, self._targets)
+            gradient = torch.autograd.grad(loss, trained, allow_unused=True)
         except FAULTS as error:
             raise SpecError(f"model '{self._name}' has no gradient: {one_line(error):.300}") from error
         if all(part is None for part in gradient):

@@ -39,7 +39,6 @@ from sharpscope.study.assignment import Assignment, Outcome, check_same
 from sharpscope.study.bench import Bench
 from sharpscope.study.evaluation import (
     NotFinite,
-    basics,
     measure_each,
     predict_corrupted,
     predictions_of,
@@ -321,8 +320,8 @@ class _Stages:
         self.record.made_by["training"] = self._maker()
 
     def _initial_model(self) -> nn.Module:
-        shape, classes = self.dataset.input_shape, len(self.dataset.classes)
-        return build(self.run.model.name, shape, classes, Stream(self.run.seed, "init"), **self.run.model.options)
+        shape, outputs = self.dataset.input_shape, self.dataset.outputs
+        return build(self.run.model.name, shape, outputs, Stream(self.run.seed, "init"), **self.run.model.options)
 
     def _write_init(self, model: nn.Module) -> str:
         identity = self.run.identity()
@@ -348,7 +347,7 @@ class _Stages:
         self.record.made_by["predictions"] = self._maker()
         self.record.predictions = {"corruptions": dict(self.wishes.corruptions)}
         self.record.scores.clear()
-        self.record.training = basics(predictions)
+        self.record.training = predictions.basics()
         # From the stored form on, so that a score is the same whether its predictions are fresh or were read.
         return self._read_predictions()
 
@@ -393,7 +392,7 @@ class _Stages:
         point = self.record.at_loss[level]
         model = self._model(load(self.folder.read(weights_file(level), self.record.files.get(weights_file(level)))))
         if not point["training"]:
-            point["training"] = values_at_level(predictions_of(model, self.dataset, self.device))
+            point["training"] = values_at_level(predictions_of(model, self.dataset, self.device), self.dataset.task)
         missing = self._missing(point["measures"])
         if missing:
             point["measures"] |= self._measured(model, missing, level)

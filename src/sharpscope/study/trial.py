@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sharpscope.curvature.measure import MEASURES
 from sharpscope.data import DATASETS, Dataset, Source, corruptions_of
 from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, SpecError, one_line
@@ -21,6 +22,7 @@ from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean, refused_at_once
 from sharpscope.study.rehearsal import few_of, rehearse
 from sharpscope.study.resolve import at, completed
+from sharpscope.task import CLASSIFICATION, Task
 from sharpscope.training import Recipe, check_compiler
 from sharpscope.training import check as check_recipes
 from sharpscope.training.batches import Batches, lost_classes, smallest_part, steps_of
@@ -85,8 +87,8 @@ class Trial:
     def _try_one_sample(self, run: Run) -> None:
         """See that a model can be trained on a batch of one sample: BatchNorm may not, without more positions in it."""
         dataset = self.datasets[text_of(run.data)]
-        shape, classes = dataset.input_shape, len(dataset.classes)
-        model = build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options).train()
+        shape, outputs = dataset.input_shape, dataset.outputs
+        model = build_untrained(run.model.name, shape, outputs, Stream("trial"), **run.model.options).train()
         try:
             with Stream("trial").governing(), torch.no_grad():
                 model(dataset.normalize(dataset.train_inputs[:1]))
@@ -113,6 +115,8 @@ class Trial:
                 raise
             self.notes.append(f"{error}; until then, noise of the same shape stands in")
             return noise
+        for split, targets in (("training", dataset.train_targets), ("test", dataset.test_targets)):
+            dataset.objective.check_varied(dataset.name, split, targets)
         return dataset
 
     def corruptions(self) -> dict[str, int]:
@@ -153,7 +157,7 @@ class Trial:
             SpecError: If one has not.
         """
         for run, model, few in self._untrained(runs) if wishes else ():
-            refused = refused_at_once(model, few, wishes)
+            refused = refused_at_once(model, few, wishes) | _of_classes(few.task, wishes)
             for key, reason in refused.items():
                 message = f"model '{run.model.name}' on dataset '{run.data.name}' has no '{key}': {reason}"
                 raise SpecError(message, ("measures", key))
@@ -163,9 +167,16 @@ class Trial:
         for run in runs:
             if self._is_new("measures", text_of(run.data), text_of(run.model)):
                 dataset = self.datasets[text_of(run.data)]
-                shape, classes = dataset.input_shape, len(dataset.classes)
-                model = build_untrained(run.model.name, shape, classes, Stream("trial"), **run.model.options)
+                shape, outputs = dataset.input_shape, dataset.outputs
+                model = build_untrained(run.model.name, shape, outputs, Stream("trial"), **run.model.options)
                 yield run, model, few_of(dataset)
+
+
+def _of_classes(task: Task, wishes: Mapping[str, Wish]) -> dict[str, str]:
+    """Return the measures that are defined for another task alone, with the reason."""
+    reason = f"it is defined for {CLASSIFICATION.name}, and these data are of {task.name}"
+    tests = {key: MEASURES[wanted.name].facts.of_classes for key, wanted in wishes.items() if not task.classes}
+    return {key: reason for key, test in tests.items() if test is not None and test(wishes[key].options)}
 
 
 def _check_steps(warmup: int, recipe: Recipe, dataset: Dataset) -> None:

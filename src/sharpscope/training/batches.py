@@ -109,7 +109,7 @@ def held_out(data: Dataset, recipe: Recipe, stream: Stream) -> tuple[Dataset, tu
     """
     if recipe.early_stopping is None:
         return data, None
-    chosen = _to_hold_out(data.train_targets, recipe, stream)
+    chosen = _to_hold_out(data.objective.strata(data.train_targets), recipe, stream)
     left = torch.ones(len(data.train_targets), dtype=torch.bool).index_fill(0, chosen, False)
     remaining = replace(data, train_inputs=data.train_inputs[left], train_targets=data.train_targets[left])
     return remaining, (data.train_inputs[chosen], data.train_targets[chosen])
@@ -121,13 +121,14 @@ def lost_classes(data: Dataset, recipe: Recipe) -> list[str]:
     Raises:
         DataError: If what the recipe holds out would take the last sample of a class.
     """
-    targets = recipe.training_data(data).train_targets
+    strata = data.objective.strata(recipe.training_data(data).train_targets)
     if recipe.early_stopping is not None:
-        _to_hold_out(targets, recipe, Stream("trial"))
-    kept = set(targets.unique().tolist())
-    return [data.classes[label] for label in data.train_targets.unique().tolist() if label not in kept]
+        _to_hold_out(strata, recipe, Stream("trial"))
+    kept = set(strata.unique().tolist())
+    before = data.objective.strata(data.train_targets).unique().tolist()
+    return [data.classes[label] for label in before if label not in kept]
 
 
-def _to_hold_out(targets: Tensor, recipe: Recipe, stream: Stream) -> Tensor:
-    size = len(targets) - trained_on(len(targets), recipe)
-    return stratified(targets, size, stream.child("held-out"), every_class="outside")
+def _to_hold_out(strata: Tensor, recipe: Recipe, stream: Stream) -> Tensor:
+    size = len(strata) - trained_on(len(strata), recipe)
+    return stratified(strata, size, stream.child("held-out"), every_class="outside")

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from sharpscope.curvature.risk.state import ForwardState
 from sharpscope.data import Dataset
@@ -182,10 +181,10 @@ class Goals(Observer):
         total, outputs = 0.0, []
         for some, their_targets in zip(inputs.split(_CHUNK), targets.cpu().split(_CHUNK), strict=True):
             outputs.append(predict(self._result.model, some, self._data.normalize, device=self._device).double())
-            total += float(cross_entropy(outputs[-1], their_targets, reduction="sum"))
+            total += float(self._data.objective.total(outputs[-1], their_targets))
             if total > limit * len(targets):
                 return total / len(targets)
-        return float(cross_entropy(torch.cat(outputs), targets.cpu()))
+        return float(self._data.objective.loss(torch.cat(outputs), targets.cpu()))
 
     def _weights(self, moment: _Moment) -> dict[str, Tensor]:
         with self._at(moment):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sharpscope.training.compilation import Forward
 from sharpscope.training.normalization import RunningStatistics
 from sharpscope.training.precision import LossScale, Overflow, autocast, widened
-from sharpscope.training.recipe import Penalty, Recipe
+from sharpscope.training.recipe import Loss, Penalty, Recipe
 from sharpscope.training.steps import Batch, Pass, Step, gradients
 
 
@@ -20,7 +20,8 @@ class Gradient:
 
     Args:
         model: In train mode.
-        recipe: Has loss, precision and the number of micro-batches.
+        recipe: Has precision and the number of micro-batches.
+        loss: Outputs and targets of a batch to their mean loss.
         penalties: Added to the loss.
         device: Where the model is.
         forward: Computes what the model does, when it is not the model itself.
@@ -30,6 +31,7 @@ class Gradient:
         self,
         model: nn.Module,
         recipe: Recipe,
+        loss: Loss,
         penalties: Sequence[Penalty],
         device: torch.device,
         forward: Forward | None = None,
@@ -38,6 +40,7 @@ class Gradient:
         self._model = model
         self._call = forward or model
         self._recipe = recipe
+        self._loss = loss
         self._penalties = penalties
         self._device = device
         self._statistics = RunningStatistics(model)
@@ -85,7 +88,7 @@ class Gradient:
         else:
             outputs = found.outputs
         # A mean loss, of batches of one.
-        return torch.func.vmap(self._recipe.loss)(outputs[:, None], batch.targets[:, None])
+        return torch.func.vmap(self._loss)(outputs[:, None], batch.targets[:, None])
 
     def _parts(self, batch: Batch, whole: int) -> list[Batch]:
         """Return the micro-batches of a part of a batch, of the size that those of the ``whole`` have."""
@@ -100,7 +103,7 @@ class Gradient:
         """Go forward and backward over a part that has this share in the mean over all samples."""
         returned = self._forward(part)
         outputs = widened(returned)
-        loss = objective = self._recipe.loss(outputs, part.targets)
+        loss = objective = self._loss(outputs, part.targets)
         for penalty in self._penalties:
             objective = objective + penalty(returned)
         factor = share * self.scale.factor

@@ -17,14 +17,14 @@ class Epoch:
         epoch: From 1 on.
         batch_loss: Mean loss over the samples as the batches came, augmented where the regime augments, each
             before its step and in train mode: not the loss on the clean training set.
-        batch_accuracy: Share of right predictions, likewise.
+        batch_accuracy: Share of right predictions, likewise; None where none is right or wrong.
         lr: The learning rate of the last step.
         seconds: Wall-clock time.
     """
 
     epoch: int
     batch_loss: float
-    batch_accuracy: float
+    batch_accuracy: float | None
     lr: float
     seconds: float
 
@@ -73,9 +73,10 @@ class History:
     at_loss: dict[float, Kept] = field(default_factory=dict)
 
     def to_columns(self) -> dict[str, list[Any]]:
-        """Return a table: the name of each column to its values, one an epoch."""
+        """Return a table: the name of each column to its values, one an epoch; without accuracy where there is none."""
         rows = [asdict(epoch) for epoch in self.epochs]
-        return {column.name: [row[column.name] for row in rows] for column in fields(Epoch)}
+        columns = {column.name: [row[column.name] for row in rows] for column in fields(Epoch)}
+        return {name: values for name, values in columns.items() if not values or values[0] is not None}
 
 
 class Diverged(SharpscopeError):

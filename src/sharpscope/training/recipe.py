@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from sharpscope import spec
@@ -63,7 +62,7 @@ class Recipe:
         epochs: Passes over the data.
         update: Makes the step that turns gradients into new weights.
         augment: Whether batches pass through the dataset's own augmentation.
-        loss: Outputs and targets of a batch to their mean loss.
+        loss: Outputs and targets of a batch to their mean loss; None for that of the data's task.
         accumulate: Micro-batches a step.
         clip_norm: The largest norm of the gradient that the optimizer is given; None for no limit.
         precision: What forward passes compute in, a name in ``PRECISIONS``.
@@ -76,6 +75,7 @@ class Recipe:
         penalties: What is added to the loss.
         attachments: What else is attached to the model while it is trained.
         relabel: What the labels of the training data pass through, once, or None.
+        tasks: By the name of a part of the regime, the tasks that it is defined for, where these are not all.
         averaging: What the training results in, made from the model and its clean training data.
         early_stopping: Whether and how to stop by held-out data.
         stop_at_loss: The loss on the clean training data that ends the training; None for none.
@@ -91,7 +91,7 @@ class Recipe:
     epochs: int = 30
     update: Update = Step
     augment: bool = False
-    loss: Loss = cross_entropy
+    loss: Loss | None = None
     accumulate: int = 1
     clip_norm: float | None = None
     precision: str = "float32"
@@ -104,6 +104,7 @@ class Recipe:
     penalties: tuple[Penalizing, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     relabel: Callable[[Dataset], Dataset] | None = None
+    tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     averaging: Averaging = LastIterate
     early_stopping: EarlyStopping | None = None
     stop_at_loss: float | None = None
@@ -225,7 +226,16 @@ class Recipe:
         """Return a dataset as it is trained on: with the labels that the regime gives it, all else the same.
 
         Applied to its own result it changes nothing, so measures and scores may see the same data as the training.
+
+        Raises:
+            DataError: If a part of the regime is not defined for the task of the data.
         """
+        for part, tasks in self.tasks.items():
+            if data.task.name not in tasks:
+                raise DataError(
+                    f"the regime '{part}' is defined for {' and '.join(tasks)}, and dataset '{data.name}' is one of "
+                    f"{data.task.name}; take it out of the regimes"
+                )
         return data if self.relabel is None else self.relabel(data)
 
     def augmentation(self, data: Dataset) -> Augmentation:
@@ -261,7 +271,7 @@ def _changed(recipe: Recipe, entry: Entry, options: Mapping[str, Any]) -> Recipe
         raise SpecError(f"the regime '{entry.name}' fails: {one_line(error):.300}") from error
     if not isinstance(changed, Recipe):
         raise SpecError(f"the regime '{entry.name}' should return a changed recipe, and returns {changed!r:.60}")
-    return changed
+    return changed if entry.facts is None else replace(changed, tasks={**changed.tasks, entry.name: entry.facts.tasks})
 
 
 def check(training: spec.Training, regimes: Sequence[spec.Regime]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharpscope.objective import Objective
 from sharpscope.training.history import Diverged, Epoch, History
 from sharpscope.training.observers import Observer, Progress
 from sharpscope.training.steps import Batch, Pass
@@ -20,15 +21,19 @@ PATIENCE = 100
 
 
 class HistoryRecorder(Observer):
-    """Records loss and accuracy of the batches of each epoch.
+    """Records the loss of the batches of each epoch, and their accuracy where there is one.
+
+    Args:
+        objective: Tells which predictions are right.
 
     Attributes:
         history: The epochs closed so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, objective: Objective) -> None:
         self.history = History()
-        self._unread: list[tuple[Tensor, Tensor, int]] = []
+        self._objective = objective
+        self._unread: list[tuple[Tensor, Tensor | None, int]] = []
         self._begin_epoch()
 
     def after_step(self, progress: Progress, batch: Batch, found: Pass) -> None:
@@ -37,11 +42,8 @@ class HistoryRecorder(Observer):
         Raises:
             Diverged: If a loss of the last ``PATIENCE`` steps is not finite.
         """
-        targets = batch.targets
-        if targets.ndim == 2:
-            targets = targets.argmax(dim=1)
-        right = (found.outputs.argmax(dim=1) == targets).sum()
-        self._unread.append((found.loss, right, len(targets)))
+        right = self._objective.right(found.outputs, batch.targets)
+        self._unread.append((found.loss, right, len(batch.targets)))
         if len(self._unread) == PATIENCE:
             self._read(progress)
 
@@ -55,7 +57,7 @@ class HistoryRecorder(Observer):
         epoch = Epoch(
             epoch=progress.epoch,
             batch_loss=self._loss / self._samples,
-            batch_accuracy=self._right / self._samples,
+            batch_accuracy=None if self._right is None else self._right / self._samples,
             lr=progress.lr,
             seconds=time.perf_counter() - self._started,
         )
@@ -82,7 +84,8 @@ class HistoryRecorder(Observer):
 
     def _begin_epoch(self) -> None:
         self._started = time.perf_counter()
-        self._loss, self._right, self._samples = 0.0, 0, 0
+        self._loss, self._samples = 0.0, 0
+        self._right: int | None = None
 
     def _read(self, progress: Progress) -> None:
         if not self._unread:
@@ -91,15 +94,16 @@ class HistoryRecorder(Observer):
         self._unread.clear()
         samples = torch.tensor(counts, dtype=torch.float64)
         sums = torch.stack(losses).cpu().double() * samples
-        right = torch.stack(rights).cpu()
         first = progress.step - len(losses) + 1
         for step, loss in enumerate(sums.tolist(), start=first):
             if not math.isfinite(loss):
                 what = "NaN" if math.isnan(loss) else "infinite"
                 raise self._diverged(f"the loss became {what}", len(self.history.epochs) + 1, step, progress)
         self._loss += math.fsum(sums.tolist())
-        self._right += int(right.sum())
         self._samples += int(samples.sum())
+        counted = [right for right in rights if right is not None]
+        if counted:
+            self._right = (self._right or 0) + int(torch.stack(counted).sum())
 
     def _diverged(self, what: str, epoch: int, step: int, progress: Progress) -> Diverged:
         return Diverged(what, epoch, step, progress.steps, self.history)

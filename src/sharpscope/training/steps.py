@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: As the model sees them.
-        targets: Class indices ``[N]``, or probabilities ``[N, C]`` where the recipe mixes samples.
+        targets: As the dataset has them, or probabilities ``[N, C]`` where the recipe mixes samples.
     """
 
     inputs: Tensor

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from torch.nn.functional import cross_entropy
 
+from sharpscope.objective import Classification
 from sharpscope.training.averaging import MeanOfEpochs, MovingAverage
 from sharpscope.training.optimizers import norm_or_bias
 from sharpscope.training.recipe import EarlyStopping, Recipe
-from sharpscope.training.registry import REGIMES
+from sharpscope.training.registry import OF_CLASSES, REGIMES
 
 
 @REGIMES.register()
@@ -57,7 +57,7 @@ def weight_decay(
     return recipe.with_optimizer_option("weight_decay", value)
 
 
-@REGIMES.register()
+@REGIMES.register(facts=OF_CLASSES)
 def label_smoothing(recipe: Recipe, *, value: Annotated[float, Field(ge=0, lt=1)] = 0.1) -> Recipe:
     """Targets that give every class a share of the probability.
 
@@ -69,7 +69,7 @@ def label_smoothing(recipe: Recipe, *, value: Annotated[float, Field(ge=0, lt=1)
 
     Reference: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016.
     """
-    return recipe.with_only("loss", loss=partial(cross_entropy, label_smoothing=value))
+    return recipe.with_only("loss", loss=partial(Classification().loss, label_smoothing=value))
 
 
 @REGIMES.register()

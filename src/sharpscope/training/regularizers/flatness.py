@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sharpscope.errors import HeadNotFound, SpecError
 from sharpscope.training.precision import widened
 from sharpscope.training.recipe import Penalty, Recipe
-from sharpscope.training.registry import REGIMES
+from sharpscope.training.registry import OF_CLASSES, REGIMES
 
 
 def relative_flatness_of(features: Tensor, probabilities: Tensor, weight: Tensor, *, normalize: bool = False) -> Tensor:
@@ -85,7 +85,7 @@ def watching_head(model: nn.Module, *, strength: float, normalize: bool = False)
             handle.remove()
 
 
-@REGIMES.register()
+@REGIMES.register(facts=OF_CLASSES)
 def relative_flatness(recipe: Recipe, *, strength: float = 0.01, normalize: bool = False) -> Recipe:
     """Relative flatness of the head added to the loss: flatter minima, or sharper ones.
 

@@ -12,7 +12,7 @@ from sharpscope.data import Dataset
 from sharpscope.data.draws import Draws
 from sharpscope.seeding import Stream
 from sharpscope.training.recipe import Recipe
-from sharpscope.training.registry import REGIMES
+from sharpscope.training.registry import OF_CLASSES, REGIMES
 
 
 def redrawn(data: Dataset, *, probability: float) -> Dataset:
@@ -31,7 +31,7 @@ def redrawn(data: Dataset, *, probability: float) -> Dataset:
     return replace(data, train_targets=data.train_targets.where(~chosen, label))
 
 
-@REGIMES.register()
+@REGIMES.register(facts=OF_CLASSES)
 def label_noise(recipe: Recipe, *, probability: Annotated[float, Field(ge=0, le=1)] = 0.2) -> Recipe:
     """Random labels for a share of the training data: a condition, not a regularizer.
 

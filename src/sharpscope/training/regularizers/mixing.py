@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 
 from sharpscope.errors import DataError
 from sharpscope.training.recipe import Recipe
-from sharpscope.training.registry import REGIMES
+from sharpscope.training.registry import OF_CLASSES, REGIMES
 
 
 def blend(
@@ -85,7 +85,7 @@ def _span(middle: float, side: float, size: int) -> tuple[int, int]:
     return max(0, round(center - half)), min(size, round(center + half))
 
 
-@REGIMES.register()
+@REGIMES.register(facts=OF_CLASSES)
 def mixup(recipe: Recipe, *, alpha: PositiveFloat = 0.2) -> Recipe:
     """Blends of pairs of samples, with blended targets.
 
@@ -100,7 +100,7 @@ def mixup(recipe: Recipe, *, alpha: PositiveFloat = 0.2) -> Recipe:
     return recipe.with_only("mixing of samples", mix=partial(blend, alpha=alpha))
 
 
-@REGIMES.register()
+@REGIMES.register(facts=OF_CLASSES)
 def cutmix(recipe: Recipe, *, alpha: PositiveFloat = 1.0) -> Recipe:
     """Images with a rectangle of another image, with targets mixed by area.
 

@@ -20,6 +20,8 @@ from sharpscope.analysis.sections.reliability.figure import diagrams
 def reliability(evidence: Evidence) -> Content:
     """Reliability diagrams, the runs of a regime put together."""
     results = evidence.results
+    if not results.task.classes:
+        return Content(nothing="Predicted numbers come with no confidence, so there is none to judge.")
     sets = panel_sets(results)
     page = {"sets": sets, "bins": bin_count(results.reliability)} if sets else None
     return Content(page, figures={"reliability": partial(diagrams, results)})

@@ -1,0 +1,54 @@
+"""Scores of models that predict numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sharpscope.errors import DataError
+from sharpscope.safety.predictions import Predictions, RegressionSplit
+from sharpscope.safety.registry import SCORES, ScoreFacts
+from sharpscope.task import REGRESSION
+
+_TASKS = (REGRESSION.name,)
+
+
+@SCORES.register(facts=ScoreFacts("Test R2", "higher", "fraction", bounds=(float("-inf"), 1.0), tasks=_TASKS))
+def r2(predictions: Predictions[RegressionSplit]) -> float:
+    """Share of the variance of the test targets that is explained; below 0 where their mean predicts them better.
+
+    Of several targets the errors and the variances are added up. NaN where the targets do not vary.
+    """
+    return predictions.test.r2
+
+
+@SCORES.register(
+    facts=ScoreFacts(
+        "R2 gap", "lower", "fraction", bounds=(float("-inf"), float("inf")), tasks=_TASKS, needs=("train", "test")
+    )
+)
+def r2_gap(predictions: Predictions[RegressionSplit]) -> float:
+    """Train R2 minus test R2, both on clean data."""
+    return predictions.train.r2 - predictions.test.r2
+
+
+@SCORES.register(facts=ScoreFacts("Mean absolute error", "lower", "", bounds=(0.0, float("inf")), tasks=_TASKS))
+def mae(predictions: Predictions[RegressionSplit]) -> float:
+    """Mean distance of predictions from targets on the test set, in units of the targets, over all outputs."""
+    return float(np.abs(predictions.test.errors).mean())
+
+
+@SCORES.register(
+    facts=ScoreFacts("Prediction distance", "lower", "", of_pairs=True, bounds=(0.0, float("inf")), tasks=_TASKS)
+)
+def prediction_distance(first: Predictions[RegressionSplit], second: Predictions[RegressionSplit]) -> float:
+    """Root mean squared difference between the predictions of two runs on the test set, in units of the targets.
+
+    Raises:
+        DataError: If the two runs were not tested on the same samples.
+    """
+    if not np.array_equal(first.test.targets, second.test.targets):
+        raise DataError(
+            "prediction_distance compares two runs on one test set, but their test targets differ; "
+            "compare runs of the same data only"
+        )
+    return float(np.sqrt(((first.test.errors - second.test.errors) ** 2).mean()))

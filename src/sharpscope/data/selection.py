@@ -63,6 +63,23 @@ def stratified(
     return torch.from_numpy(np.sort(prefix))
 
 
+def random_subset(samples: int, size: int | None, stream: Stream) -> Tensor:
+    """Return a random subset of samples that have no classes; subsets of one stream are nested.
+
+    Args:
+        samples: How many there are, N.
+        size: Size of the subset; None for all samples.
+        stream: Decides which samples.
+
+    Returns:
+        Indices in ascending order, int64 ``[size]``.
+
+    Raises:
+        DataError: If ``size`` is not in 1..N.
+    """
+    return stratified(torch.zeros(samples, dtype=torch.int64), size, stream)
+
+
 def _check_room(size: int, classes: int, samples: int, every_class: str | None) -> None:
     if every_class == "inside" and size < classes:
         raise DataError(

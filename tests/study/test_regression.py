@@ -6,13 +6,23 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import yaml
 from safetensors.numpy import load_file
+from safetensors.torch import load_file as load_weights
 from sklearn.metrics import r2_score
-from tests.study.conftest import finish, perform_all
+from tests.study.conftest import TINY, finish, perform_all
 
+from sharpscope import measure
 from sharpscope.analysis.ledger import load_results, write_ledger
 from sharpscope.analysis.report import write_report
+from sharpscope.data import DATASETS, Source
 from sharpscope.errors import SharpscopeError
+from sharpscope.models import build
+from sharpscope.seeding import Stream
+from sharpscope.study.checkpoint import measure_checkpoint
+from sharpscope.study.plan import make_plan
+from sharpscope.study.source import load_source
 from sharpscope.study.store import Store
 
 STUDY = {
@@ -27,12 +37,6 @@ STUDY = {
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """The folder of a finished study, planned as the fixture ``plan_of`` does it."""
-    import yaml
-    from tests.study.conftest import TINY
-
-    from sharpscope.study.plan import make_plan
-    from sharpscope.study.source import load_source
-
     folder = tmp_path_factory.mktemp("regression")
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump({k: v for k, v in {**TINY, **STUDY}.items() if v is not None}))
@@ -68,13 +72,6 @@ def test_losses_are_those_of_the_stored_outputs(study):
 
 
 def test_sharpness_is_that_of_the_squared_error(study):
-    import torch
-    from safetensors.torch import load_file as load_weights
-
-    from sharpscope import measure
-    from sharpscope.models import build
-    from sharpscope.seeding import Stream
-
     plan, store = study
     run = next(iter(plan.runs.values()))
     data = plan.dataset_of(run)
@@ -85,11 +82,8 @@ def test_sharpness_is_that_of_the_squared_error(study):
     gradient = torch.autograd.grad(loss, list(model.parameters()))
     row = load_results(store.path).ledger.set_index("run_id").loc[run.id]
     assert row["gradient_norm"] == pytest.approx(torch.cat([g.flatten() for g in gradient]).norm().item(), rel=1e-4)
-    assert (
-        row["relative_flatness"]
-        == measure(model, [pair], ["relative_flatness"], loss="mse")["relative_flatness"].value
-        == pytest.approx(row["relative_flatness"], rel=1e-9)
-    )
+    found = measure(model, [pair], ["relative_flatness"], loss="mse")
+    assert row["relative_flatness"] == pytest.approx(found["relative_flatness"].value, rel=1e-9)
 
 
 def test_the_history_has_no_accuracy(study):
@@ -154,3 +148,21 @@ def test_by_the_command_line(study_file, tmp_path):
     code, out, err = finish("plan", study, "--out", tmp_path / "out", "--json")
     assert code == 0, err
     assert json.loads(out)["grid"][0]["done"]
+
+
+def test_a_checkpoint_is_measured_by_the_loss_of_its_data(study, tmp_path, monkeypatch):
+    plan, store = study
+    (tmp_path / "numbers_net.py").write_text(
+        "from sharpscope.models import build\nfrom sharpscope.seeding import Stream\n\n\n"
+        "def make():\n    return build('mlp', (10,), 1, Stream(0), hidden=(8,))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    weights = store.run(next(iter(plan.runs))).path / "weights.safetensors"
+    found = measure_checkpoint("numbers_net:make", weights, "diabetes", ["gradient_norm"])
+    model = build("mlp", (10,), 1, Stream(0), hidden=(8,))
+    model.load_state_dict(load_weights(weights))
+    data = DATASETS["diabetes"](Source(download=False))
+    loss = torch.nn.functional.mse_loss(model(data.normalize(data.train_inputs)).squeeze(1), data.train_targets)
+    gradient = torch.autograd.grad(loss, list(model.parameters()))
+    norm = torch.cat([part.flatten() for part in gradient]).norm().item()
+    assert found["gradient_norm"].value == pytest.approx(norm, rel=1e-4)

@@ -20,10 +20,10 @@ from sharpscope.data import DATASETS, Source
 from sharpscope.errors import SharpscopeError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
+from sharpscope.store.folder import Store
 from sharpscope.study.checkpoint import measure_checkpoint
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
-from sharpscope.study.store import Store
 
 STUDY = {
     "data": {"name": "diabetes", "train_size": 100},

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sharpscope.curvature.random_state import random_state_kept
-from sharpscope.curvature.state import ForwardState, restored_state
+from sharpscope.curvature.risk.random_state import random_state_kept
+from sharpscope.curvature.risk.state import ForwardState, restored_state
 from sharpscope.training.history import History
 from sharpscope.training.modes import mode
 from sharpscope.training.steps import Batch, Pass, Snapshot, restored

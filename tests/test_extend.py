@@ -99,7 +99,7 @@ def test_every_name_is_used():
 
 def test_a_plugin_of_scores_loads_no_torch():
     script = (
-        "import sys; from sharpscope.extend import SCORES, ScoreFacts, Predictions, Split, SECTIONS, Content, Stream;"
+        "import sys; from sharpscope.extend import SCORES, ScoreFacts, Predictions, Split, SECTIONS, Content;"
         "assert len(SCORES) > 3; assert 'torch' not in sys.modules"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

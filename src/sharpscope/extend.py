@@ -21,11 +21,12 @@ A measure:
     standard error, and ``judged`` says whether that is precise enough.
 
 A score:
-    ``SCORES`` and ``ScoreFacts``. It is given ``Predictions``, which hold a ``Split`` for train and one for test.
+    ``SCORES`` and ``ScoreFacts``. It is given ``Predictions``, which hold a ``Split`` for train and one for test, or a
+    ``RegressionSplit`` where targets are numbers.
 
 A dataset:
     ``DATASETS``. It is given a ``Source`` and returns a ``Dataset``. ``locate`` finds or downloads a ``RemoteFile``;
-    ``stratified`` chooses a subset.
+    ``stratified`` chooses a subset. Its task is ``REGRESSION`` where targets are numbers.
 
 A corruption:
     ``CORRUPTIONS`` and ``CorruptionFacts``. It is given ``Draws``; ``corrupt`` applies it to images.
@@ -60,6 +61,7 @@ __all__ = [
     "EXECUTORS",
     "MODELS",
     "REGIMES",
+    "REGRESSION",
     "SCHEDULES",
     "SCORES",
     "SECTIONS",
@@ -90,6 +92,7 @@ __all__ = [
     "Predictions",
     "Products",
     "Recipe",
+    "RegressionSplit",
     "RemoteFile",
     "Risk",
     "ScoreFacts",
@@ -135,12 +138,13 @@ if TYPE_CHECKING:
     from sharpscope.data.selection import stratified
     from sharpscope.errors import DataError, NotDefined, SharpscopeError, SpecError
     from sharpscope.models import MODELS
-    from sharpscope.safety import SCORES, Predictions, ScoreFacts, Split
+    from sharpscope.safety import SCORES, Predictions, RegressionSplit, ScoreFacts, Split
     from sharpscope.seeding import Stream
     from sharpscope.study.assignment import Assignment, Outcome
     from sharpscope.study.bench import Bench
     from sharpscope.study.executors import EXECUTORS
     from sharpscope.study.stages import perform
+    from sharpscope.task import REGRESSION
     from sharpscope.training import REGIMES, SCHEDULES, Recipe
     from sharpscope.training.steps import Backward, Excursion, Pass, Step, climb, gradients
 else:
@@ -163,12 +167,13 @@ else:
             "sharpscope.data.draws": ("Draws",),
             "sharpscope.errors": ("SharpscopeError", "NotDefined", "DataError", "SpecError"),
             "sharpscope.models": ("MODELS",),
-            "sharpscope.safety": ("SCORES", "ScoreFacts", "Predictions", "Split"),
+            "sharpscope.safety": ("SCORES", "ScoreFacts", "Predictions", "Split", "RegressionSplit"),
             "sharpscope.seeding": ("Stream",),
             "sharpscope.study.assignment": ("Assignment", "Outcome"),
             "sharpscope.study.bench": ("Bench",),
             "sharpscope.study.executors": ("EXECUTORS",),
             "sharpscope.study.stages": ("perform",),
+            "sharpscope.task": ("REGRESSION",),
             "sharpscope.training": ("REGIMES", "SCHEDULES", "Recipe"),
             "sharpscope.training.steps": ("Step", "Excursion", "Backward", "Pass", "climb", "gradients"),
         },

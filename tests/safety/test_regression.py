@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from sharpscope.errors import DataError
-from sharpscope.safety import SCORES, Predictions, RegressionSplit, Split
+from sharpscope.extend import SCORES, Predictions, RegressionSplit, Split
 
 
 def split(seed, samples=40, outputs=1, flat=False):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 from sharpscope.errors import SharpscopeError
@@ -31,21 +30,6 @@ def optional(module: str, extra: str, needed_by: str, error: type[SharpscopeErro
         # Another package than the module's own may be missing.
         package = (reason.name or module).partition(".")[0]
         raise error(_sentence(f"{needed_by} needs the package {package} ({reason})", extra)) from None
-
-
-def folder_of(package: str, extra: str, needed_by: str, error: type[SharpscopeError]) -> Path:
-    """Return the folder of a package that an extra installs, for a file in it; nothing is imported.
-
-    Args:
-        package: The package.
-        extra: The extra of this package that brings it.
-        needed_by: What needs the file, for the message.
-        error: What to raise where it is missing.
-    """
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise error(_sentence(f"{needed_by} needs the package {package}", extra))
-    return Path(spec.submodule_search_locations[0])
 
 
 def require_study(needed_by: str) -> None:

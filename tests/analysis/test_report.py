@@ -1,5 +1,6 @@
 """The report says what the statistics allow, whatever came of the study."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from sharpscope.analysis.report import contents_of, render, write_report
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.reliability.data import aggregate
 from sharpscope.analysis.sections.scatter.figure import drawings
+from sharpscope.store.seals import digest
 
 
 def page_of(results):
@@ -34,7 +36,7 @@ def test_page_is_whole_small_and_asks_for_nothing(report):
     assert not re.search(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"'](?!data:)", text)
     assert "train loss became NaN in epoch 3" in text
     assert "default-src 'none'" in text
-    assert {p.name for p in report.parent.iterdir()} == {"report.html", ".report.json", "tables", "figures"}
+    assert {p.name for p in report.parent.iterdir()} == {"report.html", "tables", "figures"}
 
 
 def test_controls_and_complexity_have_sections_of_their_own(report):
@@ -107,7 +109,7 @@ def test_null_in_the_grid_is_told_as_written(make_results):
 def test_same_results_same_bytes(report, make_results, tmp_path):
     first, second = report.parent, write_report(make_results(seeds=4, failed=1), tmp_path).parent
     files = [p.relative_to(first) for p in first.rglob("*") if p.is_file()]
-    assert len(files) == 20
+    assert len(files) == 19
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in files)
 
 
@@ -125,6 +127,25 @@ def test_what_a_quantity_left_behind_is_removed_unless_it_was_changed(make_resul
         left = {path.name for path in figures.iterdir()}
         assert {"measures_vs_ece.svg", "mine.pdf", "measures_vs_train_loss.pdf"} <= left
         assert not left & {"measures_vs_ece.pdf", "measures_vs_generalization_gap.pdf"}
+
+
+def test_a_page_that_lists_what_is_none_of_its_files_removes_nothing_of_it(make_results, tmp_path):
+    results = make_results(seeds=2, regimes=["baseline", "sam"])
+    home = tmp_path / "study"
+    page = write_report(results, home)
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    listed = {"../mine.txt": digest(b"mine"), "tables/../../mine.txt": digest(b"mine"), str(mine): digest(b"mine")}
+    written = page.read_text("utf-8")
+    for text in (
+        re.sub(r'(id="files">).*?<', rf"\1{json.dumps(listed)}<", written),
+        written.replace('id="files">{', 'id="files">'),
+    ):
+        assert text != written
+        page.write_text(text, "utf-8")
+        write_report(results, home)
+        assert mine.read_text() == "mine"
+        assert page.read_text("utf-8") == written
 
 
 STUDIES = {

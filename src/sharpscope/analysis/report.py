@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,13 +18,14 @@ from sharpscope.analysis.findings import find
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, sections_of
-from sharpscope.errors import SharpscopeError
 from sharpscope.registry import Entry
-from sharpscope.store.documents import content_of, document
-from sharpscope.store.files import read_whole, write_whole
+from sharpscope.store.files import write_whole
 from sharpscope.store.seals import digest
 
-WRITTEN = ".report.json"  # the files that a report has written, with their checksums
+PAGE = "report.html"
+# Where the page lists the files beside it that were written with it, each with its checksum.
+_FILES = re.compile(rb'<script type="application/json" id="files">(.*?)</script>', re.DOTALL)
+_BESIDE = re.compile(r"(?:tables|figures)/[^/\\]+")
 _MACROS = '{% from "macros.html.j2" import dot, icon, tip with context %}'
 
 
@@ -44,26 +46,29 @@ def write_report(results: StudyResults, directory: Path) -> Path:
     for content in contents.values():
         files |= {f"tables/{name}": data for name, data in content.tables.items()}
         files |= {f"figures/{name}": data for name, data in files_of(content.figures).items()}
-    files["report.html"] = render(evidence, contents).encode()
+    earlier = _files_of(directory / PAGE)
     for name, data in files.items():
         write_whole(directory / name, data)
-    _remove_leftovers(directory, files)
-    return directory / "report.html"
-
-
-def _remove_leftovers(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Remove what an earlier report wrote and this one did not, and keep a list of the files for the next one."""
-    path = directory / WRITTEN
-    try:
-        earlier: dict[str, str] = content_of(read_whole(path))["files"]
-    except SharpscopeError:
-        # Leftovers stay then: what nobody vouches for may be someone's work.
-        earlier = {}
+    written = {name: digest(data) for name, data in files.items()}
+    write_whole(directory / PAGE, render(evidence, contents, written).encode())
     for name in earlier.keys() - files.keys():
         leftover = directory / name
         if leftover.is_file() and digest(leftover.read_bytes()) == earlier[name]:
             leftover.unlink()
-    write_whole(path, document({"files": {name: digest(data) for name, data in files.items()}}))
+    return directory / PAGE
+
+
+def _files_of(page: Path) -> dict[str, str]:
+    """Return the files that were written with an earlier page, with their checksums.
+
+    Where the page does not tell, none: what nobody vouches for may be someone's work, and stays.
+    """
+    try:
+        found = _FILES.search(page.read_bytes())
+        listed = json.loads(found[1]) if found else {}
+        return {name: seal for name, seal in listed.items() if _BESIDE.fullmatch(name)}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 def contents_of(evidence: Evidence) -> dict[str, Content]:
@@ -76,8 +81,14 @@ def unknown_sections(study: Mapping[str, Any]) -> list[str]:
     return [name for name in sections_of(study) if name not in SECTIONS]
 
 
-def render(evidence: Evidence, contents: Mapping[str, Content]) -> str:
-    """Return the page as HTML, with the sections that have something to show, or to say."""
+def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[str, str] | None = None) -> str:
+    """Return the page as HTML, with the sections that have something to show, or to say.
+
+    Args:
+        evidence: What the study found.
+        contents: What its sections have to show.
+        files: What is written with the page, by name with its checksum, for the next report to tell what is left over.
+    """
     results = evidence.results
     assets = resources.files("sharpscope.analysis") / "assets"
     environment = jinja2.Environment(
@@ -102,6 +113,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content]) -> str:
         "done": int((results.ledger["state"] == "done").sum()),
         "seeds": int(results.ledger["seed"].nunique()),
         "sections": sections,
+        "files": files or {},
         "version": results.provenance.get("sharpscope", ""),
         "css": (assets / "report.css").read_text("utf-8"),
         "js": (assets / "report.js").read_text("utf-8"),

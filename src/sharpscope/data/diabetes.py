@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from importlib.metadata import distribution
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import random_subset
+from sharpscope.errors import DataError
+from sharpscope.extras import optional
 from sharpscope.seeding import Stream
 from sharpscope.task import REGRESSION
 
 TEST_SIZE = 142
-
-
-def _read(name: str) -> np.ndarray:
-    """Return one of the two files that ``sklearn.datasets.load_diabetes`` reads.
-
-    Importing scikit-learn takes a second, in every process of a study.
-    """
-    return np.loadtxt(str(distribution("scikit-learn").locate_file(f"sklearn/datasets/data/{name}")))
 
 
 @DATASETS.register()
@@ -45,8 +36,8 @@ def diabetes(source: Source, *, train_size: int | None = None, subset_seed: int 
 
     Reference: Efron et al., "Least Angle Regression", Annals of Statistics 2004.
     """
-    inputs = torch.from_numpy(_read("diabetes_data_raw.csv.gz"))
-    targets = torch.from_numpy(_read("diabetes_target.csv.gz"))
+    sklearn = optional("sklearn.datasets", "study", "dataset 'diabetes'", DataError)
+    inputs, targets = map(torch.from_numpy, sklearn.load_diabetes(return_X_y=True, scaled=False))
     test = random_subset(len(targets), TEST_SIZE, Stream("diabetes", "test"))
     pool = torch.ones(len(targets), dtype=torch.bool).index_fill(0, test, False).nonzero().squeeze(1)
     train = pool[random_subset(len(pool), train_size, Stream("diabetes", "train", subset_seed))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import stratified
 from sharpscope.errors import DataError
-from sharpscope.extras import folder_of
+from sharpscope.extras import optional
 from sharpscope.seeding import Stream
 
 TEST_SIZE = 797
@@ -20,15 +19,6 @@ TEST_SIZE = 797
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shift by at most one pixel and rotate by at most 10 degrees; a mirrored digit is no digit."""
     return random_rotation(images, generator, degrees=10.0, shift=1)
-
-
-def _table() -> np.ndarray:
-    """Return the file that ``sklearn.datasets.load_digits`` reads: 64 values and the class in each row.
-
-    Importing scikit-learn takes a second, in every process of a study.
-    """
-    package = folder_of("sklearn", "study", "dataset 'digits'", DataError)
-    return np.loadtxt(package / "datasets" / "data" / "digits.csv.gz", delimiter=",")
 
 
 @DATASETS.register()
@@ -51,9 +41,10 @@ def digits(source: Source, *, train_size: int | None = 500, subset_seed: int = 0
     Reference: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository
         1998.
     """
-    table = torch.from_numpy(_table())
-    images = table[:, :-1].reshape(-1, 1, 8, 8).mul(255 / 16).round().to(torch.uint8)
-    targets = table[:, -1].to(torch.int64)
+    sklearn = optional("sklearn.datasets", "study", "dataset 'digits'", DataError)
+    values, classes = map(torch.from_numpy, sklearn.load_digits(return_X_y=True))
+    images = values.reshape(-1, 1, 8, 8).mul(255 / 16).round().to(torch.uint8)
+    targets = classes.to(torch.int64)
     test = stratified(targets, TEST_SIZE, Stream("digits", "test"))
     pool = torch.ones(len(targets), dtype=torch.bool).index_fill(0, test, False).nonzero().squeeze(1)
     train = pool[stratified(targets[pool], train_size, Stream("digits", "train", subset_seed), every_class="inside")]

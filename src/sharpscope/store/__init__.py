@@ -6,7 +6,6 @@
     DIR/study.yaml                     the study again, for people; the program does not read it back
     DIR/command.json                   what runs the study again
     DIR/primary.json                   the primary family when the study first ran
-    DIR/.report.json                   the files that the last report has written
     DIR/pairs.parquet                  scores of pairs of runs
     DIR/inits/<hash>.safetensors       initial weights, shared by the regimes of one seed
     DIR/runs/<run_id>/run.json         written last, so that its presence means that the rest is there

@@ -26,11 +26,8 @@ import pytest
 import torch
 import yaml
 
-from sharpscope.analysis.section import SECTIONS
 from sharpscope.cli import run_command
-from sharpscope.registry import Registry
 from sharpscope.spec import EXTENDS, Study
-from sharpscope.study.listing import REGISTRIES
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -80,14 +77,10 @@ def slow_if_it_trains(page: Path) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Be in a folder of the page's own; what it registers and imports from there is taken out afterwards."""
+    """Be in a folder of the page's own; what it imports from there is taken out afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    registries: list[Registry] = [SECTIONS, *(load() for load in REGISTRIES.values())]
-    members = [dict(registry.items()) for registry in registries]
     yield tmp_path
-    for registry, before in zip(registries, members, strict=True):
-        registry._entries = before
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]

@@ -127,16 +127,6 @@ for name in extend.__all__:
         assert sentence.endswith("pip install 'sharpscope[study]'")
 
 
-@pytest.fixture
-def kept(monkeypatch):
-    """Take what a test registers out of the registries again."""
-    from sharpscope.curvature.measure import MEASURES
-
-    for registry in (MEASURES, DATASETS, REGIMES, SCHEDULES, CORRUPTIONS):
-        len(registry)
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-
-
 MODEL = nn.Linear(4, 3, dtype=torch.float64)
 INPUTS = Stream("extend", "inputs").numpy().normal(size=(20, 4))
 DATA = (torch.from_numpy(INPUTS), torch.arange(20) % 3)
@@ -154,7 +144,7 @@ def facts(exact=True):
     return MeasureFacts("A measure", "m", "larger", frozenset(), "little", exact=exact, reference="")
 
 
-def test_a_measure_of_curvature(kept):
+def test_a_measure_of_curvature():
     @measure(facts())
     def bias_curvature(risk: Risk) -> Steps:
         """Curvature along the last bias."""
@@ -168,7 +158,7 @@ def test_a_measure_of_curvature(kept):
     assert sharpscope.measure(MODEL, DATA, ["bias_curvature"])["bias_curvature"].value == pytest.approx(expected)
 
 
-def test_a_measure_of_the_neighborhood(kept):
+def test_a_measure_of_the_neighborhood():
     @measure(facts(exact=False))
     def mean_rise(risk: Risk, *, rho: float = 0.1, draws: int = 5) -> Steps:
         """Mean rise of the risk under noise."""
@@ -200,7 +190,7 @@ def test_a_measure_of_the_neighborhood(kept):
         sharpscope.measure(MODEL, DATA, {"mean_rise": {"rho": -1}})
 
 
-def test_a_measure_of_several_sums(kept):
+def test_a_measure_of_several_sums():
     @measure(facts())
     def spread(risk: Risk) -> Steps:
         """Variance of the features, over the median of the losses, a sample."""
@@ -215,7 +205,7 @@ def test_a_measure_of_several_sums(kept):
     assert found["spread"].value == pytest.approx(float(expected))
 
 
-def test_a_dataset_of_a_file(kept, tmp_path):
+def test_a_dataset_of_a_file(tmp_path):
     file = RemoteFile("numbers.txt", sha256="9f4b9d1a1c1f7a6d1d3c6c0b5bd9f3f0c1d6b6a6d8b9a9f6f1c2d3e4f5a6b7c8")
 
     @DATASETS.register()
@@ -236,7 +226,7 @@ def test_a_dataset_of_a_file(kept, tmp_path):
         DATASETS["numbers"](Source(tmp_path), train_size=7)
 
 
-def test_a_corruption(kept):
+def test_a_corruption():
     @CORRUPTIONS.register(facts=CorruptionFacts("noise"))
     def dark(images: torch.Tensor, severity: int, draws: Draws) -> torch.Tensor:
         """Darker, by another share for each image."""
@@ -249,7 +239,7 @@ def test_a_corruption(kept):
     assert (darker < images).all()
 
 
-def test_a_regime_with_a_step_and_a_schedule(kept):
+def test_a_regime_with_a_step_and_a_schedule():
     class Twice(Step):
         """The optimizer's step, two times."""
 

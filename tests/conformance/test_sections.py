@@ -122,10 +122,7 @@ def test_files_of_sections_do_not_collide(evidence):
     assert len(set(names)) == len(names)
 
 
-def test_a_section_of_ones_own_is_one_function(monkeypatch, tmp_path):
-    len(SECTIONS)
-    monkeypatch.setattr(SECTIONS, "_entries", dict(SECTIONS._entries))
-
+def test_a_section_of_ones_own_is_one_function(tmp_path):
     @SECTIONS.register(
         facts=SectionFacts(
             "Seeds", place=15, template="<p>{% for s in seeds %}seed {{ s }} {{ dot('sam') }}{% endfor %}</p>"

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from sharpscope.cli import run_command
-from sharpscope.models import MODELS
 from sharpscope.store.folder import Store
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
@@ -45,10 +44,8 @@ def faulty(shape, classes, *, fault: str = "none", everywhere: bool = False):
 
 
 @pytest.fixture
-def faulty(study_file, monkeypatch):
+def faulty(study_file):
     """Write the tiny study of such models; what its plugin registers is for one test only."""
-    len(MODELS)
-    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     study = study_file(
         model={"name": "faulty"}, plugins=["faulty.py"], regimes=["baseline"], grid={"seed": 1}, scores=["ece"]
     )

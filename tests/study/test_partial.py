@@ -10,8 +10,6 @@ import pytest
 from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.analysis.report import write_report
 from sharpscope.cli import run_command
-from sharpscope.curvature.measure import MEASURES
-from sharpscope.safety import SCORES
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.store.record import Record
@@ -58,9 +56,7 @@ REASON = "ZeroDivisionError: division by zero"
 def plugin(tmp_path):
     """A plugin whose measure and scores fail until the file that is yielded is there."""
     (tmp_path / "fragile.py").write_text(PLUGIN)
-    yield tmp_path / "mended"
-    for registry, name in ((MEASURES, "fragile"), (SCORES, "fragile_score"), (SCORES, "fragile_pair")):
-        registry._entries.pop(name, None)
+    return tmp_path / "mended"
 
 
 @pytest.fixture

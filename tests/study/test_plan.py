@@ -17,7 +17,6 @@ from sharpscope.store.reading import Reading
 from sharpscope.store.wishes import Wishes
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
-from sharpscope.training import REGIMES
 
 from .conftest import perform_all
 
@@ -135,9 +134,7 @@ def broken(recipe, *, how: str = "raises"):
         ("nothing", r"line \d+: the regime 'broken' should return a changed recipe, and returns None"),
     ],
 )
-def test_a_regime_that_fails_is_one_sentence(how, message, study_file, tmp_path, monkeypatch):
-    len(REGIMES)
-    monkeypatch.setattr(REGIMES, "_entries", dict(REGIMES._entries))
+def test_a_regime_that_fails_is_one_sentence(how, message, study_file, tmp_path):
     (tmp_path / "broken.py").write_text(REGIMES_THAT_FAIL)
     study = study_file(regimes=[{"broken": {"how": how}}], plugins=["broken.py"])
     with pytest.raises(SpecError, match=message):

@@ -194,10 +194,8 @@ def digits() -> Dataset:
 
 
 @pytest.fixture
-def registered(monkeypatch):
+def registered():
     """Register a model for one test, as a plugin does; return the component that asks for it."""
-    len(MODELS)
-    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
 
     def register(make) -> Component:
         MODELS.register("odd")(lambda shape, classes: make(shape, classes))
@@ -265,11 +263,7 @@ def odd_data(source, *, how: str):
         ("large " + "0" * 15, "the dataset 'odd_data' cannot be made: RuntimeError: "),
     ],
 )
-def test_a_dataset_that_cannot_be_made_is_one_sentence_and_exit_2(
-    how, message, study_file, monkeypatch, tmp_path, capsys
-):
-    len(DATASETS)
-    monkeypatch.setattr(DATASETS, "_entries", dict(DATASETS._entries))
+def test_a_dataset_that_cannot_be_made_is_one_sentence_and_exit_2(how, message, study_file, tmp_path, capsys):
     study = study_file(data={"name": "odd_data", "how": how}, plugins=["odd.py"])
     (tmp_path / "odd.py").write_text(PLUGIN)
     assert run_command(["run", str(study), "--out", str(tmp_path / "out")]) == 2

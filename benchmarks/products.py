@@ -29,7 +29,7 @@ def multiply(risk: Risk, operator: Operator, vectors: Tensor) -> Tensor:
     """Multiply vectors by a matrix in one pass."""
     products = Products(operator, vectors)
     with risk:
-        Evaluator(risk).run([products])
+        Evaluator(risk).run({"": [products]})
     return products.value
 
 
@@ -66,7 +66,7 @@ def transformers() -> None:
         vectors = torch.randn(1, operator.space.size, generator=torch.Generator().manual_seed(0))
         products = _Kept(operator, vectors)
         with risk:
-            Evaluator(risk).run([products])
+            Evaluator(risk).run({"": [products]})
             contenders = {
                 "gradient": partial(gradient, model, x, y),
                 "plain": plain_product(model, x, y, list(operator.space.split(vectors[0]).values())),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable, Mapping
 
 __all__ = [
@@ -84,6 +85,14 @@ def one_line(error: BaseException) -> str:
         return f"it calls sys.exit({error.code!r})"
     text = " ".join(str(error).split())
     return text if isinstance(error, SharpscopeError) else f"{type(error).__name__}: {text}"
+
+
+def let_go(error: BaseException) -> None:
+    """Free what the frames of an error still hold, such as the tensors of a batch, where the error itself is kept."""
+    held: BaseException | None = error
+    while held is not None:
+        traceback.clear_frames(held.__traceback__)
+        held = held.__cause__ or held.__context__
 
 
 def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:

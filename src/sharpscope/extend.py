@@ -11,7 +11,8 @@ A measure:
     generator, ``Steps``. ``NotDefined`` says that it has no value for this model, loss or data.
 
     Of the data it asks for sums over samples: ``Mean``, ``Values``, ``Count``, ``GradientSum``, ``FeatureMoments``, or
-    a class of its own, which declares by ``Need`` what it takes from the ``Evaluation`` of a batch.
+    a ``Reduction`` of its own, which declares by ``Need`` what it takes from the ``Evaluation`` of a batch; one that is
+    made of sums is ``Additive``.
 
     Of the curvature it asks for ``Products`` of vectors with the ``Hessian`` or the ``GaussNewton`` matrix in a
     ``Space`` of parameters; ``of_products`` tells in the estimate how they were computed.
@@ -65,6 +66,7 @@ __all__ = [
     "SCHEDULES",
     "SCORES",
     "SECTIONS",
+    "Additive",
     "Assignment",
     "Backward",
     "Bench",
@@ -92,6 +94,7 @@ __all__ = [
     "Predictions",
     "Products",
     "Recipe",
+    "Reduction",
     "RegressionSplit",
     "RemoteFile",
     "Risk",
@@ -127,7 +130,7 @@ if TYPE_CHECKING:
     from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
     from sharpscope.curvature.measure import MeasureFacts, Steps, measure
     from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space, of_products
-    from sharpscope.curvature.passes import Evaluation, Need
+    from sharpscope.curvature.passes import Additive, Evaluation, Need, Reduction
     from sharpscope.curvature.passes.perturbation import PerturbedLosses, antithetic, pair_means
     from sharpscope.curvature.passes.reductions import Count, FeatureMoments, GradientSum, Mean, Values
     from sharpscope.curvature.risk import Risk
@@ -155,7 +158,7 @@ else:
             "sharpscope.curvature.estimate": ("Estimate", "mean_of"),
             "sharpscope.curvature.measure": ("measure", "MeasureFacts", "Steps"),
             "sharpscope.curvature.operators": ("Hessian", "GaussNewton", "Space", "Products", "of_products"),
-            "sharpscope.curvature.passes": ("Need", "Evaluation"),
+            "sharpscope.curvature.passes": ("Need", "Evaluation", "Reduction", "Additive"),
             "sharpscope.curvature.passes.perturbation": ("PerturbedLosses", "antithetic", "pair_means"),
             "sharpscope.curvature.passes.reductions": ("Mean", "Values", "Count", "GradientSum", "FeatureMoments"),
             "sharpscope.curvature.risk": ("Risk",),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.measure import MEASURES, Steps, Sums, run_together
+from sharpscope.curvature.measure import MEASURES, Definitions, Kinds, Measured, run_together
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batch, Batches, left_alone
 from sharpscope.curvature.risk.failures import failures_told
@@ -20,7 +20,7 @@ from sharpscope.curvature.risk.network import Forward, device_of
 from sharpscope.curvature.risk.random_state import random_state_kept
 from sharpscope.curvature.risk.raw_data import told, whole_number
 from sharpscope.curvature.risk.reach import Reach
-from sharpscope.curvature.sampling import Measured, sampling_errors
+from sharpscope.curvature.sampling import sampling_errors
 from sharpscope.errors import NotDefined, SharpscopeError, SpecError, UnknownName, by_reason
 from sharpscope.extras import installed, optional
 from sharpscope.seeding import Stream
@@ -32,10 +32,19 @@ Asked = Sequence[str] | Mapping[str, Mapping[str, Any] | None]
 
 
 class Measurements(Mapping[str, Estimate]):
-    """Estimates by the keys they were asked under, in that order."""
+    """Estimates by the keys they were asked under, in that order.
 
-    def __init__(self, estimates: Mapping[str, Estimate]) -> None:
+    Args:
+        estimates: By key.
+        failed: By key, too.
+
+    Attributes:
+        failed: What was raised in the place of the measures that are left out.
+    """
+
+    def __init__(self, estimates: Mapping[str, Estimate], failed: Mapping[str, BaseException] | None = None) -> None:
         self._estimates = dict(estimates)
+        self.failed = dict(failed or {})
 
     def __getitem__(self, key: str) -> Estimate:
         if key not in self._estimates:
@@ -136,8 +145,6 @@ def measure(
         ['gradient_norm', 'parameter_norm']
     """
     asked = resolve_measures(measures)
-    refused: dict[str, NotDefined] = {}
-    on_refusal = refused.__setitem__ if measures is None else None
     stream = Stream(whole_number("seed", seed), "measure")
     device = _usable(device) if device is not None else device_of(model)
     # Data may draw random numbers when it is first looked at, and tensors made in inference mode have no derivatives.
@@ -157,9 +164,8 @@ def measure(
             )
 
         groups = stream.child("groups")
-        found = measure_batches(batches, risk_on, asked, groups, progress=progress, on_refusal=on_refusal)
-        if refused:
-            _warn_of(refused)
+        found = measure_batches(batches, risk_on, asked, groups, noted=_noted(measures), progress=progress)
+        _warn_of(found.failed)
         return found
 
 
@@ -181,8 +187,8 @@ def measure_batches(
     asked: Mapping[str, tuple[str, dict[str, Any]]],
     groups: Stream,
     *,
+    noted: Kinds = (),
     progress: bool = False,
-    on_refusal: Callable[[str, NotDefined], None] | None = None,
 ) -> Measurements:
     """Measure batches; where these are a subset of the data, the standard errors hold that of its choice.
 
@@ -191,57 +197,55 @@ def measure_batches(
         risk_on: Returns the risk on some samples, with the same random numbers each time.
         asked: By key, the name of each measure and all its options.
         groups: Where the groups of a subset are drawn from.
+        noted: Kinds of errors that cost no more than the measure that raises them, and are noted in the result.
         progress: Print a line before each pass over the data.
-        on_refusal: Called with the key of a measure that is not defined here, and why; it is then left out.
     """
-    steps = _steps(asked)
-    reach = Reach()
+    reach, population = Reach(), batches.population
 
-    def run(samples: Iterable[Batch], report: Callable[[int], None] | None = None) -> Measured:
+    def run(samples: Iterable[Batch], steps: Definitions, report: Callable[[int], None] | None = None) -> Measured:
         risk = risk_on(samples)
         risk.reach = reach  # the same model: found, and told of, once
-        sums: Sums = {}
-        kept = None if batches.population is None else sums
-        return Measured(risk, steps, run_together(risk, steps, report, on_refusal, kept), sums)
+        return run_together(risk, steps, noted=noted, on_pass=report, keep_sums=population is not None)
 
-    measured = run(batches, _report if progress else None)
-    estimates, population = measured.estimates, batches.population
-    if population is not None:
-        errors = sampling_errors(measured, run, batches, population, groups)
-        estimates = {key: e.of_subset(errors.get(key), population) for key, e in estimates.items()}
-    return Measurements(estimates)
+    measured = run(batches, _steps(asked), _report if progress else None)
+    if population is None:
+        return Measurements(measured.estimates, measured.failed)
+    errors, failed = sampling_errors(measured, run, batches, population, groups, noted)
+    of_subset = {key: e.of_subset(errors.get(key), population) for key, e in measured.estimates.items()}
+    return Measurements({key: e for key, e in of_subset.items() if key not in failed}, {**measured.failed, **failed})
 
 
 def measure_risk(
-    risk: Risk,
-    measures: Asked | None = None,
-    *,
-    progress: bool = False,
-    on_refusal: Callable[[str, NotDefined], None] | None = None,
+    risk: Risk, measures: Asked | None = None, *, noted: Kinds | None = None, progress: bool = False
 ) -> Measurements:
     """Measure a risk that its caller has made, for what ``measure`` has no argument for, such as an initialization.
 
     Args:
         risk: Model, loss and data.
         measures: As in ``measure``.
+        noted: Kinds of errors that cost no more than the measure that raises them, and are noted in the result; as in
+            ``measure`` when None.
         progress: Print a line before each pass over the data.
-        on_refusal: Called with the key of a measure that is not defined here, and why; it is then left out.
 
     Returns:
         The estimates by key.
 
     Raises:
-        SharpscopeError: As ``measure``.
+        SharpscopeError: As ``measure``, unless it is noted.
     """
-    refused: dict[str, NotDefined] = {}
-    note = refused.__setitem__ if on_refusal is None and measures is None else on_refusal
-    measured = run_together(risk, _steps(resolve_measures(measures)), _report if progress else None, note)
-    if refused:
-        _warn_of(refused)
-    return Measurements(measured)
+    steps, kinds = _steps(resolve_measures(measures)), _noted(measures) if noted is None else noted
+    measured = run_together(risk, steps, noted=kinds, on_pass=_report if progress else None)
+    if noted is None:
+        _warn_of(measured.failed)
+    return Measurements(measured.estimates, measured.failed)
 
 
-def _steps(asked: Mapping[str, tuple[str, dict[str, Any]]]) -> dict[str, tuple[Callable[..., Steps], dict[str, Any]]]:
+def _noted(measures: Asked | None) -> Kinds:
+    """Return what costs a measure no more than itself: of the default ones, that it is not defined."""
+    return (NotDefined,) if measures is None else ()
+
+
+def _steps(asked: Mapping[str, tuple[str, dict[str, Any]]]) -> Definitions:
     return {key: (MEASURES[name].function.steps, options) for key, (name, options) in asked.items()}
 
 
@@ -285,9 +289,10 @@ def resolve_measures(measures: Asked | None) -> dict[str, tuple[str, dict[str, A
     return resolved
 
 
-def _warn_of(refused: Mapping[str, NotDefined]) -> None:
-    reasons = told_together({key: str(error) for key, error in refused.items()})
-    warnings.warn(f"left out of the default measures: {reasons}", stacklevel=3)
+def _warn_of(failed: Mapping[str, BaseException]) -> None:
+    if failed:
+        reasons = told_together({key: str(error) for key, error in failed.items()})
+        warnings.warn(f"left out of the default measures: {reasons}", stacklevel=3)
 
 
 def told_together(reasons: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batches
+from sharpscope.errors import NotDefined
 from sharpscope.measurement import measure_risk
 
 EVERY = [Variant(name) for name in MEASURES]
@@ -53,7 +54,7 @@ def values(name: str, variants: Iterable[Variant]) -> dict[str, float]:
         asked[variant.key] = {"measure": variant.name, **few, **dict(variant.given)}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no gradient reaches")
-        found = measure_risk(Risk(model, Batches([data]), init=init), asked, on_refusal=lambda key, error: None)
+        found = measure_risk(Risk(model, Batches([data]), init=init), asked, noted=(NotDefined,))
     return {key: estimate.value for key, estimate in found.items()}
 
 

@@ -12,7 +12,7 @@ from tests.variants import VARIANTS
 from torch import nn
 
 from sharpscope import measure
-from sharpscope.curvature.measure import MEASURES, Sums, on_the_rest, run_together
+from sharpscope.curvature.measure import MEASURES, Measured, on_the_rest, run_together
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batches
 from sharpscope.curvature.sampling import jackknife_error, random_groups_error
@@ -100,12 +100,10 @@ def test_loaders_and_datasets_serve_alike() -> None:
     assert 0 < abs(found.value - truth.value) < 4 * found.stderr
 
 
-def sums_of(asked: dict, samples: slice) -> tuple[Risk, Sums, dict[str, float]]:
+def measured_on(asked: dict, samples: slice) -> Measured:
     x, y = MLP.samples()
     init = {name: torch.full(p.shape, 0.1) for name, p in MLP.model().named_parameters()}
-    risk, sums = Risk(MLP.model(), Batches([(x[samples], y[samples])]), init=init), {}
-    found = run_together(risk, asked, sums=sums)
-    return risk, sums, {key: estimate.value for key, estimate in found.items()}
+    return run_together(Risk(MLP.model(), Batches([(x[samples], y[samples])]), init=init), asked, keep_sums=True)
 
 
 @pytest.mark.parametrize("split", [4, 1, 11])
@@ -115,14 +113,13 @@ def test_sums_tell_of_the_samples_that_are_not_in_a_part(split: int) -> None:
         ((key, options),) = variant.asked.items()
         asked[key] = (MEASURES[options.pop("measure")].function.steps, options)
     asked = {key: asked[key] for key in OF_SUMS}
-    risk, whole, _ = sums_of(asked, slice(None))
-    _, part, _ = sums_of(asked, slice(split))
-    _, _, expected = sums_of(asked, slice(split, None))
-    assert set(whole) == set(part) == OF_SUMS
+    whole, part = measured_on(asked, slice(None)), measured_on(asked, slice(split))
+    expected = measured_on(asked, slice(split, None)).estimates
+    assert set(whole.sums) == set(part.sums) == OF_SUMS
     for key, (steps, options) in asked.items():
-        found = on_the_rest(risk, steps, options, whole[key], part[key])
+        found = on_the_rest(whole.risk, steps, options, whole.sums[key], part.sums[key])
         assert found is not None
-        assert found.value == pytest.approx(expected[key], rel=1e-9), key
+        assert found.value == pytest.approx(expected[key].value, rel=1e-9), key
         assert found.samples == 12 - split
 
 
@@ -130,12 +127,13 @@ def test_a_feature_that_only_a_part_moves_is_constant_without_it() -> None:
     model = nn.Linear(2, 3).double()
     x = torch.randn(12, 2, dtype=torch.float64)
     x[4:, 1] = 0.3
-    steps, risks, sums = MEASURES["relative_flatness"].function.steps, [], []
-    for rows in (slice(None), slice(4), slice(4, None)):
-        risks.append(Risk(model, Batches((x[rows], torch.arange(12)[rows] % 3))))
-        sums.append({})
-        expected = run_together(risks[-1], {"kappa": (steps, {})}, sums=sums[-1])["kappa"]
-    found = on_the_rest(risks[0], steps, {}, sums[0]["kappa"], sums[1]["kappa"])
+    y, steps = torch.arange(12) % 3, MEASURES["relative_flatness"].function.steps
+    whole, part, rest = (
+        run_together(Risk(model, Batches((x[rows], y[rows]))), {"kappa": (steps, {})}, keep_sums=True)
+        for rows in (slice(None), slice(4), slice(4, None))
+    )
+    expected = rest.estimates["kappa"]
+    found = on_the_rest(whole.risk, steps, {}, whole.sums["kappa"], part.sums["kappa"])
     assert found.details["constant_features"] == expected.details["constant_features"] == [1]
     assert found.value == pytest.approx(expected.value, rel=1e-9)
 

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from sharpscope import SharpnessMonitor, measure
 from sharpscope.curvature.measure import MEASURES
+from sharpscope.curvature.passes.reductions import GradientSum
 from sharpscope.errors import SharpscopeError, SpecError
-from sharpscope.measurement import measure_risk
 
 CHEAP = ["gradient_norm", "parameter_norm"]
 NORM_OF_BATCH = "normalizes by the statistics of each batch"
@@ -323,12 +323,10 @@ def test_a_model_that_cannot_be_measured_stops_no_training() -> None:
 def test_numerics_and_memory_that_fail_stop_no_training(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    def fail_for_one(risk: Any, asked: Any, **arguments: Any) -> Any:
-        if "gradient_norm" in asked:
-            raise error("too much")
-        return measure_risk(risk, asked, **arguments)
+    def fail(self: Any, evaluation: Any) -> None:
+        raise error("too much")
 
-    monkeypatch.setattr("sharpscope.monitor.monitor.measure_risk", fail_for_one)
+    monkeypatch.setattr(GradientSum, "update", fail)
     monitor = SharpnessMonitor((X, Y), CHEAP, every=1)
     with pytest.warns(UserWarning, match="not measured at step 0: gradient_norm: too much"):
         monitor.step(linear(), 0)

@@ -44,7 +44,7 @@ def test_relative_flatness_is_the_double_sum_over_hessian_blocks(case: Case, los
         traces = torch.einsum("sdtd->st", H)
         expected = float(((W @ W.T) * traces).sum())
         moments = FeatureMoments()
-        Evaluator(risk).run([moments])
+        Evaluator(risk).run({"": [moments]})
         kept = ~moments.constant
         scale = moments.variance.sqrt()[kept]
         V = W[:, kept] * scale
@@ -201,7 +201,7 @@ def test_variances_survive_a_large_mean() -> None:
     risk = Risk(model, Batches((x, y), batch_size=100))
     moments = FeatureMoments()
     with risk:
-        Evaluator(risk).run([moments])
+        Evaluator(risk).run({"": [moments]})
     torch.testing.assert_close(moments.variance, x.double().var(dim=0, correction=0), rtol=1e-9, atol=0)
 
 
@@ -222,7 +222,7 @@ def test_constant_features_are_left_out_and_named() -> None:
 def test_the_head_is_found_within_the_measured_pass() -> None:
     with risk_of(CASES[3]) as risk:
         evaluator = Evaluator(risk)
-        evaluator.run([FeatureMoments()])
+        evaluator.run({"": [FeatureMoments()]})
         assert isinstance(evaluator.head, HeadFinder)
         assert evaluator.head.name == "head"
     assert math.isfinite(risk.samples)

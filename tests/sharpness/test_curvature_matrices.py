@@ -44,7 +44,7 @@ def test_products_are_those_of_the_dense_matrices(case: Case) -> None:
             space = Space(risk)
             vectors = torch.randn(3, space.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
             asked = [Products(Hessian(space), vectors), Products(GaussNewton(space), vectors)]
-            Evaluator(risk).run(asked)
+            Evaluator(risk).run({"": asked})
             for name, products in zip(matrices, asked, strict=True):
                 torch.testing.assert_close(products.value, vectors @ matrices[name], rtol=1e-9, atol=1e-11)
 

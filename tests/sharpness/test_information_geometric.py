@@ -187,7 +187,7 @@ def kept_samples(model: nn.Module, x: Tensor, y: Tensor, asked: dict[str, dict[s
     """Return which samples are drawn, by numbers that go along with the inputs."""
     drawn = _Drawn(asked[NAME]["samples"], Stream(0, "measure").child("estimators").child(NAME), head=False)
     with Risk(model, Batches((torch.cat([x, torch.arange(400)[:, None]], dim=1), y)), forward=_without_number) as risk:
-        Evaluator(risk).run([drawn])
+        Evaluator(risk).run({"": [drawn]})
     batches, _, _ = drawn.finish()
     return torch.cat([batch.inputs[:, 3] for batch in batches]).long().tolist()
 

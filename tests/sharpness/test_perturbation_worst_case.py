@@ -272,7 +272,7 @@ def test_gradients_at_a_perturbation_equal_autograd(case: Case) -> None:
         loss = with_normalized_logits(risk.loss) if normalized else None
         reduction = GradientAt(point, loss)
         with risk:
-            Evaluator(risk).run([reduction])
+            Evaluator(risk).run({"": [reduction]})
             moved = {k: v.requires_grad_() for k, v in point.apply(risk.parameters).items()}
             values = (loss or risk.loss).values
             total = sum(values(risk.outputs(b, moved), b.targets).sum() for b in risk) / 12

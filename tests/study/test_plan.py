@@ -351,9 +351,9 @@ def test_a_measure_is_tried_for_one_pass_only_and_may_fail_otherwise(plan_of, mo
     passes = []
     original = Evaluator.run
 
-    def counted(self, reductions, on_refusal):
-        passes.append(len(reductions))
-        return original(self, reductions, on_refusal)
+    def counted(self, requests, on_failure):
+        passes.append(len(requests))
+        return original(self, requests, on_failure)
 
     monkeypatch.setattr(Evaluator, "run", counted)
     plan = plan_of(measures=["hessian_trace", "pac_bayes_flatness"])

@@ -16,7 +16,7 @@ from sharpscope.complexity.input_derivatives import moves
 from sharpscope.curvature.estimate import mean_of
 from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.passes import Evaluation, Need, Reduction
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batch, tensors_of
 from sharpscope.errors import NotDefined, SharpscopeError
@@ -154,7 +154,7 @@ class _Rectangle:
         return feet + enter[:, None] * along, feet + leave[:, None] * along, distance
 
 
-class _Plane:
+class _Plane(Reduction):
     """The samples' bounding box, and how to evaluate the model elsewhere in the plane."""
 
     needs = Need.OUTPUTS

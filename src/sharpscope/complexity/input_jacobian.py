@@ -13,7 +13,7 @@ from torch import Tensor
 from sharpscope.complexity.input_derivatives import InputDerivatives, Names, power_sums
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.passes import Evaluation, Need, Reduction
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.losses import CrossEntropy
 from sharpscope.errors import NotDefined
@@ -28,7 +28,7 @@ _INVARIANT = frozenset({"LW", "NW", "b+c", "W+1u", "BN"})
 _COST = "C + 2 forward passes exactly (C outputs, two each backward pass); 2 projections + 2 by projections"
 
 
-class JacobianNorms:
+class JacobianNorms(Reduction):
     """The mean over samples of ``|J|_F^2`` or ``|J|_F``, J the Jacobian of outputs or probabilities in the input.
 
     The rows of J are pulled along K orthonormal directions of output space: all C unit vectors (exact), or the first K

@@ -26,13 +26,13 @@ from typing import Any, Literal
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.passes import Additive, Evaluator, Reduction
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import NotDefined, SharpscopeError
+from sharpscope.errors import FAULTS, SharpscopeError, let_go
 from sharpscope.registry import Registry
 
 Request = Reduction | tuple[Reduction, ...]
 Steps = Generator[Request, Any, Estimate]
-Asked = Mapping[str, tuple[Callable[..., Steps], Mapping[str, Any]]]
-Sums = dict[str, tuple[Additive, ...]]
+Definitions = Mapping[str, tuple[Callable[..., Steps], Mapping[str, Any]]]
+Kinds = tuple[type[BaseException], ...]
 
 INVARIANCES = {
     "LW": "layer-wise positive rescaling of ReLU networks",
@@ -89,7 +89,7 @@ def measure(facts: MeasureFacts, *, version: int = 1) -> Callable[[Callable[...,
     def enroll(steps: Callable[..., Steps]) -> Callable[..., Estimate]:
         @functools.wraps(steps)
         def alone(risk: Risk, **options: Any) -> Estimate:
-            return run_together(risk, {steps.__name__: (steps, options)})[steps.__name__]
+            return run_together(risk, {steps.__name__: (steps, options)}).estimates[steps.__name__]
 
         alone.steps = steps  # type: ignore[attr-defined]
         return MEASURES.register(version=version, facts=facts)(alone)
@@ -97,55 +97,85 @@ def measure(facts: MeasureFacts, *, version: int = 1) -> Callable[[Callable[...,
     return enroll
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What became of measures that were asked for together.
+
+    Attributes:
+        risk: The risk that was measured.
+        asked: The measures, by key.
+        estimates: What they found, by key, in the order in which they were asked for.
+        failed: What was raised in the place of the others, by key.
+        sums: The reductions of each measure that needed one pass only and nothing but sums over samples, by key, where
+            they were to be kept.
+    """
+
+    risk: Risk
+    asked: Definitions
+    estimates: Mapping[str, Estimate]
+    failed: Mapping[str, BaseException]
+    sums: Mapping[str, tuple[Additive, ...]]
+
+
 def run_together(
     risk: Risk,
-    asked: Asked,
+    asked: Definitions,
+    *,
+    noted: Kinds = (),
     on_pass: Callable[[int], None] | None = None,
-    on_refusal: Callable[[str, NotDefined], None] | None = None,
-    sums: Sums | None = None,
-) -> dict[str, Estimate]:
+    keep_sums: bool = False,
+) -> Measured:
     """Run measures side by side, each pass over the data serving all of them.
+
+    What a measure raises, or one of the reductions that it asked for, costs that measure alone: the others go on, with
+    the values that they would have had without it. What the pass itself raises, such as an error of the model, costs
+    all measures that wait for it.
 
     Args:
         risk: The risk; entered as a context here if its caller did not.
         asked: By the key of the result: the measure's generator function and its options.
+        noted: Kinds of errors that are noted in the result; all others are raised at once.
         on_pass: Called before each pass with the number of measures that wait for it.
-        on_refusal: Called with the key of a measure that is not defined for this model, loss or data, and why; its
-            key is then left out of the result. The error is raised when None.
-        sums: Gets, by key, what each measure asked for that needs one pass only and nothing but sums over samples.
+        keep_sums: Whether to keep what ``on_the_rest`` goes by.
 
     Returns:
-        The estimates under the same keys, in the same order.
+        The estimates, and what was raised in the place of those that are missing.
 
     Raises:
-        SharpscopeError: What a measure raises, with its key in front.
+        SharpscopeError: What a measure raises and is not noted, with the key of the measure in front.
     """
-    running = _Running(risk, asked, on_refusal)
+    running = _Running(risk, asked, noted)
     evaluator = Evaluator(risk)
-    with risk:
-        while requests := running.advance():
-            if on_pass is not None:
-                on_pass(len({key for key, _ in requests}))
-            evaluator.run([reduction for _, reduction in requests], running.refuse_owner)
-    if sums is not None:
-        sums.update(running.sums())
-    return {key: running.results[key] for key in asked if key in running.results}
+    try:
+        with risk:
+            while requests := running.advance():
+                if on_pass is not None:
+                    on_pass(len(requests))
+                evaluator.run(requests, running.fail)
+    except noted as error:
+        running.fail_all(error)
+    estimates = {key: running.estimates[key] for key in asked if key in running.estimates}
+    return Measured(risk, asked, estimates, running.failed, running.sums if keep_sums else {})
 
 
-def first_pass(risk: Risk, asked: Asked, on_refusal: Callable[[str, NotDefined], None]) -> None:
-    """Make the first pass of measures over the data and nothing of what would follow, to see which are not defined.
+def first_pass(risk: Risk, asked: Definitions, noted: Kinds) -> Mapping[str, BaseException]:
+    """Make the first pass of measures over the data and nothing of what would follow, to see which fail at once.
 
     Args:
         risk: The risk; entered as a context here if its caller did not.
         asked: As in ``run_together``.
-        on_refusal: Called with the key of a measure that is not defined for this model, loss or data, and why.
+        noted: Kinds of errors that are returned; all others are raised at once.
 
-    Raises:
-        SharpscopeError: What else a measure raises, with its key in front.
+    Returns:
+        What was raised, by the key of the measure.
     """
-    running = _Running(risk, asked, on_refusal)
-    with risk:
-        Evaluator(risk).run([reduction for _, reduction in running.advance()], running.refuse_owner)
+    running = _Running(risk, asked, noted)
+    try:
+        with risk:
+            Evaluator(risk).run(running.advance(), running.fail)
+    except noted as error:
+        running.fail_all(error)
+    return running.failed
 
 
 def on_the_rest(
@@ -161,7 +191,7 @@ def on_the_rest(
         risk: The risk on any samples.
         steps: The measure's generator function.
         options: Its options.
-        whole: What ``sums`` of ``run_together`` has of it for some samples.
+        whole: What ``sums`` of a result of ``run_together`` has of it for some samples.
         part: The same for a part of these.
 
     Returns:
@@ -169,8 +199,7 @@ def on_the_rest(
     """
     generator = steps(risk, **options)
     request = next(generator)
-    for reduction, a, b in zip(_each(request), whole, part, strict=True):
-        assert isinstance(reduction, Additive)
+    for reduction, a, b in zip(_additive(_each(request)), whole, part, strict=True):
         reduction.rest_of(a, b)
     try:
         generator.send(request)
@@ -180,64 +209,104 @@ def on_the_rest(
 
 
 def _each(request: Request) -> tuple[Reduction, ...]:
-    return request if isinstance(request, tuple) else (request,)
+    reductions = request if isinstance(request, tuple) else (request,)
+    for reduction in reductions:
+        if not isinstance(reduction, Reduction):
+            raise SharpscopeError(
+                f"a measure yields reductions, which derive from sharpscope.extend.Reduction, not {reduction!r}"
+            )
+    return reductions
+
+
+def _additive(reductions: Sequence[Reduction]) -> tuple[Additive, ...]:
+    return tuple(reduction for reduction in reductions if isinstance(reduction, Additive))
+
+
+class _Measure:
+    """One measure under way.
+
+    Args:
+        start: Makes the generator.
+
+    Attributes:
+        reductions: What it waits for.
+        passes: How many passes it has asked for.
+    """
+
+    def __init__(self, start: Callable[[], Steps]) -> None:
+        self._start = start
+        self._steps: Steps | None = None
+        self._request: Request | None = None
+        self.reductions: tuple[Reduction, ...] = ()
+        self.passes = 0
+
+    def advance(self) -> Estimate | None:
+        """Go on to the next request; return the estimate where there is none."""
+        if self._steps is None:
+            self._steps = self._start()
+            if not isinstance(self._steps, Generator):
+                raise SharpscopeError(
+                    "a measure is a generator function, which yields the reductions that it needs and returns an "
+                    f"Estimate; this one returns {self._steps!r} without a yield"
+                )
+        try:
+            self._request = self._steps.send(self._request)
+        except StopIteration as stop:
+            return _checked(stop.value)
+        self.reductions = _each(self._request)
+        self.passes += 1
+        return None
+
+    @property
+    def sums(self) -> tuple[Additive, ...] | None:
+        """What it had of its data, if it needed one pass and sums over samples alone."""
+        additive = _additive(self.reductions)
+        return additive if self.passes == 1 and len(additive) == len(self.reductions) else None
 
 
 class _Running:
-    """Measures under way, each with the reductions that it waits for."""
+    """Measures under way; see ``run_together``."""
 
-    def __init__(
-        self,
-        risk: Risk,
-        asked: Asked,
-        on_refusal: Callable[[str, NotDefined], None] | None,
-    ) -> None:
-        self.results: dict[str, Estimate] = {}
-        self._generators = {key: steps(risk, **options) for key, (steps, options) in asked.items()}
-        self._answers: dict[str, Any] = dict.fromkeys(asked)
-        self._passes = dict.fromkeys(asked, 0)
-        self._on_refusal = on_refusal
+    def __init__(self, risk: Risk, asked: Definitions, noted: Kinds) -> None:
+        self.estimates: dict[str, Estimate] = {}
+        self.failed: dict[str, BaseException] = {}
+        self.sums: dict[str, tuple[Additive, ...]] = {}
+        self._noted = noted
+        self._measures = {
+            key: _Measure(functools.partial(steps, risk, **options)) for key, (steps, options) in asked.items()
+        }
 
-    def advance(self) -> list[tuple[str, Reduction]]:
+    def advance(self) -> dict[str, tuple[Reduction, ...]]:
         """Let every measure go on to its next request, and return all reductions that are asked for, by key."""
-        self._requests: list[tuple[str, Reduction]] = []
-        for key, generator in list(self._generators.items()):
+        for key, measure in tuple(self._measures.items()):
             try:
-                request = generator.send(self._answers[key])
-            except StopIteration as stop:
-                self.results[key] = _checked(stop.value)
-                del self._generators[key]
-            except NotDefined as error:
-                self.refuse(key, error)
-            except SharpscopeError as error:
-                raise _of(key, error) from error
+                estimate = measure.advance()
+            except FAULTS as error:
+                self.fail(key, error)
             else:
-                self._answers[key] = request
-                self._passes[key] += 1
-                self._requests += [(key, r) for r in _each(request)]
-        return self._requests
+                if estimate is not None:
+                    self._finish(key, estimate)
+        return {key: measure.reductions for key, measure in self._measures.items()}
 
-    def sums(self) -> Sums:
-        """Return what the measures had of their data that needed one pass and sums over samples alone."""
-        found = {}
-        for key in self.results:
-            wanted = _each(self._answers[key])
-            additive = tuple(reduction for reduction in wanted if isinstance(reduction, Additive))
-            if self._passes[key] == 1 and len(additive) == len(wanted):
-                found[key] = additive
-        return found
+    def _finish(self, key: str, estimate: Estimate) -> None:
+        self.estimates[key] = estimate
+        sums = self._measures.pop(key).sums
+        if sums is not None:
+            self.sums[key] = sums
 
-    def refuse_owner(self, reduction: Reduction, error: NotDefined) -> None:
-        """Give up the measure that waits for a reduction."""
-        self.refuse(next(key for key, waiting in self._requests if waiting is reduction), error)
+    def fail(self, key: str, error: BaseException) -> None:
+        """Give up a measure, with all that it has summed, for what it has raised."""
+        if not isinstance(error, self._noted):
+            raise _of(key, error) if isinstance(error, SharpscopeError) else error
+        del self._measures[key]
+        self.failed[key] = error
+        let_go(error)
 
-    def refuse(self, key: str, error: NotDefined) -> None:
-        """Give up a measure, or all of them where that was not allowed for."""
-        if self._on_refusal is None:
-            raise _of(key, error) from error
-        # Both reductions of a measure may be refused for the same reason.
-        if self._generators.pop(key, None) is not None:
-            self._on_refusal(key, error)
+    def fail_all(self, error: BaseException) -> None:
+        """Give up all measures for what their pass has raised."""
+        self.failed |= dict.fromkeys(self._measures, error)
+        self._measures.clear()
+        let_go(error)
 
 
 def _of(key: str, error: SharpscopeError) -> SharpscopeError:
@@ -245,10 +314,13 @@ def _of(key: str, error: SharpscopeError) -> SharpscopeError:
     told = type(error).__new__(type(error))
     told.__dict__.update(error.__dict__)
     told.args = (f"{key}: {error}",)
+    told.__cause__ = error
     return told
 
 
-def _checked(estimate: Estimate) -> Estimate:
+def _checked(estimate: Any) -> Estimate:
+    if not isinstance(estimate, Estimate):
+        raise SharpscopeError(f"a measure returns an Estimate, not {estimate!r}")
     if math.isfinite(estimate.value):
         return estimate
     reason = "the value is not finite: the loss or its derivatives overflow at these parameters"

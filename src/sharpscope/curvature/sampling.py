@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.measure import Asked, Sums, on_the_rest
-from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.measure import Definitions, Kinds, Measured, on_the_rest
 from sharpscope.curvature.risk.batches import Batch
 from sharpscope.seeding import Stream
 
@@ -43,41 +41,14 @@ class RandomGroup:
                 yield batch.take(torch.from_numpy(rows))
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What was measured on some samples.
-
-    Attributes:
-        risk: The risk on them.
-        asked: The measures.
-        estimates: What they found, by key.
-        sums: The sums over samples that a measure found its value from, where it needed nothing else.
-    """
-
-    risk: Risk
-    asked: Asked
-    estimates: Mapping[str, Estimate]
-    sums: Sums
-
-    def without(self, part: Measured) -> dict[str, float]:
-        """Return the values on the samples that are not in ``part``, for the measures that sums tell them of."""
-        found: dict[str, float] = {}
-        if not self.risk.additive:
-            return found
-        for key in self.sums.keys() & part.sums.keys():
-            estimate = on_the_rest(self.risk, *self.asked[key], self.sums[key], part.sums[key])
-            if estimate is not None:
-                found[key] = estimate.value
-        return found
-
-
 def sampling_errors(
     measured: Measured,
-    run: Callable[[Iterable[Batch]], Measured],
+    run: Callable[[Iterable[Batch], Definitions], Measured],
     batches: Iterable[Batch],
     population: int,
     stream: Stream,
-) -> dict[str, float]:
+    noted: Kinds = (),
+) -> tuple[dict[str, float], dict[str, BaseException]]:
     """Return the standard error that measuring a subset of ``population`` data points leaves, by key.
 
     The subset is divided at random into up to 16 groups, and everything is measured on each, which costs as much as
@@ -91,35 +62,51 @@ def sampling_errors(
         batches: The subset.
         population: What it was drawn from, without replacement.
         stream: Where the groups are drawn from.
+        noted: Kinds of errors that cost no more than the measure that raises them.
+
+    Returns:
+        The errors of the estimates, none where the subset is too small to be divided; and what was raised by measures
+        that fail on a group or without it, so that their errors cannot be told.
 
     Reference: Wolter, "Introduction to Variance Estimation", 2nd edition, 2007, chapters 2 and 4.
     """
     samples = measured.risk.samples
     groups = min(_GROUPS, samples // _SMALLEST_GROUP)
     if groups < 2 or samples >= population:
-        return {}
+        return {}, {}
     labels = stream.numpy().permutation(np.arange(samples) % groups)
-    inside: dict[str, list[float]] = {}
-    outside: dict[str, list[float]] = {}
+    inside: dict[str, list[float]] = {key: [] for key in measured.estimates}
+    outside: dict[str, list[float]] = {key: [] for key in measured.estimates}
+    failed: dict[str, BaseException] = {}
     for group in range(groups):
-        part = run(RandomGroup(batches, labels, group))
-        for values, found in ((inside, _values(part.estimates)), (outside, measured.without(part))):
-            for key, value in found.items():
-                values.setdefault(key, []).append(value)
+        asked = {key: measured.asked[key] for key in inside if key not in failed}
+        part = run(RandomGroup(batches, labels, group), asked)
+        failed |= part.failed
+        for key, estimate in part.estimates.items():
+            inside[key].append(estimate.value)
+            try:
+                rest = _without(part, key, measured)
+            except noted as error:
+                failed[key] = error
+                continue
+            if rest is not None:
+                outside[key].append(rest.value)
     # Without replacement nothing is left to chance once all data points are drawn.
     left = 1 - samples / population
     errors = {}
-    for key, values_inside in inside.items():
-        rest = outside.get(key, [])
-        if len(rest) == groups:
-            errors[key] = jackknife_error(measured.estimates[key].value, rest, left)
+    for key in measured.estimates.keys() - failed.keys():
+        if len(outside[key]) == groups:
+            errors[key] = jackknife_error(measured.estimates[key].value, outside[key], left)
         else:
-            errors[key] = random_groups_error(values_inside, left)
-    return errors
+            errors[key] = random_groups_error(inside[key], left)
+    return errors, failed
 
 
-def _values(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    return {key: estimate.value for key, estimate in estimates.items()}
+def _without(part: Measured, key: str, measured: Measured) -> Estimate | None:
+    """Return a measure on the samples that are not in a part, if sums tell of it."""
+    if not measured.risk.additive or key not in measured.sums or key not in part.sums:
+        return None
+    return on_the_rest(measured.risk, *measured.asked[key], measured.sums[key], part.sums[key])
 
 
 def jackknife_error(value: float, rest: list[float], left: float = 1.0) -> float:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.network import Forward, device_of, unwrapped
 from sharpscope.errors import NotDefined, SharpscopeError
@@ -104,7 +103,6 @@ class SharpnessMonitor:
         self._record = Record()
         self._overhead = Overhead(max_overhead)
         self._last_step: int | None = None
-        self._apart: list[str] = []
         self._warned: set[str] = set()
         self.skipped = 0
 
@@ -140,13 +138,12 @@ class SharpnessMonitor:
         """
         self._overhead.look()
         network = unwrapped(model)
-        attempt = _Attempt()
         with self._overhead.measuring(device_of(network)):
-            self._measure(network, attempt)
-        self._leave_out_undefined(attempt)
-        found = Measurements({key: attempt.found[key] for key in self._asked if key in attempt.found})
-        self._record.add(step, found, attempt.failed, self._overhead.latest)
-        self._warn_of_failures(step, attempt.failed)
+            found = self._measure(network)
+        self._leave_out_undefined(found.failed)
+        failed = {key: str(error) for key, error in found.failed.items()}
+        self._record.add(step, found, failed, self._overhead.latest)
+        self._warn_of_failures(step, failed)
         if self._on_record is not None:
             self._on_record(step, found)
         return found
@@ -204,34 +201,20 @@ class SharpnessMonitor:
             f"{steps} steps recorded{skipped}; {self.overhead:.1%} of the time)"
         )
 
-    def _measure(self, network: nn.Module, attempt: _Attempt) -> None:
-        together = [key for key in self._asked if key not in self._apart]
-        for keys in (together, *([key] for key in self._apart)):
-            if keys:
-                self._try(network, keys, attempt)
-
-    def _try(self, network: nn.Module, keys: list[str], attempt: _Attempt) -> None:
-        """Measure together; where that fails, each alone, so that one measure does not take the others with it."""
+    def _measure(self, network: nn.Module) -> Measurements:
         try:
             risk = Risk(network, self._samples, stream=self._stream, **self._settings)
-            asked = {key: self._asked[key] for key in keys}
-            attempt.found.update(measure_risk(risk, asked, on_refusal=attempt.refuse))
         except _NOTED as error:
-            if len(keys) > 1:
-                for key in keys:
-                    self._try(network, [key], attempt)
-                return
-            (key,) = keys
-            attempt.failed[key] = str(error).removeprefix(f"{key}: ")
-            if key not in self._apart:
-                self._apart.append(key)
+            return Measurements({}, dict.fromkeys(self._asked, error))
+        return measure_risk(risk, self._asked, noted=_NOTED)
 
-    def _leave_out_undefined(self, attempt: _Attempt) -> None:
-        """Drop what nobody asked for by name and is not defined for this model."""
-        if not self._by_default or not attempt.undefined:
+    def _leave_out_undefined(self, failed: dict[str, BaseException]) -> None:
+        """Drop what nobody asked for by name and is not defined for this model, now and from failures to note."""
+        undefined = [key for key, error in failed.items() if isinstance(error, NotDefined)]
+        if not self._by_default or not undefined:
             return
-        reasons = {key: attempt.failed.pop(key) for key in attempt.undefined}
-        for key in reasons:
+        reasons = {key: str(failed.pop(key)) for key in undefined}
+        for key in undefined:
             del self._asked[key]
         warnings.warn(f"left out of the default measures: {told_together(reasons)}", stacklevel=4)
 
@@ -244,17 +227,3 @@ class SharpnessMonitor:
                 "the same measures are noted in the record alone",
                 stacklevel=4,
             )
-
-
-class _Attempt:
-    """What one measurement yields: estimates, and the reasons why there are none."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, Estimate] = {}
-        self.failed: dict[str, str] = {}
-        self.undefined: list[str] = []
-
-    def refuse(self, key: str, error: NotDefined) -> None:
-        """Take note of a measure that is not defined for this model, loss or data."""
-        self.failed[key] = str(error)
-        self.undefined.append(key)

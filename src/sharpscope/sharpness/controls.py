@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -180,8 +182,7 @@ class _Head(Count):
         assert evaluation.head is not None
         self.name, self.weight = evaluation.head.name, evaluation.head.weight()
 
-    def rest_of(self, whole: Count, part: Count) -> None:
+    def rest_of(self, whole: Self, part: Self) -> None:
         """Become the count of the samples of ``whole`` that are not in ``part``, and the same head."""
-        assert isinstance(whole, _Head)
         super().rest_of(whole, part)
         self.name, self.weight = whole.name, whole.weight

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.passes import Evaluation, Need, Reduction
 from sharpscope.curvature.passes.output_gram import output_gram
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batch, Reservoir
@@ -121,11 +121,14 @@ def information_geometric_sharpness(
     )
 
 
-class _Drawn:
+class _Drawn(Reduction):
     """The m samples, their outputs and, for the head, their features with a constant 1 for its bias."""
 
+    needs = Need.OUTPUTS | Need.DERIVATIVES
+
     def __init__(self, samples: int | None, stream: Stream, *, head: bool) -> None:
-        self.needs = Need.FEATURES if head else Need.OUTPUTS | Need.DERIVATIVES
+        if head:
+            self.needs = Need.FEATURES
         self._samples = samples
         self._stream = stream
         self._head = head

@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
 from sharpscope.curvature.operators import Hessian, Products, Space, of_products
-from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.passes import Evaluation, Need, Reduction
 from sharpscope.curvature.passes.reductions import ColumnMoments
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import SharpscopeError, suggest
@@ -76,7 +76,7 @@ class Layer:
         return channels.reshape(self.groups, 1, -1, 1).expand(-1, -1, -1, kernel).flatten(2)
 
 
-class _InputMoments:
+class _InputMoments(Reduction):
     """The moments of the inputs of layers, by channel."""
 
     needs = Need.NOTHING

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.passes import Evaluation, Need
+from sharpscope.curvature.passes import Additive, Evaluation, Need
 from sharpscope.curvature.passes.head import HeadFinder
 from sharpscope.curvature.passes.reductions import FeatureMoments
 from sharpscope.curvature.risk import Risk
@@ -21,7 +21,7 @@ from sharpscope.sharpness.layer_flatness import layer_flatness
 _MOST_PAIRED = 2048
 
 
-class _HeadCurvature:
+class _HeadCurvature(Additive):
     """Sums over samples of features times the head's weights, weighted by the curvature of the loss.
 
     Args:
@@ -71,7 +71,7 @@ class _HeadCurvature:
         normalized = torch.where(scale != 0, phi.to(scale) / scale, 0.0)
         return traces.to(scale) @ normalized.square()
 
-    def rest_of(self, whole: _HeadCurvature, part: _HeadCurvature) -> None:
+    def rest_of(self, whole: Self, part: Self) -> None:
         """Become the sums over the samples of ``whole`` that are not in ``part``."""
         self.head, self.weight = whole.head, whole.weight
         if whole._sum is not None and part._sum is not None:

@@ -113,7 +113,7 @@ def worst_case_sharpness(
     )
     if m is None:
         return (yield from search(risk))
-    groups = Groups(m, lambda part: run_together(part, {"group": (search, {})})["group"])
+    groups = Groups(m, lambda part: run_together(part, {"group": (search, {})}).estimates["group"])
     yield groups
     groups.finish()
     return Estimate(

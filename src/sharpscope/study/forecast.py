@@ -20,7 +20,7 @@ from sharpscope.store.folder import Store
 from sharpscope.store.wishes import Wish
 from sharpscope.study.devices import CPU
 from sharpscope.study.engine import settled_records
-from sharpscope.study.evaluation import measure_each
+from sharpscope.study.evaluation import measure_clean
 from sharpscope.study.plan import Plan
 from sharpscope.training import Diverged, Recipe, predict, train
 
@@ -157,7 +157,7 @@ class _Timing:
             size = min(population, subset or population)
 
             def measured(samples: int, part: dict[str, Wish] = part) -> None:
-                measure_each(model, _first(dataset, samples), part, 0, init, self._device)
+                measure_clean(model, _first(dataset, samples), part, 0, init, self._device)
 
             # A subset is measured a second time, group by group.
             total += _extrapolated(measured, size, SAMPLES) * (1 + (size < population))

@@ -39,7 +39,7 @@ from sharpscope.study.assignment import Assignment, Outcome, check_same
 from sharpscope.study.bench import Bench
 from sharpscope.study.evaluation import (
     NotFinite,
-    measure_each,
+    measure_clean,
     predict_corrupted,
     predictions_of,
     stamped,
@@ -362,8 +362,8 @@ class _Stages:
     def _measured(self, model: nn.Module, wishes: Mapping[str, Wish], level: str = "") -> dict[str, dict[str, Any]]:
         """Return the estimates that can be had, and note why the others cannot."""
         init = dict(self._initial_model().named_parameters())
-        found, errors = measure_each(model, self.dataset, wishes, self.run.seed, init, self.device)
-        for key, error in errors.items():
+        found = measure_clean(model, self.dataset, wishes, self.run.seed, init, self.device)
+        for key, error in found.failed.items():
             self._fail(column(key, level) if level else key, error)
         return {key: {**estimate, "made_by": self._maker()} for key, estimate in stamped(found, wishes).items()}
 

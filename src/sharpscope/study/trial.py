@@ -142,12 +142,9 @@ class Trial:
     def refused(self, runs: Iterable[Run], wishes: Mapping[str, Wish]) -> dict[str, str]:
         """Return the measures that some model of the grid does not have, with the reasons."""
         reasons: dict[str, str] = {}
-
-        def refuse(key: str, error: NotDefined) -> None:
-            reasons.setdefault(key, str(error))
-
         for _, model, few in self._untrained(runs):
-            measure_clean(model, few, wishes, 0, dict(model.named_parameters()), on_refusal=refuse)
+            found = measure_clean(model, few, wishes, 0, dict(model.named_parameters()), noted=(NotDefined,))
+            reasons = {key: str(error) for key, error in found.failed.items()} | reasons
         return reasons
 
     def check_measures(self, runs: Iterable[Run], wishes: Mapping[str, Wish]) -> None:

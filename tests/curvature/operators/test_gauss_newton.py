@@ -107,7 +107,7 @@ def test_products_are_those_of_the_backward_pass_by_the_route_that_is_told(name:
         operator = GaussNewton(Space(risk))
         vectors = torch.randn(2, len(expected), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         products = Products(operator, vectors)
-        Evaluator(risk).run([products])
+        Evaluator(risk).run({"": [products]})
     torch.testing.assert_close(products.value, vectors @ expected, rtol=1e-9, atol=1e-12)
     assert operator.route == ("forward_mode_and_backward" if name in FORWARD else "double_backward")
     assert bool(operator.reason) == (name in FORWARD)
@@ -130,7 +130,7 @@ def test_a_model_whose_derivatives_contradict_each_other_is_refused() -> None:
         space = Space(risk)
         products = Products(GaussNewton(space), torch.arange(space.size)[None].double().cos())
         with pytest.raises(NotDefined, match="as its backward pass says"):
-            Evaluator(risk).run([products])
+            Evaluator(risk).run({"": [products]})
 
 
 def test_what_shares_refused_products_is_refused_as_well() -> None:
@@ -138,9 +138,8 @@ def test_what_shares_refused_products_is_refused_as_well() -> None:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(5, 6), Squared(Wrong), nn.Linear(6, 3)).double()
         data = (torch.randn(7, 5, dtype=torch.float64), F.one_hot(torch.arange(7) % 3).argmax(1))
-    refused: dict[str, NotDefined] = {}
     with Risk(model, Batches(data)) as risk:
         asked = ["ggn_trace", "ggn_frobenius_norm", "gradient_norm"]
-        found = measure_risk(risk, asked, on_refusal=refused.__setitem__)
+        found = measure_risk(risk, asked, noted=(NotDefined,))
     assert list(found) == ["gradient_norm"]
-    assert set(refused) == {"ggn_trace", "ggn_frobenius_norm"}
+    assert set(found.failed) == {"ggn_trace", "ggn_frobenius_norm"}

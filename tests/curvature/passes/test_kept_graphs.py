@@ -89,7 +89,7 @@ def test_graphs_that_grow_with_what_is_asked_of_them_are_weighed_again(
         def products(name: str) -> Products:
             space = Space(risk, name)
             asked = Products(GaussNewton(space), torch.ones(1, space.size, dtype=space.dtype))
-            passes.run([asked])
+            passes.run({"": [asked]})
             return asked
 
         products(names[0])

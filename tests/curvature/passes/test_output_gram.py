@@ -16,7 +16,7 @@ from sharpscope.curvature.risk.batches import Batch, Batches
 def risk_of(case: Case, split: tuple[int, ...] = (3, 4, 5)) -> tuple[Risk, list[Batch]]:
     risk = Risk(case.model(), Batches(case.data(split)))
     with risk:
-        Evaluator(risk).run([])  # as before every use: it settles the layout of the batches
+        Evaluator(risk).run({})  # as before every use: it settles the layout of the batches
         return risk, list(risk)
 
 

@@ -32,7 +32,7 @@ def test_noise_is_drawn_once_for_all_batches_that_are_held(split: tuple[int, ...
     case, draw = CASES[0], Counted()
     losses = PerturbedLosses(antithetic(0.1, Stream(0), 0, 3, draw))
     with Risk(case.model(), Batches(case.data(split))) as risk:
-        Evaluator(risk).run([losses])
+        Evaluator(risk).run({"": [losses]})
         assert len(losses.differences) == 6
         assert losses.differences == losses.differences
         assert draw.calls == 6 * len(risk.parameters)
@@ -46,7 +46,7 @@ def test_changes_are_those_of_the_losses_whatever_is_held(held: int, monkeypatch
     points = antithetic(0.1, Stream(0), 0, 2)
     losses = PerturbedLosses(points)
     with Risk(case.model(), Batches(case.data((3, 4, 5)))) as risk:
-        Evaluator(risk).run([losses])
+        Evaluator(risk).run({"": [losses]})
         assert losses.samples == 12
         for point, difference in zip(points, losses.differences, strict=True):
             moved = point.apply(risk.parameters)

@@ -43,7 +43,7 @@ class Operator(Protocol):
         """Return the products of ``[k, P]`` with the matrix of one batch, summed over its samples."""
 
 
-class Products:
+class Products(Reduction):
     """The products of some vectors with the matrix of the whole data.
 
     Args:

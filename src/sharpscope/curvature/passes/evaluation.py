@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol, Self, runtime_checkable
+from typing import Self
 
 from torch import Tensor
 
@@ -12,7 +13,6 @@ from sharpscope.curvature.passes.graph import Graph
 from sharpscope.curvature.passes.head import HeadFinder
 from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.curvature.risk.batches import Batch
-from sharpscope.errors import NotDefined
 
 
 class Need(enum.Flag):
@@ -39,7 +39,7 @@ class Evaluation:
         losses: ``[B]`` in float64.
         features: phi ``[B, D]``, the input of the head, if a reduction needs it.
         head: The head's finder, which knows its weight.
-        refused: Why what was needed is not there, by the need.
+        refused: What was raised in the place of what is not there, by the need.
         radial: <theta, grad l_n>, shape ``[B]``, by the part of the model it stems from.
         radial_route: How those were computed.
         gradient: The sum of the samples' gradients, by parameter.
@@ -54,7 +54,7 @@ class Evaluation:
     losses: Tensor
     features: Tensor | None = None
     head: HeadFinder | None = None
-    refused: dict[Need, NotDefined] = field(default_factory=dict)
+    refused: dict[Need, BaseException] = field(default_factory=dict)
     radial: dict[str, Tensor] = field(default_factory=dict)
     radial_route: str = ""
     gradient: Parameters = field(default_factory=dict)
@@ -68,32 +68,37 @@ class Evaluation:
         return self.kept
 
 
-class Reduction(Protocol):
-    """A sum over samples, fed batch by batch; what it keeps does not grow with the number of samples."""
+class Reduction(ABC):
+    """A sum over samples, fed batch by batch; what it keeps does not grow with the number of samples.
 
-    needs: Need
+    Attributes:
+        any_order: Whether batches may come in another order than that of the data, so that those whose graphs are kept
+            in memory come first; for what needs nothing but outputs and graphs.
+    """
 
+    any_order: bool = False
+
+    @property
+    @abstractmethod
+    def needs(self) -> Need:
+        """What is read of the evaluation of a batch; a class attribute, or set when the reduction is made."""
+
+    @abstractmethod
     def update(self, evaluation: Evaluation) -> None:
         """Take the samples of one batch in."""
 
+    def follow(self, other: Reduction) -> bool:
+        """Take the result of another reduction instead of being fed, if it is the same; tell whether it is.
 
-@runtime_checkable
-class Additive(Reduction, Protocol):
+        Args:
+            other: A reduction that the same pass feeds.
+        """
+        return False
+
+
+class Additive(Reduction):
     """A reduction that is made of sums over samples, so that those of some samples can be taken out again."""
 
+    @abstractmethod
     def rest_of(self, whole: Self, part: Self) -> None:
         """Become what the samples of ``whole`` give that are not in ``part``; both ran over the same model."""
-
-
-class LossSum:
-    """The mean loss; every pass has one, to see that all passes evaluate the same risk."""
-
-    needs = Need.OUTPUTS
-    any_order = True
-
-    def __init__(self) -> None:
-        self.total = 0.0
-
-    def update(self, evaluation: Evaluation) -> None:
-        """Add the losses of a batch."""
-        self.total += float(evaluation.losses.sum())

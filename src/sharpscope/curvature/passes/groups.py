@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.passes.evaluation import Evaluation, Need
+from sharpscope.curvature.passes.evaluation import Evaluation, Need, Reduction
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batch
 
 
-class Groups:
+class Groups(Reduction):
     """An estimate of every group of m consecutive samples, in the order in which the data comes.
 
     Samples are held back until m of them are there, so a group may straddle batches, and the cut into batches makes no

@@ -28,7 +28,7 @@ class KeptGraphs:
 
     def keep(self, place: int, evaluation: Evaluation) -> None:
         """Take the latest evaluation in, after room was made for it."""
-        self.held[place] = replace(evaluation, features=None, head=None, radial={}, gradient={})
+        self.held[place] = replace(evaluation, features=None, head=None, radial={}, gradient={}, refused={})
         self._latest = place
 
     def make_room(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from sharpscope.curvature.passes.evaluation import Evaluation, Need
+from sharpscope.curvature.passes.evaluation import Additive, Evaluation, Need, Reduction
 from sharpscope.curvature.passes.radial import gradient_of
 from sharpscope.curvature.risk import Parameters
 from sharpscope.curvature.risk.batches import Batch, tensors_of
@@ -131,7 +131,7 @@ def zero_one(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(dim=1) != targets).double()
 
 
-class PerturbedLosses:
+class PerturbedLosses(Additive):
     """The change of the mean loss at each of several perturbations.
 
     Every perturbation sees the same samples, so that a loader that shuffles, or cuts its last batch short, cannot make
@@ -185,7 +185,7 @@ class PerturbedLosses:
                     self._changes[k] += float((values(outputs, targets) - base).sum())
         self._held, self._bytes = [], 0
 
-    def rest_of(self, whole: PerturbedLosses, part: PerturbedLosses) -> None:
+    def rest_of(self, whole: Self, part: Self) -> None:
         """Become the losses over the samples of ``whole`` that are not in ``part``, at the same perturbations."""
         assert not whole._held
         assert not part._held
@@ -205,7 +205,7 @@ class PerturbedLosses:
         return [change / self.samples for change in self._changes]
 
 
-class GradientAt:
+class GradientAt(Reduction):
     """The gradient of the mean loss at a perturbation, and the change of the loss to there.
 
     Args:

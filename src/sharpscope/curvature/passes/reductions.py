@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from sharpscope.curvature.passes.evaluation import Evaluation, Need
+from sharpscope.curvature.passes.evaluation import Additive, Evaluation, Need, Reduction
 from sharpscope.curvature.passes.radial import WHOLE
 
 # In single precision a sample's features differ by about 1e-6 from batch to batch. What is left of a sum of squares
@@ -23,13 +24,15 @@ def norm_of(tensors: Iterable[Tensor]) -> float:
     return math.sqrt(sum(float(tensor.square().sum()) for tensor in tensors))
 
 
-class Mean:
+class Mean(Additive):
     """The mean over samples of a function of each.
 
     Args:
         function: Maps an evaluation to one number a sample, shape ``[B]``.
         needs: What the function reads of the evaluation.
     """
+
+    needs = Need.OUTPUTS
 
     def __init__(self, function: Callable[[Evaluation], Tensor], needs: Need = Need.OUTPUTS) -> None:
         self.needs = needs
@@ -43,7 +46,7 @@ class Mean:
         self._sum += float(values.sum())
         self.samples += evaluation.batch.size
 
-    def rest_of(self, whole: Mean, part: Mean) -> None:
+    def rest_of(self, whole: Self, part: Self) -> None:
         """Become the mean over the samples of ``whole`` that are not in ``part``."""
         self._sum = whole._sum - part._sum
         self.samples = whole.samples - part.samples
@@ -54,7 +57,7 @@ class Mean:
         return self._sum / self.samples
 
 
-class Count:
+class Count(Additive):
     """The number of samples, for measures that use nothing else of the data."""
 
     needs = Need.NOTHING
@@ -66,16 +69,17 @@ class Count:
         """Count a batch."""
         self.samples += evaluation.batch.size
 
-    def rest_of(self, whole: Count, part: Count) -> None:
+    def rest_of(self, whole: Self, part: Self) -> None:
         """Become the number of samples of ``whole`` that are not in ``part``."""
         self.samples = whole.samples - part.samples
 
 
-class Values:
+class Values(Reduction):
     """One number of every sample, 8 bytes each: for quantiles."""
 
+    needs = Need.OUTPUTS
+
     def __init__(self, function: Callable[[Evaluation], Tensor]) -> None:
-        self.needs = Need.OUTPUTS
         self._function = function
         self._parts: list[Tensor] = []
 
@@ -89,7 +93,7 @@ class Values:
         return torch.cat(self._parts)
 
 
-class GradientSum:
+class GradientSum(Additive):
     """The gradient of the risk, summed in the precise dtype."""
 
     needs = Need.GRADIENT
@@ -107,7 +111,7 @@ class GradientSum:
             else:
                 self._sums[name] = gradient.to(evaluation.risk.precise, copy=True)
 
-    def rest_of(self, whole: GradientSum, part: GradientSum) -> None:
+    def rest_of(self, whole: Self, part: Self) -> None:
         """Become the gradient over the samples of ``whole`` that are not in ``part``."""
         self._sums = {name: total - part._sums[name] for name, total in whole._sums.items()}
         self.samples = whole.samples - part.samples
@@ -122,7 +126,7 @@ class GradientSum:
         return norm_of(self.value.values())
 
 
-class RadialMoments:
+class RadialMoments(Additive):
     """E[<theta, grad l>^2] and the share of each part of the model in it."""
 
     needs = Need.RADIAL
@@ -143,7 +147,7 @@ class RadialMoments:
             self._shares[name] = self._shares.get(name, 0.0) + float((part * total).sum())
         self.samples += evaluation.batch.size
 
-    def rest_of(self, whole: RadialMoments, part: RadialMoments) -> None:
+    def rest_of(self, whole: Self, part: Self) -> None:
         """Become the moments over the samples of ``whole`` that are not in ``part``."""
         self.route = whole.route
         self._square = max(0.0, whole._square - part._square)
@@ -195,7 +199,7 @@ class ColumnMoments:
             self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
         self.rows += n
 
-    def rest_of(self, whole: ColumnMoments, part: ColumnMoments) -> None:
+    def rest_of(self, whole: Self, part: Self) -> None:
         """Become the moments of the rows of ``whole`` that are not in ``part``; the inverse of ``add``.
 
         Minima and maxima cannot be taken out. A column whose spread is all in ``part`` is known by what is left of it.
@@ -231,7 +235,7 @@ class ColumnMoments:
         return constant
 
 
-class FeatureMoments(ColumnMoments):
+class FeatureMoments(ColumnMoments, Additive):
     """The moments of the features phi over the samples."""
 
     needs = Need.FEATURES

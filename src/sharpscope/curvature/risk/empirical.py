@@ -375,7 +375,7 @@ class Risk:
         tensor = (tensor.clone() if tensor.is_inference() else tensor).detach()
         return self.laid_out(tensor.to(self.device, dtype))
 
-    def is_of_layout(self, error: Exception) -> bool:
+    def is_of_layout(self, error: BaseException) -> bool:
         """Tell whether an error says that the model cannot do without contiguous tensors: ``x.view(len(x), -1)``."""
         return self._layout is torch.channels_last and "view size is not compatible" in str(error)
 

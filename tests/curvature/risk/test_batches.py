@@ -324,3 +324,28 @@ def test_sparse_inputs_are_compared_by_their_values(layout: torch.layout) -> Non
     assert same_numbers((made(2.0),), (made(2.0),))
     assert not same_numbers((made(2.0),), (made(3.0),))
     assert not same_numbers((made(2.0),), (made(2.0, 5),))
+
+
+class OfSparse(nn.Module):
+    """A product with inputs that may be sparse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4))
+        self.head = nn.Linear(4, 2).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(x @ self.weight))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 3}, {"subset": 6, "seed": 1}])
+def test_sparse_inputs_with_a_row_a_sample_are_as_good_as_dense_ones(
+    layout: torch.layout, options: dict[str, Any]
+) -> None:
+    model, inputs = OfSparse(), X * (X > 0)
+    asked = {"gradient_norm": {}, "margin": {}, "hessian_trace": {"sketch": 2, "probes": 4}, "sam_sharpness": {}}
+    found = measure(model, [(inputs.to_sparse(layout=layout), Y)], asked, **options)
+    expected = measure(model, [(inputs, Y)], asked, **options)
+    assert {k: e.value for k, e in found.items()} == pytest.approx({k: e.value for k, e in expected.items()}, rel=1e-9)

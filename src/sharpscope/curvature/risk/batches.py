@@ -32,6 +32,7 @@ from sharpscope.curvature.risk.raw_data import (
     told,
     whole_number,
 )
+from sharpscope.curvature.risk.rows import join_rows, take_rows
 from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
 
@@ -58,7 +59,7 @@ class Batch:
 
     def take(self, index: slice | Tensor) -> Batch:
         """Return a part of the samples."""
-        part = self.map(lambda t: t[index] if self.has_rows(t) else t)
+        part = self.map(lambda t: take_rows(t, index) if self.has_rows(t) else t)
         return Batch(part.inputs, self.targets[index])
 
     def to(self, device: torch.device, dtype: torch.dtype | None) -> Batch:
@@ -326,7 +327,7 @@ def as_batch(raw: Any) -> Batch:
 
 def _join(batches: list[Batch]) -> Batch:
     leaves = [tensors_of(b.inputs) for b in batches]
-    columns = iter([torch.cat(c) if batches[0].has_rows(c[0]) else c[0] for c in zip(*leaves, strict=True)])
+    columns = iter([join_rows(c) if batches[0].has_rows(c[0]) else c[0] for c in zip(*leaves, strict=True)])
     return Batch(_map(batches[0].inputs, lambda _: next(columns)), torch.cat([b.targets for b in batches]))
 
 

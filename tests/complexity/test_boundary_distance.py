@@ -107,6 +107,21 @@ def test_search_does_not_depend_on_the_split(case: Case) -> None:
     assert values[1:] == pytest.approx(values[:1] * 2, rel=1e-6)
 
 
+def test_search_does_not_depend_on_the_split_where_the_first_order_leads_onto_the_boundary() -> None:
+    """Networks of ReLUs are linear up to the boundary, and rounding must not tell on which side that point lies."""
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 4)).double()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype))
+    x = torch.randn(300, 3, generator=generator, dtype=torch.float64)
+    asked = {NAME: {"method": "search"}}
+    whole = measure(model, [(x, labels(x))], asked)[NAME]
+    alone = measure(model, [(row, labels(row)) for row in x.split(1)], asked)[NAME]
+    assert alone.value == pytest.approx(whole.value, rel=1e-12)
+    assert alone.details["median"] == pytest.approx(whole.details["median"], rel=1e-12)
+
+
 def test_samples_without_a_boundary_are_counted_and_left_out() -> None:
     class Half(nn.Module):
         """Linear where the first coordinate is positive, constant elsewhere."""

@@ -23,6 +23,9 @@ from sharpscope.errors import NotDefined
 # The search begins at an eighth of the first-order distance and gives up at 1,024 times that distance.
 _FIRST, _LAST = -3, 10
 _BISECTIONS = 24
+# A network that is linear up to the boundary, as those of ReLUs often are, has it at the first-order distance, where
+# rounding alone would say on which side a point lies. So the search looks a little beyond, by less than its width.
+_BEYOND = 1 + 2.0**-26
 
 
 @measure(
@@ -186,7 +189,7 @@ class _Ray:
         scale = torch.where(scale.isfinite(), scale, 0.0)
         low, high = torch.zeros_like(scale), torch.full_like(scale, math.inf)
         for exponent in range(_FIRST, _LAST + 1):
-            step = scale * 2.0**exponent
+            step = scale * _BEYOND * 2.0**exponent
             crossed = self._differs(step)
             open_ = high.isinf()
             high = torch.where(open_ & crossed, step, high)

@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import Any
 
-_SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Examples|References?):\s*", re.MULTILINE)
+_SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Examples|Unit|Cost|References?):\s*", re.MULTILINE)
 _ITEM = re.compile(r"^    (\*{0,2}\w+): ", re.MULTILINE)
 
 

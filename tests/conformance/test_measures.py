@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from sharpscope import Estimate, Measurements
 from sharpscope.curvature.measure import INVARIANCES, MEASURES, MeasureFacts
+from sharpscope.docstrings import explained, one_line, parts
 from sharpscope.errors import NotDefined
 from sharpscope.seeding import Stream
 
@@ -51,13 +52,25 @@ def test_declares_itself(name: str) -> None:
 
 @every_measure
 def test_documents_itself(name: str) -> None:
-    doc = inspect.getdoc(MEASURES[name].function) or ""
-    summary, blank, *_ = doc.split("\n")
-    assert summary.endswith(".")
+    entry = MEASURES[name]
+    _, blank, *_ = (inspect.getdoc(entry.function) or "").split("\n")
     assert not blank
-    arguments, _, rest = doc.partition("\nArgs:\n")[2].partition("\nReturns:\n")
-    assert all(f"    {option}: " in arguments for option in ("risk", *MEASURES[name].complete({})))
-    assert "\nReference: " in rest
+    assert explained(entry.function, "Args").keys() == {"risk", *entry.defaults}
+
+
+@every_measure
+def test_says_in_words_what_its_facts_say(name: str) -> None:
+    entry = MEASURES[name]
+    facts, (text, sections) = entry.facts, parts(entry.function)
+    summary = text.partition("\n")[0]
+    is_said_a_control = facts.kind == "control" and summary.endswith(" (a control).")
+    assert is_said_a_control or f" ({facts.sharper_is} is " in summary
+    assert facts.exact == ("(``stderr`` 0)" in sections["Returns"])
+    told = {title: one_line(sections.get(title, "")) for title in ("Unit", "Cost", "Reference")}
+    assert told == {"Unit": facts.unit, "Cost": facts.cost, "Reference": facts.reference}
+    written = parts(entry.function.steps)[1]
+    assert not written.keys() & told.keys(), "they stand once, in the facts"
+    assert "in units of" not in sections["Returns"]
 
 
 @every_measure

@@ -13,9 +13,12 @@ from torch import nn
 
 from sharpscope import measure
 from sharpscope.curvature.measure import MEASURES, Measured, on_the_rest, run_together
+from sharpscope.curvature.passes import Evaluation
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batches
 from sharpscope.curvature.sampling import jackknife_error, random_groups_error
+from sharpscope.errors import NotDefined
+from sharpscope.sharpness import controls
 
 # Variants whose value is a function of sums over samples that one pass finds.
 OF_SUMS = {
@@ -195,3 +198,22 @@ def test_losses_that_share_their_weights_are_not_taken_apart() -> None:
     off = np.array([e.value - truth for e in found])
     stated = np.array([e.stderr for e in found])
     assert math.sqrt(np.mean(stated**2)) == pytest.approx(math.sqrt(np.mean(off**2)), rel=0.5)
+
+
+def test_a_measure_that_fails_on_a_group_has_no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    margins = controls._margins
+
+    def of_many(evaluation: Evaluation) -> torch.Tensor:
+        if evaluation.batch.size < 30:
+            raise NotDefined("too few samples")
+        return margins(evaluation)
+
+    monkeypatch.setattr(controls, "_margins", of_many)
+    model, data = problem(400)
+    with pytest.warns(UserWarning, match="left out of the default measures: margin: too few samples"):
+        found = measure(model, data, subset=100)
+    assert list(found.failed) == ["margin"]
+    assert "margin" not in found
+    assert 0 < found["relative_flatness"].stderr < math.inf
+    with pytest.raises(NotDefined, match="margin: too few samples"):
+        measure(model, data, ["margin", "gradient_norm"], subset=100)

@@ -74,13 +74,11 @@ def boundary_distance(
         inputs: Which of several inputs move, by name or position, so that a mask of floats does not; all when None.
 
     Returns:
-        The mean over the samples with a finite distance (``stderr`` 0), in units of the input; ``details`` has median,
-        quantile and minimum over these, and how many samples had none (``unreached``; ``converged`` is then false).
+        The mean over the samples with a finite distance (``stderr`` 0); ``details`` has median, quantile and minimum
+        over these, and how many samples had none (``unreached``; ``converged`` is then false).
 
     Raises:
         NotDefined: If no input is floating-point, or there are fewer than two outputs.
-
-    Reference: Elsayed et al., "Large Margin Deep Networks for Classification", NeurIPS 2018, Equation 4.
     """
 
     def distances(evaluation: Evaluation) -> Tensor:

@@ -76,15 +76,13 @@ def boundary_length(
         region: The rectangle as (left, right, bottom, top); the least one that holds all samples when None.
 
     Returns:
-        The estimate, in units of the input. ``stderr`` contains the spread over draws and how much is missed when every
-        other point is left out; ``details`` has that as ``missed``, and the region.
+        The estimate. ``stderr`` contains the spread over draws and how much is missed when every other point is left
+        out; ``details`` has that as ``missed``, and the region.
 
     Raises:
         NotDefined: If inputs are not two numbers, there is one output only, or all samples lie on one line along an
             axis.
         SharpscopeError: If the region is empty.
-
-    Reference: Varshney and Willsky, "Classification Using Geometric Level Sets", JMLR 2010, Section 2.
     """
     given = None if region is None else _Rectangle(*region)
     plane = _Plane()

@@ -159,7 +159,10 @@ def _estimate(
         invariances=_INVARIANT,
         cost=_COST,
         exact=False,
-        reference='Novak et al., "Sensitivity and Generalization in Neural Networks", ICLR 2018, Section 3.1',
+        reference=(
+            'Novak et al., "Sensitivity and Generalization in Neural Networks: an Empirical Study", ICLR 2018, '
+            "Section 3.1"
+        ),
         caveats=(
             "It is in units of the input: compare it only between models with equally scaled inputs.",
             "Of probabilities it vanishes where the model is certain; of logits it grows with their scale.",
@@ -194,14 +197,11 @@ def input_jacobian_norm(
             when None.
 
     Returns:
-        The mean over the samples, in outputs per unit of input; ``stderr`` is that over projections, 0 where exact;
-        ``details`` has the route and the number of directions.
+        The mean over the samples; ``stderr`` is that over projections, 0 where exact; ``details`` has the route and the
+        number of directions.
 
     Raises:
         NotDefined: If no input is floating-point, or there is one output only and so no probability.
-
-    Reference: Novak et al., "Sensitivity and Generalization in Neural Networks: an Empirical Study", ICLR 2018,
-    Section 3.1.
     """
     return (
         yield from _estimate(
@@ -225,12 +225,15 @@ def input_jacobian_norm(
         invariances=_INVARIANT - {"W+1u"},
         cost=_COST,
         exact=False,
-        reference='Dherin et al., "Why Neural Networks Find Simple Solutions", NeurIPS 2022, Definition 3.1',
+        reference=(
+            'Dherin et al., "Why Neural Networks Find Simple Solutions: the Many Regularizers of Geometric Complexity",'
+            " NeurIPS 2022, Definition 3.1"
+        ),
         caveats=(
             "It is in units of the input: compare it only between models with equally scaled inputs.",
             "It grows with the square of the scale of the logits; predictions do not.",
         ),
-        unit="squared logits per squared unit of input",
+        unit="squared outputs per squared unit of input",
     )
 )
 def geometric_complexity(
@@ -251,14 +254,11 @@ def geometric_complexity(
             when None.
 
     Returns:
-        The mean over the samples, in squared outputs per squared unit of input; ``stderr`` is that over projections, 0
-        where exact; ``details`` has the route and the number of directions.
+        The mean over the samples; ``stderr`` is that over projections, 0 where exact; ``details`` has the route and the
+        number of directions.
 
     Raises:
         NotDefined: If no input is floating-point.
-
-    Reference: Dherin et al., "Why Neural Networks Find Simple Solutions: the Many Regularizers of Geometric
-    Complexity", NeurIPS 2022, Definition 3.1.
     """
     return (
         yield from _estimate(

@@ -7,18 +7,21 @@ A measure is one function and one registration line::
 
     @measure(MeasureFacts(label="Gradient norm", symbol=r"\|\nabla L\|", sharper_is="larger", ...))
     def gradient_norm(risk: Risk) -> Steps:
-        '''Norm of the gradient of the risk.'''
+        '''Norm of the gradient of the risk (a control).'''
         gradient = GradientSum()
         yield gradient
         return Estimate(gradient.norm(), samples=gradient.samples)
 
-The decorated function, called with a risk, runs alone and returns the estimate.
+The decorated function, called with a risk, runs alone and returns the estimate. Unit, cost and source of a measure
+stand in its facts, and come from there into the docstring that ``help`` shows.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
+import textwrap
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -92,9 +95,17 @@ def measure(facts: MeasureFacts, *, version: int = 1) -> Callable[[Callable[...,
             return run_together(risk, {steps.__name__: (steps, options)}).estimates[steps.__name__]
 
         alone.steps = steps  # type: ignore[attr-defined]
+        alone.__doc__ = _documented(steps.__doc__ or "", facts)
         return MEASURES.register(version=version, facts=facts)(alone)
 
     return enroll
+
+
+def _documented(docstring: str, facts: MeasureFacts) -> str:
+    """Return the docstring of a measure with what its facts say of unit, cost and source."""
+    told = {"Unit": facts.unit, "Cost": facts.cost, "Reference": facts.reference}
+    lines = [textwrap.fill(f"{title}: {fact}", 120, subsequent_indent="    ") for title, fact in told.items() if fact]
+    return "\n\n".join([inspect.cleandoc(docstring), *lines])
 
 
 @dataclass(frozen=True)

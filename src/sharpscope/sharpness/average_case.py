@@ -70,13 +70,10 @@ def average_case_sharpness(
         logit_normalized: Divide the logits of each sample by their standard deviation over the outputs.
 
     Returns:
-        The estimate, in units of the loss, with its standard error over pairs.
+        The estimate with its standard error over pairs.
 
     Raises:
         SharpscopeError: If an option is out of range.
-
-    Reference: Andriushchenko et al., "A Modern Look at the Relationship between Sharpness and Generalization",
-    ICML 2023, Section 3.
     """
     if rho <= 0:
         raise SharpscopeError(f"rho must be positive, got {rho}")

@@ -33,7 +33,7 @@ from sharpscope.errors import NotDefined, SharpscopeError
     )
 )
 def gradient_norm(risk: Risk) -> Steps:
-    r"""Euclidean norm of the gradient of the risk over all parameters, frozen ones included (larger is sharper).
+    r"""Euclidean norm of the gradient of the risk over all parameters, frozen ones included (a control).
 
     .. math:: \|\nabla L(\theta)\|_2
 
@@ -41,9 +41,7 @@ def gradient_norm(risk: Risk) -> Steps:
         risk: Model, loss and N samples.
 
     Returns:
-        The exact value (``stderr`` 0), in units of the loss per unit of parameters.
-
-    Reference: Zhao et al., "Penalizing Gradient Norm for Efficiently Improving Generalization", ICML 2022.
+        The exact value (``stderr`` 0).
     """
     gradient = GradientSum()
     yield gradient
@@ -74,8 +72,6 @@ def parameter_norm(risk: Risk) -> Steps:
 
     Returns:
         The exact value (``stderr`` 0).
-
-    Reference: Neyshabur et al., "Norm-Based Capacity Control in Neural Networks", COLT 2015.
     """
     count = Count()
     yield count
@@ -110,8 +106,6 @@ def head_norm(risk: Risk) -> Steps:
 
     Raises:
         HeadNotFound: If the model has no linear layer in whose weight the outputs are linear.
-
-    Reference: Petzka et al., "Relative Flatness and Generalization", NeurIPS 2021.
     """
     head = _Head()
     yield head
@@ -144,9 +138,7 @@ def margin(risk: Risk, *, quantile: float = 0.1) -> Steps:
         quantile: Which quantile of the N margins, linearly interpolated.
 
     Returns:
-        The exact value (``stderr`` 0), in units of the outputs; ``details`` has the mean and the minimum.
-
-    Reference: Bartlett et al., "Spectrally-Normalized Margin Bounds for Neural Networks", NeurIPS 2017.
+        The exact value (``stderr`` 0); ``details`` has the mean and the minimum.
     """
     if not 0 <= quantile <= 1:
         raise SharpscopeError(f"quantile must lie between 0 and 1, got {quantile}")

@@ -73,8 +73,6 @@ def hessian_top_eigenvalue(
         default) of the value, or of 1e-3 of the largest absolute eigenvalue where the value is nearer to zero than
         that, and the value stayed for some steps. For ``k`` above 1, an eigenvalue stands as often as it occurs: where
         two of the values agree, further copies are sought from fresh starts.
-
-    Reference: Wu and Simon, "Thick-Restart Lanczos Method for Large Symmetric Eigenvalue Problems", SIMAX 2000.
     """
     return (yield from _top_eigenvalue(risk, Hessian(Space(risk, parameters), route), k, budget))
 
@@ -93,8 +91,6 @@ def ggn_top_eigenvalue(risk: Risk, *, k: int = 1, budget: int = 100, parameters:
 
     Returns:
         The eigenvalue; ``stderr`` is how far it may be off, as in ``hessian_top_eigenvalue``.
-
-    Reference: Wu and Simon, "Thick-Restart Lanczos Method for Large Symmetric Eigenvalue Problems", SIMAX 2000.
     """
     return (yield from _top_eigenvalue(risk, GaussNewton(Space(risk, parameters)), k, budget))
 
@@ -119,8 +115,6 @@ def hessian_trace(
     Returns:
         The estimate with its standard error over probes; ``details["layers"]`` has value and standard error of the
         trace of each module's own block, from the same products.
-
-    Reference: Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021.
     """
     return (yield from _trace(risk, Hessian(Space(risk, parameters), route), sketch, probes))
 
@@ -139,8 +133,6 @@ def ggn_trace(risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patt
 
     Returns:
         The estimate with its standard error over probes; ``details["layers"]`` as in ``hessian_trace``.
-
-    Reference: Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021.
     """
     return (yield from _trace(risk, GaussNewton(Space(risk, parameters)), sketch, probes))
 
@@ -162,8 +154,6 @@ def hessian_frobenius_norm(
 
     Returns:
         The root of an unbiased estimate of the square, with the standard error that follows to first order.
-
-    Reference: Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021.
     """
     return (yield from _frobenius_norm(risk, Hessian(Space(risk, parameters), route), sketch, probes))
 
@@ -182,8 +172,6 @@ def ggn_frobenius_norm(risk: Risk, *, sketch: int = 8, probes: int = 16, paramet
 
     Returns:
         The root of an unbiased estimate of the square, with the standard error that follows to first order.
-
-    Reference: Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021.
     """
     return (yield from _frobenius_norm(risk, GaussNewton(Space(risk, parameters)), sketch, probes))
 
@@ -192,7 +180,7 @@ def ggn_frobenius_norm(risk: Risk, *, sketch: int = 8, probes: int = 16, paramet
 def hessian_density(
     risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Patterns = None, route: Route = "exact"
 ) -> Steps:
-    r"""Spectral density of the Hessian; its value is the trace, its shape stands in the details (larger is sharper).
+    r"""Spectral density of the Hessian; its value is the trace, details have its shape (larger is sharper).
 
     .. math:: \rho(\lambda) = \frac{1}{P} \sum_i \delta(\lambda - \lambda_i(H))
 
@@ -214,16 +202,13 @@ def hessian_density(
         ``threshold``, which is -1e-3 times the largest absolute value found. The standard error of that share joins
         the chance of the starts and how far the share of so few points may be off that of the spectrum; more steps
         make the latter smaller.
-
-    Reference: Ghorbani et al., "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", ICML
-        2019.
     """
     return (yield from _density(risk, Hessian(Space(risk, parameters), route), starts, steps))
 
 
 @measure(_facts("Gauss-Newton spectral density", r"\rho_G(\lambda)", _DENSITY_COST, _GHORBANI, _GGN), version=2)
 def ggn_density(risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Patterns = None) -> Steps:
-    r"""Spectral density of the Gauss-Newton matrix; its value is the trace, its shape stands in the details.
+    r"""Spectral density of the Gauss-Newton matrix; its value is the trace, details have its shape (larger is sharper).
 
     .. math:: \rho(\lambda) = \frac{1}{P} \sum_i \delta(\lambda - \lambda_i(G))
 
@@ -235,9 +220,6 @@ def ggn_density(risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Pat
 
     Returns:
         The trace that the density implies; ``details`` as in ``hessian_density``.
-
-    Reference: Ghorbani et al., "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density", ICML
-        2019.
     """
     return (yield from _density(risk, GaussNewton(Space(risk, parameters)), starts, steps))
 

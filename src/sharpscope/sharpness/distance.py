@@ -26,7 +26,8 @@ from sharpscope.errors import NotDefined, SharpscopeError
         cost="nothing beside other measures; one forward pass, which counts the samples, alone",
         exact=True,
         reference=(
-            'Nagarajan and Kolter, "Generalization in Deep Networks: The Role of Distance from Initialization", 2019'
+            'Nagarajan and Kolter, "Generalization in Deep Networks: The Role of Distance from Initialization", '
+            "NeurIPS 2017 workshop, arXiv 1901.01672"
         ),
         caveats=(
             "A control, not a sharpness.",
@@ -51,9 +52,6 @@ def distance_from_init(risk: Risk, *, init: str | None = None) -> Steps:
     Raises:
         NotDefined: If the initialization is not known.
         SharpscopeError: If it is unreadable, or that of another model.
-
-    Reference: Nagarajan and Kolter, "Generalization in Deep Networks: The Role of Distance from Initialization",
-    NeurIPS 2017 workshop, arXiv 1901.01672.
     """
     start = _read(init) if init is not None else risk.init
     if start is None:

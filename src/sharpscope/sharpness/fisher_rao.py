@@ -51,11 +51,8 @@ def fisher_rao_norm(risk: Risk, *, labels: Literal["data", "model"] = "data") ->
             labels drawn from the model (the true Fisher; cross-entropy only).
 
     Returns:
-        The exact value (``stderr`` 0), in units of the loss; ``details["shares"]`` has the share of each operation in
-        the square, by its first parameter, where the route gives it.
-
-    Reference: Liang et al., "Fisher-Rao Metric, Geometry, and Complexity of Neural Networks", AISTATS 2019,
-    Definition 2.
+        The exact value (``stderr`` 0); ``details["shares"]`` has the share of each operation in the square, by its
+        first parameter, where the route gives it.
     """
     if labels == "model":
         _only_cross_entropy(risk, "fisher_rao_norm with labels of the model")
@@ -111,13 +108,10 @@ def fisher_rao_norm_analytic(risk: Risk, *, degree: int | None = None) -> Steps:
         degree: k; the number of linear and convolutional modules when None.
 
     Returns:
-        The exact value of the formula (``stderr`` 0), in units of the loss; ``details["degree"]`` is k.
+        The exact value of the formula (``stderr`` 0); ``details["degree"]`` is k.
 
     Raises:
         NotDefined: If the model has no such modules and no degree is given.
-
-    Reference: Liang et al., "Fisher-Rao Metric, Geometry, and Complexity of Neural Networks", AISTATS 2019,
-    Theorem 3.1.
     """
     if degree is None:
         degree = sum(isinstance(module, nn.Linear | _ConvNd) for module in risk.model.modules())

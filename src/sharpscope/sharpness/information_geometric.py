@@ -83,15 +83,12 @@ def information_geometric_sharpness(
             have more than 8,192 rows.
 
     Returns:
-        The value for these samples, dimensionless. ``stderr`` is what their choice among the N leaves, by the jackknife
-        over them: as a value of m samples, which is no estimate of that of more. It is 0 where all are taken.
+        The value for these samples. ``stderr`` is what their choice among the N leaves, by the jackknife over them: as
+        a value of m samples, which is no estimate of that of more. It is 0 where all are taken.
 
     Raises:
         NotDefined: If the loss is not cross-entropy, or there are fewer than two outputs.
         HeadNotFound: For the head, if the model has none.
-
-    Reference: Jang et al., "A Reparametrization-Invariant Sharpness Measure Based on Information Geometry",
-    NeurIPS 2022.
     """
     if not isinstance(risk.loss, CrossEntropy):
         raise NotDefined("information_geometric_sharpness is defined for loss='cross_entropy' only")

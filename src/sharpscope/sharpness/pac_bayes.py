@@ -86,8 +86,6 @@ def pac_bayes_flatness(
 
     Raises:
         SharpscopeError: If an option is out of range.
-
-    Reference: Jiang et al., "Fantastic Generalization Measures and Where to Find Them", ICLR 2020, Appendix C.4.
     """
     if tolerance <= 0:
         raise SharpscopeError(f"tolerance must be positive, got {tolerance}")

@@ -127,10 +127,9 @@ def relative_flatness(
     .. math:: \kappa = \sum_{s,s'} \langle w_s, w_{s'} \rangle \, \mathrm{Tr}(H_{s,s'})
 
     with H the Hessian of the risk in the head's weight W, in C x C blocks of D x D. For a linear layer this is
-    :math:`E[|\phi|^2 \mathrm{tr}(W^T A W)]` with A the Hessian of the loss in the outputs, whatever the loss. Exact and
-    independent of batching: one streamed forward pass and O(D^2) memory, beyond 2,048 features two passes and O(D)
-    (O(C D^2) for ``max_eigenvalue``). A head that shares its weight with other layers is taken at its own use of it:
-    phi and the other layers stay as they are.
+    :math:`E[|\phi|^2 \mathrm{tr}(W^T A W)]` with A the Hessian of the loss in the outputs, whatever the loss. It takes
+    O(D^2) memory, beyond 2,048 features O(D) (O(C D^2) for ``max_eigenvalue``). A head that shares its weight with
+    other layers is taken at its own use of it: phi and the other layers stay as they are.
 
     Args:
         risk: Model, loss and N samples; outputs of shape ``[N, C]``, features of shape ``[N, D]``.
@@ -148,14 +147,12 @@ def relative_flatness(
         probes: Products for layers; with ``rtol`` more are made until it is reached.
 
     Returns:
-        The exact value (``stderr`` 0), dimensionless; ``details`` name the head, and the layers that share its weight.
+        The exact value (``stderr`` 0); ``details`` name the head, and the layers that share its weight.
         ``converged`` is false where all features are constant. For layers: the sum over them, with its standard error
         over probes; ``details["layers"]`` has each one's value and standard error.
 
     Raises:
         HeadNotFound: If the model has no linear layer in whose weight the outputs are linear.
-
-    Reference: Petzka et al., "Relative Flatness and Generalization", NeurIPS 2021, Definition 3.
     """
     if layer is not None:
         if variant != "trace":

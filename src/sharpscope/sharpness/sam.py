@@ -65,13 +65,11 @@ def sam_sharpness(
             is that small, at most 64 times as many.
 
     Returns:
-        The estimate, in units of the loss per unit of parameters. ``stderr`` is that over draws (monte_carlo) or of the
-        estimate of mu (expansion); ``details["at_zero"]`` is the value at zero perturbation, exactly 0.
+        The estimate. ``stderr`` is that over draws (monte_carlo) or of the estimate of mu (expansion);
+        ``details["at_zero"]`` is the value at zero perturbation, exactly 0.
 
     Raises:
         NotDefined: For the expansion, if the forward pass cuts parameters off from gradients.
-
-    Reference: Mason-Williams et al., "A Function-Centric Perspective on Flat and Sharp Minima", TMLR 2026.
     """
     if rho <= 0:
         raise SharpscopeError(f"rho must be positive, got {rho}")

@@ -44,9 +44,9 @@ _HIGHER = (
         cost="one gradient a step and ascent, one forward pass a step, and 4 more; about 7 forward passes by default",
         exact=True,
         reference=(
-            'Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021; '
-            'adaptive: Kwon et al., "ASAM", ICML 2021; logit_normalized: Andriushchenko et al., "A Modern Look at the '
-            'Relationship between Sharpness and Generalization", ICML 2023'
+            'Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021, '
+            'Equation 1; adaptive: Kwon et al., "ASAM", ICML 2021; logit_normalized: Andriushchenko et al., "A Modern '
+            'Look at the Relationship between Sharpness and Generalization", ICML 2023'
         ),
         caveats=(
             "A lower bound of the maximum: the risk at the best point found. One step ends where SAM looks, not there.",
@@ -94,17 +94,14 @@ def worst_case_sharpness(
             networks.
 
     Returns:
-        The value, in units of the loss (``stderr`` 0). ``converged`` is false where the last of several steps still
-        raised it by more than 1%, where a random point was higher than all ascents, and where one step began without a
-        gradient; the last two are told in ``details["reason"]``. ``details["last_gain"]`` is the share of the last
-        step, ``details["ends"]`` has the value of each ascent (the first is from theta and not random),
-        ``details["random"]`` that of the higher random point, ``details["groups"]`` the number of groups under m.
+        The value (``stderr`` 0). ``converged`` is false where the last of several steps still raised it by more than
+        1%, where a random point was higher than all ascents, and where one step began without a gradient; the last two
+        are told in ``details["reason"]``. ``details["last_gain"]`` is the share of the last step, ``details["ends"]``
+        has the value of each ascent (the first is from theta and not random), ``details["random"]`` that of the higher
+        random point, ``details["groups"]`` the number of groups under m.
 
     Raises:
         SharpscopeError: If an option is out of range.
-
-    Reference: Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021,
-    Equation 1.
     """
     _check(rho=rho, steps=steps, restarts=restarts, m=m)
     loss = with_normalized_logits(risk.loss) if logit_normalized else None

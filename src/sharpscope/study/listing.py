@@ -157,7 +157,7 @@ def readable(docstring: str) -> str:
     <BLANKLINE>
     Of x.
     """
-    text = re.split(r"\n+(?:Args|Returns|Raises|Examples|Reference|References):", docstring, maxsplit=1)[0]
+    text = re.split(r"\n+(?:Args|Returns|Raises|Examples|Unit|Cost|Reference|References):", docstring, maxsplit=1)[0]
     text = re.sub(r"^\.\. math::\s*", "    ", text, flags=re.MULTILINE)
     text = re.sub(r":math:`([^`]*)`", r"\1", text)
     return re.sub(r"``([^`]*)``", r"\1", text).strip()

@@ -30,6 +30,14 @@ def goes_wrong(kernel: Sequence[int], stride: Sequence[int], channels: int, grou
     return strided_point and groups == 1 and channels < VECTOR
 
 
+def fitting_layout(model: nn.Module, device: torch.device) -> torch.memory_format:
+    """Return the memory format in which a model comes out right and is fast; that which tensors have by default."""
+    if not may_have_channels_last(model, device):
+        return torch.contiguous_format
+    # Convolutions on the CPU, and their derivatives above all, are up to twice as fast with the channels last.
+    return torch.channels_last if device.type == "cpu" and convolves(model) else torch.preserve_format
+
+
 def may_have_channels_last(model: nn.Module, device: torch.device) -> bool:
     """Tell whether gradients come out right with the channels last, as far as the modules of a model show.
 

@@ -17,10 +17,11 @@ from torch import Tensor
 from sharpscope.curvature.autograd.functions import seeded
 from sharpscope.curvature.autograd.sensitivity import RadialRecorder
 from sharpscope.curvature.risk.batches import Batch
+from sharpscope.curvature.risk.point import Parameters
 from sharpscope.errors import NotDefined
 
 if TYPE_CHECKING:
-    from sharpscope.curvature.risk.empirical import Parameters, Risk
+    from sharpscope.curvature.risk.empirical import Risk
 
 # By parameter; None where autograd has none.
 Gradients = dict[str, Tensor | None]

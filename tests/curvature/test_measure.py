@@ -292,6 +292,43 @@ def test_a_model_without_derivatives_has_what_needs_none() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("part", "costs"),
+    [
+        ("Graph", {"hessian_top_eigenvalue", "ggn_trace"}),
+        ("RadialRoute.evaluate", {"fisher_rao_norm"}),
+        ("HeadFinder.features", {"relative_flatness"}),
+        ("gradient_of", {"gradient_norm"}),
+    ],
+)
+@pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("no kernel")])
+def test_what_cannot_be_had_of_a_batch_costs_those_who_need_it(
+    part: str, costs: set[str], error: Exception, expected: dict[str, Estimate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise error
+
+    wanted = {key: value for key, value in asked().items() if part != "gradient_of" or key in {"margin", *costs}}
+    monkeypatch.setattr(f"sharpscope.curvature.passes.evaluator.{part}", fail)
+    found = together(wanted)
+    assert found.failed == dict.fromkeys(costs, error)
+    for key, estimate in found.estimates.items():
+        assert estimate.value == pytest.approx(expected[key].value, rel=1e-12)
+
+
+def test_an_error_of_the_model_is_the_first_that_it_raised() -> None:
+    """Whatever is tried in the place of what was asked for."""
+    raised: list[ValueError] = []
+
+    def forward(model: nn.Module, inputs: Any) -> Any:
+        raised.append(ValueError(f"the error {len(raised)}, {torch.is_grad_enabled()}"))
+        raise raised[-1]
+
+    with pytest.raises(ValueError, match=r"the error \d+, True") as told:
+        run_together(Risk(CASE.model(), Batches(CASE.data(SPLIT)), forward=forward), asked())
+    assert told.value in raised
+
+
 def test_the_first_pass_tells_what_fails_in_it() -> None:
     def bad(risk: Risk) -> Steps:
         yield Fails(ZeroDivisionError())

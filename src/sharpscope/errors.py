@@ -89,9 +89,11 @@ def one_line(error: BaseException) -> str:
 
 def let_go(error: BaseException) -> None:
     """Free what the frames of an error still hold, such as the tensors of a batch, where the error itself is kept."""
+    chain: list[BaseException] = []
     held: BaseException | None = error
-    while held is not None:
+    while held is not None and held not in chain:
         traceback.clear_frames(held.__traceback__)
+        chain.append(held)
         held = held.__cause__ or held.__context__
 
 

@@ -245,7 +245,8 @@ def test_does_not_depend_on_the_mode_of_its_caller(variant: Variant) -> None:
 
 def test_another_process_finds_the_same_numbers() -> None:
     script = Path(__file__).parents[1] / "variants.py"
-    environment = {**os.environ, "PYTHONHASHSEED": "17", "PYTHONPATH": str(script.parents[1])}
+    path = os.pathsep.join([str(script.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONHASHSEED": "17", "PYTHONPATH": path}
     found = subprocess.run(
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True, timeout=300
     )

@@ -96,6 +96,17 @@ def test_what_fails_costs_itself_alone(error: BaseException, where: str, expecte
     assert dict(found.estimates) == expected
 
 
+def test_what_fails_costs_no_further_pass() -> None:
+    def failing(risk: Risk) -> Steps:
+        yield Fails(ZeroDivisionError())
+
+    with_it: list[int] = []
+    without: list[int] = []
+    together(asked(bad=failing), on_pass=with_it.append)
+    together(asked(), on_pass=without.append)
+    assert with_it == [without[0] + 1, *without[1:]]
+
+
 def test_an_interruption_ends_all() -> None:
     def failing(risk: Risk) -> Steps:
         yield Fails(KeyboardInterrupt())

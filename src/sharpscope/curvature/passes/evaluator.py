@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sharpscope.curvature.passes.evaluation import Evaluation, Need
 from sharpscope.curvature.passes.graph import Graph
-from sharpscope.curvature.passes.head import HeadFinder
+from sharpscope.curvature.passes.head import Call, HeadFinder
 from sharpscope.curvature.passes.kept_graphs import KeptGraphs
 from sharpscope.curvature.passes.logits import check_logits
 from sharpscope.curvature.passes.radial import RadialRoute, gradient_of, output_gradient
@@ -146,14 +146,17 @@ class Evaluator:
         evaluation.radial_route = self.radial.name
         evaluation.differentiated = way is not Need.NOTHING
         if Need.FEATURES in needs:
-            try:
-                evaluation.features = self.head.features(batch, found.outputs.detach(), calls, self.risk.parameters)
-                evaluation.head = self.head
-            except FAULTS as error:
-                if self.risk.is_of_layout(error):
-                    raise
-                evaluation.refused[Need.FEATURES] = error
+            self._add_features(evaluation, found.outputs.detach(), calls)
         return evaluation
+
+    def _add_features(self, evaluation: Evaluation, outputs: Tensor, calls: list[Call]) -> None:
+        try:
+            evaluation.features = self.head.features(evaluation.batch, outputs, calls, self.risk.parameters)
+            evaluation.head = self.head
+        except FAULTS as error:
+            if self.risk.is_of_layout(error):
+                raise
+            evaluation.refused[Need.FEATURES] = error
 
     def _by(self, way: Need, batch: Batch, *, gradient: bool) -> _Found:
         """Evaluate a batch in one of ``_WAYS``, or plainly."""

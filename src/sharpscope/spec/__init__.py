@@ -1,0 +1,30 @@
+"""What a study, a run and a regime are: their structure, the expansion of a grid, and the identity of a run.
+
+Only structure is checked here. Names and options are resolved against the registries by ``sharpscope.study.plan``.
+"""
+
+from sharpscope.spec.component import Component
+from sharpscope.spec.grid import Point
+from sharpscope.spec.regime import Regime
+from sharpscope.spec.run import Run
+from sharpscope.spec.structure import Loc, Strict, validated
+from sharpscope.spec.study import EXTENDS, MOST_RUNS, REQUIRED, Study
+from sharpscope.spec.training import Training
+from sharpscope.spec.values import as_text, set_dotted
+
+__all__ = [
+    "EXTENDS",
+    "MOST_RUNS",
+    "REQUIRED",
+    "Component",
+    "Loc",
+    "Point",
+    "Regime",
+    "Run",
+    "Strict",
+    "Study",
+    "Training",
+    "as_text",
+    "set_dotted",
+    "validated",
+]

@@ -1,0 +1,137 @@
+"""A study as it is written: a grid of runs, and what is measured and compared on them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from sharpscope.spec.component import Component
+from sharpscope.spec.grid import Point, expanded
+from sharpscope.spec.regime import Regime
+from sharpscope.spec.structure import Strict, shortened
+from sharpscope.spec.training import Training
+from sharpscope.spec.values import repeats
+
+REQUIRED = ("name", "data", "model")
+# The key by which a study file names the study that it changes. It is gone where the two are one.
+EXTENDS = "extends"
+# Planning takes some 3 ms and 8 kB for each.
+MOST_RUNS = 100_000
+
+
+class Study(Strict):
+    """A grid of runs, and what is measured and compared on them.
+
+    Attributes:
+        name: Letters, digits, ``.``, ``_`` and ``-``; its results go to a folder of this name.
+        data: What is trained on: a dataset by its name, or a mapping of its name and options.
+        model: What is trained: a model by its name, or a mapping of its name and options.
+        training: The recipe that all regimes share.
+        regimes: How its arms are regularized; they are compared with ``baseline``, or without one with the first.
+        grid: What else varies: dotted keys with lists of values. ``seed: n`` stands for the seeds 0 to n - 1.
+        measures: What is measured at each minimum: names, or keys with options. Without it, the cheap exact ones.
+        measures_subset: How many training samples measures are taken on at most; all when None.
+        scores: What is said of the predictions: names, or keys with options. Without it, all that the data allow.
+        primary: The few quantities that decide; they are tested as one family.
+        sections: What the report has, in this order; what is not named is absent. It changes no run.
+        plugins: Python files that register what is the study's own, from the folder of its file.
+    """
+
+    also_known: ClassVar[tuple[str, ...]] = (EXTENDS,)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: Component
+    model: Component
+    training: Training = Training()
+    regimes: tuple[Regime, ...] = Field(("baseline",), min_length=1, validate_default=True)
+    grid: dict[str, list[Any]] = Field(default_factory=lambda: {"seed": [0]})
+    measures: dict[str, dict[str, Any]] | None = None
+    measures_subset: PositiveInt | None = None
+    scores: dict[str, dict[str, Any]] | None = None
+    primary: tuple[str, ...] | None = None
+    sections: tuple[str, ...] | None = None
+    plugins: tuple[str, ...] = ()
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _grid(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError("the grid is a mapping of keys to lists of values, such as {seed: 10}")
+        grid = {str(key): (v if isinstance(v, list) else [v]) for key, v in value.items()}
+        seeds = value.get("seed", 1)
+        if not isinstance(seeds, list):
+            if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+                raise ValueError(f"grid.seed is a number of seeds or a list of them, got {seeds!r}")
+            if seeds > MOST_RUNS:
+                raise ValueError(f"grid.seed asks for {seeds} seeds, and a study has at most {MOST_RUNS} runs")
+            seeds = list(range(seeds))
+        for seed in seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int):
+                raise ValueError(f"grid.seed must hold whole numbers, got {seed!r}")
+        for key, values in (grid := {**grid, "seed": seeds}).items():
+            if not values:
+                raise ValueError(f"grid.{key} is an empty list: the grid has no run")
+            if repeats(values):
+                raise ValueError(f"grid.{key} holds a value twice: {shortened(values)}")
+        return grid
+
+    @field_validator("measures", mode="before")
+    @classmethod
+    def _measures(cls, value: Any) -> Any:
+        return _named("measure", value)
+
+    @field_validator("scores", mode="before")
+    @classmethod
+    def _scores(cls, value: Any) -> Any:
+        return _named("score", value)
+
+    @model_validator(mode="after")
+    def _unique_labels(self) -> Study:
+        labels = [regime.label for regime in self.regimes]
+        for label, times in Counter(labels).items():
+            if times > 1:
+                raise ValueError(f"the regime '{label}' is listed twice")
+        return self
+
+    @model_validator(mode="after")
+    def _finite_grid(self) -> Study:
+        runs = math.prod(map(len, self.grid.values()), start=len(self.regimes))
+        if runs > MOST_RUNS:
+            raise ValueError(f"the grid has {runs} runs, and a study has at most {MOST_RUNS}; make it smaller")
+        return self
+
+    @property
+    def varying(self) -> list[str]:
+        """The dotted keys of the grid that take several values, without the seed."""
+        return [key for key, values in self.grid.items() if key != "seed" and len(values) > 1]
+
+    def expand(self) -> list[Point]:
+        """Return all points of the grid, seed by seed, so that a part of them is a balanced study.
+
+        Raises:
+            SpecError: If a key of the grid names nothing, or a value does not fit where it goes.
+        """
+        return expanded(self)
+
+
+def _named(kind: str, value: Any) -> Any:
+    """Bring a list of names, or a mapping of keys to options, into ``{key: {kind: name, **options}}``."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        for name in value:
+            if not isinstance(name, str):
+                raise ValueError(f"a list of {kind}s holds names; with options write a mapping, got {name!r}")
+        value = dict.fromkeys(value)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{kind}s are a list of names or a mapping of names to options, got {value!r}")
+    named = {}
+    for key, options in value.items():
+        if options is not None and not isinstance(options, Mapping):
+            raise ValueError(f"the options of {kind} '{key}' are a mapping, got {options!r}")
+        named[str(key)] = {kind: str(key), **(options or {})}
+    return named

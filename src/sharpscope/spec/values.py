@@ -1,0 +1,49 @@
+"""Values of a study as columns of tables, as text, and by the dotted keys that lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from sharpscope.errors import SpecError
+
+
+def repeats(values: list[Any]) -> bool:
+    """Return whether a value stands in a list twice; to Python as to a table, 1 is 1.0."""
+    return len({value if isinstance(value, Hashable) else repr(value) for value in values}) < len(values)
+
+
+def is_column(values: list[Any]) -> bool:
+    """Return whether values are of one kind, as a column of a table is; some may be missing."""
+    kinds = {
+        float if isinstance(value, int | float) and not isinstance(value, bool) else type(value) for value in values
+    }
+    return len(kinds - {type(None)}) == 1 and not kinds & {list, dict}
+
+
+def as_text(value: Any) -> str:
+    """Return a value as it stands in a study.
+
+    >>> as_text([64, 64]), as_text({"nesterov": True}), as_text(None)
+    ('[64, 64]', '{nesterov: true}', 'null')
+    """
+    import yaml  # only here, since regimes can be had with the library alone
+
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
+    return text.removesuffix("...\n").strip()
+
+
+def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``tree["training"]["lr"]`` for the key ``training.lr``; a component given by its name alone is opened."""
+    *path, last = key.split(".")
+    for step in path:
+        inner = tree.get(step)
+        if isinstance(inner, str):
+            inner = {"name": inner}
+        if inner is None:
+            inner = {}
+        if not isinstance(inner, dict):
+            raise SpecError(f"'{key}' leads into {step}, which is {inner!r} and has no parts", (key,))
+        tree[step] = inner
+        tree = inner
+    tree[last] = value

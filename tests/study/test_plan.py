@@ -44,6 +44,15 @@ BAD = {
     "momentum": ({"training": {"optimizer": "adam", "momentum": 0.9}}, "'adam' takes no momentum"),
     "grid key": ({"grid": {"trainin.lr": [1]}}, "the grid key 'trainin.lr' names nothing that varies"),
     "grid value": ({"grid": {"training.lr": [0.1, "x"]}}, "training.lr: expected a number"),
+    "grid option": (
+        {"regimes": ["baseline", "sam"], "grid": {"regimes.sam.roh": [1]}},
+        "line 16: unknown option 'roh' of regime 'sam'; did you mean 'rho'",
+    ),
+    "grid of options": (
+        {"regimes": ["sam"], "grid": {"regimes.sam.rho": [0.1, "big"]}},
+        "line 15: option 'rho' of regime 'sam'",
+    ),
+    "grid part": ({"grid": {"regimes.smm.rho": [1]}}, "no regime of the study has the part 'smm'"),
     "grid of names": ({"grid": {"model.name": ["mlp", "resnet9"]}}, "unknown model 'resnet9'"),
     "empty grid": ({"grid": {"training.lr": []}}, "grid.training.lr is an empty list"),
     "no seeds": ({"grid": {"seed": 0}}, "grid.seed is a number of seeds or a list of them, got 0"),

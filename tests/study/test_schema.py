@@ -99,6 +99,7 @@ RIGHT = [
     },
     {"regimes": ["baseline", {"augmentation+weight_decay": {"weight_decay": {"value": 0.1}}}]},
     {"grid": {"seed": 2, "training.lr": [0.1, 0.2], "model.hidden": [[4], [8]], "training.batch_size": 16}},
+    {"regimes": ["baseline", "sam"], "grid": {"regimes.sam.rho": [0.1, 0.2], "regimes.sam.adaptive": True}},
     {"measures": {"top": {"measure": "hessian_trace", "subset": 20}, "relative_flatness": {"normalize": False}}},
     {"measures": None, "scores": None, "primary": None, "sections": None},
     {"scores": {"ten": {"score": "ece", "bins": 10}}, "primary": ["relative_flatness", "ten"]},
@@ -135,6 +136,10 @@ WRONG = [
     {"grid": {"lr": [0.1]}},
     {"grid": {"training.lr": []}},
     {"grid": {"training.lr": [0.1, -0.1]}},
+    {"regimes": ["sam"], "grid": {"regimes.sam.roh": [0.1]}},
+    {"regimes": ["sam"], "grid": {"regimes.sma.rho": [0.1]}},
+    {"regimes": ["sam"], "grid": {"regimes.sam.rho": [0.1, -0.1]}},
+    {"regimes": ["sam"], "grid": {"regimes.sam": [0.1]}},
     {"measures": ["relative_flatnes"]},
     {"measures": [{"relative_flatness": None}]},
     {"measures": {"mine": {"rho": 0.1}}},
@@ -203,6 +208,7 @@ def test_plugins_and_other_files_may_bring_names(bringing, problems):
         "regimes": ["mine", {"mine+sam": {"mine": {"x": 1}}}],
         "measures": {"twice": {"factor": 3}},
         "sections": ["seeds"],
+        "grid": {"regimes.mine.x": [1, 2]},
     }
     for key, value in theirs.items():
         assert problems({**SMALL, key: value})

@@ -4,13 +4,13 @@ Only structure is checked here. Names and options are resolved against the regis
 """
 
 from sharpscope.spec.component import Component
-from sharpscope.spec.grid import Point
+from sharpscope.spec.grid import Point, arms, is_option
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.run import Run
 from sharpscope.spec.structure import Loc, Strict, validated
 from sharpscope.spec.study import EXTENDS, MOST_RUNS, REQUIRED, Study
 from sharpscope.spec.training import Training
-from sharpscope.spec.values import as_text, set_dotted
+from sharpscope.spec.values import set_dotted, value_text
 
 __all__ = [
     "EXTENDS",
@@ -24,7 +24,9 @@ __all__ = [
     "Strict",
     "Study",
     "Training",
-    "as_text",
+    "arms",
+    "is_option",
     "set_dotted",
     "validated",
+    "value_text",
 ]

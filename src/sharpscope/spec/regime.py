@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic import field_validator, model_serializer, model_validator
 
 from sharpscope.spec.component import Component
 from sharpscope.spec.structure import Strict
+from sharpscope.spec.values import set_dotted
 
 # Control characters, ends of lines and of paragraphs, and halves of characters.
 _NO_TEXT = ("Cc", "Zl", "Zp", "Cs")
@@ -45,7 +47,7 @@ class Regime(Strict):
         if len(set(names)) < len(names):
             raise ValueError(f"the regime '{'+'.join(names)}' names a part twice")
         label = value.get("label") if isinstance(value, Mapping) else None
-        return {"label": "+".join(map(_part_label, parts)) if label is None else label, "parts": tuple(parts)}
+        return {"label": _label(parts) if label is None else label, "parts": tuple(parts)}
 
     @field_validator("label")
     @classmethod
@@ -53,6 +55,23 @@ class Regime(Strict):
         if not label.strip() or any(unicodedata.category(character) in _NO_TEXT for character in label):
             raise ValueError(f"the label of a regime is one line of text that can be read, got {label!r}")
         return label
+
+    def with_options(self, chosen: Mapping[str, Any]) -> Regime:
+        """Return the regime, under its label, with other options of its parts: ``{"regimes.sam.rho": 0.1}``.
+
+        Raises:
+            SpecError: If a key leads into an option that has no parts.
+        """
+        options = {part.name: copy.deepcopy(part.options) for part in self.parts}
+        for key, value in chosen.items():
+            set_dotted({"regimes": options}, key, value)
+        parts = tuple(part.model_copy(update={"options": options[part.name]}) for part in self.parts)
+        return self.model_copy(update={"parts": parts})
+
+    def tells(self, part: str, option: str) -> bool:
+        """Return whether the label was made from the parts, and has this option in it."""
+        has = any(option in own.options for own in self.parts if own.name == part)
+        return has and self.label == _label(self.parts)
 
     @model_serializer
     def _to_yaml(self) -> dict[str, Any]:
@@ -77,6 +96,10 @@ def _mapping(regime: str, options: Any) -> Mapping[str, Any]:
     if not isinstance(options, Mapping):
         raise ValueError(f"the options of regime '{regime}' must be a mapping such as {{rho: 0.1}}, got {options!r}")
     return options
+
+
+def _label(parts: Iterable[Component]) -> str:
+    return "+".join(map(_part_label, parts))
 
 
 def _part_label(part: Component) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from sharpscope.spec.component import Component
-from sharpscope.spec.grid import Point, expanded
+from sharpscope.spec.grid import Point, count, expanded, varying
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.structure import Strict, shortened
 from sharpscope.spec.training import Training
@@ -32,7 +31,8 @@ class Study(Strict):
         model: What is trained: a model by its name, or a mapping of its name and options.
         training: The recipe that all regimes share.
         regimes: How its arms are regularized; they are compared with ``baseline``, or without one with the first.
-        grid: What else varies: dotted keys with lists of values. ``seed: n`` stands for the seeds 0 to n - 1.
+        grid: What else varies: dotted keys with lists of values. ``seed: n`` stands for the seeds 0 to n - 1, and
+            ``regimes.sam.rho`` for an option of every regime that has the part.
         measures: What is measured at each minimum: names, or keys with options. Without it, the cheap exact ones.
         measures_subset: How many training samples measures are taken on at most; all when None.
         scores: What is said of the predictions: names, or keys with options. Without it, all that the data allow.
@@ -99,7 +99,7 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _finite_grid(self) -> Study:
-        runs = math.prod(map(len, self.grid.values()), start=len(self.regimes))
+        runs = count(self.regimes, self.grid)
         if runs > MOST_RUNS:
             raise ValueError(f"the grid has {runs} runs, and a study has at most {MOST_RUNS}; make it smaller")
         return self
@@ -107,7 +107,7 @@ class Study(Strict):
     @property
     def varying(self) -> list[str]:
         """The dotted keys of the grid that take several values, without the seed."""
-        return [key for key, values in self.grid.items() if key != "seed" and len(values) > 1]
+        return varying(self.grid)
 
     def expand(self) -> list[Point]:
         """Return all points of the grid, seed by seed, so that a part of them is a balanced study.

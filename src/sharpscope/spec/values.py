@@ -33,6 +33,22 @@ def as_text(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
+def value_text(value: Any) -> str:
+    """Return the value of a key in words as the study has it, whether it comes from there or from a table.
+
+    >>> value_text(0.10), value_text(1e-5), value_text(1 / 3), value_text(True), value_text([64])
+    ('0.1', '1e-05', '0.3333333333333333', 'true', '[64]')
+    >>> value_text(None), value_text(float("nan"))  # tables hold NaN for null
+    ('null', 'null')
+    """
+    if value is None or value != value:
+        return "null"
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(float(value))
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else as_text(value)
+
+
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set ``tree["training"]["lr"]`` for the key ``training.lr``; a component given by its name alone is opened."""
     *path, last = key.split(".")

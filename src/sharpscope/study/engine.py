@@ -194,13 +194,4 @@ def settled_records(plan: Plan, store: Store) -> list[Record | None]:
 
 def _labels(plan: Plan) -> dict[str, str]:
     """Return runs in words: "sam, seed 3, training.lr = 0.1"."""
-    return {
-        point.run.id: ", ".join(
-            [
-                point.run.regime.label,
-                f"seed {point.run.seed}",
-                *(f"{key} = {value}" for key, value in point.coordinates.items()),
-            ]
-        )
-        for point in plan.points
-    }
+    return {point.run.id: point.described(f"seed {point.run.seed}") for point in plan.points}

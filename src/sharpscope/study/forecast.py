@@ -15,7 +15,7 @@ import torch
 from sharpscope.data import SEVERITIES, Dataset
 from sharpscope.models import build_untrained
 from sharpscope.seeding import Stream
-from sharpscope.spec import Run
+from sharpscope.spec import Run, arms, is_option
 from sharpscope.store.folder import Store
 from sharpscope.store.wishes import Wish
 from sharpscope.study.devices import CPU
@@ -267,8 +267,11 @@ def _measures(plan: Plan) -> str:
 
 
 def _product(plan: Plan) -> str:
-    factors = [f"{len(plan.study.regimes)} regimes"]
-    factors += [f"{len(values)} {key}" for key, values in plan.study.grid.items() if key != "seed" and len(values) > 1]
+    grid, regimes = plan.study.grid, plan.study.regimes
+    of_all = [key for key in plan.study.varying if not is_option(key)]
+    with_options = sum(len(list(arms(regime, grid))) for regime in regimes)
+    told = " with their options" if with_options > len(regimes) else ""
+    factors = [f"{with_options} regimes{told}", *(f"{len(grid[key])} {key}" for key in of_all)]
     return " x ".join([*factors, f"{len(plan.study.grid['seed'])} seeds"])
 
 

@@ -19,7 +19,7 @@ from sharpscope.errors import SpecError
 from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
-from sharpscope.spec import Point, Run, Study
+from sharpscope.spec import Point, Regime, Run, Study, arms
 from sharpscope.store.levels import level_name
 from sharpscope.store.wishes import Wish, Wishes
 from sharpscope.study.catalog import catalog_of, check_columns, primary_of
@@ -115,7 +115,8 @@ def _from_the_grid(grid: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except SpecError as error:
-        dotted = ".".join(map(str, error.loc))
+        # Without numbers of items, as the grid has it: an option of the second regime is that of every one.
+        dotted = ".".join(step for step in error.loc if isinstance(step, str))
         loc = next((("grid", key) for key in grid if f"{dotted}.".startswith(f"{key}.")), error.loc)
         raise SpecError(error.message, loc) from None
 
@@ -130,10 +131,7 @@ def _reduced(run: Run) -> Run:
 
 def _filled(study: Study, wishes: Wishes, task: Task) -> Study:
     """Return the study with its defaults filled in."""
-    regimes = tuple(
-        regime.model_copy(update={"parts": tuple(completed(REGIMES, part, ()) for part in regime.parts)})
-        for regime in study.regimes
-    )
+    regimes = tuple(_filled_regime(regime, study.grid) for regime in study.regimes)
     scores = wishes.scores | wishes.pair_scores
     changed = {
         "data": completed(DATASETS, study.data, ("data",)),
@@ -144,6 +142,17 @@ def _filled(study: Study, wishes: Wishes, task: Task) -> Study:
         "primary": primary_of(study.primary, wishes, task),
     }
     return study.model_copy(update=changed)
+
+
+def _filled_regime(regime: Regime, grid: Mapping[str, list[Any]]) -> Regime:
+    """Return a regime with all options but those that the grid gives."""
+    arm, given = next(arms(regime, grid))
+    parts = []
+    for part in arm.parts:
+        whole = completed(REGIMES, part, ())
+        kept = {name: value for name, value in whole.options.items() if f"regimes.{part.name}.{name}" not in given}
+        parts.append(whole.model_copy(update={"options": kept}))
+    return regime.model_copy(update={"parts": tuple(parts)})
 
 
 def _written(wanted: Wish, subset: int | None) -> dict[str, Any]:
@@ -241,14 +250,8 @@ def _check_distinct(points: Iterable[Point]) -> None:
     for point in points:
         other = seen.setdefault(point.run.id, point)
         if other is not point:
-            first, second = (_describe(p) for p in (other, point))
             raise SpecError(
-                f"two points of the grid are the same run once defaults are filled in: {first} and {second}; "
-                "leave one of them out",
+                f"two points of the grid are the same run once defaults are filled in: {other.described()} and "
+                f"{point.described()}; leave one of them out",
                 ("regimes",) if other.run.regime.label != point.run.regime.label else ("grid",),
             )
-
-
-def _describe(point: Point) -> str:
-    settings = "".join(f", {key} = {value}" for key, value in point.coordinates.items())
-    return f"'{point.run.regime.label}'{settings}"

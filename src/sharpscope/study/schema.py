@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,6 +97,7 @@ def _known(sections: Mapping[str, str]) -> dict[str, Schema]:
         "measures": _named(MEASURES),
         "scores": _named(SCORES),
         "sections": {"anyOf": [_NULL, {"type": "array", "items": section, "uniqueItems": True}]},
+        "grid": _options_of_regimes(),
     }
 
 
@@ -163,6 +165,16 @@ def _regime() -> Schema:
     }
 
 
+def _options_of_regimes() -> Schema:
+    """Return what a grid may set in the parts of regimes."""
+    options = {f"regimes.{name}.{key}": facts for name in REGIMES for key, facts in REGIMES[name].json_schema().items()}
+    keys = "|".join(map(re.escape, options))
+    return {
+        "properties": {key: _one_or_several(facts) for key, facts in options.items()},
+        "propertyNames": {"pattern": rf"^((?!regimes\.).*|({keys})(\..+)?)$"},
+    }
+
+
 def _named(registry: Registry) -> Schema:
     """Return a list of measures or scores, or a mapping of them, or of keys that name them, to options."""
     kind = registry.kind
@@ -203,7 +215,7 @@ def _grid() -> Schema:
             "seed": {"anyOf": [{"type": "integer", "minimum": 1}, seeds]},
             **{f"training.{key}": _one_or_several(facts) for key, facts in training.items()},
         },
-        "propertyNames": {"pattern": rf"^(seed|(data|model)\..+|training\.({keys})(\..+)?)$"},
+        "propertyNames": {"pattern": rf"^(seed|(data|model)\..+|regimes\.[^.]+\..+|training\.({keys})(\..+)?)$"},
         "additionalProperties": {"not": {"const": []}},
     }
 

@@ -16,7 +16,7 @@ from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, SpecError, one_line
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
-from sharpscope.spec import Component, Run, Study
+from sharpscope.spec import Component, Run, Study, arms
 from sharpscope.store.wishes import Wish
 from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean, refused_at_once
@@ -63,11 +63,11 @@ class Trial:
             completed(MODELS, run.model, ("model",))
             self._models[data, model] = at(("model",), lambda: rehearse(run.model, dataset, self._device))
         if self._is_new(training):
-            check_recipes(run.training, self._study.regimes)
+            check_recipes(run.training, [next(arms(regime, self._study.grid))[0] for regime in self._study.regimes])
             if run.training.compile:
                 at(("training", "compile"), check_compiler)
-        if self._is_new(data, model, training, run.regime.label):
-            recipe = Recipe.from_spec(run.training, run.regime)
+        if self._is_new(data, model, training, run.regime.model_dump_json()):
+            recipe = _recipe_of(run)
             _check_steps(run.training.warmup_steps, recipe, dataset)
             self._check_classes(run, recipe)
             if smallest_part(len(dataset.train_targets), recipe) == 1:
@@ -174,6 +174,14 @@ def _of_classes(task: Task, wishes: Mapping[str, Wish]) -> dict[str, str]:
     reason = f"it is defined for {CLASSIFICATION.name}, and these data are of {task.name}"
     tests = {key: MEASURES[wanted.name].facts.of_classes for key, wanted in wishes.items() if not task.classes}
     return {key: reason for key, test in tests.items() if test is not None and test(wishes[key].options)}
+
+
+def _recipe_of(run: Run) -> Recipe:
+    """Return the recipe of a run whose training fits; what does not fit is in its regime."""
+    try:
+        return Recipe.from_spec(run.training, run.regime)
+    except SpecError as error:
+        raise SpecError(error.message, ("regimes", *error.loc[1:])) from None
 
 
 def _check_steps(warmup: int, recipe: Recipe, dataset: Dataset) -> None:

@@ -51,7 +51,7 @@ def positions(page) -> list[str]:
 
 
 def test_silent_and_offline(page, matched_report):
-    page.hover(".regimes td.number >> nth=1")
+    page.hover(".levels td.number >> nth=1")
     page.hover("#matched_loss .lane >> nth=1")
     page.select_option("#choose-y", "sam_sharpness")
     page.check("input[name=moment] >> nth=1", force=True)
@@ -122,7 +122,7 @@ def test_hovering_a_regime_tells_both_moments(page):
 
 
 def test_hovering_a_cell_and_a_point_tells_more(page):
-    page.hover(".regimes td.number >> nth=1")
+    page.hover(".levels td.number >> nth=1")
     tip = page.inner_text("#tip")
     assert "Difference to baseline" in tip
     assert "Rank-biserial effect" in tip

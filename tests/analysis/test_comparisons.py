@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sharpscope.analysis.comparisons import comparisons_table, regimes_table
+from sharpscope.analysis.comparisons import comparisons_table, levels_table
 from sharpscope.analysis.correlations import POOLED, WITHIN
 
 
@@ -102,12 +102,12 @@ def test_scores_of_pairs_keep_the_mean_of_pairs(results, comparisons):
     row = one(comparisons, quantity="prediction_disagreement", regime="sam")
     assert row["mean_difference"] == pytest.approx(pairs["sam"] - pairs["baseline"])
     assert row["method"] == "jackknife values of pairs"
-    mean = one(regimes_table(results), quantity="prediction_disagreement", regime="sam")
+    mean = one(levels_table(results), quantity="prediction_disagreement", regime="sam")
     assert mean["mean"] == pytest.approx(pairs["sam"])
 
 
 def test_regimes_hold_mean_and_sd_over_runs(results):
-    row = one(regimes_table(results), quantity="brier", regime="augmentation")
+    row = one(levels_table(results), quantity="brier", regime="augmentation")
     values = by_seed(results, "augmentation", "brier")
     assert (row["n"], row["mean"], row["sd"]) == (10, pytest.approx(values.mean()), pytest.approx(values.std(ddof=1)))
 
@@ -117,7 +117,7 @@ def test_reference_and_order_are_the_studys_whatever_has_ended(make_results):
     ledger = results.ledger.iloc[::-1]
     interrupted = replace(results, ledger=ledger[(ledger["regime"] != "sam") | (ledger["seed"] > 0)])
     assert interrupted.reference == "sam"
-    assert interrupted.regimes == ["sam", "weight_decay", "augmentation"]
+    assert interrupted.levels == ["sam", "weight_decay", "augmentation"]
     assert set(comparisons_table(interrupted)["reference"]) == {"sam"}
 
 

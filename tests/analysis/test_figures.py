@@ -18,6 +18,7 @@ from sharpscope.analysis.report import contents_of, write_report
 from sharpscope.analysis.scale import Scale, marks, spans_decades
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.scatter.data import scatter_data
+from sharpscope.spec import Factor
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +27,20 @@ def drawn(report):
 
 
 def test_every_figure_comes_as_pdf_and_svg(drawn):
-    names = {"measures_vs_train_loss", "measures_vs_generalization_gap", "measures_vs_ece", "reliability", "regimes"}
+    names = {"measures_vs_train_loss", "measures_vs_generalization_gap", "measures_vs_ece", "reliability", "levels"}
     assert set(drawn) == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "svg")}
 
 
 def test_fonts_are_embedded_and_colors_are_those_of_the_report(drawn, results):
-    assert b"/FontFile2" in drawn["regimes.pdf"]
+    assert b"/FontFile2" in drawn["levels.pdf"]
     svg = drawn["measures_vs_ece.svg"].decode()
     assert "<text" not in svg
-    assert all(look.color.lower() in svg for look in looks(results.regimes).values())
+    assert all(look.color.lower() in svg for look in looks(results.factor).values())
 
 
 def test_files_bear_no_date(drawn):
-    assert b"CreationDate" not in drawn["regimes.pdf"]
-    assert b"<dc:date>" not in drawn["regimes.svg"]
+    assert b"CreationDate" not in drawn["levels.pdf"]
+    assert b"<dc:date>" not in drawn["levels.svg"]
 
 
 def test_nothing_is_drawn_from_nothing(make_results):
@@ -48,10 +49,14 @@ def test_nothing_is_drawn_from_nothing(make_results):
     assert all(files_of(content.figures) == {} for content in contents.values())
 
 
+def regimes(*labels):
+    return Factor.of({"regimes": [{"label": label} for label in labels]})
+
+
 def test_regimes_look_different_and_well_known_ones_always_the_same():
-    some = looks(["sam", "sam(rho=0.1)", "mine", "baseline"])
+    some = looks(regimes("sam", "sam(rho=0.1)", "mine", "baseline"))
     assert len({(look.color, look.symbol) for look in some.values()}) == 4
-    assert looks(["baseline", "sam"])["sam"] == some["sam"]
+    assert looks(regimes("baseline", "sam"))["sam"] == some["sam"]
 
 
 ANY_TEXT = [
@@ -72,7 +77,7 @@ def test_any_text_is_a_label(make_results, tmp_path):
     )
     page = write_report(results, tmp_path).read_text("utf-8")
     assert "<script>alert(1)" not in page
-    assert (tmp_path / "figures" / "regimes.pdf").is_file()
+    assert (tmp_path / "figures" / "levels.pdf").is_file()
 
 
 @pytest.mark.parametrize("text", ANY_TEXT)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sharpscope.analysis.comparisons import comparisons_table, regimes_table
+from sharpscope.analysis.comparisons import comparisons_table, levels_table
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import at_matched_loss
 from sharpscope.analysis.report import contents_of, render
@@ -18,7 +18,7 @@ from sharpscope.analysis.sections.matched_loss.data import closeness_table, pane
 
 @pytest.fixture(scope="module")
 def tables(matched):
-    return regimes_table(matched), comparisons_table(matched)
+    return levels_table(matched), comparisons_table(matched)
 
 
 def test_closeness_is_told_of_the_runs_that_reached_the_level(matched):
@@ -51,7 +51,7 @@ def test_a_panel_has_a_lane_for_every_moment_of_every_regime_that_reached_it(mat
     assert [panel["quantity"].name for panel in section["panels"]] == shown(matched)
     assert shown(matched)[:2] == ["train_loss", "relative_flatness"]
     panel = section["panels"][1]
-    lanes = {row["regime"]: row["lanes"] for row in panel["rows"]}
+    lanes = {row["level"]: row["lanes"] for row in panel["rows"]}
     assert [lane is None for lane in lanes["weight_decay"]] == [False, True, False]
     assert all(None not in lanes[regime] for regime in lanes if regime != "weight_decay")
     ends = [lane[end] for row in lanes.values() for lane in row if lane for end in ("low", "high")]
@@ -63,7 +63,7 @@ def test_a_panel_has_a_lane_for_every_moment_of_every_regime_that_reached_it(mat
 def test_each_setting_has_panels_of_its_own(make_results, at_levels):
     results = at_levels(make_results(seeds=2, training__lr=[0.01, 0.1]), "0.1")
     evidence = Evidence(results)
-    found = panel_sets(results, evidence.regimes, evidence.comparisons, closeness_table(results))
+    found = panel_sets(results, evidence.levels, evidence.comparisons, closeness_table(results))
     assert [section["title"] for section in found] == ["training.lr = 0.01", "training.lr = 0.1"]
 
 

@@ -30,7 +30,7 @@ def table(results):
     ],
 )
 def test_a_test_is_in_the_direction_that_is_expected(quantity, alternative, hypothesis, results, table):
-    for regime in results.regimes[1:]:
+    for regime in results.levels[1:]:
         (row,) = table[(table["quantity"] == quantity) & (table["regime"] == regime)].to_dict("records")
         x, y = by_seed(results, regime, quantity), by_seed(results, "baseline", quantity)
         assert row["p"] == pytest.approx(stats.wilcoxon(x, y, alternative=alternative, method="exact").pvalue)
@@ -61,7 +61,7 @@ def test_what_moves_the_other_way_is_not_found(results):
     worse = replace(results, ledger=ledger)
     table = paper_tests_table(worse)
     shown = shown_tests(worse, table, comparisons_table(worse))
-    (row,) = (r for r in shown if (r["regime"], r["label"]) == ("sam", "Expected calibration error"))
+    (row,) = (r for r in shown if (r["level"], r["label"]) == ("sam", "Expected calibration error"))
     assert (row["verdict"], row["ours"]) == ("", "worse")
 
 

@@ -200,7 +200,7 @@ def test_headline_names_regimes_by_what_is_significant(results, comparisons, cor
         "Compared with baseline, sam, augmentation, augmentation+sam and weight_decay+sam have significantly sharper "
         "minima and significantly better scores; weight_decay does not differ significantly."
     )
-    assert dict(found.by_regime)["weight_decay"] == "no significant difference in this family."
+    assert dict(found.by_level)["weight_decay"] == "no significant difference in this family."
 
 
 def test_headline_says_so_when_nothing_is_significant(results, correlations):
@@ -288,4 +288,4 @@ def test_names_keep_their_capital_in_a_sentence(make_results, label, told):
     ledger["relative_flatness"] = ledger["seed"] + 10.0 * (ledger["regime"] == "sam")
     one = replace(few, ledger=ledger, quantities=quantities, study={**few.study, "primary": ["relative_flatness"]})
     found = find(one, comparisons_table(one), correlations_table(one))
-    assert f"sharper by {told} (" in dict(found.by_regime)["sam"]
+    assert f"sharper by {told} (" in dict(found.by_level)["sam"]

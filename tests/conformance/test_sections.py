@@ -14,10 +14,18 @@ from sharpscope.extend import SECTIONS, Content, Evidence, SectionFacts
 from sharpscope.study.presets import presets
 from sharpscope.study.source import load_source
 
+
+def comparing(factor, results):
+    return replace(results, study={**results.study, "compare": {"factor": factor}})
+
+
 STUDIES = {
     "four seeds, a run that diverged": lambda: synthetic(seeds=4, failed=1),
     "two settings": lambda: synthetic(seeds=2, regimes=("baseline", "sam"), training__lr=[0.01, 0.1]),
     "a matched loss": lambda: with_levels(synthetic(seeds=2, regimes=("baseline", "sam")), "0.1"),
+    "another factor": lambda: comparing(
+        "data.factor", synthetic(seeds=2, regimes=("b", "sam"), data__factor=[0.5, 0.9])
+    ),
     "one regime": lambda: synthetic(seeds=2, regimes=("sam",)),
     "nothing finished": lambda: synthetic(seeds=1, failed=6),
 }
@@ -36,7 +44,7 @@ def test_stands_alone(name, evidence):
     found = re.findall(r'<section id="(\w+)">\s*<h2>([^<]+)</h2>(.*?)</section>', page, flags=re.DOTALL)
     if content.page is not None or section.facts.nothing:
         ((anchor, title, body),) = found
-        assert (anchor, title) == (name, section.facts.title)
+        assert (anchor, title) == (name, content.title or section.facts.title)
         assert re.sub(r"<[^>]*>", "", body).strip()
     else:
         assert not found
@@ -68,11 +76,11 @@ def test_a_study_says_which_sections_in_which_order(tmp_path):
     results = synthetic(seeds=2, regimes=("baseline", "sam"))
     write_report(results, tmp_path)
     usual = {path.name for path in tmp_path.glob("*s/*")}
-    assert {"pairs.csv", "correlations.csv", "regimes.pdf"} <= usual
-    page = write_report(having(results, "settings", "regimes"), tmp_path).read_text("utf-8")
-    assert re.findall(r'<section id="(\w+)"', page) == ["settings", "regimes"]
+    assert {"pairs.csv", "correlations.csv", "levels.pdf"} <= usual
+    page = write_report(having(results, "settings", "levels"), tmp_path).read_text("utf-8")
+    assert re.findall(r'<section id="(\w+)"', page) == ["settings", "levels"]
     # What is left out is absent, and what an earlier report wrote of it.
-    assert {path.name for path in tmp_path.glob("*s/*")} == {name for name in usual if name.startswith("regimes.")}
+    assert {path.name for path in tmp_path.glob("*s/*")} == {name for name in usual if name.startswith("levels.")}
     assert not re.search(r"<section", write_report(having(results), tmp_path).read_text("utf-8"))
 
 
@@ -85,8 +93,8 @@ def test_a_section_of_a_plugin_that_is_not_there_is_left_out():
 @pytest.mark.parametrize(
     ("named", "loc", "message"),
     [
-        (["regimes", "scater"], ("sections", 1), "unknown section 'scater'; did you mean 'scatter'?"),
-        (["pairs", "regimes", "pairs"], ("sections", 2), "the section 'pairs' is listed twice"),
+        (["levels", "scater"], ("sections", 1), "unknown section 'scater'; did you mean 'scatter'?"),
+        (["pairs", "levels", "pairs"], ("sections", 2), "the section 'pairs' is listed twice"),
     ],
 )
 def test_names_of_sections_are_checked(named, loc, message):
@@ -137,7 +145,7 @@ def test_a_section_of_ones_own_is_one_function(tmp_path):
 
     page = write_report(synthetic(seeds=2, regimes=("baseline", "sam")), tmp_path).read_text("utf-8")
     sections = re.findall(r'<section id="(\w+)"', page)
-    assert sections.index("seeds") == sections.index("regimes") + 1
+    assert sections.index("seeds") == sections.index("levels") + 1
     assert "seed 0 <i" in page
     assert (tmp_path / "tables" / "seeds.csv").read_bytes() == b"seed\n0\n1\n"
     assert (tmp_path / "figures" / "seeds.pdf").read_bytes().startswith(b"%PDF")

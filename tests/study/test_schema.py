@@ -103,7 +103,7 @@ RIGHT = [
     {"measures": {"top": {"measure": "hessian_trace", "subset": 20}, "relative_flatness": {"normalize": False}}},
     {"measures": None, "scores": None, "primary": None, "sections": None},
     {"scores": {"ten": {"score": "ece", "bins": 10}}, "primary": ["relative_flatness", "ten"]},
-    {"sections": ["regimes", "paper_tests"]},
+    {"sections": ["levels", "paper_tests"]},
 ]
 
 WRONG = [

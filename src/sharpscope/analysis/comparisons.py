@@ -1,7 +1,7 @@
-"""What each regime is like, and how it differs from the reference regime: tidy tables with tests and intervals.
+"""What each level of the factor is like, and how it differs from the reference: tidy tables with tests and intervals.
 
-Regimes are compared within each group (combination of the varying keys other than regime and seed), seed by seed, and
-each group has families of tests of its own: the primary one is the study's declared quantities by its regimes.
+Levels are compared within each group (combination of the varying keys other than factor and seed), seed by seed, and
+each group has families of tests of its own: the primary one is the study's declared quantities by its levels.
 """
 
 from __future__ import annotations
@@ -62,12 +62,13 @@ class Sample:
         return jackknife_values(first), jackknife_values(second)
 
 
-def sample(results: StudyResults, group: dict[str, Any], regime: str, quantity: str) -> Sample:
+def sample(results: StudyResults, group: dict[str, Any], level: str, quantity: str) -> Sample:
     """Return the values of a quantity in one cell; runs without it are left out."""
+    cell = {**group, results.factor.name: level}
     if quantity in results.of_pairs:
-        matrix = _pair_matrix(select(results.pairs, {**group, "regime": regime}), quantity)
+        matrix = _pair_matrix(select(results.pairs_compared, cell), quantity)
         return Sample(pd.Series(jackknife_values(matrix.to_numpy(float)), index=matrix.index), matrix)
-    runs = select(results.ledger, {**group, "regime": regime})
+    runs = select(results.runs, cell)
     return Sample(runs.set_index("seed")[quantity].astype(float).dropna())
 
 
@@ -82,24 +83,25 @@ def _pair_matrix(pairs: pd.DataFrame, quantity: str) -> pd.DataFrame:
     return pd.DataFrame(matrix, index=index, columns=index)
 
 
-def regimes_table(results: StudyResults) -> pd.DataFrame:
-    """Return one row a group, quantity and regime: n, mean, sd and the interval of the mean.
+def levels_table(results: StudyResults) -> pd.DataFrame:
+    """Return one row a group, quantity and level: n, mean, sd and the interval of the mean.
 
     ``n`` counts seeds, ``unconverged`` those of them whose value did not reach its precision; the sd is over runs (for
     a score of pairs, over the means of the runs' pairs).
     """
     rows = []
+    factor = results.factor.name
     for group, runs in results.groups():
         for name in results.measured:
-            for regime in results.regimes:
-                of_run = runs.loc[runs["regime"] == regime, name].astype(float).dropna()
-                interval = _mean(results, group, regime, name)
+            for level in results.levels:
+                of_run = runs.loc[runs[factor] == level, name].astype(float).dropna()
+                interval = _mean(results, group, level, name)
                 rows.append(
                     {
                         **group,
                         "quantity": name,
                         "kind": results.quantities[name].kind,
-                        "regime": regime,
+                        factor: level,
                         "n": len(of_run),
                         "mean": interval.value,
                         "sd": of_run.std(ddof=1) if len(of_run) > 1 else np.nan,
@@ -108,12 +110,12 @@ def regimes_table(results: StudyResults) -> pd.DataFrame:
                         "unconverged": int(results.unconverged(name)[of_run.index].sum()),
                     }
                 )
-    columns = [*results.keys, "quantity", "kind", "regime", "n", "mean", "sd", "ci_low", "ci_high", "unconverged"]
+    columns = [*results.keys, "quantity", "kind", factor, "n", "mean", "sd", "ci_low", "ci_high", "unconverged"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _mean(results: StudyResults, group: dict[str, Any], regime: str, quantity: str) -> Interval:
-    cell = sample(results, group, regime, quantity)
+def _mean(results: StudyResults, group: dict[str, Any], level: str, quantity: str) -> Interval:
+    cell = sample(results, group, level, quantity)
     interval = mean_interval(cell.values.to_numpy(float), _STREAM)
     if cell.matrix is None or interval.n:
         return interval
@@ -123,45 +125,45 @@ def _mean(results: StudyResults, group: dict[str, Any], regime: str, quantity: s
 
 
 def comparisons_table(results: StudyResults) -> pd.DataFrame:
-    """Return one row a group, quantity and regime other than the reference: the difference and whether it is real.
+    """Return one row a group, quantity and level other than the reference: the difference and whether it is real.
 
     Columns: ``n`` pairs of seeds, of which ``zeros`` do not differ; ``difference`` (Hodges-Lehmann estimate of the
-    paired differences, regime minus reference) with the interval that inverts the test and its ``ci_level``;
+    paired differences, level minus reference) with the interval that inverts the test and its ``ci_level``;
     ``mean_difference``, which a single seed can carry away; ``effect`` (matched-pairs rank-biserial) and ``verdict``,
     its direction in words; two-sided exact ``p``, adjusted within ``family`` by ``correction``; the smallest p-values
     that could be reached; ``method``: what entered the test.
     """
-    others = [regime for regime in results.regimes if regime != results.reference]
+    others = [level for level in results.levels if level != results.reference]
     rows = [
-        {**group, **_compare(results, group, regime, name)}
+        {**group, **_compare(results, group, level, name)}
         for group, _ in results.groups()
         for name in results.measured
-        for regime in others
+        for level in others
     ]
-    columns = [*results.keys, *_COMPARISON_COLUMNS]
+    columns = [*results.keys, "quantity", "kind", results.factor.name, *_COMPARISON_COLUMNS]
     table = pd.DataFrame(rows, columns=[c for c in columns if c not in _ADJUSTED_COLUMNS])
     return _adjust(results, table)[columns]
 
 
 _ADJUSTED_COLUMNS = ("correction", "p_adjusted", "p_adjusted_smallest", "significant")
 _COMPARISON_COLUMNS = (
-    *("quantity", "kind", "regime", "reference", "n", "zeros", "difference", "ci_low", "ci_high", "ci_level"),
+    *("reference", "n", "zeros", "difference", "ci_low", "ci_high", "ci_level"),
     *("mean_difference", "effect", "verdict"),
     *("p", "p_smallest", "family", "correction", "p_adjusted", "p_adjusted_smallest", "significant"),
     "method",
 )
 
 
-def _compare(results: StudyResults, group: dict[str, Any], regime: str, name: str) -> dict[str, Any]:
+def _compare(results: StudyResults, group: dict[str, Any], level: str, name: str) -> dict[str, Any]:
     quantity = results.quantities[name]
     reference = results.reference
-    first, second = sample(results, group, regime, name).minus(sample(results, group, reference, name))
+    first, second = sample(results, group, level, name).minus(sample(results, group, reference, name))
     interval = hodges_lehmann(first, second)
     test = signed_rank_test(first, second)
     return {
         "quantity": name,
         "kind": quantity.kind,
-        "regime": regime,
+        results.factor.name: level,
         "reference": reference,
         "n": test.n,
         "zeros": test.zeros,

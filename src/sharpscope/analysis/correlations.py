@@ -1,4 +1,4 @@
-"""How measures of sharpness move with what the function is worth: pooled over runs and within regimes."""
+"""How measures of sharpness move with what the function is worth: pooled over runs and within levels of the factor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sharpscope.analysis.statistics import Correlation, rank_correlation
 from sharpscope.numpy_stream import NumpyStream
 
 POOLED = "pooled"
-WITHIN = "within regimes"
+WITHIN = "within"
 
 # Every pair of quantities sees the same resamples of seeds, so their intervals are comparable.
 _STREAM = NumpyStream(0, "analysis", "correlation")
@@ -21,9 +21,9 @@ COLUMNS = ["measure", "quantity", "scope", "n", "spearman", "ci_low", "ci_high",
 def correlations_table(results: StudyResults) -> pd.DataFrame:
     """Return one row a measure, outcome and scope.
 
-    The scopes are all runs (``pooled``), the mean over the cells of the coefficient within each (``within regimes``),
-    and each regime by itself when nothing but the seed varies within it. A pooled relation that is absent within
-    regimes tells regimes apart; it does not tell runs apart (Simpson's paradox).
+    The scopes are all runs (``pooled``), the mean over the cells of the coefficient within each (``within``), and each
+    level of the factor by itself when nothing but the seed varies within it. A pooled relation that is absent within
+    levels tells levels apart; it does not tell runs apart (Simpson's paradox).
 
     A measure at a matched train loss is set against outcomes there and against those at the end of training.
     """
@@ -38,9 +38,9 @@ def correlations_table(results: StudyResults) -> pd.DataFrame:
             "ci_high": correlation.high,
             "kendall": correlation.kendall,
         }
-        for level in ("", *results.levels)
-        for measure in results.measures(level)
-        for outcome in outcomes(results, level)
+        for loss in ("", *results.losses)
+        for measure in results.measures(loss)
+        for outcome in outcomes(results, loss)
         for scope, correlation in _scopes(results, measure, outcome)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -57,17 +57,17 @@ def outcomes_at(results: StudyResults, level: str) -> list[str]:
 
 
 def _scopes(results: StudyResults, measure: str, outcome: str) -> list[tuple[str, Correlation]]:
-    ledger = results.ledger
-    x, y = ledger[measure].to_numpy(float), ledger[outcome].to_numpy(float)
-    seeds, regimes = ledger["seed"].to_numpy(), ledger["regime"].astype(str).to_numpy()
-    cells = ledger.groupby([*results.keys, "regime"], sort=False, dropna=False).ngroup().to_numpy()
+    runs, factor = results.runs, results.factor.name
+    x, y = runs[measure].to_numpy(float), runs[outcome].to_numpy(float)
+    seeds, levels = runs["seed"].to_numpy(), runs[factor].to_numpy()
+    cells = runs.groupby([*results.keys, factor], sort=False, dropna=False).ngroup().to_numpy()
 
     def correlate(scope: str, rows: np.ndarray, labels: np.ndarray | None = None) -> tuple[str, Correlation]:
         chosen = None if labels is None else labels[rows]
         return scope, rank_correlation(x[rows], y[rows], seeds[rows], _STREAM, cells=chosen)
 
-    everything = np.ones(len(ledger), dtype=bool)
+    everything = np.ones(len(runs), dtype=bool)
     scopes = [correlate(POOLED, everything), correlate(WITHIN, everything, cells)]
     if not results.keys:
-        scopes += [correlate(regime, regimes == regime) for regime in results.regimes]
+        scopes += [correlate(level, levels == level) for level in results.levels]
     return scopes

@@ -21,6 +21,7 @@ from sharpscope.analysis.lettering import FAMILY, lettered
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.scale import Scale, locator
+from sharpscope.spec import REGIME
 
 COLUMN, TEXT = 3.25, 6.75  # inches: one column and the full width of a two-column page
 
@@ -40,6 +41,7 @@ STYLE: Any = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "legend.fontsize": 6.5,
+    "legend.title_fontsize": 6.5,
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
@@ -92,17 +94,19 @@ def logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
     of_axis.set_minor_formatter(NullFormatter())
 
 
-def regime_legend(figure: Figure, results: StudyResults) -> None:
-    """Put one legend of all regimes above a figure."""
+def level_legend(figure: Figure, results: StudyResults) -> None:
+    """Put one legend of all levels of the factor above a figure."""
+    factor, styles = results.factor, looks(results.factor)
     handles = [
-        Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=4, label=lettered(regime))
-        for regime, look in looks(results.regimes).items()
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=4, label=lettered(level))
+        for level, look in ((level, styles[level]) for level in results.levels)
     ]
     # About as many characters as fit beside one another.
     columns = max(1, min(len(handles), 6, 130 // max(len(str(handle.get_label())) for handle in handles)))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handletextpad=0.2)
+    title = "" if factor.name == REGIME else lettered(factor.name)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handletextpad=0.2, title=title)
 
 
-def cell_label(regime: str, group: dict[str, Any], *, between: str = ", ") -> str:
-    """Return the name of a regime in a setting, as a figure can show it."""
-    return between.join(map(lettered, filter(None, (regime, describe_group(group)))))
+def cell_label(level: str, group: dict[str, Any], *, between: str = ", ") -> str:
+    """Return the name of a level in a setting, as a figure can show it."""
+    return between.join(map(lettered, filter(None, (level, describe_group(group)))))

@@ -27,13 +27,13 @@ class Findings:
     Attributes:
         headline: One sentence.
         sentences: What supports and limits it, to be read as one paragraph after the headline.
-        by_regime: For each regime but the reference, what is significantly different.
+        by_level: For each level of the factor but the reference, what is significantly different.
         unconverged: Which values did not reach their precision; empty where all did.
     """
 
     headline: str
     sentences: tuple[str, ...] = ()
-    by_regime: tuple[tuple[str, str], ...] = ()
+    by_level: tuple[tuple[str, str], ...] = ()
     unconverged: str = ""
 
 
@@ -48,13 +48,15 @@ def _find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.Dat
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
         return Findings(f"None of the {len(results.ledger)} runs finished, so there is nothing to compare.")
-    if not ((results.ledger["regime"] == results.reference) & (results.ledger["state"] == "done")).any():
-        headline = f"No run of {results.reference}, the reference, has finished, so no regime is compared with it."
+    factor, runs = results.factor, results.runs
+    reference = factor.told(factor.reference)
+    if not ((runs[factor.name] == factor.reference) & (runs["state"] == "done")).any():
+        headline = f"No run of {reference}, the reference, has finished, so no {factor.noun} is compared with it."
         return Findings(headline, _relations(results, correlations))
-    if len(results.regimes) == 1:
-        counted = f"{_count(done, 'run')} of one regime, {results.regimes[0]}"
+    if len(results.levels) == 1:
+        counted = f"{_count(done, 'run')} of one {factor.noun}, {factor.told(*results.levels)}"
         settings = " Its settings are described, not tested against each other." if results.keys else ""
-        headline = f"The study has {counted}, so there is no other regime to compare it with.{settings}"
+        headline = f"The study has {counted}, so there is no other {factor.noun} to compare it with.{settings}"
         return Findings(headline, _relations(results, correlations))
     told = (*at_matched_loss(results, comparisons), *_relations(results, correlations))
     family = comparisons[comparisons["family"] == PRIMARY]
@@ -63,12 +65,12 @@ def _find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.Dat
         family, name = comparisons, "comparisons"
     family = family[family["p"].notna()]
     if family.empty:
-        return Findings("No seed finished in two regimes, so no comparison could be tested.")
+        return Findings(f"No seed finished in two {factor.noun}s, so no comparison could be tested.")
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         tests = int(family.groupby(results.keys, dropna=False).size().max()) if results.keys else len(family)
         return Findings(_unreachable(family, name, tests), told)
-    by_regime = tuple((str(regime), _of_regime(results, rows)) for regime, rows in family.groupby("regime", sort=False))
-    return Findings(_headline(results, family), (_counts(family, name), *told), by_regime)
+    by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
+    return Findings(_headline(results, family), (_counts(family, name), *told), by_level)
 
 
 def _unconverged(results: StudyResults) -> str:
@@ -98,20 +100,20 @@ def _unreachable(family: pd.DataFrame, name: str, tests: int) -> str:
 
 def _headline(results: StudyResults, family: pd.DataFrame) -> str:
     real = family[family["significant"]]
-    reference = results.reference
+    factor = results.factor
     if real.empty:
         tested = "the one comparison" if len(family) == 1 else f"any of the {len(family)} comparisons"
-        return f"No regime differs significantly from {reference} in {tested} tested."
+        return f"No {factor.each} differs significantly from {factor.reference} in {tested} tested."
     alike: dict[str, list[str]] = {}
-    for regime, rows in family.groupby("regime", sort=False):
+    for level, rows in family.groupby(factor.name, sort=False):
         found = set(rows.loc[rows["significant"], "verdict"])
-        alike.setdefault(_difference(found), []).append(str(regime))
-    parts = [f"{_join(regimes)} {_predicate(difference, len(regimes))}" for difference, regimes in alike.items()]
-    return f"Compared with {reference}, {'; '.join(parts)}."
+        alike.setdefault(_difference(found), []).append(str(level))
+    parts = [f"{factor.told(*levels)} {_predicate(difference, len(levels))}" for difference, levels in alike.items()]
+    return f"Compared with {factor.told(factor.reference)}, {'; '.join(parts)}."
 
 
-def _predicate(difference: str, regimes: int) -> str:
-    one = regimes == 1
+def _predicate(difference: str, levels: int) -> str:
+    one = levels == 1
     if not difference:
         return f"{'does' if one else 'do'} not differ significantly"
     if difference == "other":
@@ -145,7 +147,7 @@ def _counts(family: pd.DataFrame, name: str) -> str:
     return f"{told} at {ALPHA:g} after the correction of {correction}."
 
 
-def _of_regime(results: StudyResults, rows: pd.DataFrame) -> str:
+def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
     real = rows[rows["significant"]]
     if real.empty:
         return "no significant difference in this family."
@@ -174,21 +176,21 @@ def at_matched_loss(results: StudyResults, comparisons: pd.DataFrame) -> tuple[s
     tested = comparisons[comparisons["quantity"].isin(columns) & (comparisons["n"] > 0)]
     tested = tested.assign(
         base=tested["quantity"].map(lambda name: results.quantities[name].base),
-        level=tested["quantity"].map(lambda name: results.quantities[name].level),
+        loss=tested["quantity"].map(lambda name: results.quantities[name].level),
     )
-    at_end, cells = tested[tested["level"] == ""], [*results.keys, "regime", "base"]
+    at_end, cells = tested[tested["loss"] == ""], [*results.keys, results.factor.name, "base"]
     sentences = []
-    for level in results.levels:
-        both = at_end.merge(tested[tested["level"] == level], on=cells, suffixes=("", "_there"))
+    for loss in results.losses:
+        both = at_end.merge(tested[tested["loss"] == loss], on=cells, suffixes=("", "_there"))
         if not both.empty:
             same = both["verdict"] == both["verdict_there"]
-            sentences.append(_kept(level, str(results.reference), both.assign(same=same)))
+            sentences.append(_kept(loss, results.factor.told(results.reference), both.assign(same=same)))
     return tuple(sentences)
 
 
-def _kept(level: str, reference: str, both: pd.DataFrame) -> str:
+def _kept(loss: str, reference: str, both: pd.DataFrame) -> str:
     alike = f"{int(both['same'].sum())} of {_count(len(both), 'difference')} in sharpness to {reference}"
-    sentence = f"At train loss {level}, {alike} have the direction that they have at the end of training"
+    sentence = f"At train loss {loss}, {alike} have the direction that they have at the end of training"
     real = both[both["significant"]]
     if real.empty:
         return f"{sentence}; none is significant at the end."
@@ -202,13 +204,14 @@ def _kept(level: str, reference: str, both: pd.DataFrame) -> str:
 
 
 def _relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[str, ...]:
-    """Return how the first primary sharpness moves with what the function is worth, pooled and within regimes."""
+    """Return how the first primary sharpness moves with what the function is worth, pooled and within levels."""
     sharp = results.of_kind("sharpness")
     measures = [name for name in results.primary if name in sharp] or sharp
     outcomes = [outcome for outcome in _OUTCOMES if outcome in results.measured][:_TOLD]
     if not measures:
         return ()
     sentences: list[str] = []
+    nouns = f"{results.factor.noun}s"
     for outcome in outcomes:
         rows = correlations[(correlations["measure"] == measures[0]) & (correlations["quantity"] == outcome)]
         by_scope = by(rows, "scope")
@@ -216,11 +219,13 @@ def _relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[str, 
         if not (math.isfinite(pooled["ci_low"]) and math.isfinite(within["ci_low"])):
             continue
         names = f"{_label(results, measures[0])} and {_label(results, outcome)}"
-        if len(results.regimes) == 1:
+        if len(results.levels) == 1:
             sentences.append(f"Over runs, {names} correlate at ρ\u00a0=\u00a0{_rho(pooled)}.")
             continue
         over_all = f"Over all runs, {names} correlate at ρ\u00a0=\u00a0{_rho(pooled)}"
-        sentences.append(f"{over_all}; within regimes, at ρ\u00a0=\u00a0{_rho(within)}{_reading(pooled, within)}.")
+        sentences.append(
+            f"{over_all}; within {nouns}, at ρ\u00a0=\u00a0{_rho(within)}{_reading(pooled, within, nouns)}."
+        )
     return tuple(sentences)
 
 
@@ -233,11 +238,11 @@ def excludes_zero(row: Record) -> bool:
     return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
 
 
-def _reading(pooled: Record, within: Record) -> str:
+def _reading(pooled: Record, within: Record, nouns: str) -> str:
     if not excludes_zero(pooled):
         return "; both intervals hold zero" if not excludes_zero(within) else ""
     if not excludes_zero(within):
-        return ", so the relation may be one between regimes only"
+        return f", so the relation may be one between {nouns} only"
     if pooled["spearman"] * within["spearman"] < 0:
         return ", the opposite direction"
     return ", the same direction"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.results import Quantity, describe_value
+from sharpscope.analysis.results import Quantity
+from sharpscope.spec import value_text
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -82,4 +83,4 @@ def name_of(quantity: Quantity) -> str:
 
 def group_cells(group: dict[str, object]) -> list[str]:
     """Return the values of the varying keys, a cell each."""
-    return [escape(describe_value(value)) for value in group.values()]
+    return [escape(value_text(value)) for value in group.values()]

@@ -63,7 +63,7 @@ def results_of(reading: Reading, scored: Pairs) -> StudyResults:
         ledger=_ledger(reading, pairs),
         pairs=pairs.drop(columns=["run_a", "run_b"]),
         reliability=reliability,
-        failures=_failures(reading.runs),
+        failures=_failures(reading),
         missing=_missing(reading, scored, unread),
         provenance=_provenance(reading),
         default_primary=catalog["default_primary"],
@@ -226,13 +226,13 @@ def _reliability(reading: Reading) -> tuple[pd.DataFrame, dict[str, str]]:
     return pd.DataFrame(table, columns=columns), unread
 
 
-def _failures(runs: Iterable[StoredRun]) -> pd.DataFrame:
+def _failures(reading: Reading) -> pd.DataFrame:
     table = [
         {"run_id": run.run_id, **run.key, "state": run.state, "reason": run.record.reason}
-        for run in runs
+        for run in reading.runs
         if run.state != "done"
     ]
-    return pd.DataFrame(table, columns=["run_id", "regime", "seed", "state", "reason"])
+    return pd.DataFrame(table, columns=["run_id", "regime", *reading.catalog["varying"], "seed", "state", "reason"])
 
 
 def _missing(reading: Reading, scored: Pairs, unread: dict[str, str]) -> pd.DataFrame:

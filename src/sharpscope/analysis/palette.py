@@ -1,12 +1,18 @@
-"""One color and one marker for each regime, the same in every figure and in the report.
+"""One color and one marker for each level of the factor, the same in every figure and in the report.
 
-The colors are those of Okabe and Ito, told apart under every common color blindness; the markers tell the rest.
+The colors are those of Okabe and Ito, told apart under every common color blindness; the markers tell the rest. Levels
+that have an order have the colors of a sequence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+
+from sharpscope.spec import BASELINE, Factor
 
 # Name for Plotly, for Matplotlib.
 _MARKERS = (
@@ -31,11 +37,14 @@ _KNOWN = {
     "weight_decay+sam": "#CC79A7",
 }
 _OTHERS = ("#56B4E9", "#882255", "#999933", "#6A4C93", "#B07D48", "#117733", "#AA4499", "#44AA99")
+# Of the sequences of Matplotlib that rise in lightness, this one has the most hues where the contrast to both the light
+# and the dark page is at least 3: cividis is gray there, viridis nothing but green. Its ends are left out for that.
+_SEQUENCE, _SEQUENCE_ENDS = colormaps["plasma"], (0.4, 0.64)
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a regime is drawn.
+    """How a level is drawn.
 
     Attributes:
         color: As ``#rrggbb``.
@@ -48,16 +57,34 @@ class Look:
     symbol: str
 
 
-def looks(regimes: Iterable[str]) -> dict[str, Look]:
-    """Return the look of every regime: fixed for the well-known ones, by order for the others."""
+def looks(factor: Factor) -> dict[str, Look]:
+    """Return the look of every level of a factor: along a sequence of colors where the levels have an order."""
+    return _in_order(factor) if factor.ordered else _apart(factor.levels)
+
+
+def _apart(levels: Iterable[str]) -> dict[str, Look]:
+    """Return looks that are told apart: fixed for the well-known regimes, by order for others."""
     result = {}
     others = 0
-    for regime in regimes:
-        if regime in _KNOWN:
-            color, place = _KNOWN[regime], list(_KNOWN).index(regime)
+    for level in levels:
+        if level in _KNOWN:
+            color, place = _KNOWN[level], list(_KNOWN).index(level)
         else:
             color, place = _OTHERS[others % len(_OTHERS)], len(_KNOWN) + others
             others += 1
-        symbol, marker = _MARKERS[place % len(_MARKERS)]
-        result[regime] = Look(color, marker, symbol)
+        result[level] = _look(color, place)
     return result
+
+
+def _in_order(factor: Factor) -> dict[str, Look]:
+    """Return looks that show the order of the levels; what lacks the part looks as the baseline does."""
+    ordered = sorted((level for level in factor.levels if level != factor.lacking), key=factor.ranks.__getitem__)
+    begin, end = _SEQUENCE_ENDS
+    step = (end - begin) / max(len(ordered) - 1, 1)
+    found = {level: _look(to_hex(_SEQUENCE(begin + i * step)), i + 1) for i, level in enumerate(ordered)}
+    return {level: found.get(level) or _look(_KNOWN[BASELINE], 0) for level in factor.levels}
+
+
+def _look(color: str, place: int) -> Look:
+    symbol, marker = _MARKERS[place % len(_MARKERS)]
+    return Look(color, marker, symbol)

@@ -100,12 +100,12 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
     )
     environment.filters["embed"] = _embed
     shown = {name for name, content in contents.items() if content.page is not None or SECTIONS[name].facts.nothing}
-    environment.globals |= {"results": results, "looks": looks(results.regimes), "alpha": ALPHA, "shown": shown}
+    environment.globals |= {"results": results, "looks": looks(results.factor), "alpha": ALPHA, "shown": shown}
     sections = []
     for name, content in contents.items():
         body = _body(environment, SECTIONS[name], content)
         if body:
-            sections.append({"name": name, "title": SECTIONS[name].facts.title, "body": body})
+            sections.append({"name": name, "title": content.title or SECTIONS[name].facts.title, "body": body})
     context = {
         "study": results.study,
         "findings": find(results, evidence.comparisons, evidence.correlations),

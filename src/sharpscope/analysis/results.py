@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from sharpscope.spec import REGIME, Factor, is_option, value_text
 from sharpscope.task import CLASSIFICATION, Task
 
 RUN_COLUMNS = ("run_id", "state", "regime", "seed")
@@ -128,23 +129,59 @@ class StudyResults:
         return not self.damaged and not {"failed", "damaged"} & set(self.failures["state"])
 
     @cached_property
-    def regimes(self) -> list[str]:
-        """Labels of the regimes that have runs, in the order of the study."""
-        present = set(self.ledger["regime"])
-        return [label for label in self._declared if label in present]
+    def factor(self) -> Factor:
+        """What the study compares; its reference may have no run."""
+        return Factor.of(self.study)
 
     @cached_property
+    def levels(self) -> list[str]:
+        """The levels of the factor that have runs, in the order of the study."""
+        present = set(self.runs[self.factor.name])
+        return [level for level in self.factor.levels if level in present]
+
+    @property
     def reference(self) -> str:
-        """The regime that the others are compared with, by the study alone: it may have no run."""
-        return "baseline" if "baseline" in self._declared else self._declared[0]
+        """The level that the others are compared with."""
+        return self.factor.reference
 
     @cached_property
-    def _declared(self) -> list[str]:
-        return [str(regime["label"]) for regime in self.study["regimes"]]
+    def runs(self) -> pd.DataFrame:
+        """The ledger as it is compared; see ``arranged``."""
+        return self.arranged(self.ledger)
+
+    @cached_property
+    def pairs_compared(self) -> pd.DataFrame:
+        """The pairs as they are compared; see ``arranged``."""
+        return self.arranged(self.pairs)
+
+    @cached_property
+    def reliability_compared(self) -> pd.DataFrame:
+        """The bins of confidence as they are compared; see ``arranged``."""
+        return self.arranged(self.reliability)
+
+    def arranged(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table of runs, or of pairs of them, as they are compared.
+
+        The column of the factor has its levels as text, and ``regime`` the regime in whose setting a run stands, where
+        regimes are not themselves the levels.
+        """
+        factor = self.factor
+        rows = records(table[[c for c in table.columns if c == REGIME or c in self._varying]])
+        columns = {factor.name: pd.Series([factor.level(row[REGIME], row) for row in rows], table.index, dtype=object)}
+        if factor.name != REGIME:
+            columns[REGIME] = table[REGIME].map(factor.settings)
+        return table.assign(**columns)
 
     @cached_property
     def keys(self) -> list[str]:
-        """Columns that vary besides regime and seed: they make groups, each analyzed on its own."""
+        """Columns that vary besides factor and seed: they make groups, each analyzed on its own."""
+        if self.factor.name == REGIME:
+            return [key for key in self._varying if not is_option(key)]
+        several = len(set(self.factor.settings.values())) > 1
+        return [*([REGIME] if several else []), *(key for key in self._varying if key != self.factor.name)]
+
+    @cached_property
+    def _varying(self) -> list[str]:
         grid = self.study.get("grid", {})
         return [column for column in self.ledger.columns if column in grid and column not in RUN_COLUMNS]
 
@@ -178,14 +215,14 @@ class StudyResults:
         return [name for name in self.measured if self.quantities[name].level == level]
 
     @cached_property
-    def levels(self) -> list[str]:
+    def losses(self) -> list[str]:
         """The matched train losses that some run has reached, in the order of the columns."""
         return list(dict.fromkeys(level for name in self.measured if (level := self.quantities[name].level)))
 
     @property
     def moments(self) -> list[str]:
         """The matched train losses and then, as the empty level, the end: as a training comes by them."""
-        return [*self.levels, ""]
+        return [*self.losses, ""]
 
     def across(self, name: str) -> dict[str, str]:
         """Return the measured columns of what ``name`` is at the end of training, by their levels, as ``moments``."""
@@ -204,8 +241,8 @@ class StudyResults:
         return self.first_primary is not None and set(self.first_primary) != set(self.study["primary"])
 
     def groups(self) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-        """Yield each combination of the varying keys with its part of the ledger, in the ledger's order."""
-        yield from split(self.ledger, self.keys)
+        """Yield each combination of the keys with its runs, in the ledger's order."""
+        yield from split(self.runs, self.keys)
 
 
 def split(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
@@ -232,18 +269,7 @@ def select(table: pd.DataFrame, group: dict[str, Any]) -> pd.DataFrame:
 
 def describe_group(group: dict[str, Any]) -> str:
     """Return a group in words: "training.lr = 0.01, training.batch_size = 128"; empty for the only group."""
-    return ", ".join(f"{key} = {describe_value(value)}" for key, value in group.items())
-
-
-def describe_value(value: Any) -> str:
-    """Return the value of a varying key as the study file has it, floats without needless digits.
-
-    >>> describe_value(0.10), describe_value(float("nan"))  # tables hold NaN for null
-    ('0.1', 'null')
-    """
-    if value is None or value != value:
-        return "null"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{key} = {value_text(value)}" for key, value in group.items())
 
 
 def describe_moment(level: str) -> str:

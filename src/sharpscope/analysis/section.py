@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sharpscope.analysis.comparisons import comparisons_table, regimes_table
+from sharpscope.analysis.comparisons import comparisons_table, levels_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.results import StudyResults
 from sharpscope.errors import SpecError, suggest
@@ -42,9 +42,9 @@ class Evidence:
     results: StudyResults
 
     @cached_property
-    def regimes(self) -> pd.DataFrame:
-        """The mean of every quantity in every regime; see ``regimes_table``."""
-        return regimes_table(self.results)
+    def levels(self) -> pd.DataFrame:
+        """The mean of every quantity at every level of the factor; see ``levels_table``."""
+        return levels_table(self.results)
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
@@ -67,6 +67,7 @@ class Content:
         tables: The bytes of each table, by the name of its file.
         interactive: Whether the page needs what draws interactive plots.
         nothing: What is said where there is nothing to show, as HTML; what the section declares when empty.
+        title: Its heading, where the study makes it another one than the section declares.
     """
 
     page: Mapping[str, Any] | None = None
@@ -74,6 +75,7 @@ class Content:
     tables: Mapping[str, bytes] = field(default_factory=dict)
     interactive: bool = False
     nothing: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)

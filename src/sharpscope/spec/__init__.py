@@ -4,6 +4,7 @@ Only structure is checked here. Names and options are resolved against the regis
 """
 
 from sharpscope.spec.component import Component
+from sharpscope.spec.factor import BASELINE, REGIME, Compare, Factor, arm_label
 from sharpscope.spec.grid import Point, arms, is_option
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.run import Run
@@ -13,10 +14,14 @@ from sharpscope.spec.training import Training
 from sharpscope.spec.values import set_dotted, value_text
 
 __all__ = [
+    "BASELINE",
     "EXTENDS",
     "MOST_RUNS",
+    "REGIME",
     "REQUIRED",
+    "Compare",
     "Component",
+    "Factor",
     "Loc",
     "Point",
     "Regime",
@@ -24,6 +29,7 @@ __all__ = [
     "Strict",
     "Study",
     "Training",
+    "arm_label",
     "arms",
     "is_option",
     "set_dotted",

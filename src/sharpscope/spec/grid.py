@@ -14,7 +14,7 @@ from sharpscope.spec.regime import Regime
 from sharpscope.spec.run import Run
 from sharpscope.spec.structure import validated
 from sharpscope.spec.training import Training
-from sharpscope.spec.values import as_text, is_column, set_dotted, value_text
+from sharpscope.spec.values import is_column, set_dotted, value_text
 
 if TYPE_CHECKING:
     from sharpscope.spec.study import Study
@@ -108,7 +108,7 @@ def _coordinates(chosen: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
     """Return what was chosen for the keys that vary, as a column of a table has it."""
     found = {key: chosen.get(key) for key in varying(grid)}
     return {
-        key: as_text(value) if key in chosen and not has_column(key, grid[key]) else value
+        key: value_text(value) if key in chosen and not has_column(key, grid[key]) else value
         for key, value in found.items()
     }
 

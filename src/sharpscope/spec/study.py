@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from sharpscope.spec.component import Component
+from sharpscope.spec.factor import Compare, Factor
 from sharpscope.spec.grid import Point, count, expanded, varying
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.structure import Strict, shortened
@@ -30,9 +31,10 @@ class Study(Strict):
         data: What is trained on: a dataset by its name, or a mapping of its name and options.
         model: What is trained: a model by its name, or a mapping of its name and options.
         training: The recipe that all regimes share.
-        regimes: How its arms are regularized; they are compared with ``baseline``, or without one with the first.
+        regimes: How models are regularized.
         grid: What else varies: dotted keys with lists of values. ``seed: n`` stands for the seeds 0 to n - 1, and
             ``regimes.sam.rho`` for an option of every regime that has the part.
+        compare: The factor whose levels are compared: the regime, or a key of the grid. It changes no run.
         measures: What is measured at each minimum: names, or keys with options. Without it, the cheap exact ones.
         measures_subset: How many training samples measures are taken on at most; all when None.
         scores: What is said of the predictions: names, or keys with options. Without it, all that the data allow.
@@ -49,6 +51,7 @@ class Study(Strict):
     training: Training = Training()
     regimes: tuple[Regime, ...] = Field(("baseline",), min_length=1, validate_default=True)
     grid: dict[str, list[Any]] = Field(default_factory=lambda: {"seed": [0]})
+    compare: Compare = Compare()
     measures: dict[str, dict[str, Any]] | None = None
     measures_subset: PositiveInt | None = None
     scores: dict[str, dict[str, Any]] | None = None
@@ -108,6 +111,15 @@ class Study(Strict):
     def varying(self) -> list[str]:
         """The dotted keys of the grid that take several values, without the seed."""
         return varying(self.grid)
+
+    @property
+    def factor(self) -> Factor:
+        """What the study compares.
+
+        Raises:
+            SpecError: If it names what does not vary, or a reference that is no level.
+        """
+        return Factor.of(self.model_dump(include={"regimes", "grid", "compare"}))
 
     def expand(self) -> list[Point]:
         """Return all points of the grid, seed by seed, so that a part of them is a balanced study.

@@ -7,6 +7,8 @@ from typing import Any
 
 from sharpscope.errors import SpecError
 
+_EXACT = 1e15  # a whole number below is told from its neighbors by a float, and in a line
+
 
 def repeats(values: list[Any]) -> bool:
     """Return whether a value stands in a list twice; to Python as to a table, 1 is 1.0."""
@@ -38,15 +40,21 @@ def value_text(value: Any) -> str:
 
     >>> value_text(0.10), value_text(1e-5), value_text(1 / 3), value_text(True), value_text([64])
     ('0.1', '1e-05', '0.3333333333333333', 'true', '[64]')
-    >>> value_text(None), value_text(float("nan"))  # tables hold NaN for null
-    ('null', 'null')
+    >>> value_text(None), value_text(float("nan")), value_text(128.0)  # as tables hold null, and 128 beside it
+    ('null', 'null', '128')
     """
-    if value is None or value != value:
+    if is_missing(value):
         return "null"
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(float(value))
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else as_text(value)
+    plain = value.item() if hasattr(value, "item") else value
+    if isinstance(plain, float):
+        short = str(int(plain)) if plain.is_integer() and abs(plain) < _EXACT else f"{plain:g}"
+        return short if float(short) == plain else repr(plain)
+    return str(plain) if isinstance(plain, str | int) and not isinstance(plain, bool) else as_text(plain)
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is null, or what tables hold for it."""
+    return value is None or bool(value != value)
 
 
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:

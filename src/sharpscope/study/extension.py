@@ -19,8 +19,9 @@ from sharpscope.study.presets import foundations, preset_text, presets
 LONGEST_CHAIN = 8  # studies one behind another; more than that nobody can read
 
 _SUFFIXES = (".yaml", ".yml")
-_COMPONENTS = (("data",), ("model",))  # where a word stands for ``{name: word}``
-_NAMING = ("name", "measure", "score")  # the keys that say what the options beside them are options of
+# Where a word stands for a mapping with this key: ``{name: word}``.
+_BY_A_WORD: dict[Loc, str] = {("data",): "name", ("model",): "name", ("compare",): "factor"}
+_NAMING = ("name", "measure", "score", "factor")  # the keys that say what the options beside them are options of
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,8 @@ def _over(changes: Document, base: Document) -> Document:
 
 def _merged(base: Any, changes: Any, loc: Loc, replaced: set[Loc]) -> Any:
     """Return what stands at ``loc``, and note where it is the changes' alone."""
-    if loc in _COMPONENTS and isinstance(base, str):
-        base = {"name": base}
+    if loc in _BY_A_WORD and isinstance(base, str):
+        base = {_BY_A_WORD[loc]: base}
     if not (isinstance(base, dict) and isinstance(changes, dict)) or (loc and _names_another(base, changes)):
         replaced.add(loc)
         return changes

@@ -96,9 +96,10 @@ def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = Tr
         load_plugins(plugins)
         study = source.study.model_copy(update={"plugins": plugins})
         points = study.expand()
+        study = study.model_copy(update={"compare": study.factor.written(study.grid)})
         trial = Trial(study, data_dir, to_run=to_run, device=device)
         for point in points:
-            trial.check(point.run)
+            trial.check(point)
         short = tuple(Point(_reduced(point.run), point.coordinates) for point in points)
         _check_distinct(short)
         task = _task(trial.datasets.values())

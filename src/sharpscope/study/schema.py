@@ -77,6 +77,7 @@ def _structure() -> dict[str, Schema]:
         "training": _training(),
         "regimes": {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}},
         "grid": _grid(),
+        "compare": _compare(),
         "measures": dict(named),
         "scores": dict(named),
     }
@@ -218,6 +219,14 @@ def _grid() -> Schema:
         "propertyNames": {"pattern": rf"^(seed|(data|model)\..+|regimes\.[^.]+\..+|training\.({keys})(\..+)?)$"},
         "additionalProperties": {"not": {"const": []}},
     }
+
+
+def _compare() -> Schema:
+    factor = {"type": "string", "description": "regime, or a key of the grid that takes several values."}
+    reference = {"description": "The level that the others are compared with."}
+    ordered = {"type": ["boolean", "null"], "description": "Whether the levels have an order."}
+    parts = {"factor": factor, "reference": reference, "ordered": ordered}
+    return {"anyOf": [factor, {"type": "object", "properties": parts, "additionalProperties": False}]}
 
 
 def _one_or_several(facts: Schema) -> Schema:

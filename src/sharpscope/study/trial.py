@@ -16,7 +16,7 @@ from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, SpecError, one_line
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
-from sharpscope.spec import Component, Run, Study, arms
+from sharpscope.spec import Component, Point, Run, Study, arm_label, arms
 from sharpscope.store.wishes import Wish
 from sharpscope.study.devices import CPU
 from sharpscope.study.evaluation import measure_clean, refused_at_once
@@ -52,8 +52,9 @@ class Trial:
         self._models: dict[tuple[str, str], nn.Module] = {}
         self._tried: set[str] = set()
 
-    def check(self, run: Run) -> None:
+    def check(self, point: Point) -> None:
         """Resolve every name and option of a run, load its data, and try its model and recipe on them."""
+        run = point.run
         data, training = text_of(run.data), run.training.model_dump_json()
         if data not in self.datasets:
             self.datasets[data] = at(("data",), lambda: self._load(run.data))
@@ -69,18 +70,20 @@ class Trial:
         if self._is_new(data, model, training, run.regime.model_dump_json()):
             recipe = _recipe_of(run)
             _check_steps(run.training.warmup_steps, recipe, dataset)
-            self._check_classes(run, recipe)
+            self._check_classes(point, recipe)
             if smallest_part(len(dataset.train_targets), recipe) == 1:
                 self._try_one_sample(run)
             at(("regimes", run.regime.label), lambda: _try_batch(recipe, dataset))
             at(("regimes", run.regime.label), lambda: _try_attachments(recipe, self._models[data, model]))
 
-    def _check_classes(self, run: Run, recipe: Recipe) -> None:
+    def _check_classes(self, point: Point, recipe: Recipe) -> None:
         """See that every class keeps a training sample; labels that are drawn anew need not leave it one."""
+        run = point.run
         lost = at(("regimes", run.regime.label), lambda: lost_classes(self.datasets[text_of(run.data)], recipe))
         if lost:
+            regime = arm_label(run.regime.label, point.coordinates)
             self.notes.append(
-                f"the labels of regime '{run.regime.label}' leave {len(lost)} classes of dataset '{run.data.name}' "
+                f"the labels of regime '{regime}' leave {len(lost)} classes of dataset '{run.data.name}' "
                 f"without a training sample ({', '.join(lost[:5])}); more samples or less noise would not"
             )
 

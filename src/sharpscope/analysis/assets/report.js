@@ -58,22 +58,22 @@
 
   /* Text of the user's as text, not as a tag or a template of Plotly. */
   const plain = (text) => text.replace(/[&<>%]/g, (character) => `&#${character.charCodeAt(0)};`);
-  function trace(regime, x, y, group) {
+  function trace(level, x, y, group) {
     const chosen = data.runs.id.map((_, i) => i).filter((i) =>
-      data.runs.regime[i] === regime.name && (!group || data.runs.group[i] === group)
+      data.runs.level[i] === level.name && (!group || data.runs.group[i] === group)
       && data.values[x][i] !== null && data.values[y][i] !== null);
     const take = (values) => chosen.map((i) => values[i]);
     const stderr = data.stderr[y] ? take(data.stderr[y]) : [];
     const hollow = chosen.map((i) => Boolean(data.unconverged[x]?.[i] || data.unconverged[y]?.[i]));
     const paper = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim();
     return {
-      type: "scatter", mode: "markers", name: plain(regime.name), x: take(data.values[x]), y: take(data.values[y]),
+      type: "scatter", mode: "markers", name: plain(level.name), x: take(data.values[x]), y: take(data.values[y]),
       customdata: chosen.map((i, k) => [
         data.runs.id[i], data.runs.seed[i], data.runs.group[i] ? `<br>${plain(data.runs.group[i])}` : "", hollow[k] ? "<br>did not converge" : "",
       ]),
-      marker: { color: regime.color, symbol: hollow.map((is) => is ? `${regime.symbol}-open` : regime.symbol), size: regime.symbol.startsWith("triangle") ? 11 : 9, opacity: 0.9, line: { color: hollow.map((is) => is ? regime.color : paper), width: hollow.map((is) => is ? 1.6 : 1) } },
+      marker: { color: level.color, symbol: hollow.map((is) => is ? `${level.symbol}-open` : level.symbol), size: level.symbol.startsWith("triangle") ? 11 : 9, opacity: 0.9, line: { color: hollow.map((is) => is ? level.color : paper), width: hollow.map((is) => is ? 1.6 : 1) } },
       error_y: { type: "data", array: stderr, visible: stderr.some((value) => value > 0), thickness: 1, width: 0 },
-      hovertemplate: `<b>${plain(regime.name)}</b>, seed %{customdata[1]}%{customdata[2]}<br>run %{customdata[0]}<br>`
+      hovertemplate: `<b>${plain(level.told)}</b>, seed %{customdata[1]}%{customdata[2]}<br>run %{customdata[0]}<br>`
         + `${plain(data.labels[x])}: %{x:.4~g}<br>${plain(data.labels[y])}: %{y:.4~g}%{customdata[3]}<extra></extra>`,
     };
   }
@@ -93,7 +93,7 @@
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
       modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--ink-3"), activecolor: color("--accent") },
       margin: { l: 56, r: 12, t: 12, b: 48 }, height: narrow ? 420 : 480,
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemsizing: "constant" },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemsizing: "constant", title: { text: plain(data.factor) } },
       hoverlabel: { align: "left", bgcolor: color("--raised"), bordercolor: color("--rule"), font: { color: color("--ink") } },
       xaxis: axis("x", x, control("log-x").checked), yaxis: axis("y", y, control("log-y").checked),
     };
@@ -108,15 +108,15 @@
 
   function caption(x, y) {
     const rho = (scope) => data.correlations[`${y}|${x}|${scope}`];
-    const pooled = rho("pooled"), within = rho("within regimes");
+    const pooled = rho("pooled"), within = rho("within");
     const all = control("choose-group") ? "In all settings together: " : "";
-    return pooled === undefined ? "" : `${all}Spearman’s ρ over all runs ${pooled}; within regimes ${within}.`;
+    return pooled === undefined ? "" : `${all}Spearman’s ρ over all runs ${pooled}; ${data.within} ${within}.`;
   }
 
   function draw() {
     const x = columnOf("x"), y = columnOf("y");
     const group = control("choose-group")?.value ?? "";
-    const traces = data.regimes.map((regime) => trace(regime, x, y, group));
+    const traces = data.levels.map((level) => trace(level, x, y, group));
     control("plot-caption").textContent = caption(x, y);
     return Plotly.react(plot, traces, layout(x, y), {
       responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],

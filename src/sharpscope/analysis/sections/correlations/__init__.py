@@ -10,17 +10,18 @@ from sharpscope.analysis.sections.correlations.table import latex
 
 @SECTIONS.register(
     facts=SectionFacts(
-        "Correlations, pooled and within regimes",
+        "Correlations, pooled and within levels",
         place=50,
         template=beside(__file__),
         nothing="No measure was taken, or nothing that it could go with.",
     )
 )
 def correlations(evidence: Evidence) -> Content:
-    """Rank correlations of measures with outcomes, over all runs and within each regime."""
+    """Rank correlations of measures with outcomes, over all runs and within each level of the factor."""
     results, table = evidence.results, evidence.correlations
     tables = correlation_tables(results, table)
     return Content(
         {"tables": tables} if tables else None,
         tables={"correlations.csv": to_csv(table), "correlations.tex": latex(results, table)},
+        title=f"Correlations, pooled and within {results.factor.noun}s",
     )

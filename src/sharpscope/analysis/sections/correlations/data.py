@@ -14,27 +14,27 @@ from sharpscope.analysis.results import Record, StudyResults, by
 
 
 def correlation_tables(results: StudyResults, correlations: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return measures (rows) by outcomes (columns) with the pooled and the within-regime coefficient.
+    """Return measures (rows) by outcomes (columns) with the pooled coefficient and that within levels.
 
     The first table is about the end of training, each further one about a matched train loss.
     """
     tables = []
-    for level in ("", *results.levels):
-        columns = outcomes(results, level)
+    for loss in ("", *results.losses):
+        columns = outcomes(results, loss)
         rows = []
-        for measure in results.measures(level):
+        for measure in results.measures(loss):
             part = correlations[correlations["measure"] == measure]
             pooled, within = (by(part[part["scope"] == scope], "quantity") for scope in (POOLED, WITHIN))
-            cells = [_correlation_cell(pooled[outcome], within[outcome]) for outcome in columns]
+            cells = [_correlation_cell(results, pooled[outcome], within[outcome]) for outcome in columns]
             rows.append({"label": results.quantities[measure].short_label, "cells": cells})
         if rows and columns:
-            title = f"At matched train loss {level}" if level else ""
+            title = f"At matched train loss {loss}" if loss else ""
             labels = [results.quantities[name].label for name in columns]
             tables.append({"title": title, "outcomes": labels, "rows": rows})
     return tables
 
 
-def _correlation_cell(pooled: Record, within: Record) -> dict[str, Any]:
+def _correlation_cell(results: StudyResults, pooled: Record, within: Record) -> dict[str, Any]:
     note = ""
     if excludes_zero(pooled) and not excludes_zero(within):
         note = "between"
@@ -49,7 +49,10 @@ def _correlation_cell(pooled: Record, within: Record) -> dict[str, Any]:
         "note": note,
         "tip": [
             ("Pooled ρ", numbers.correlation(rho, pooled["ci_low"], pooled["ci_high"])),
-            ("Within regimes ρ", numbers.correlation(within["spearman"], within["ci_low"], within["ci_high"])),
+            (
+                f"Within {results.factor.noun}s ρ",
+                numbers.correlation(within["spearman"], within["ci_low"], within["ci_high"]),
+            ),
             ("Kendall τ, pooled", numbers.fixed(pooled["kendall"], 2)),
             ("Runs", str(pooled["n"])),
         ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sharpscope.analysis.results import Record, StudyResults, describe_group, records
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 
 
@@ -18,8 +21,14 @@ def failures(evidence: Evidence) -> Content:
     missing = results.missing.groupby(["missing", "reason"], sort=False)
     return Content(
         {
-            "failures": results.failures.astype(object).to_dict("records"),
+            "failures": [_failure(results, row) for row in records(results.arranged(results.failures))],
             "missing": [{"what": what, "reason": why, "runs": len(rows)} for (what, why), rows in missing],
             "total": len(results.ledger),
         }
     )
+
+
+def _failure(results: StudyResults, row: Record) -> dict[str, Any]:
+    """Return a run that did not finish as the page tells it."""
+    setting = describe_group({key: row[key] for key in results.keys})
+    return {**row, "level": row[results.factor.name], "setting": setting}

@@ -19,23 +19,23 @@ from sharpscope.analysis.sections.matched_loss.table import latex
         template=beside(__file__),
         nothing=(
             "No run was measured at a matched train loss. A study that names losses to match, as in "
-            "<code>checkpoints_at_loss: [0.1]</code> under <code>training</code>, tells here whether regimes "
-            "differ in sharpness at equal loss."
+            "<code>checkpoints_at_loss: [0.1]</code> under <code>training</code>, tells here whether differences in "
+            "sharpness are there at equal loss."
         ),
     )
 )
 def matched_loss(evidence: Evidence) -> Content:
     """Measures where every run first had the same train loss, beside those at the end."""
     results = evidence.results
-    if not results.levels:
+    if not results.losses:
         return Content()
     closeness = closeness_table(results)
     return Content(
         {
-            "sets": panel_sets(results, evidence.regimes, evidence.comparisons, closeness),
+            "sets": panel_sets(results, evidence.levels, evidence.comparisons, closeness),
             "agreement": at_matched_loss(results, evidence.comparisons),
             "every": results.study.get("training", {}).get("check_loss_every"),
         },
-        figures={"matched_loss": partial(lanes, results, evidence.regimes)},
+        figures={"matched_loss": partial(lanes, results, evidence.levels)},
         tables={"matched_loss.csv": to_csv(closeness), "matched_loss.tex": latex(results, closeness)},
     )

@@ -21,29 +21,32 @@ from sharpscope.analysis.results import (
     split,
 )
 from sharpscope.analysis.scale import Scale
+from sharpscope.spec import Factor
 from sharpscope.store.levels import STEP, column
 
 LOSS = "train_loss"
+MATCHED = "level"  # the column of the loss that is matched
 
 
 def closeness_table(results: StudyResults) -> pd.DataFrame:
-    """Return one row a group, matched train loss and regime: the losses that its runs really had there.
+    """Return one row a group, matched train loss and level of the factor: the losses that its runs really had there.
 
-    Columns: ``runs``, those that finished; ``reached``, those of them that came to the level; and of these the mean,
+    Columns: ``runs``, those that finished; ``reached``, those of them that came to the loss; and of these the mean,
     the least and the greatest number of steps until then (``step``), train loss there (``loss``) and train loss at the
     end of training (``loss_at_end``).
     """
     rows = []
+    factor = results.factor.name
     for group, of_group in results.groups():
-        for level in results.levels:
-            for regime in results.regimes:
-                runs = of_group[(of_group["regime"] == regime) & (of_group["state"] == "done")]
-                there = runs.dropna(subset=column(LOSS, level))
-                told = {"step": column(STEP, level), "loss": column(LOSS, level), "loss_at_end": LOSS}
+        for loss in results.losses:
+            for level in results.levels:
+                runs = of_group[(of_group[factor] == level) & (of_group["state"] == "done")]
+                there = runs.dropna(subset=column(LOSS, loss))
+                told = {"step": column(STEP, loss), "loss": column(LOSS, loss), "loss_at_end": LOSS}
                 spread = {k: v for name, of in told.items() for k, v in _spread(name, there[of]).items()}
                 counts = {"runs": len(runs), "reached": len(there)}
-                rows.append({**group, "level": level, "regime": regime, **counts, **spread})
-    columns = [*results.keys, "level", "regime", "runs", "reached"]
+                rows.append({**group, MATCHED: loss, factor: level, **counts, **spread})
+    columns = [*results.keys, MATCHED, factor, "runs", "reached"]
     columns += [f"{name}{end}" for name in ("step", "loss", "loss_at_end") for end in ("", "_least", "_greatest")]
     return pd.DataFrame(rows, columns=columns)
 
@@ -70,50 +73,57 @@ def shown(results: StudyResults) -> list[str]:
 
 
 def panel_sets(
-    results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFrame, closeness: pd.DataFrame
+    results: StudyResults, levels: pd.DataFrame, comparisons: pd.DataFrame, closeness: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Return one set a group for the page: a panel a quantity, and how closely each level is matched."""
+    """Return one set a group for the page: a panel a quantity, and how closely each loss is matched."""
     found = []
-    for group, _ in results.groups() if results.levels else ():
-        means, tests = select(regimes, group), select(comparisons, group)
+    for group, _ in results.groups() if results.losses else ():
+        means, tests = select(levels, group), select(comparisons, group)
         panels = [_panel(results, name, means, tests) for name in shown(results)]
-        levels = [
-            {"level": cell["level"], "rows": _closeness_rows(part)}
-            for cell, part in split(select(closeness, group), ["level"])
+        losses = [
+            {"loss": cell[MATCHED], "rows": _closeness_rows(results, part)}
+            for cell, part in split(select(closeness, group), [MATCHED])
         ]
-        found.append({"title": describe_group(group), "panels": panels, "levels": levels})
+        found.append({"title": describe_group(group), "panels": panels, "losses": losses})
     return found
 
 
-def _closeness_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+def _closeness_rows(results: StudyResults, table: pd.DataFrame) -> list[dict[str, str]]:
     columns = zip(*(with_ranges(table, name) for name in ("step", "loss", "loss_at_end")), strict=True)
     return [
-        {"regime": row["regime"], "reached": f"{row['reached']} of {row['runs']}", "step": a, "there": b, "at_end": c}
+        {
+            "level": row[results.factor.name],
+            "reached": f"{row['reached']} of {row['runs']}",
+            "step": a,
+            "there": b,
+            "at_end": c,
+        }
         for row, (a, b, c) in zip(records(table), columns, strict=True)
     ]
 
 
 def _panel(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any]:
-    """Return what one panel draws: a row a regime, in it a lane a moment, all in hundredths of the panel's width."""
-    columns = results.across(name)
-    of_moment = {moment: by(means[means["quantity"] == column], "regime") for moment, column in columns.items()}
-    tests_at = {moment: by(tests[tests["quantity"] == column], "regime") for moment, column in columns.items()}
+    """Return what one panel draws: a row a level, in it a lane a moment, all in hundredths of the panel's width."""
+    columns, factor = results.across(name), results.factor
+    of_moment = {moment: by(means[means["quantity"] == column], factor.name) for moment, column in columns.items()}
+    tests_at = {moment: by(tests[tests["quantity"] == column], factor.name) for moment, column in columns.items()}
     known = means[means["quantity"].isin(columns.values()) & means["mean"].notna()]
-    levels = [float(level) for level in results.levels] if name == LOSS else []
-    ends = pd.concat([known["mean"], known["ci_low"].dropna(), known["ci_high"].dropna(), pd.Series(levels)])
+    losses = [float(loss) for loss in results.losses] if name == LOSS else []
+    ends = pd.concat([known["mean"], known["ci_low"].dropna(), known["ci_high"].dropna(), pd.Series(losses)])
     scale = Scale.of(ends.to_numpy(float))
     rows = []
-    for regime, look in looks(results.regimes).items():
-        at = {moment: of_moment[moment][regime] for moment in columns}
+    styles = looks(factor)
+    for level in results.levels:
+        at = {moment: of_moment[moment][level] for moment in columns}
         lanes = [_lane(scale, row) for row in at.values()]
-        tip = [pair for moment in columns for pair in _terms(moment, at[moment], tests_at[moment].get(regime))]
-        rows.append({"regime": regime, "color": look.color, "lanes": lanes, "tip": tip})
+        tip = [pair for moment in columns for pair in _terms(factor, moment, at[moment], tests_at[moment].get(level))]
+        rows.append({"level": level, "color": styles[level].color, "lanes": lanes, "tip": tip})
     return {
         "quantity": results.quantities[name],
         "rows": rows,
         "ticks": scale.ticks(),
         "logarithmic": scale.logarithmic,
-        "levels": [scale.at(level) for level in levels],
+        "losses": [scale.at(loss) for loss in losses],
     }
 
 
@@ -124,12 +134,12 @@ def _lane(scale: Scale, row: Record) -> dict[str, float] | None:
     return {"at": scale.at(row["mean"]), "low": scale.at(low), "high": scale.at(high)}
 
 
-def _terms(moment: str, row: Record, test: Record | None) -> list[tuple[str, str]]:
-    """Return what hovering tells of a regime at one moment: pairs of a term and its value."""
+def _terms(factor: Factor, moment: str, row: Record, test: Record | None) -> list[tuple[str, str]]:
+    """Return what hovering tells of a level at one moment: pairs of a term and its value."""
     when = describe_moment(moment)
     terms = [(f"At {when}", numbers.with_interval(row["mean"], row["ci_low"], row["ci_high"]))]
     if test is not None and test["n"]:
         difference = numbers.with_interval(test["difference"], test["ci_low"], test["ci_high"], sign=True)
-        terms.append((f"Difference to {test['reference']}", difference))
+        terms.append((f"Difference to {factor.told(factor.reference)}", difference))
         terms.append(("p adjusted", numbers.p_value(test["p_adjusted"])))
     return terms

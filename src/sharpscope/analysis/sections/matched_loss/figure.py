@@ -18,20 +18,20 @@ from sharpscope.analysis.scale import spans_decades
 from sharpscope.analysis.sections.matched_loss.data import LOSS, shown
 
 
-def lanes(results: StudyResults, regimes: pd.DataFrame) -> Figure | None:
+def lanes(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
     """Draw the train loss and every measure at matched train loss beside those at the end of training."""
     names = shown(results)
     if not names:
         return None
-    cells = [(group, regime) for group, _ in results.groups() for regime in results.regimes]
+    cells = [(group, level) for group, _ in results.groups() for level in results.levels]
     figure, axes = panels(len(names), TEXT, 0.45 + 0.085 * (len(results.moments) + 1) * len(cells), 3)
     for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
-        _panel(axis, results, regimes, name, cells)
+        _panel(axis, results, levels, name, cells)
         axis.set_title(lettered(results.quantities[name].label))
         if position % 3:
             axis.tick_params(axis="y", labelleft=False)
     figure.supxlabel(
-        "Mean over seeds with 95% interval; vertical lines: the reference regime, and the loss to match", fontsize=7
+        "Mean over seeds with 95% interval; vertical lines: the reference, and the loss to match", fontsize=7
     )
     handles = [
         Line2D(
@@ -62,32 +62,33 @@ def _tint(color: str, share: float) -> tuple[float, float, float]:
 
 
 def _panel(
-    axis: Axes, results: StudyResults, regimes: pd.DataFrame, name: str, cells: list[tuple[dict[str, Any], str]]
+    axis: Axes, results: StudyResults, levels: pd.DataFrame, name: str, cells: list[tuple[dict[str, Any], str]]
 ) -> None:
-    """Draw a row a regime, and in it a lane a moment."""
-    columns, filled, styles = results.across(name), _filled(results), looks(results.regimes)
-    table = regimes[regimes["quantity"].isin(columns.values())]
+    """Draw a row a level, and in it a lane a moment."""
+    columns, filled, factor = results.across(name), _filled(results), results.factor
+    styles = looks(factor)
+    table = levels[levels["quantity"].isin(columns.values())]
     pitch = 1 / (len(filled) + 1)
-    for at, (group, regime) in enumerate(cells):
-        rows = by(select(table, {**group, "regime": regime}), "quantity")
-        color = styles[regime].color
+    for at, (group, level) in enumerate(cells):
+        rows = by(select(table, {**group, factor.name: level}), "quantity")
+        color = styles[level].color
         for lane, (moment, column) in enumerate(columns.items(), start=1):
             row, y = rows[column], at + (lane - (len(columns) + 1) / 2) * pitch
             axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=color, linewidth=1, alpha=0.6)
             marker: dict[str, Any] = {"marker": "o", "markersize": 3.6, "markerfacecolor": _tint(color, filled[moment])}
             axis.plot([row["mean"]], [y], color=color, markeredgewidth=0.8, linestyle="", **marker)
-            if regime == results.reference:
+            if level == results.reference:
                 style = ":" if moment else "-"
-                span = (at - 0.5, at + len(results.regimes) - 0.5)
+                span = (at - 0.5, at + len(results.levels) - 0.5)
                 axis.plot([row["mean"]] * 2, span, color="0.75", linewidth=0.6, linestyle=style, zorder=0)
     if name == LOSS:
-        for level in results.levels:
-            axis.axvline(float(level), color="0.2", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
+        for loss in results.losses:
+            axis.axvline(float(loss), color="0.2", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
     if spans_decades(table[["mean", "ci_low", "ci_high"]].to_numpy(float).ravel()):
         logarithmic(axis, "x")
     else:
         axis.locator_params(axis="x", nbins=4)
-    axis.set_yticks(range(len(cells)), [cell_label(regime, group) for group, regime in cells])
+    axis.set_yticks(range(len(cells)), [cell_label(factor.told(level), group) for group, level in cells])
     axis.set_ylim(len(cells) - 0.5, -0.5)
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)

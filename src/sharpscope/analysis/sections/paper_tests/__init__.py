@@ -13,7 +13,7 @@ from sharpscope.analysis.sections.paper_tests.table import latex
         "The paper’s tests",
         place=65,
         template=beside(__file__),
-        nothing="No regime is compared with another one by a quantity that the paper tests.",
+        nothing="Nothing is compared by a quantity that the paper tests.",
         usual=False,
     )
 )

@@ -1,6 +1,6 @@
 """The scheme of arXiv 2510.12451: one-sided tests in the direction that its authors expect.
 
-It corrects within its scores of safety and within its measures of sharpness, for each regime by itself.
+It corrects within its scores of safety and within its measures of sharpness, for each level of the factor by itself.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ FAMILIES = {
 
 
 def paper_tests_table(results: StudyResults) -> pd.DataFrame:
-    """Return one row a group, quantity of a family and regime other than the reference.
+    """Return one row a group, quantity of a family and level other than the reference.
 
-    Columns: ``hypothesis``, what the regime is expected to be; ``n`` pairs of seeds; ``effect``, the matched-pairs
+    Columns: ``hypothesis``, what the level is expected to be; ``n`` pairs of seeds; ``effect``, the matched-pairs
     rank-biserial correlation; ``p`` of the signed-rank test in that direction, ``p_adjusted`` within the family by
     Benjamini and Yekutieli, and whether it is ``significant``.
     """
     rows = [
-        {**group, "family": family, **_test(results, group, regime, name)}
+        {**group, "family": family, **_test(results, group, level, name)}
         for group, _ in results.groups()
         for family, names in FAMILIES.items()
         for name in results.measured
         if name in names and results.quantities[name].orientation
-        for regime in results.regimes
-        if regime != results.reference
+        for level in results.levels
+        if level != results.reference
     ]
-    columns = [*results.keys, "family", "quantity", "regime", "reference", "hypothesis", "n", "effect", "p"]
+    columns = [*results.keys, "family", "quantity", results.factor.name, "reference", "hypothesis", "n", "effect", "p"]
     table = pd.DataFrame(rows, columns=columns).assign(p_adjusted=np.nan)
-    for _, tests in table.groupby([*results.keys, "regime", "family"], dropna=False):
+    for _, tests in table.groupby([*results.keys, results.factor.name, "family"], dropna=False):
         table.loc[tests.index, "p_adjusted"] = benjamini_yekutieli(tests["p"].to_numpy(float))
     return table.assign(significant=table["p_adjusted"] <= ALPHA)
 
 
-def _test(results: StudyResults, group: dict[str, Any], regime: str, name: str) -> dict[str, Any]:
+def _test(results: StudyResults, group: dict[str, Any], level: str, name: str) -> dict[str, Any]:
     quantity = results.quantities[name]
-    first, second = sample(results, group, regime, name).minus(sample(results, group, results.reference, name))
+    first, second = sample(results, group, level, name).minus(sample(results, group, results.reference, name))
     test = signed_rank_test(first, second, "greater" if quantity.orientation > 0 else "less")
     return {
         "quantity": name,
-        "regime": regime,
+        results.factor.name: level,
         "reference": results.reference,
         "hypothesis": quantity.verdict(quantity.orientation),
         "n": test.n,
@@ -62,15 +62,16 @@ def _test(results: StudyResults, group: dict[str, Any], regime: str, name: str) 
 def shown_tests(results: StudyResults, table: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
     """Return every test as text, with what the two-sided comparison of the same values says."""
     rows = []
+    factor = results.factor.name
     for row in records(table):
         group = {key: row[key] for key in results.keys}
-        ours = by(select(comparisons, {**group, "quantity": row["quantity"]}), "regime")[row["regime"]]
+        ours = by(select(comparisons, {**group, "quantity": row["quantity"]}), factor)[row[factor]]
         rows.append(
             {
                 "group": describe_group(group),
                 "family": row["family"],
                 "label": results.quantities[row["quantity"]].label,
-                "regime": row["regime"],
+                "level": row[factor],
                 "n": row["n"],
                 "effect": numbers.fixed(row["effect"], 2, sign=True),
                 "p": numbers.p_value(row["p"]),

@@ -18,7 +18,7 @@ def latex(results: StudyResults, table: pd.DataFrame) -> bytes:
             [
                 *group_cells({key: row[key] for key in results.keys}),
                 name_of(results.quantities[row["quantity"]]),
-                escape(row["regime"]),
+                escape(row[results.factor.name]),
                 str(row["hypothesis"]),
                 str(row["n"]),
                 escape(numbers.fixed(row["effect"], 2, sign=True)),
@@ -26,7 +26,7 @@ def latex(results: StudyResults, table: pd.DataFrame) -> bytes:
                 rf"\textbf{{{adjusted}}}" if row["significant"] else adjusted,
             ]
         )
-    header = [*map(escape, results.keys), "Quantity", "Regime", "Hypothesis", "$n$", "Effect"]
+    header = [*map(escape, results.keys), "Quantity", escape(results.factor.title), "Hypothesis", "$n$", "Effect"]
     header += ["$p$", r"$p_\mathrm{adj}$"]
-    title = "One-sided signed-rank tests, corrected by Benjamini and Yekutieli within each family and regime."
+    title = "One-sided signed-rank tests, corrected by Benjamini and Yekutieli within each family and level."
     return booktabs(header, rows, left=len(results.keys) + 3, title=title)

@@ -18,7 +18,7 @@ from sharpscope.analysis.sections.reliability.figure import diagrams
     )
 )
 def reliability(evidence: Evidence) -> Content:
-    """Reliability diagrams, the runs of a regime put together."""
+    """Reliability diagrams, the runs of a level put together."""
     results = evidence.results
     if not results.task.classes:
         return Content(nothing="Predicted numbers come with no confidence, so there is none to judge.")

@@ -1,4 +1,4 @@
-"""Reliability of a regime: the bins of its runs put together."""
+"""Reliability of a level of the factor: the bins of its runs put together."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ def expected_calibration_error(bins: pd.DataFrame) -> float:
 
 
 def panel_sets(results: StudyResults) -> list[dict[str, Any]]:
-    """Return one set of panels a group: for each regime its bins put together over seeds."""
-    styles = looks(results.regimes)
+    """Return one set of panels a group: for each level its bins put together over seeds."""
+    styles = looks(results.factor)
     sets = []
     for group, _ in results.groups():
         panels = []
-        for regime in results.regimes:
-            rows = select(results.reliability, {**group, "regime": regime})
+        for level in results.levels:
+            rows = select(results.reliability_compared, {**group, results.factor.name: level})
             if rows.empty or not rows["count"].sum():
                 continue
             bins = aggregate(rows)
             panels.append(
                 {
-                    "regime": regime,
-                    "color": styles[regime].color,
+                    "level": level,
+                    "color": styles[level].color,
                     "error": f"{expected_calibration_error(bins):.3f}",
                     "bins": records(bins.round(4)),
                 }

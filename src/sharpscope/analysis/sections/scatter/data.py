@@ -13,6 +13,7 @@ from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes_at
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults, describe_group, records
 from sharpscope.analysis.scale import Scale, marks, spans_decades
+from sharpscope.spec import REGIME
 
 
 def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str, Any]:
@@ -20,9 +21,9 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
 
     Measures are chosen by their names at the end of training and by a moment, the outcomes by their columns.
     """
-    ledger = results.ledger.dropna(how="all", subset=results.measured)
-    styles = looks(results.regimes)
-    moments = ["", *results.levels]
+    ledger = results.runs.dropna(how="all", subset=results.measured)
+    factor, styles = results.factor, looks(results.factor)
+    moments = ["", *results.losses]
     measures = dict.fromkeys(results.quantities[n].base for m in moments for n in results.measures(m))
     texts = {
         f"{row['measure']}|{row['quantity']}|{row['scope']}": numbers.correlation(
@@ -36,7 +37,12 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
     x = {moment: names for moment in moments if (names := outcomes_at(results, moment))}
     y = {name: results.across(name) for name in measures}
     return {
-        "regimes": [{"name": r, "color": look.color, "symbol": look.symbol} for r, look in styles.items()],
+        "factor": "" if factor.name == REGIME else factor.name,
+        "levels": [
+            {"name": level, "told": factor.told(level), "color": styles[level].color, "symbol": styles[level].symbol}
+            for level in results.levels
+        ],
+        "within": f"within {factor.noun}s",
         "labels": {name: results.quantities[name].label for name in results.measured},
         "short": {name: results.quantities[name].short_label for name in results.measured},
         "x": x,
@@ -49,7 +55,7 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
         "runs": {
             "id": ledger["run_id"].astype(str).tolist(),
             "seed": ledger["seed"].astype(str).tolist(),
-            "regime": ledger["regime"].astype(str).tolist(),
+            "level": ledger[factor.name].tolist(),
             "group": [describe_group({key: row[key] for key in results.keys}) for row in records(ledger)],
         },
         "values": {name: _json_numbers(ledger[name]) for name in results.measured},

@@ -20,6 +20,7 @@ def settings(evidence: Evidence) -> Content:
     return Content(
         {
             "study": study,
+            "regimes": [regime["label"] for regime in study["regimes"]],
             "grid": {key: _plain(value) for key, value in study.get("grid", {}).items()},
             "training": {key: _plain(value) for key, value in study.get("training", {}).items()},
             "counts": {state: int(states.get(state, 0)) for state in ("done", "failed", "diverged", "damaged")},

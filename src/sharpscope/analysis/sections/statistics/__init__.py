@@ -19,6 +19,11 @@ def statistics(evidence: Evidence) -> Content:
     """The families of tests, what each could find, and every comparison."""
     results, table = evidence.results, evidence.comparisons
     return Content(
-        {"families": family_table(results, table), "comparisons": all_comparisons(results, table)},
+        {
+            "families": family_table(results, table),
+            "comparisons": all_comparisons(results, table),
+            # Initial weights are drawn for the model and the shape of the data.
+            "same_start": not results.factor.name.startswith(("model.", "data.")),
+        },
         tables={"comparisons.csv": to_csv(table), "comparisons.tex": latex(results, table)},
     )

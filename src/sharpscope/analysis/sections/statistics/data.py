@@ -41,7 +41,7 @@ def all_comparisons(results: StudyResults, comparisons: pd.DataFrame) -> list[di
         {
             "group": describe_group({key: row[key] for key in results.keys}),
             "label": results.quantities[row["quantity"]].label,
-            "regime": row["regime"],
+            "level": row[results.factor.name],
             "n": row["n"],
             "difference": numbers.with_interval(row["difference"], row["ci_low"], row["ci_high"], sign=True),
             "effect": numbers.fixed(row["effect"], 2, sign=True),

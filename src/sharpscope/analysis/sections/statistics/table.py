@@ -15,7 +15,7 @@ def latex(results: StudyResults, comparisons: pd.DataFrame) -> bytes:
         [
             *group_cells({key: row[key] for key in results.keys}),
             name_of(results.quantities[row["quantity"]]),
-            escape(row["regime"]),
+            escape(row[results.factor.name]),
             escape(row["family"]),
             str(row["n"]),
             escape(numbers.with_interval(row["difference"], row["ci_low"], row["ci_high"], sign=True)),
@@ -25,7 +25,15 @@ def latex(results: StudyResults, comparisons: pd.DataFrame) -> bytes:
         ]
         for row in records(comparisons)
     ]
-    header = [*map(escape, results.keys), "Quantity", "Regime", "Family", "$n$", "Difference", "Effect"]
+    header = [
+        *map(escape, results.keys),
+        "Quantity",
+        escape(results.factor.title),
+        "Family",
+        "$n$",
+        "Difference",
+        "Effect",
+    ]
     header += ["$p$", r"$p_\mathrm{adj}$"]
     title = (
         "Differences to the reference (Hodges-Lehmann) with the 95% intervals that invert the two-sided exact tests."

@@ -1,4 +1,4 @@
-"""The mean and interval of every primary quantity, a row a regime."""
+"""The mean and interval of every primary quantity, a row a level of the factor."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults, records, select
 
 
-def forest(results: StudyResults, regimes: pd.DataFrame) -> Figure | None:
+def forest(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
     """Draw the mean and interval of every primary quantity (all measured ones without a primary family)."""
     names = results.primary or results.measured
     if not names:
         return None
     groups = [group for group, _ in results.groups()]
-    rows = len(groups) * len(results.regimes)
+    rows = len(groups) * len(results.levels)
     figure, axes = panels(len(names), TEXT, 0.5 + 0.16 * rows, 3)
     for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
-        _panel(axis, results, regimes[regimes["quantity"] == name], groups)
+        _panel(axis, results, levels[levels["quantity"] == name], groups)
         axis.set_title(lettered(results.quantities[name].label))
         if position % 3:
             axis.tick_params(axis="y", labelleft=False)
@@ -33,15 +33,17 @@ def forest(results: StudyResults, regimes: pd.DataFrame) -> Figure | None:
 
 def _panel(axis: Axes, results: StudyResults, table: pd.DataFrame, groups: list[dict[str, Any]]) -> None:
     labels: list[str] = []
+    factor, styles = results.factor, looks(results.factor)
     for group in groups:
-        for regime, look in looks(results.regimes).items():
-            for row in records(select(table, {**group, "regime": regime})):
+        for level in results.levels:
+            look = styles[level]
+            for row in records(select(table, {**group, factor.name: level})):
                 y = len(labels)
                 axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=look.color, linewidth=1.2)
                 axis.plot([row["mean"]], [y], color=look.color, marker=look.marker, markersize=4, linestyle="")
-                if regime == results.reference:
+                if level == results.reference:
                     axis.axvline(row["mean"], color="0.8", linewidth=0.6, zorder=0)
-                labels.append(cell_label(regime, group))
+                labels.append(cell_label(factor.told(level), group))
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.locator_params(axis="x", nbins=4)

@@ -1,4 +1,4 @@
-"""The means of every quantity in every regime as the page shows them: text, marks and tooltips."""
+"""The means of every quantity at every level of the factor as the page shows them: text, marks and tooltips."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sharpscope.analysis.comparisons import ALPHA, BY_JACKKNIFE
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import Record, StudyResults, by, describe_group, records, select
 from sharpscope.analysis.statistics import LEVEL
+from sharpscope.spec import Factor
 
 KINDS = {
     "score": "What the function is worth",
@@ -26,7 +27,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One value of the table of regimes.
+    """One value of the table of levels.
 
     Attributes:
         text: The mean, rounded.
@@ -45,26 +46,26 @@ class Cell:
 
 @dataclass(frozen=True)
 class Strip:
-    """Where the regimes lie on the scale of one quantity, in hundredths of its width."""
+    """Where the levels lie on the scale of one quantity, in hundredths of its width."""
 
     marks: list[dict[str, Any]]
 
 
-def regime_tables(results: StudyResults, regimes: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
+def level_tables(results: StudyResults, levels: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one table a group: its title and its sections, one a kind of quantity."""
     tables = []
     for group, runs in results.groups():
-        means, tests = select(regimes, group), select(comparisons, group)
+        means, tests = select(levels, group), select(comparisons, group)
         sections = []
         for kind, title in KINDS.items():
             rows = [_row(results, name, means, tests) for name in results.of_kind(kind)]
             if rows:
                 sections.append({"title": title, "rows": rows})
-        for level in results.levels:
-            rows = [_row(results, name, means, tests) for name in results.at(level)]
-            sections.append({"title": f"At matched train loss {level}", "rows": rows})
-        finished = runs[runs["state"] == "done"].groupby("regime").size()
-        counts = {regime: int(finished.get(regime, 0)) for regime in results.regimes}
+        for loss in results.losses:
+            rows = [_row(results, name, means, tests) for name in results.at(loss)]
+            sections.append({"title": f"At matched train loss {loss}", "rows": rows})
+        finished = runs[runs["state"] == "done"].groupby(results.factor.name).size()
+        counts = {level: int(finished.get(level, 0)) for level in results.levels}
         tables.append({"title": describe_group(group), "sections": sections, "counts": counts})
     return tables
 
@@ -75,8 +76,9 @@ def _row(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFr
     # One number of decimals a row, as its middle interval supports, lets the eye compare along the row.
     supported = [numbers.decimals_of(*row) for row in known[["mean", "ci_low", "ci_high"]].to_numpy(float)]
     decimals = statistics.median_low(supported) if supported else 0
-    mean_of, test_of = by(means, "regime"), by(tests[tests["quantity"] == name], "regime")
-    cells = [_cell(mean_of[regime], test_of.get(regime), decimals) for regime in results.regimes]
+    factor = results.factor
+    mean_of, test_of = by(means, factor.name), by(tests[tests["quantity"] == name], factor.name)
+    cells = [_cell(factor, mean_of[level], test_of.get(level), decimals) for level in results.levels]
     quantity = results.quantities[name]
     return {
         "quantity": quantity,
@@ -87,9 +89,9 @@ def _row(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFr
     }
 
 
-def _cell(mean: Record, test: Record | None, decimals: int) -> Cell:
+def _cell(factor: Factor, mean: Record, test: Record | None, decimals: int) -> Cell:
     if not math.isfinite(mean["mean"]):
-        return Cell(numbers.MISSING, tip=[("Not measured", "no run of this regime has it")])
+        return Cell(numbers.MISSING, tip=[("Not measured", f"no run of this {factor.noun} has it")])
     tip = [
         ("Mean", numbers.with_interval(mean["mean"], mean["ci_low"], mean["ci_high"])),
         ("SD over runs", numbers.estimate(mean["sd"], 0, mean["sd"] / 5)),
@@ -101,16 +103,16 @@ def _cell(mean: Record, test: Record | None, decimals: int) -> Cell:
     text = numbers.fixed(mean["mean"], decimals)
     if test is None or not test["n"]:
         return Cell(text, unconverged=unconverged, tip=tip)
-    tip += comparison_terms(test)
+    tip += comparison_terms(factor, test)
     return Cell(text, str(test["verdict"]), bool(test["significant"]), unconverged, tip)
 
 
-def comparison_terms(test: Record) -> list[tuple[str, str]]:
+def comparison_terms(factor: Factor, test: Record) -> list[tuple[str, str]]:
     """Return one comparison as pairs of a term and its value."""
     difference = numbers.with_interval(test["difference"], test["ci_low"], test["ci_high"], sign=True)
     family = f"{test['family']} family, {test['correction']}"
     terms = [
-        (f"Difference to {test['reference']}", difference),
+        (f"Difference to {factor.told(factor.reference)}", difference),
         *_limits(test),
         ("p (two-sided, exact)", numbers.p_value(test["p"])),
         (f"p adjusted ({family})", numbers.p_value(test["p_adjusted"])),
@@ -141,9 +143,9 @@ def _strip(results: StudyResults, known: pd.DataFrame) -> Strip | None:
     least, span = ends["low"].min(), ends["high"].max() - ends["low"].min()
     if len(ends) < 2 or not span > 0:
         return None
-    styles = looks(results.regimes)
+    factor, styles = results.factor, looks(results.factor)
     marks = []
     for row in records(ends):
         at, low, high = (round(100 * (row[end] - least) / span, 2) for end in ("mean", "low", "high"))
-        marks.append({"color": styles[row["regime"]].color, "at": at, "low": low, "high": high})
+        marks.append({"color": styles[row[factor.name]].color, "at": at, "low": low, "high": high})
     return Strip(marks)

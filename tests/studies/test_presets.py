@@ -17,7 +17,7 @@ from sharpscope.study.plan import make_plan
 from sharpscope.study.presets import presets
 from sharpscope.study.source import load_source
 
-# How many runs each has: regimes x seeds x the rest of its grid.
+# How many runs each has.
 RUNS = {
     "digits": 6 * 10,
     "mnist": 6 * 10,
@@ -105,7 +105,7 @@ def test_a_preset_can_be_planned(preset):
 @pytest.mark.usefixtures("blank_data")
 def test_the_primary_family_of_a_preset_can_be_significant(preset):
     plan = make_plan(load_source(preset))
-    compared = len(plan.study.regimes) - 1
+    compared = len(plan.study.factor.levels) - 1
     # Of a two-sided signed-rank test, a pair a seed. Holm multiplies it by the number of tests.
     smallest_p = 2 / 2 ** len(plan.study.grid["seed"])
     assert compared * len(plan.study.primary or ()) * smallest_p < 0.05

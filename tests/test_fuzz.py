@@ -27,8 +27,9 @@ STUDY: dict[str, Any] = {
     "data": {"name": "digits", "train_size": 60},
     "model": {"name": "mlp", "hidden": [4]},
     "training": {"epochs": 1, "batch_size": 32, "optimizer_options": {"nesterov": True}, "momentum": 0.9},
-    "regimes": ["baseline", {"sam": {"rho": 0.1}, "label": "strong"}],
-    "grid": {"seed": 2, "training.lr": [0.1, 0.01]},
+    "regimes": ["baseline", {"sam": {"adaptive": True}, "label": "strong"}],
+    "grid": {"seed": 2, "training.lr": [0.1, 0.01], "regimes.sam.rho": [0.1, 0.2]},
+    "compare": {"factor": "regimes.sam.rho", "reference": 0.1, "ordered": True},
     "measures": {"relative_flatness": {}, "flat": {"measure": "gradient_norm", "subset": 10}},
     "measures_subset": 50,
     "scores": ["ece", "prediction_disagreement"],
@@ -49,7 +50,8 @@ KEYS = (
     *(*Study.model_fields, *Training.model_fields, *WORDS),
     *("hidden", "name", "options", "version", "samples", "train_size", "subset", "measure", "rho", "augmentation"),
     *("training.lr", "model.name", "model.hidden", "data.train_size", "training.optimizer_options.nesterov"),
-    *("differentiable", "label", "weight_decay"),
+    *("differentiable", "label", "weight_decay", "factor", "reference", "ordered", "regime"),
+    *("regimes.sam.rho", "regimes.sam.adaptive", "regimes.sam", "regimes.baseline.x", "regimes..", "regimes.sam.rho.x"),
 )
 scalars = st.sampled_from((None, True, False, *NUMBERS, *WORDS))
 values = st.recursive(

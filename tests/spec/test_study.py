@@ -299,5 +299,8 @@ def test_setting_a_dotted_key_opens_what_is_on_its_way() -> None:
     set_dotted(tree, "model.width", 3)
     set_dotted(tree, "training.optimizer_options.beta", 2)
     assert tree == {"model": {"name": "mlp", "width": 3}, "training": {"lr": 1, "optimizer_options": {"beta": 2}}}
+    set_dotted(tree := {"compare": "data.x"}, "compare.reference", 0.5)
+    assert tree == {"compare": {"factor": "data.x", "reference": 0.5}}
+    tree = {"training": {"lr": 1}}
     with pytest.raises(SpecError, match=r"'training.lr.x' leads into lr, which is 1"):
         set_dotted(tree, "training.lr.x", 0)

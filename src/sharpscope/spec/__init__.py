@@ -11,10 +11,11 @@ from sharpscope.spec.run import Run
 from sharpscope.spec.structure import Loc, Strict, validated
 from sharpscope.spec.study import EXTENDS, MOST_RUNS, REQUIRED, Study
 from sharpscope.spec.training import Training
-from sharpscope.spec.values import set_dotted, value_text
+from sharpscope.spec.values import BY_A_WORD, set_dotted, value_text
 
 __all__ = [
     "BASELINE",
+    "BY_A_WORD",
     "EXTENDS",
     "MOST_RUNS",
     "REGIME",

@@ -7,6 +7,9 @@ from typing import Any
 
 from sharpscope.errors import SpecError
 
+# What a word stands for where it is given in place of a mapping: the value of this key.
+BY_A_WORD = {"data": "name", "model": "name", "compare": "factor"}
+
 _EXACT = 1e15  # a whole number below is told from its neighbors by a float, and in a line
 
 
@@ -63,7 +66,7 @@ def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     for step in path:
         inner = tree.get(step)
         if isinstance(inner, str):
-            inner = {"name": inner}
+            inner = {BY_A_WORD.get(step, "name"): inner}
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):

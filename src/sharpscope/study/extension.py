@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from sharpscope.errors import SharpscopeError, SpecError, suggest
-from sharpscope.spec import EXTENDS
+from sharpscope.spec import BY_A_WORD, EXTENDS
 from sharpscope.study.document import LARGEST_TEXT, Document, Loc, parse
 from sharpscope.study.presets import foundations, preset_text, presets
 
 LONGEST_CHAIN = 8  # studies one behind another; more than that nobody can read
 
 _SUFFIXES = (".yaml", ".yml")
-# Where a word stands for a mapping with this key: ``{name: word}``.
-_BY_A_WORD: dict[Loc, str] = {("data",): "name", ("model",): "name", ("compare",): "factor"}
 _NAMING = ("name", "measure", "score", "factor")  # the keys that say what the options beside them are options of
 
 
@@ -175,8 +173,8 @@ def _over(changes: Document, base: Document) -> Document:
 
 def _merged(base: Any, changes: Any, loc: Loc, replaced: set[Loc]) -> Any:
     """Return what stands at ``loc``, and note where it is the changes' alone."""
-    if loc in _BY_A_WORD and isinstance(base, str):
-        base = {_BY_A_WORD[loc]: base}
+    if len(loc) == 1 and loc[0] in BY_A_WORD and isinstance(base, str):
+        base = {BY_A_WORD[str(loc[0])]: base}
     if not (isinstance(base, dict) and isinstance(changes, dict)) or (loc and _names_another(base, changes)):
         replaced.add(loc)
         return changes

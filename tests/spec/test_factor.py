@@ -115,7 +115,7 @@ def test_regimes_that_differ_in_another_option_keep_settings_of_their_own() -> N
         ),
         ("training.lr", "a factor has several levels, and the grid gives 'training.lr' one value", "factor"),
         ("seed", "'seed' cannot be the factor", "factor"),
-        ({"reference": "smm"}, r"the reference smm is no level of regime \(known: baseline, sam", "reference"),
+        ({"reference": "smm"}, r"the reference 'smm' is no level of regime \(known: baseline, sam", "reference"),
         (
             {"factor": "data.x", "reference": 0.7},
             r"reference 0.7 is no level of data.x; .*known: 0.5, 0.9",
@@ -132,6 +132,18 @@ def test_a_wrong_name_or_reference_is_one_sentence(compare: Any, message: str, l
     with pytest.raises(SpecError, match=message) as caught:
         _ = study(grid=grid, compare=compare).factor
     assert caught.value.loc == ("compare", loc)
+
+
+def test_levels_have_names_of_their_own() -> None:
+    sam = [{"sam": {}, "label": "sam"}, {"augmentation": {}, "label": "sam(rho=1)"}]
+    with pytest.raises(SpecError, match=r"two levels of regime would have the name 'sam\(rho=1\)'") as caught:
+        factor(regimes=sam, regimes__sam__rho=[1, 2])
+    assert caught.value.loc == ("regimes",)
+    with pytest.raises(SpecError, match=r"two levels of regimes.sam.x would have the name 'no sam'"):
+        factor("regimes.sam.x", regimes__sam__x=["a", "no sam"])
+    for values in ([0.1, "0.1"], [None, "null"], [[1], "[1]"]):
+        with pytest.raises(SpecError, match=r"grid.data.x holds a value twice"):
+            factor("data.x", data__x=values)
 
 
 @pytest.mark.parametrize("compare", [3, None, ["regime"], {"factors": "regime"}, {"factor": 1}, {"ordered": "maybe"}])

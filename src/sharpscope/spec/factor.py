@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import model_serializer, model_validator
 
 from sharpscope.errors import SpecError, suggest
 from sharpscope.spec.grid import Grid, is_option, part_of, varying
-from sharpscope.spec.structure import Strict
+from sharpscope.spec.structure import Strict, shortened
 from sharpscope.spec.values import is_missing, value_text
 
 REGIME = "regime"
@@ -83,6 +84,7 @@ class Factor:
         _check_name(name, regimes, grid)
         values = () if name == REGIME else tuple(grid[name])
         levels = _levels(name, regimes, grid)
+        _check_levels(name, levels)
         numbers = bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
         given = asked.get("ordered")
         by_value = sorted(values) if numbers else values
@@ -181,7 +183,8 @@ def _check_name(name: str, regimes: Mapping[str, Parts], grid: Grid) -> None:
     if name in grid:
         message = f"a factor has several levels, and the grid gives '{name}' one value; add those to compare it with"
         raise SpecError(message, loc)
-    raise SpecError(f"the factor '{name}' is no key of the grid that takes several values{suggest(name, known)}", loc)
+    hint = suggest(name, known)
+    raise SpecError(f"the factor {shortened(name)} is no key of the grid that takes several values{hint}", loc)
 
 
 def _check_option(name: str, regimes: Mapping[str, Parts], grid: Grid) -> None:
@@ -202,6 +205,13 @@ def _levels(name: str, regimes: Mapping[str, Parts], grid: Grid) -> tuple[str, .
     return (*((_lacking(name),) if lacks else ()), *map(value_text, grid[name]))
 
 
+def _check_levels(name: str, levels: Sequence[str]) -> None:
+    for level, times in Counter(levels).items():
+        if times > 1:
+            where = ("regimes",) if name == REGIME else ("grid", name)
+            raise SpecError(f"two levels of {name} would have the name '{level}'; give one of them another", where)
+
+
 def _arms(label: str, parts: Parts, grid: Grid) -> list[str]:
     keys = [key for key in varying(grid) if is_option(key) and part_of(key) in parts]
     chosen = itertools.product(*(map(value_text, grid[key]) for key in keys))
@@ -217,7 +227,8 @@ def _reference(name: str, levels: Sequence[str], asked: Mapping[str, Any]) -> st
     if asked["reference"] is None:
         # Nothing in the column of the factor: the level of what lacks it.
         return _reference(name, levels, {})
-    raise SpecError(f"the reference {text} is no level of {name}{suggest(text, levels)}", ("compare", "reference"))
+    message = f"the reference {shortened(asked['reference'])} is no level of {name}{suggest(text, levels)}"
+    raise SpecError(message, ("compare", "reference"))
 
 
 def _settings(part: str, regimes: Mapping[str, Parts]) -> dict[str, str]:

@@ -14,8 +14,9 @@ _EXACT = 1e15  # a whole number below is told from its neighbors by a float, and
 
 
 def repeats(values: list[Any]) -> bool:
-    """Return whether a value stands in a list twice; to Python as to a table, 1 is 1.0."""
-    return len({value if isinstance(value, Hashable) else repr(value) for value in values}) < len(values)
+    """Return whether a value stands in a list twice; to Python as to a table, 1 is 1.0, and in a table 1 is "1"."""
+    same = {value if isinstance(value, Hashable) else repr(value) for value in values}
+    return min(len(same), len(set(map(value_text, values)))) < len(values)
 
 
 def is_column(values: list[Any]) -> bool:

@@ -159,8 +159,8 @@ def test_an_option_is_compared_with_the_regime_that_lacks_the_part() -> None:
     assert (results.levels, results.keys) == (["no sam", "0.05", "0.1"], ["regime"])
     tests = comparisons_table(results).query("quantity == 'nll'")
     assert list(zip(tests["regime"], tests["regimes.sam.rho"], strict=True)) == [
-        *(("baseline", "0.05"), ("baseline", "0.1")),
-        *(("augmentation", "0.05"), ("augmentation", "0.1")),
+        *(("baseline (+sam)", "0.05"), ("baseline (+sam)", "0.1")),
+        *(("augmentation (+sam)", "0.05"), ("augmentation (+sam)", "0.1")),
     ]
     ledger = results.ledger
     of_both = ledger[(ledger["regime"] == "augmentation+sam") & (ledger["regimes.sam.rho"] == 0.1)]

@@ -22,7 +22,7 @@ def tables(matched):
 
 
 def test_closeness_is_told_of_the_runs_that_reached_the_level(matched):
-    table = closeness_table(matched).set_index(["level", "regime"])
+    table = closeness_table(matched).set_index(["matched_loss", "regime"])
     assert len(table) == 2 * 6
     assert table.loc[("0.1", "weight_decay"), "reached"] == 0
     assert np.isnan(table.loc[("0.1", "weight_decay"), "loss"])
@@ -40,7 +40,7 @@ def test_a_run_that_never_came_there_counts_at_the_end_of_no_level(matched):
     ledger = matched.ledger.copy()
     late = ledger.index[(ledger["regime"] == "sam") & (ledger["seed"] > 1)]
     ledger.loc[late, "train_loss@0.1"] = np.nan
-    row = closeness_table(replace(matched, ledger=ledger)).set_index(["level", "regime"]).loc[("0.1", "sam")]
+    row = closeness_table(replace(matched, ledger=ledger)).set_index(["matched_loss", "regime"]).loc[("0.1", "sam")]
     assert (row["runs"], row["reached"]) == (10, 2)
     first = ledger[(ledger["regime"] == "sam") & (ledger["seed"] <= 1)]
     assert row["loss_at_end_greatest"] == first["train_loss"].max()
@@ -97,7 +97,7 @@ def test_page_and_tables_tell_of_it_where_there_is_a_level(matched_report, repor
     assert "differences in sharpness to baseline have the direction" in page
     assert "4 of 4" in page
     table = pd.read_csv(matched_report.parent / "tables" / "matched_loss.csv")
-    assert list(table["level"].unique()) == [0.1]
+    assert list(table["matched_loss"].unique()) == [0.1]
     assert "3 of 3" in (matched_report.parent / "tables" / "matched_loss.tex").read_text()
     assert "No run was measured at a matched train loss." in report.read_text("utf-8")
     assert not (report.parent / "tables" / "matched_loss.csv").exists()

@@ -87,10 +87,10 @@ def test_an_option_is_compared_with_what_lacks_the_part() -> None:
     assert (found.reference, found.ordered, found.lacking) == ("no sam", True, "no sam")
     assert dict(found.ranks) == {"no sam": 0, "0.05": 1, "0.1": 2}
     assert dict(found.settings) == {
-        "augmentation": "augmentation",
-        "baseline": "baseline",
-        "sam": "baseline",
-        "augmentation+sam": "augmentation",
+        "augmentation": "augmentation (+sam)",
+        "baseline": "baseline (+sam)",
+        "sam": "baseline (+sam)",
+        "augmentation+sam": "augmentation (+sam)",
     }
     assert found.level("baseline", {"regimes.sam.rho": None}) == "no sam"
     assert found.level("baseline", {"regimes.sam.rho": math.nan}) == "no sam"

@@ -162,8 +162,8 @@ class StudyResults:
     def arranged(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a table of runs, or of pairs of them, as they are compared.
 
-        The column of the factor has its levels as text, and ``regime`` the regime in whose setting a run stands, where
-        regimes are not themselves the levels.
+        The column of the factor has its levels as text, and ``regime`` the setting of each regime, where regimes are
+        not themselves the levels.
         """
         factor = self.factor
         rows = records(table[[c for c in table.columns if c == REGIME or c in self._varying]])

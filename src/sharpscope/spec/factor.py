@@ -57,8 +57,8 @@ class Factor:
         reference: The level that the others are compared with.
         ordered: Whether the levels have an order.
         ranks: The place of each level in this order.
-        settings: The regime in whose setting each regime stands. Where an option of a part is compared, a regime with
-            the part stands beside the one that is the same without it.
+        settings: The setting of each regime, which is its label. Where an option of a part is compared, a regime with
+            the part stands beside the one that is the same without it: "baseline (+sam)" is the setting of both.
     """
 
     name: str
@@ -232,15 +232,15 @@ def _reference(name: str, levels: Sequence[str], asked: Mapping[str, Any]) -> st
 
 
 def _settings(part: str, regimes: Mapping[str, Parts]) -> dict[str, str]:
-    """Return, for each regime, the one that is the same without a part; itself, where that is none or not clear."""
-    without = {label: _rest(parts, part) for label, parts in regimes.items()}
-    found = {}
+    """Return, for each regime, the setting in which it is compared: with the one that is the same but for a part."""
+    alike: dict[str, list[str]] = {}
     for label, parts in regimes.items():
-        same = [other for other, rest in without.items() if rest == without[label] and part not in regimes[other]]
-        rivals = [other for other, rest in without.items() if rest == without[label] and part in regimes[other]]
-        found[label] = same[0] if part in parts and len(same) == 1 and len(rivals) == 1 else label
+        rest = {name: options for name, options in parts.items() if name not in (part, BASELINE)}
+        alike.setdefault(repr(sorted(rest.items())), []).append(label)
+    found = {label: label for label in regimes}
+    for labels in alike.values():
+        without = [label for label in labels if part not in regimes[label]]
+        # Of several with the part, each would have runs of the same levels and seeds.
+        if len(without) == 1 and len(labels) == 2:
+            found |= dict.fromkeys(labels, f"{without[0]} (+{part})")
     return found
-
-
-def _rest(parts: Parts, part: str) -> Parts:
-    return {name: options for name, options in parts.items() if name not in (part, BASELINE)}

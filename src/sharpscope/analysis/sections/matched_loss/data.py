@@ -25,7 +25,7 @@ from sharpscope.spec import Factor
 from sharpscope.store.levels import STEP, column
 
 LOSS = "train_loss"
-MATCHED = "level"  # the column of the loss that is matched
+MATCHED = "matched_loss"
 
 
 def closeness_table(results: StudyResults) -> pd.DataFrame:

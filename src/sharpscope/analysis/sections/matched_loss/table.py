@@ -19,7 +19,7 @@ def latex(results: StudyResults, closeness: pd.DataFrame) -> bytes:
             rows.append([*labels, *map(escape, texts)])
     header = [
         *map(escape, results.keys),
-        "Level",
+        "Matched loss",
         escape(results.factor.title),
         "Runs",
         "Steps",

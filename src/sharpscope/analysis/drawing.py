@@ -107,6 +107,12 @@ def level_legend(figure: Figure, results: StudyResults) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, handletextpad=0.2, title=title)
 
 
+def name_levels(figure: Figure, results: StudyResults) -> None:
+    """Say beside the rows of a figure what their labels are levels of, where these do not say so themselves."""
+    if results.factor.name != REGIME:
+        figure.supylabel(lettered(results.factor.name), fontsize=7)
+
+
 def cell_label(level: str, group: dict[str, Any], *, between: str = ", ") -> str:
     """Return the name of a level in a setting, as a figure can show it."""
     return between.join(map(lettered, filter(None, (level, describe_group(group)))))

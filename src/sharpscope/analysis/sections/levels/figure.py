@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, cell_label, panels
+from sharpscope.analysis.drawing import TEXT, cell_label, name_levels, panels
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults, records, select
@@ -28,6 +28,7 @@ def forest(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
         if position % 3:
             axis.tick_params(axis="y", labelleft=False)
     figure.supxlabel("Mean over seeds with 95% interval", fontsize=7)
+    name_levels(figure, results)
     return figure
 
 
@@ -43,7 +44,7 @@ def _panel(axis: Axes, results: StudyResults, table: pd.DataFrame, groups: list[
                 axis.plot([row["mean"]], [y], color=look.color, marker=look.marker, markersize=4, linestyle="")
                 if level == results.reference:
                     axis.axvline(row["mean"], color="0.8", linewidth=0.6, zorder=0)
-                labels.append(cell_label(factor.told(level), group))
+                labels.append(cell_label(level, group))
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.locator_params(axis="x", nbins=4)

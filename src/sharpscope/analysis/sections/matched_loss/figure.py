@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpscope.analysis.drawing import TEXT, cell_label, logarithmic, panels
+from sharpscope.analysis.drawing import TEXT, cell_label, logarithmic, name_levels, panels
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import looks
 from sharpscope.analysis.results import StudyResults, by, describe_moment, select
@@ -33,6 +33,7 @@ def lanes(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
     figure.supxlabel(
         "Mean over seeds with 95% interval; vertical lines: the reference, and the loss to match", fontsize=7
     )
+    name_levels(figure, results)
     handles = [
         Line2D(
             [],
@@ -88,7 +89,7 @@ def _panel(
         logarithmic(axis, "x")
     else:
         axis.locator_params(axis="x", nbins=4)
-    axis.set_yticks(range(len(cells)), [cell_label(factor.told(level), group) for group, level in cells])
+    axis.set_yticks(range(len(cells)), [cell_label(level, group) for group, level in cells])
     axis.set_ylim(len(cells) - 0.5, -0.5)
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)

@@ -152,7 +152,7 @@ def test_a_plugin_that_fails_is_told_with_its_line(plugin, message, here, capsys
         (["run", "tiny.yaml", "--out", "tiny.yaml/deeper"], "Not a directory"),
         (["run", "tiny.yaml", "--data-dir", "absent"], "absent"),
         (["plan", "tiny.yaml", "--set", "model=resnet9"], "unknown model 'resnet9'"),
-        (["plan", "tiny.yaml", "--set", "sections=[regime]"], "--set sections: unknown section 'regime'; did you mean"),
+        (["plan", "tiny.yaml", "--set", "sections=[level]"], "--set sections: unknown section 'level'; did you mean"),
         (["status", "absent"], "there is no folder absent"),
         (["report", "."], "is not the folder of a study"),
         (["list", "modles"], "unknown list 'modles'; did you mean 'models'"),

@@ -136,3 +136,14 @@ def test_what_is_compared_is_extended_like_a_component(study_file, tmp_path):
     assert compared("compare: regime") == ("regime", "baseline", False)
     study_file(grid={"seed": 2, "training.lr": [1, 2]}, compare={"factor": "training.lr", "reference": 2})
     assert compared("compare: {factor: regime}") == ("regime", "baseline", False)
+
+
+def test_a_plan_tells_what_is_compared_and_how_many_regimes_there_are(study_file, capsys):
+    grid = {"seed": 2, "regimes.sam.rho": [0.1, 0.2], "training.lr": [0.1, 0.2]}
+    path = str(study_file(regimes=["baseline", "sam"], grid=grid, compare="regimes.sam.rho", scores=["ece"]))
+    assert run_command(["plan", path]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tiny: 12 runs = 3 regimes with their options x 2 training.lr x 2 seeds"
+    assert "  compared with no sam: regimes.sam.rho 0.1 and 0.2" in lines
+    assert run_command(["plan", path, "--set", "compare=regime"]) == 0
+    assert "compared with" not in capsys.readouterr().out

@@ -15,7 +15,7 @@ import torch
 from sharpscope.data import SEVERITIES, Dataset
 from sharpscope.models import build_untrained
 from sharpscope.seeding import Stream
-from sharpscope.spec import Run, arms, is_option
+from sharpscope.spec import REGIME, Run, arms, is_option
 from sharpscope.store.folder import Store
 from sharpscope.store.wishes import Wish
 from sharpscope.study.devices import CPU
@@ -234,6 +234,10 @@ def show(plan: Plan, found: Forecast) -> str:
     lines = [f"{study.name}: {len(plan.runs)} runs = {_product(plan)}"]
     lines += [f"  regimes: {', '.join(regime.label for regime in study.regimes)}"]
     lines += [f"  {key}: {', '.join(map(str, values))}" for key, values in study.grid.items()]
+    factor = study.factor
+    if factor.name != REGIME:
+        others = factor.told(*(level for level in factor.levels if level != factor.reference))
+        lines += [f"  compared with {factor.told(factor.reference)}: {others}"]
     lines += [f"  measures: {_measures(plan) or 'none'}"]
     if plan.wishes.levels:
         lines += [f"  and at matched train loss: {', '.join(plan.wishes.levels)}"]

@@ -192,7 +192,7 @@ def test_a_level_matched_more_closely_later_is_looked_for_again(plan_at, store, 
     pd.testing.assert_frame_equal(load_ledger(at_once.path), after, check_exact=True)
     page = write_report(load_results(store.path), tmp_path).read_text("utf-8")
     assert "came down to that loss from one step to the next" in page
-    told = pd.read_csv(tmp_path / "tables" / "matched_loss.csv").query("level == 1")
+    told = pd.read_csv(tmp_path / "tables" / "matched_loss.csv").query("matched_loss == 1")
     assert told["loss_least"].min() == after["train_loss@1"].min()
     assert told["loss_greatest"].max() == after["train_loss@1"].max()
     assert set(told["reached"]) == {2}

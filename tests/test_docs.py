@@ -31,6 +31,7 @@ from sharpscope.cli import run_command
 from sharpscope.registry import Registry
 from sharpscope.spec import EXTENDS, Study
 from sharpscope.study.listing import REGISTRIES
+from sharpscope.study.stage import STAGES
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -83,7 +84,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Be in a folder of the page's own; what it registers and imports from there is taken out afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    registries: list[Registry] = [SECTIONS, *(load() for load in REGISTRIES.values())]
+    registries: list[Registry] = [SECTIONS, STAGES, *(load() for load in REGISTRIES.values())]
     members = [dict(registry.items()) for registry in registries]
     yield tmp_path
     for registry, before in zip(registries, members, strict=True):

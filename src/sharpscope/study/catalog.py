@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sharpscope.curvature.measure import MEASURES
 from sharpscope.errors import SpecError, suggest
-from sharpscope.registry import Registry
-from sharpscope.safety import SCORES
-from sharpscope.safety.registry import Chosen
 from sharpscope.spec import Point, Study
 from sharpscope.store.documents import plain
-from sharpscope.store.levels import STEP, VALUES, column
-from sharpscope.store.record import SCHEMA
-from sharpscope.store.wishes import Wish, Wishes
+from sharpscope.store.snapshots import END, column
+from sharpscope.store.upgrade import SCHEMA
+from sharpscope.store.wanted import Wanted
+from sharpscope.study.basics import BASICS, PRIMARY, TWINS
+from sharpscope.study.stage import Column, in_order, told_at
+from sharpscope.study.stages.score import score_columns
+from sharpscope.study.wishes import Wishes
 
 RESERVED = ("run_id", "state", "regime", "seed")
-_TRAINED_ON = "on the training set, not augmented, with the labels trained on"
-FIXED = {
-    "train_loss": ("training", "Train loss", "lower", "nats", f"Mean cross-entropy {_TRAINED_ON}"),
-    "test_loss": ("score", "Test loss", "lower", "nats", "Mean cross-entropy on the test set"),
-    "train_accuracy": ("training", "Train accuracy", "higher", "fraction", f"Accuracy {_TRAINED_ON}"),
-    "test_accuracy": ("score", "Test accuracy", "higher", "fraction", "Accuracy on the test set"),
-}
-_STEP = {"name": STEP, "kind": "training", "label": "Steps", "unit": "steps", "summary": "Steps of training until then"}
-# Scores that every ledger has under another name already; a report tells them once.
-TWINS = {"accuracy": "test_accuracy", "nll": "test_loss"}
-PRIMARY = ("relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A column of the ledger, and where its numbers are: in the results of a stage, or in the scores of pairs."""
+
+    column: Column
+    snapshot: str = END
+    stage: str = ""
+
+    @property
+    def name(self) -> str:
+        """As the ledger has it."""
+        return column(self.column.name, self.snapshot) + self.column.suffix
+
+    def to_catalog(self) -> dict[str, Any]:
+        """Return name, place and type as plain data; scores of pairs are in no run, and so in no place of it."""
+        at = [self.snapshot, self.stage, self.column.key, *self.column.path] if self.stage else None
+        return {"name": self.name, "at": at, "type": self.column.type}
+
+    def told(self) -> dict[str, Any]:
+        """Return what a report tells of it."""
+        return {"name": self.name, **told_at(self.column.facts or {}, self.snapshot)}
+
+
+def _places(wishes: Wishes) -> Iterator[_Place]:
+    """Yield all columns that hold results, in the order of the ledger."""
+    for snapshot in wishes.snapshots:
+        for stage in in_order(wishes.stages):
+            yield from (_Place(found, snapshot, stage.name) for found in stage.columns(wishes, snapshot))
+        if snapshot == END:
+            yield from map(_Place, score_columns(wishes.pair_scores, wishes.corruptions))
 
 
 def check_columns(wishes: Wishes) -> None:
@@ -36,7 +58,7 @@ def check_columns(wishes: Wishes) -> None:
     Raises:
         SpecError: If a key is taken.
     """
-    taken = dict.fromkeys((*RESERVED, *FIXED), "a column that every ledger has")
+    taken = dict.fromkeys((*RESERVED, *BASICS), "a column that every ledger has")
     for kind, keys in (("measure", wishes.measures), ("score", wishes.scores | wishes.pair_scores)):
         for key in keys:
             for name in (key, f"{key}_stderr", f"{key}_converged") if kind == "measure" else (key,):
@@ -44,10 +66,13 @@ def check_columns(wishes: Wishes) -> None:
                     message = f"'{key}' cannot be the key of a {kind}: '{name}' is {taken[name]}"
                     raise SpecError(message, (f"{kind}s", key))
                 taken[name] = f"a column of the {kind} '{key}'"
-    for level in wishes.levels:
-        for key in _keys_at(level, wishes):
-            if key in taken:
-                raise SpecError(f"'{key}' is {taken[key]}, and one at train loss {level}; rename it", ("measures",))
+    seen: set[str] = set()
+    for place in _places(wishes):
+        if place.name in seen or (place.snapshot != END and place.name in taken):
+            what = taken.get(place.name, "a column of another stage")
+            where = "at the end" if place.snapshot == END else f"at snapshot {place.snapshot}"
+            raise SpecError(f"'{place.name}' is {what}, and one {where}; rename it", ("measures",))
+        seen.add(place.name)
 
 
 def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...]:
@@ -56,8 +81,7 @@ def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...
     Raises:
         SpecError: If a declared quantity is not a column of the ledger.
     """
-    known = [*FIXED, *wishes.measures, *wishes.scores, *wishes.pair_scores]
-    known += [key for level in wishes.levels for key in _keys_at(level, wishes)]
+    known = [place.name for place in _places(wishes) if not place.column.suffix]
     if declared is None:
         return tuple(name for name in PRIMARY if name in known)
     family: list[str] = []
@@ -72,18 +96,9 @@ def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...
     return tuple(family)
 
 
-def _keys_at(level: str, wishes: Wishes) -> list[str]:
-    """Return the columns of quantities at a train loss, without those of standard errors."""
-    return [column(key, level) for key in (STEP, *VALUES, *wishes.measures)]
-
-
-def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[str, Any]:
+def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes, wanted: Wanted) -> dict[str, Any]:
     """Return the content of ``catalog.json``."""
-    quantities = [_fixed(name) for name in FIXED]
-    quantities += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
-    scores = {key: w for key, w in (wishes.scores | wishes.pair_scores).items() if key not in TWINS}
-    quantities += [_score(key, wanted, wishes.corruptions) for key, wanted in scores.items()]
-    quantities += [quantity for level in wishes.levels for quantity in _at_level(level, wishes)]
+    places = list(_places(wishes))
     grid = [
         {
             "run_id": point.run.id,
@@ -98,84 +113,9 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes) -> dict[st
         "study": plain(study.model_dump()),
         "default_primary": study.primary == primary_of(None, wishes),
         "varying": study.varying,
-        "training": list(FIXED),
-        "at_loss": [STEP, *VALUES],
-        **wishes.to_catalog(),
-        "quantities": quantities,
+        "wanted": wanted.snapshots,
+        "pair_scores": {key: score.stamp("score") for key, score in wishes.pair_scores.items()},
+        "columns": [place.to_catalog() for place in places],
+        "quantities": [place.told() for place in places if place.column.facts is not None],
         "grid": grid,
     }
-
-
-def _fixed(name: str) -> dict[str, Any]:
-    kind, label, better, unit, summary = FIXED[name]
-    return {"name": name, "kind": kind, "label": label, "better": better, "unit": unit, "summary": summary}
-
-
-def _at_level(level: str, wishes: Wishes) -> Iterator[dict[str, Any]]:
-    """Yield the facts of everything at a train loss: those of the same thing at the end, under another name."""
-    plain = [_STEP, *(_fixed(key) if key in FIXED else _score(key, Wish(key)) for key in VALUES)]
-    plain += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
-    for facts in plain:
-        # How well the training data are fitted is given there, so that more of it is not better.
-        given = {"better": None} if facts["kind"] == "training" else {}
-        yield {
-            **facts,
-            **given,
-            "name": column(facts["name"], level),
-            "label": f"{facts['label']} at train loss {level}",
-            "level": level,
-        }
-
-
-def _measure(key: str, wanted: Wish) -> dict[str, Any]:
-    facts = MEASURES[wanted.name].facts
-    caveats = list(facts.caveats)
-    if wanted.subset is not None:
-        # It stands before the others: it is of this study, they are of the measure.
-        caveats.insert(
-            0,
-            f"Taken on {wanted.subset:,} training samples at most, the same of every run; the standard error holds "
-            "that of this choice.",
-        )
-    return {
-        **_described(MEASURES, key, wanted),
-        "kind": facts.kind,
-        "sharper_is": None if facts.kind == "control" else facts.sharper_is,
-        "symbol": facts.symbol,
-        "caveats": caveats,
-    }
-
-
-def _score(key: str, wanted: Wish, corruptions: Iterable[str] = ()) -> dict[str, Any]:
-    facts = SCORES[wanted.name].facts
-    described = {**_described(SCORES, key, wanted), "kind": "score", "better": facts.better}
-    if facts.chosen is not None and corruptions:
-        described["summary"] += f"; here these are {_counted(facts.chosen, wanted, corruptions)}"
-    return described
-
-
-def _counted(chosen: Chosen, wanted: Wish, corruptions: Iterable[str]) -> str:
-    """Return how many corruptions of each suite a score is taken over: a study may have several."""
-    suites: dict[str, list[str]] = {}
-    for name in corruptions:
-        suites.setdefault(name.rpartition("/")[0], []).append(name)
-    counts = {suite: len(chosen(wanted.options, names)) for suite, names in suites.items()}
-    return " and ".join(f"{n} of {suite}" if suite else f"{n} generated ones" for suite, n in counts.items())
-
-
-def _described(registry: Registry[Any], key: str, wanted: Wish) -> dict[str, Any]:
-    """Return what is told of measures and scores alike."""
-    member = registry[wanted.name]
-    facts = member.facts
-    return {
-        "name": key,
-        "label": _label(facts.label, key, wanted),
-        "unit": facts.unit,
-        "summary": member.summary,
-        "reference": facts.reference,
-    }
-
-
-def _label(label: str, key: str, wanted: Wish) -> str:
-    """Tell a measure or score that stands in the study under a key of its own from the plain one."""
-    return label if key == wanted.name else f"{label} ({key})"

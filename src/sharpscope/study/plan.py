@@ -20,14 +20,16 @@ from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
 from sharpscope.spec import Point, Run, Study
-from sharpscope.store.levels import level_name
-from sharpscope.store.wishes import Wish, Wishes
+from sharpscope.store.snapshots import level_name
+from sharpscope.store.wanted import Wanted
 from sharpscope.study.catalog import catalog_of, check_columns, primary_of
 from sharpscope.study.devices import CPU
-from sharpscope.study.plugins import load_plugins, resolve_plugins
+from sharpscope.study.plugins import load_plugins, resolve_plugins, stages_of
 from sharpscope.study.resolve import at, completed, measure_wish, reduced, wish
 from sharpscope.study.source import Source
+from sharpscope.study.stage import wanted_of
 from sharpscope.study.trial import Trial, text_of
+from sharpscope.study.wishes import Wish, Wishes
 from sharpscope.training import REGIMES
 
 Job = tuple[str, ...]
@@ -40,7 +42,7 @@ class Plan:
     Attributes:
         study: The study, defaults filled in.
         points: The grid; options at their defaults are left out of each run, so that its id ignores them.
-        wishes: What is wanted of each run.
+        wishes: What is wanted of each run, as the study says it.
         data_dir: The user's folder of datasets.
         datasets: What was loaded to check the study, by the text of its component.
         notes: What the user should know before it is run.
@@ -60,6 +62,11 @@ class Plan:
         """The runs by their ids, in the order of the grid."""
         return {point.run.id: point.run for point in self.points}
 
+    @cached_property
+    def wanted(self) -> Wanted:
+        """The same, as the stages understand it: every result by snapshot, stage and key."""
+        return wanted_of(self.wishes)
+
     @property
     def jobs(self) -> list[Job]:
         """The units of work, each a list of run ids done by one process."""
@@ -68,7 +75,7 @@ class Plan:
     @cached_property
     def catalog(self) -> dict[str, Any]:
         """The grid and the facts of every column: what a report needs that otherwise only the code knows."""
-        return catalog_of(self.study, self.points, self.wishes)
+        return catalog_of(self.study, self.points, self.wishes, self.wanted)
 
     def dataset_of(self, run: Run) -> Dataset:
         """Return the dataset of a run."""
@@ -168,7 +175,7 @@ def _wishes(study: Study, points: Sequence[Point], trial: Trial) -> Wishes:
         _check_corruptions(key, wanted, datasets)
     needed = any(_needs_corruptions(w.name) for w in (scores | pair_scores).values())
     corruptions = trial.corruptions() if needed else {}
-    wishes = Wishes(measures, scores, pair_scores, corruptions, *_levels(points))
+    wishes = Wishes(measures, scores, pair_scores, corruptions, *_levels(points), stages_of(study.plugins))
     check_columns(wishes)
     return wishes
 

@@ -61,8 +61,8 @@ def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
     """
     import torch
 
+    from sharpscope.study.perform import perform
     from sharpscope.study.plugins import load_plugins
-    from sharpscope.study.stages import perform
 
     if not (assignment.directory / "study.yaml").is_file():
         raise SharpscopeError(

@@ -52,7 +52,7 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
 
     from sharpscope.study.assignment import record_failure
     from sharpscope.study.bench import Bench
-    from sharpscope.study.stages import perform
+    from sharpscope.study.perform import perform
 
     torch.set_num_threads(1)
     assignment: Assignment = pickle.loads(pickled_assignment)

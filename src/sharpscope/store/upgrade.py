@@ -38,13 +38,15 @@ def upgraded_record(content: Mapping[str, Any]) -> Content:
 
 
 def _end(content: Mapping[str, Any]) -> Content:
-    made_by, files = content["made_by"], _present(content, weights_file(END), _HISTORY)
-    found: Content = {"training": {}, "predictions": {}, "measures": content["measures"], "scores": content["scores"]}
+    # What is unpacked is known to be a mapping: before there were seals, anything could stand in a file.
+    made_by, files = {**content["made_by"]}, _present(content, weights_file(END), _HISTORY)
+    found: Content = {"training": {}, "predictions": {}}
+    found |= {stage: {**content[stage]} for stage in ("measures", "scores")}
     if files:
         found["training"]["weights"] = {**_maker(made_by, "training"), "reached": True, "files": files}
-    if content["training"]:
+    if values := {**content["training"]}:
         maker, predicted = _maker(made_by, "predictions"), _present(content, _PREDICTIONS)
-        found["predictions"]["predictions"] = {**maker, "values": content["training"], "files": predicted}
+        found["predictions"]["predictions"] = {**maker, "values": values, "files": predicted}
         conditions = content["predictions"]["corruptions"]
         if conditions:
             found["predictions"]["corruptions"] = {**maker, "conditions": conditions}
@@ -52,15 +54,15 @@ def _end(content: Mapping[str, Any]) -> Content:
 
 
 def _at_loss(level: str, point: Mapping[str, Any], content: Mapping[str, Any]) -> Content:
-    found: Content = {"training": {}, "predictions": {}, "measures": point["measures"]}
+    found: Content = {"training": {}, "predictions": {}, "measures": {**point["measures"]}}
     found["training"]["weights"] = {
         **_maker(content["made_by"], "training"),
         **{key: point.get(key) for key in ("level", "check_loss_every", "epoch", STEP, "loss")},
         "reached": point["epoch"] is not None,
         "files": _present(content, weights_file(snapshot_at(level))),
     }
-    if point["training"]:
-        found["predictions"]["predictions"] = {"values": point["training"], "files": []}
+    if values := {**point["training"]}:
+        found["predictions"]["predictions"] = {"values": values, "files": []}
     return found
 
 
@@ -91,8 +93,8 @@ def upgraded_catalog(content: Mapping[str, Any]) -> Content:
 
 
 def _wanted_at_end(content: Mapping[str, Any]) -> Content:
-    corruptions = {"corruptions": {"conditions": content["corruptions"]}} if content["corruptions"] else {}
-    predictions = {"predictions": {}, **corruptions}
+    conditions = {**content["corruptions"]}
+    predictions = {"predictions": {}, **({"corruptions": {"conditions": conditions}} if conditions else {})}
     stages = {"predictions": predictions, "measures": content["measures"], "scores": content["scores"]}
     return {"training": {"weights": {}}, **{stage: keys for stage, keys in stages.items() if keys}}
 

@@ -143,7 +143,6 @@ def test_a_result_whose_file_has_lost_its_seal_is_left_to_do():
     assert record.needed_files() == {"a"}
     del record.files["a"]
     assert record.missing(wanted) == ["s"]
-    assert record.stale_files(wanted) == {"a"}
 
 
 def test_facts_of_a_process_stand_as_long_as_something_of_it_is_left():

@@ -14,10 +14,8 @@ def former_record(content: dict[str, Any]) -> dict[str, Any]:
     """Turn the content of a ``run.json`` into that of schema 3."""
     snapshots = content["snapshots"]
     end = snapshots.get("end", {})
-    weights, predicted = (
-        end.get(s, {}).get(k, {}) for s, k in (("training", "weights"), ("predictions", "predictions"))
-    )
-    makers = {"training": weights.get("made_by"), "predictions": predicted.get("made_by")}
+    trained, predicted = end.get("training", {}), end.get("predictions", {}).get("predictions", {})
+    makers = {"training": next(iter(trained.values()), {}).get("made_by"), "predictions": predicted.get("made_by")}
     conditions = end.get("predictions", {}).get("corruptions", {}).get("conditions", {})
     return {
         **{key: value for key, value in content.items() if key != "snapshots"},

@@ -9,7 +9,9 @@ from safetensors.numpy import load_file
 
 from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.analysis.report import write_report
-from sharpscope.extend import SECTIONS, STAGES
+from sharpscope.errors import SpecError
+from sharpscope.extend import SECTIONS, STAGES, Column, Found, Stage
+from sharpscope.registry import Entry
 from sharpscope.store.folder import Store
 from sharpscope.store.status import Status
 from sharpscope.study.forecast import forecast
@@ -208,3 +210,58 @@ def test_it_is_of_the_studies_that_name_its_plugin(plan, plan_of):
     other = plan_of(**{**OWN, "plugins": []})
     assert set(other.wanted.snapshots["end"]) == {"training", "predictions", "measures", "scores"}
     assert not any("small_weights" in column["name"] for column in other.catalog["columns"])
+
+
+class Odd(Stage):
+    """Whatever a test lets it be."""
+
+    def columns(self, wishes, snapshot):
+        return [Column.of_value(self.column, self.name, "Odd")]
+
+    def do(self, work, snapshot, missing):
+        return self.found
+
+    column, found = "odd", {}
+
+
+@pytest.fixture
+def odd(plan, monkeypatch):
+    """Register a stage with other attributes than usual, and plan a study that has it."""
+
+    def make(plan_of, **changes):
+        kind = type("Odd", (Odd,), {**changes, "__module__": STAGES["losses"].function.__module__})
+        monkeypatch.setitem(STAGES._entries, "losses", Entry("stage", "losses", kind))
+        return plan_of(**{**OWN, "measures": ["margin"]})
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({"other": Found()}, "stage 'losses' found 'other', and should find losses"),
+        ({"losses": Found({"values": {"odd": "much"}})}, "stage 'losses' found no number as 'odd', but 'much'"),
+        ({"losses": Found({}, {"odd": np.array([object()])})}, "object"),
+    ],
+)
+def test_what_cannot_be_stored_is_told_and_costs_nothing_else(found, reason, odd, plan_of, store):
+    outcomes = perform_all(odd(plan_of, found=found), store)
+    assert {o.state for o in outcomes} == {"done"}
+    assert set(outcomes[0].missing) == {"losses", "losses@2"}
+    assert reason in outcomes[0].missing["losses"]
+    assert load_ledger(store.path)["small_weights@2"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"needs": "weight"}, "stage 'losses' needs 'weight', which no stage before it gives"),
+        ({"needs": "mine", "gives": "mine"}, "stage 'losses' needs 'mine', which no stage before it gives"),
+        ({"column": "ece"}, "'ece' is a column of the stage 'losses', and one of the stage 'scores' at snapshot end"),
+        ({"column": "seed"}, "'seed' is a column that every ledger has, and one of the stage 'losses' at snapshot end"),
+        ({"column": "margin@2"}, "'margin@2' is a column of the stage 'losses', and one of the stage 'measures'"),
+    ],
+)
+def test_one_that_does_not_fit_the_others_is_refused(changes, message, odd, plan_of):
+    with pytest.raises(SpecError, match=message):
+        odd(plan_of, **changes)

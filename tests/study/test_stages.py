@@ -18,6 +18,7 @@ from sharpscope.data import DATASETS
 from sharpscope.errors import DataError
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
+from sharpscope.store.status import Status
 from sharpscope.study import work
 from sharpscope.study.bench import Bench
 from sharpscope.study.engine import assignment_of, run_study
@@ -154,6 +155,20 @@ def test_divergence_is_a_result_with_a_reason(lr, reason, plan_of, store):
     results = load_results(store.path)
     assert results.ledger["relative_flatness"].isna().all()
     assert set(results.failures["state"]) == {"diverged"}
+
+
+@pytest.mark.parametrize("lr", [1e20, 1e9])
+@pytest.mark.parametrize("name", ["history.parquet", "trained.json", "init"])
+def test_a_run_that_diverged_is_no_other_after_damage(name, lr, plan_of, store):
+    plan = plan_of(regimes=["baseline"], training={"lr": lr, "epochs": 3}, grid={"seed": 1})
+    (before,) = perform_all(plan, store)
+    folder = store.run(before.run_id)
+    path = next(store.path.glob("inits/*")) if name == "init" else folder.path / name
+    path.write_bytes(b"not what it was")
+    (after,) = perform_all(plan, store)
+    assert (after.state, after.reason) == ("diverged", before.reason)
+    assert perform_all(plan, store)[0].stages == ()
+    assert Status.of(store).sound
 
 
 def test_a_failure_is_recorded_and_the_others_go_on(plan_of, store, monkeypatch):

@@ -19,7 +19,7 @@ from sharpscope.store.wanted import Stages, Stamp, Wanted, answers
 
 FINAL = ("done", "diverged")
 TRAINING = "training"  # the stage that all others need: of its files none is missed before something asks for it
-WEIGHTS_KEY = "weights"
+WEIGHTS_KEY, HISTORY_KEY = "weights", "history"
 NOT_YET = "not computed yet; the next run does it"
 
 Entry = dict[str, Any]
@@ -39,6 +39,7 @@ class Record:
         snapshots: What was found, by snapshot, stage and key. Each result has its stamp, see ``wanted``, its numbers,
             the ``files`` beside this one that belong to it, and by which process it was ``made_by``. The results of
             ``training`` are the weights; where they say ``reached: false`` the training did not come to that moment.
+            A training that diverged has left its ``history`` in their place.
         errors: Why a result could not be had, by its column; it is tried again by the next run.
         files: Size and checksum of each file beside this one.
         init: Where the initial weights are, from the folder of the study.
@@ -211,17 +212,6 @@ class Record:
     def needed_files(self) -> set[str]:
         """Return the files that must be there; those of the training may have been deleted to save space."""
         return {name for stage, entry in self.entries() if stage != TRAINING for name in entry.get("files", ())}
-
-    def stale_files(self, wanted: Wanted) -> set[str]:
-        """Return the files of results that are to be made anew in any case."""
-        return {
-            name
-            for snapshot, stages in self.left(wanted).items()
-            for stage in stages
-            if stage != TRAINING
-            for entry in self.at(snapshot, stage).values()
-            for name in entry.get("files", ())
-        }
 
     def note_maker(self, facts: Mapping[str, Any]) -> str:
         """Note what makes something of this run, and return its name: the same for the same facts."""

@@ -18,7 +18,6 @@ from sharpscope.store.locks import is_held, locked
 from sharpscope.store.record import FINAL, Record
 from sharpscope.store.seals import BrokenSeal, check_bytes, check_file, check_sealed, seal_of
 from sharpscope.store.snapshots import END, weights_file
-from sharpscope.store.wanted import Wanted
 
 RECORD = "run.json"
 TRAINED = "trained.json"
@@ -63,19 +62,14 @@ class RunFolder:
         """
         return self._read_as_record(TRAINED)
 
-    def look(self, wanted: Wanted) -> tuple[Record, dict[str, str], list[str]]:
+    def look(self) -> tuple[Record, dict[str, str], list[str]]:
         """Return what is known of this run, and what is wrong with its files; all of them are read.
-
-        Args:
-            wanted: What is wanted of the run; files of results that are to be made anew in any case do not count.
 
         Returns:
             The best record, what is wrong with the files that it has the seals of, by their names, and with others.
         """
         record, others = self._records()
-        stale = record.stale_files(wanted)
-        faults = {name: fault for name, fault in self.faults_of_files(record).items() if name not in stale}
-        return record, faults, others + self._fault_of_init(record)
+        return record, self.faults_of_files(record), others + self._fault_of_init(record)
 
     def best_record(self) -> Record:
         """Return what is known of this run: its record, else what its training left, else nothing."""

@@ -42,8 +42,10 @@ def _end(content: Mapping[str, Any]) -> Content:
     made_by, files = {**content["made_by"]}, _present(content, weights_file(END), _HISTORY)
     found: Content = {"training": {}, "predictions": {}}
     found |= {stage: {**content[stage]} for stage in ("measures", "scores")}
-    if files:
+    if weights_file(END) in files:
         found["training"]["weights"] = {**_maker(made_by, "training"), "reached": True, "files": files}
+    elif files:
+        found["training"]["history"] = {**_maker(made_by, "training"), "files": files}
     if values := {**content["training"]}:
         maker, predicted = _maker(made_by, "predictions"), _present(content, _PREDICTIONS)
         found["predictions"]["predictions"] = {**maker, "values": values, "files": predicted}

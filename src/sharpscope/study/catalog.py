@@ -9,11 +9,11 @@ from typing import Any
 from sharpscope.errors import SpecError, suggest
 from sharpscope.spec import Point, Study
 from sharpscope.store.documents import plain
-from sharpscope.store.snapshots import END, column
+from sharpscope.store.snapshots import END, column, level_of
 from sharpscope.store.upgrade import SCHEMA
 from sharpscope.store.wanted import Wanted
 from sharpscope.study.basics import BASICS, PRIMARY, TWINS
-from sharpscope.study.stage import Column, in_order, told_at
+from sharpscope.study.stage import Column, in_order
 from sharpscope.study.stages.score import score_columns
 from sharpscope.study.wishes import Wishes
 
@@ -40,7 +40,13 @@ class _Place:
 
     def told(self) -> dict[str, Any]:
         """Return what a report tells of it."""
-        return {"name": self.name, **told_at(self.column.facts or {}, self.snapshot)}
+        facts, level = self.column.facts or {}, level_of(self.snapshot)
+        if not level:
+            return {"name": self.name, **facts}
+        # How well the training data are fitted is given there, so that more of it is not better.
+        given = {"better": None} if facts["kind"] == "training" else {}
+        label = f"{facts['label']} at train loss {level}"
+        return {**facts, **given, "name": self.name, "label": label, "level": level}
 
 
 def _places(wishes: Wishes) -> Iterator[_Place]:
@@ -66,13 +72,14 @@ def check_columns(wishes: Wishes) -> None:
                     message = f"'{key}' cannot be the key of a {kind}: '{name}' is {taken[name]}"
                     raise SpecError(message, (f"{kind}s", key))
                 taken[name] = f"a column of the {kind} '{key}'"
-    seen: set[str] = set()
+    seen = dict.fromkeys(RESERVED, "a column that every ledger has")
     for place in _places(wishes):
-        if place.name in seen or (place.snapshot != END and place.name in taken):
-            what = taken.get(place.name, "a column of another stage")
-            where = "at the end" if place.snapshot == END else f"at snapshot {place.snapshot}"
-            raise SpecError(f"'{place.name}' is {what}, and one {where}; rename it", ("measures",))
-        seen.add(place.name)
+        what = seen.get(place.name) or (taken.get(place.name) if place.snapshot != END else None)
+        if what is not None:
+            where = f"one of the stage '{place.stage}' at snapshot {place.snapshot}"
+            loc = ("measures",) if place.name in taken else ("plugins",)
+            raise SpecError(f"'{place.name}' is {what}, and {where}; rename it", loc)
+        seen[place.name] = f"a column of the stage '{place.stage}'"
 
 
 def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...]:

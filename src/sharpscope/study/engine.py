@@ -185,7 +185,7 @@ def known_records(plan: Plan, store: Store) -> dict[str, tuple[Record, bool]]:
 
     def known(run_id: str) -> tuple[Record, bool]:
         # The process that makes it again reports what was damaged.
-        record, faults, others = store.run(run_id).look(plan.wanted)
+        record, faults, others = store.run(run_id).look()
         record.files = {name: seal for name, seal in record.files.items() if name not in faults}
         return record, not (faults or others)
 

@@ -13,12 +13,12 @@ from sharpscope.store.documents import plain
 from sharpscope.store.folder import Store
 from sharpscope.store.record import FINAL, Record
 from sharpscope.store.run_folder import CHECKPOINT, TRAINED, WEIGHTS, RunFolder
-from sharpscope.store.snapshots import END, column
+from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Stages, Stamp
 from sharpscope.study.assignment import Assignment, Outcome
 from sharpscope.study.bench import Bench
 from sharpscope.study.outputs import NotFinite
-from sharpscope.study.stage import Stage, in_order
+from sharpscope.study.stage import STAGES, Stage, in_order
 from sharpscope.study.work import Work
 from sharpscope.training import Diverged
 
@@ -67,7 +67,8 @@ class _Performance:
 
     def __post_init__(self) -> None:
         self.work = Work(self.assignment, self.bench, self.folder, Record(self.folder.run_id))
-        self.stages = in_order()
+        names = {name for stages in self.assignment.wanted.snapshots.values() for name in stages}
+        self.stages = in_order(names & STAGES.keys())
 
     @property
     def record(self) -> Record:
@@ -101,7 +102,7 @@ class _Performance:
 
     def _look(self) -> None:
         """Read all that is stored; a damaged file loses its seal, so that what it holds is left to do."""
-        self.work.record, faults, others = self.folder.look(self.assignment.wanted)
+        self.work.record, faults, others = self.folder.look()
         for fault in (*faults.values(), *others):
             self.work.note(fault)
         for name in faults:
@@ -150,10 +151,7 @@ class _Performance:
         """Do a stage at a snapshot; one that fails costs what it would have found, and what is made of that."""
         try:
             found = stage.do(self.work, snapshot, missing)
-            if stage.gives:
-                self._forget_made_by(stage, snapshot)
-            for key, result in found.items():
-                self.work.keep(stage.name, snapshot, key, result)
+            entries = {key: self.work.stored(stage.name, snapshot, key, result) for key, result in found.items()}
         except (Diverged, NotFinite):
             raise
         except FAULTS as error:
@@ -161,7 +159,12 @@ class _Performance:
             if no_space(error) or (stage.gives and snapshot == END):
                 raise
             for key in missing:
-                self.work.fail(column(key, snapshot), error)
+                self.work.fail(snapshot, key, error)
+            return
+        if stage.gives:
+            self._forget_made_by(stage, snapshot)
+        for key, entry in entries.items():
+            self.record.keep(snapshot, stage.name, key, entry)
 
     def _forget_made_by(self, giver: Stage, snapshot: str) -> None:
         """Let go of what a stage has found before at a snapshot, and of what was made of it."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from sharpscope.errors import SpecError
 from sharpscope.registry import Registry
-from sharpscope.store.snapshots import level_of
 from sharpscope.store.wanted import Stages, Stamp, Wanted
 from sharpscope.study.wishes import Wishes
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sharpscope.study.timing import Timing
     from sharpscope.study.work import Work
 
-Need = Literal["run", "weights", "predictions"]
 Kind = Literal["sharpness", "complexity", "control", "score", "training"]
 
 
@@ -92,12 +91,12 @@ class Stage(ABC):
         version: Of its definition; results of another version are made anew.
 
     Attributes:
-        needs: The run itself, the weights at a snapshot, or the predictions made with them. The stages follow each
-            other in the order of what they need.
+        needs: ``run``, the ``weights`` at a snapshot, or the ``predictions`` made with them. A stage that needs the
+            run alone is done once for all snapshots, the others at each. They follow each other by what they need.
         gives: What it makes that other stages need; empty if nothing.
     """
 
-    needs: ClassVar[Need] = "weights"
+    needs: ClassVar[str] = "weights"
     gives: ClassVar[str] = ""
 
     def __init__(self, name: str, version: int) -> None:
@@ -154,15 +153,25 @@ def in_order(names: Iterable[str] | None = None) -> list[Stage]:
 
     Args:
         names: Which; all that are known when None.
+
+    Raises:
+        SpecError: If one needs what none gives.
     """
     entries = STAGES.values() if names is None else [STAGES[name] for name in names]
-    stages = [entry(entry.name, entry.version) for entry in entries]
-    givers = {stage.gives: stage for stage in stages if stage.gives}
-
-    def depth(stage: Stage) -> int:
-        return 0 if stage.needs == "run" else 1 + depth(givers[stage.needs])
-
-    return sorted(stages, key=lambda stage: (depth(stage), not stage.gives, stage.name))
+    waiting = [entry(entry.name, entry.version) for entry in entries]
+    ordered: list[Stage] = []
+    given = {"run"}
+    while waiting:
+        ready = [stage for stage in waiting if stage.needs in given]
+        if not ready:
+            first = waiting[0]
+            raise SpecError(
+                f"stage '{first.name}' needs '{first.needs}', which no stage before it gives: {sorted(given)}"
+            )
+        ordered += sorted(ready, key=lambda stage: (not stage.gives, stage.name))
+        given |= {stage.gives for stage in ready}
+        waiting = [stage for stage in waiting if stage not in ready]
+    return ordered
 
 
 def wanted_of(wishes: Wishes) -> Wanted:
@@ -173,13 +182,3 @@ def wanted_of(wishes: Wishes) -> Wanted:
         keys = {stage.name: stage.wanted(wishes, snapshot) for stage in stages}
         table[snapshot] = {name: wanted for name, wanted in keys.items() if wanted}
     return Wanted(table)
-
-
-def told_at(facts: Mapping[str, Any], snapshot: str) -> dict[str, Any]:
-    """Return the facts of a quantity as they are at a snapshot."""
-    level = level_of(snapshot)
-    if not level:
-        return {**facts}
-    # How well the training data are fitted is given there, so that more of it is not better.
-    given = {"better": None} if facts["kind"] == "training" else {}
-    return {**facts, **given, "label": f"{facts['label']} at train loss {level}", "level": level}

@@ -6,24 +6,26 @@ import contextlib
 import hashlib
 import json
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sharpscope.data import Dataset
-from sharpscope.errors import one_line
+from sharpscope.errors import SharpscopeError, one_line
 from sharpscope.models import build
 from sharpscope.safety import Predictions
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
-from sharpscope.store.record import Record
+from sharpscope.store.record import Entry, Record
 from sharpscope.store.run_folder import PREDICTIONS, RunFolder
-from sharpscope.store.snapshots import END, arrays_file, weights_file
+from sharpscope.store.snapshots import END, arrays_file, column, weights_file
 from sharpscope.store.wanted import CONDITIONS, Wanted
 from sharpscope.study.assignment import Assignment, check_same
 from sharpscope.study.bench import Bench
@@ -162,15 +164,22 @@ class Work:
         weights = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}
         return Store(self.assignment.directory).write_init(name, save(weights))
 
-    def keep(self, stage: str, snapshot: str, key: str, found: Found) -> None:
-        """Take a result of a stage into the record, and write its arrays beside it."""
-        entry = {**self.wanted.at(snapshot, stage)[key], **found.entry, "made_by": self.maker()}
+    def stored(self, stage: str, snapshot: str, key: str, found: Found) -> Entry:
+        """Return a result of a stage as the record is to have it; its arrays are written beside it.
+
+        Raises:
+            SharpscopeError: If it is none that is wanted, or one of its values is no number.
+        """
+        wanted = self.wanted.at(snapshot, stage)
+        if key not in wanted:
+            raise SharpscopeError(f"stage '{stage}' found '{key}', and should find {', '.join(wanted)}")
+        entry = {**wanted[key], **_checked(found.entry, stage), "made_by": self.maker()}
         if found.arrays:
             at_end = stage == PREDICTING and snapshot == END
             name = PREDICTIONS if at_end else arrays_file(stage, key, snapshot)
             self.record.files[name] = self.folder.write_arrays(name, found.arrays)
             entry["files"] = [name]
-        self.record.keep(snapshot, stage, key, entry)
+        return entry
 
     def begin_anew(self) -> None:
         """Let go of all that is known of this run: its weights will be others."""
@@ -196,15 +205,15 @@ class Work:
         if text not in self.notes:
             self.notes.append(text)
 
-    def fail(self, name: str, error: BaseException) -> None:
-        """Note why a result could not be had.
+    def fail(self, snapshot: str, key: str, error: BaseException) -> None:
+        """Note why a result could not be had; the next run tries again.
 
         Args:
-            name: Its column of the ledger; see ``store.snapshots.column``.
+            snapshot: Where.
+            key: Which.
             error: What was raised.
         """
-        key = name.partition("@")[0]
-        self.record.errors[name] = one_line(error).removeprefix(f"{key}: ")
+        self.record.errors[column(key, snapshot)] = one_line(error).removeprefix(f"{key}: ")
         self.write_traceback(error)
 
     def write_traceback(self, error: BaseException) -> None:
@@ -216,3 +225,16 @@ class Work:
         """Note what data the training was made of, and by what; return the name of the latter."""
         self.record.data = self.bench.dataset(self.run.data).digest
         return self.maker()
+
+
+def _checked(entry: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """Return what a stage found with its values as numbers; a record with others could not be read again."""
+    if "values" not in entry:
+        return {**entry}
+    values = {}
+    for name, value in entry["values"].items():
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError):
+            raise SharpscopeError(f"stage '{stage}' found no number as '{name}', but {value!r:.60}") from None
+    return {**entry, "values": values}

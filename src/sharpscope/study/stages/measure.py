@@ -10,7 +10,6 @@ from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.spec import Run
 from sharpscope.store.documents import plain
-from sharpscope.store.snapshots import column
 from sharpscope.store.wanted import Stamp
 from sharpscope.study.facts import described
 from sharpscope.study.measuring import measure_each
@@ -46,7 +45,7 @@ class Measuring(Stage):
         init = dict(work.initial_model().named_parameters())
         found, errors = measure_each(work.model(snapshot), work.dataset, wishes, work.run.seed, init, work.device)
         for key, error in errors.items():
-            work.fail(column(key, snapshot), error)
+            work.fail(snapshot, key, error)
         return {key: Found(_entry(estimate)) for key, estimate in found.items()}
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:

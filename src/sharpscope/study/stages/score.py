@@ -9,7 +9,7 @@ from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES
 from sharpscope.safety.registry import Chosen
 from sharpscope.spec import Run
-from sharpscope.store.snapshots import END, column
+from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Stamp
 from sharpscope.study.basics import TWINS
 from sharpscope.study.facts import described
@@ -44,7 +44,7 @@ class Scoring(Stage):
             try:
                 found[key] = Found({"value": float(SCORES[wanted.name](predictions, **wanted.options))})
             except FAULTS as error:
-                work.fail(column(key, snapshot), error)
+                work.fail(snapshot, key, error)
         return found
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:

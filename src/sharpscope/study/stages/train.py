@@ -15,7 +15,7 @@ from torch import nn
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.files import Damaged
-from sharpscope.store.record import TRAINING, WEIGHTS_KEY
+from sharpscope.store.record import HISTORY_KEY, TRAINING, WEIGHTS_KEY
 from sharpscope.store.run_folder import CHECKPOINT, HISTORY, RECORD, TRAINED, WEIGHTS
 from sharpscope.store.snapshots import END, STEP, level_of, weights_file
 from sharpscope.store.tables import to_parquet
@@ -102,8 +102,8 @@ def _trained(model: nn.Module, work: Work) -> History:
         return train(model, work.dataset, recipe, stream, checkpoint=path, **settings)
     except Diverged as error:
         work.record.files[HISTORY] = work.folder.write(HISTORY, to_parquet(error.history.to_columns()))
-        ended = {"reached": False, "files": [HISTORY], "made_by": work.sign_training()}
-        work.record.snapshots = {END: {TRAINING: {WEIGHTS_KEY: ended}}}
+        left = {"files": [HISTORY], "made_by": work.sign_training()}
+        work.record.snapshots = {END: {TRAINING: {HISTORY_KEY: left}}}
         raise
 
 

@@ -21,7 +21,7 @@ from sharpscope.analysis.results import (
     split,
 )
 from sharpscope.analysis.scale import Scale
-from sharpscope.store.levels import STEP, column
+from sharpscope.store.snapshots import STEP, column, snapshot_at
 
 LOSS = "train_loss"
 
@@ -38,8 +38,12 @@ def closeness_table(results: StudyResults) -> pd.DataFrame:
         for level in results.levels:
             for regime in results.regimes:
                 runs = of_group[(of_group["regime"] == regime) & (of_group["state"] == "done")]
-                there = runs.dropna(subset=column(LOSS, level))
-                told = {"step": column(STEP, level), "loss": column(LOSS, level), "loss_at_end": LOSS}
+                there = runs.dropna(subset=column(LOSS, snapshot_at(level)))
+                told = {
+                    "step": column(STEP, snapshot_at(level)),
+                    "loss": column(LOSS, snapshot_at(level)),
+                    "loss_at_end": LOSS,
+                }
                 spread = {k: v for name, of in told.items() for k, v in _spread(name, there[of]).items()}
                 counts = {"runs": len(runs), "reached": len(there)}
                 rows.append({**group, "level": level, "regime": regime, **counts, **spread})

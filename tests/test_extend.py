@@ -121,7 +121,10 @@ for name in extend.__all__:
     assert ended.returncode == 0, ended.stderr
     told = dict(line.split(" ", 1) for line in ended.stdout.splitlines())
     assert {"SECTIONS", "perform"} <= set(told)
-    assert set(told) <= {"SECTIONS", "SectionFacts", "Evidence", "Content", "Assignment", "Outcome", "Bench", "perform"}
+    assert set(told) <= {
+        *("SECTIONS", "SectionFacts", "Evidence", "Content", "Assignment", "Outcome", "Bench", "perform"),
+        *("STAGES", "Stage", "Column", "Found", "Work"),
+    }
     for name, sentence in told.items():
         assert sentence.startswith(f"sharpscope.extend.{name} needs the package ")
         assert sentence.endswith("pip install 'sharpscope[study]'")

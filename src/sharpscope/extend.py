@@ -43,11 +43,15 @@ A regime:
 A section of the report:
     ``SECTIONS`` and ``SectionFacts``. It is given ``Evidence`` and returns ``Content``.
 
+A stage of every run:
+    ``STAGES``. It derives from ``Stage``. It is given ``Work``, a run with its model and predictions at a snapshot, and
+    returns what it ``Found``: numbers, which each ``Column`` of the ledger takes up, and arrays.
+
 An executor:
     ``EXECUTORS``. It is given an ``Assignment``, does each run by ``perform``, with one ``Bench`` a process, which
     keeps datasets from run to run, and yields the ``Outcome``.
 
-Sections and executors need the extra "study", and say so where it is not installed.
+Sections, stages and executors need the extra "study", and say so where it is not installed.
 """
 
 from __future__ import annotations
@@ -66,10 +70,12 @@ __all__ = [
     "SCHEDULES",
     "SCORES",
     "SECTIONS",
+    "STAGES",
     "Additive",
     "Assignment",
     "Backward",
     "Bench",
+    "Column",
     "Content",
     "CorruptionFacts",
     "Count",
@@ -81,6 +87,7 @@ __all__ = [
     "Evidence",
     "Excursion",
     "FeatureMoments",
+    "Found",
     "GaussNewton",
     "GradientSum",
     "Hessian",
@@ -105,10 +112,12 @@ __all__ = [
     "Space",
     "SpecError",
     "Split",
+    "Stage",
     "Step",
     "Steps",
     "Stream",
     "Values",
+    "Work",
     "antithetic",
     "climb",
     "corrupt",
@@ -146,7 +155,9 @@ if TYPE_CHECKING:
     from sharpscope.study.assignment import Assignment, Outcome
     from sharpscope.study.bench import Bench
     from sharpscope.study.executors import EXECUTORS
-    from sharpscope.study.stages import perform
+    from sharpscope.study.perform import perform
+    from sharpscope.study.stage import STAGES, Column, Found, Stage
+    from sharpscope.study.work import Work
     from sharpscope.task import REGRESSION
     from sharpscope.training import REGIMES, SCHEDULES, Recipe
     from sharpscope.training.steps import Backward, Excursion, Pass, Step, climb, gradients
@@ -175,7 +186,9 @@ else:
             "sharpscope.study.assignment": ("Assignment", "Outcome"),
             "sharpscope.study.bench": ("Bench",),
             "sharpscope.study.executors": ("EXECUTORS",),
-            "sharpscope.study.stages": ("perform",),
+            "sharpscope.study.perform": ("perform",),
+            "sharpscope.study.stage": ("STAGES", "Stage", "Column", "Found"),
+            "sharpscope.study.work": ("Work",),
             "sharpscope.task": ("REGRESSION",),
             "sharpscope.training": ("REGIMES", "SCHEDULES", "Recipe"),
             "sharpscope.training.steps": ("Step", "Excursion", "Backward", "Pass", "climb", "gradients"),

@@ -12,8 +12,8 @@ from sharpscope.files import TEMPORARY
 from sharpscope.store.documents import document
 from sharpscope.store.files import Damaged
 from sharpscope.store.folder import Store
-from sharpscope.store.record import SCHEMA
 from sharpscope.store.run_folder import RunFolder
+from sharpscope.store.upgrade import SCHEMA
 
 CATALOG = {"schema": SCHEMA, "study": {"name": "a", "primary": []}}
 # Long enough for a thread that is not kept waiting.

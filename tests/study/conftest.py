@@ -21,16 +21,21 @@ from sharpscope.analysis.ledger import load_ledger
 from sharpscope.errors import SharpscopeError, one_line
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import FILE as PAIRS
-from sharpscope.store.record import BEFORE_SEALS
 from sharpscope.store.run_folder import CHECKPOINT
-from sharpscope.study import stages
+from sharpscope.store.upgrade import BEFORE_SEALS
+from sharpscope.study.assignment import Outcome
 from sharpscope.study.bench import Bench
 from sharpscope.study.engine import assignment_of, run_study
 from sharpscope.study.executors import EXECUTORS
+from sharpscope.study.perform import perform
 from sharpscope.study.plan import Plan, make_plan
 from sharpscope.study.source import load_source
-from sharpscope.study.stages import Outcome, perform
+from sharpscope.study.stages import train as training
 
+from .former import former_catalog, former_record
+
+# What turns a document into that of schema 3, by its name.
+FORMS = {"run.json": former_record, "catalog.json": former_catalog}
 TINY: dict[str, Any] = {
     "name": "tiny",
     "data": {"name": "digits", "train_size": 60},
@@ -168,7 +173,7 @@ def half_done(tmp_path_factory) -> tuple[Plan, Store, str]:
     whole, half = Store(folder / "whole"), Store(folder / "half")
     last = list(plan.runs)[-1]
 
-    def breaking(*args: Any, train: Any = stages.train, **settings: Any) -> Any:
+    def breaking(*args: Any, train: Any = training.train, **settings: Any) -> Any:
         def see(epoch: Any) -> None:
             if settings["checkpoint"].parent.name == last and epoch.epoch == 2:
                 raise Broken
@@ -177,8 +182,8 @@ def half_done(tmp_path_factory) -> tuple[Plan, Store, str]:
 
     with pytest.MonkeyPatch.context() as patch, in_this_process():
         run_study(plan, whole, Heard(), executor="here")
-        patch.setattr(stages, "train", breaking)
-        patch.setattr(stages, "CHECKPOINT_PAUSE", 0.0)
+        patch.setattr(training, "train", breaking)
+        patch.setattr(training, "CHECKPOINT_PAUSE", 0.0)
         with pytest.raises(Broken):
             run_study(plan, half, Heard(), executor="here")
     assert (half.run(last).path / CHECKPOINT).is_file()
@@ -209,6 +214,7 @@ def as_before_seals(store: Store) -> None:
     for path in (*store.path.glob("*.json"), *store.path.glob("runs/*/run.json")):
         content = json.loads(path.read_bytes())
         del content["seal"]
+        content = FORMS.get(path.name, dict)(content)
         if "schema" in content:
             content["schema"] = BEFORE_SEALS
         if path.name in ("primary.json", "command.json"):

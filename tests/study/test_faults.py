@@ -17,9 +17,9 @@ import yaml
 from sharpscope.analysis.ledger import load_ledger, write_ledger
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
-from sharpscope.study import stages
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
+from sharpscope.study.stages import train
 from sharpscope.training.checkpoint import read_tree
 
 from .conftest import TINY, finish, perform_all, start
@@ -32,9 +32,9 @@ SLOWER = {
 }
 RUNS = 4
 EAGER = """
-from sharpscope.study import stages
+from sharpscope.study.stages import train
 
-stages.CHECKPOINT_PAUSE = 0.0
+train.CHECKPOINT_PAUSE = 0.0
 """
 
 
@@ -48,7 +48,7 @@ def uninterrupted(tmp_path_factory) -> tuple[Path, bytes]:
     store = Store(folder / "out")
     with pytest.MonkeyPatch.context() as patch:
         # The plugin is for the worker processes; in this one it would leave its mark on other tests.
-        patch.setattr(stages, "CHECKPOINT_PAUSE", stages.CHECKPOINT_PAUSE)
+        patch.setattr(train, "CHECKPOINT_PAUSE", train.CHECKPOINT_PAUSE)
         outcomes = perform_all(make_plan(load_source(str(study))), store)
     assert {outcome.state for outcome in outcomes} == {"done"}
     update_pairs(store)

@@ -16,12 +16,12 @@ from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
-from sharpscope.study.evaluation import CleanBatches
+from sharpscope.study.outputs import CleanBatches
 
 from .conftest import perform_all
 
 LEVELS = [2.0, 1.0, 1e-9]
-TRAINED = ("training", "predictions", "measures", "matched loss", "scores")
+TRAINED = ("training", "predictions", "measures", "scores")
 
 
 @pytest.fixture
@@ -55,11 +55,12 @@ def test_weights_are_kept_and_measured_where_the_loss_is_first_reached(plan_at, 
         record = folder.read_record()
         kept = sorted(p.name for p in folder.path.glob("weights-at-*"))
         assert kept == ["weights-at-1.safetensors", "weights-at-2.safetensors"]
-        assert record.at_loss["1"]["epoch"] > record.at_loss["2"]["epoch"]
-        assert record.at_loss["1e-09"]["epoch"] is None
+        at = {level: record.at(f"loss-{level}", "training")["weights"] for level in ("2", "1", "1e-09")}
+        assert at["1"]["epoch"] > at["2"]["epoch"]
+        assert at["1e-09"]["epoch"] is None
         row = ledger.iloc[index]
         for level in ("2", "1"):
-            assert row[f"train_loss@{level}"] == pytest.approx(record.at_loss[level]["loss"], rel=1e-6)
+            assert row[f"train_loss@{level}"] == pytest.approx(at[level]["loss"], rel=1e-6)
             assert row[f"train_loss@{level}"] <= float(level)
             gap = row[f"train_accuracy@{level}"] - row[f"test_accuracy@{level}"]
             assert row[f"generalization_gap@{level}"] == gap
@@ -84,18 +85,18 @@ def test_a_level_asked_for_later_is_kept_by_training_again_to_the_same_weights(p
     perform_all(plan_at(2.0), store)
     run_id = next(iter(plan_at().runs))
     before = store.run(run_id).read_record()
-    assert {o.stages for o in perform_all(plan_at(2.0, 1.0), store)} == {("training", "matched loss", "scores")}
+    assert {o.stages for o in perform_all(plan_at(2.0, 1.0), store)} == {("training", "predictions", "measures")}
     after = store.run(run_id).read_record()
     assert after.files["weights.safetensors"] == before.files["weights.safetensors"]
-    assert after.measures == before.measures
-    assert after.at_loss["2"] == before.at_loss["2"]
+    for snapshot in ("end", "loss-2"):
+        assert after.at(snapshot, "measures") == before.at(snapshot, "measures")
     at_once = Store(tmp_path / "at once")
     perform_all(plan_at(2.0, 1.0), at_once)
     pd.testing.assert_frame_equal(load_ledger(store.path), load_ledger(at_once.path), check_exact=True)
     # Fewer levels need nothing, and a measure added to them trains nothing.
     assert {o.stages for o in perform_all(plan_at(1.0), store)} == {()}
     more = perform_all(plan_at(1.0, measures=["margin", "gradient_norm", "distance_from_init"]), store)
-    assert {o.stages for o in more} == {("measures", "matched loss", "scores")}
+    assert {o.stages for o in more} == {("measures",)}
     assert load_ledger(store.path)["distance_from_init@1"].notna().all()
 
 
@@ -109,7 +110,7 @@ def test_training_again_that_ends_elsewhere_makes_all_of_the_run_anew(plan_at, s
     first, second = perform_all(plan_at(1.0, regimes=["baseline"]), store)
     assert first.stages == TRAINED
     assert "ended in other weights than before; all of it is made again" in first.notes[0]
-    assert second.stages == ("training", "matched loss", "scores")
+    assert second.stages == ("training", "predictions", "measures")
     assert not second.notes
 
 
@@ -178,7 +179,7 @@ def test_a_level_matched_more_closely_later_is_looked_for_again(plan_at, store, 
     fine = {**coarse, "check_loss_every": 1}
     perform_all(plan_at(training=coarse), store)
     before = load_ledger(store.path)
-    assert {o.stages for o in perform_all(plan_at(training=fine), store)} == {("training", "matched loss", "scores")}
+    assert {o.stages for o in perform_all(plan_at(training=fine), store)} == {("training", "predictions", "measures")}
     after = load_ledger(store.path)
     assert (after["run_id"] == before["run_id"]).all()
     assert (after["step@1"] < before["step@1"]).any()
@@ -186,7 +187,7 @@ def test_a_level_matched_more_closely_later_is_looked_for_again(plan_at, store, 
     assert after["train_loss@1"].le(1.0).all()
     assert set(before["step@1"] % 4) == {0}
     record = store.run(after["run_id"].iloc[0]).read_record()
-    assert after["step@2"].iloc[0] == record.at_loss["2"]["step"]
+    assert after["step@2"].iloc[0] == record.at("loss-2", "training")["weights"]["step"]
     at_once = Store(tmp_path / "at once")
     perform_all(plan_at(training=fine), at_once)
     pd.testing.assert_frame_equal(load_ledger(at_once.path), after, check_exact=True)

@@ -15,9 +15,9 @@ from sharpscope.store.pairs import update_pairs
 from sharpscope.store.record import Record
 from sharpscope.store.run_folder import RunFolder
 from sharpscope.store.status import Status
-from sharpscope.study import stages
 from sharpscope.study.assignment import record_failure
 from sharpscope.study.engine import assignment_of
+from sharpscope.study.stages import predict
 
 from .conftest import perform_all
 
@@ -113,7 +113,7 @@ def test_a_run_that_was_done_stays_done_whatever_is_added_to_it(plan_of, store, 
     def broken(*_):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(stages, "predict_corrupted", broken)
+    monkeypatch.setattr(predict, "predict_corrupted", broken)
     more = plan_of(scores=["ece", "generalization_gap", "prediction_disagreement", "corruption_accuracy"])
     outcomes = perform_all(more, store)
     assert {o.state for o in outcomes} == {"done"}
@@ -144,7 +144,7 @@ def test_a_worker_that_dies_after_its_work_leaves_it_done(plan_of, store):
 
 def test_a_failed_run_lacks_nothing_but_itself(plan_of):
     record = Record("r", "failed", "out of memory")
-    assert record.lacking(plan_of().wishes) == {}
+    assert record.lacking(plan_of().wanted) == {}
 
 
 def test_the_command_reports_what_is_there_and_exits_with_1(plugin, study_file, store, capsys):

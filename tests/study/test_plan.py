@@ -14,7 +14,7 @@ from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.store.reading import Reading
-from sharpscope.store.wishes import Wishes
+from sharpscope.store.wanted import Wanted
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
 
@@ -376,6 +376,6 @@ def test_a_measure_is_tried_for_one_pass_only_and_may_fail_otherwise(plan_of, mo
     assert list(plan_of().wishes.measures) == ["relative_flatness", "gradient_norm"]
 
 
-def test_wishes_read_back_from_the_catalog(plan_of):
+def test_what_is_wanted_reads_back_from_the_catalog(plan_of):
     plan = plan_of(training={"epochs": 1, "checkpoints_at_loss": [1.0], "check_loss_every": 2}, scores=None)
-    assert Wishes.from_catalog(json.loads(json.dumps(plan.catalog))) == plan.wishes
+    assert Wanted.from_catalog(json.loads(json.dumps(plan.catalog))) == plan.wanted

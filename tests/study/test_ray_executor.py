@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -13,11 +14,15 @@ from sharpscope.errors import SharpscopeError
 from sharpscope.store.folder import Store
 from sharpscope.study.assignment import Outcome
 from sharpscope.study.engine import assignment_of
-from sharpscope.study.executors import EXECUTORS
+from sharpscope.study.executors import EXECUTORS, scheduler
 from sharpscope.study.executors import ray as on_ray
-from sharpscope.study.executors.ray import run_on_ray
+from sharpscope.study.executors.ray import RayPool
 
 from .conftest import finish, perform_all
+
+
+def run_on_ray(ray, jobs, *settings):
+    return scheduler.schedule(jobs, partial(RayPool, ray, *settings))
 
 
 class FakeRay:
@@ -136,7 +141,7 @@ def test_a_run_that_another_command_is_at_is_asked_for_again(prepared, monkeypat
         return [Outcome(job[0], "busy")] if len(asked) == 1 else perform_job(job, assignment)
 
     monkeypatch.setattr(on_ray, "perform_job", busy_once)
-    monkeypatch.setattr(on_ray, "PATIENCE", 0.01)
+    monkeypatch.setattr(scheduler, "PATIENCE", 0.01)
     outcomes = [event for event in run_on_ray(FakeRay(), plan.jobs, assignment, 2, 0) if isinstance(event, Outcome)]
     assert {outcome.state for outcome in outcomes} == {"done"}
     assert len(outcomes) == 4

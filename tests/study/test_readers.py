@@ -15,7 +15,7 @@ import pytest
 from sharpscope.analysis.ledger import load_results
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import FILE as PAIRS
-from sharpscope.store.record import PREDICTIONS
+from sharpscope.store.run_folder import PREDICTIONS
 from sharpscope.store.status import Status
 from sharpscope.study.engine import run_study
 

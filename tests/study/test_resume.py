@@ -9,7 +9,8 @@ import pytest
 
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.store.folder import Store
-from sharpscope.study import stages
+from sharpscope.study.stages import predict
+from sharpscope.study.stages import train as training
 
 from .conftest import perform_all
 
@@ -31,15 +32,15 @@ def watched(monkeypatch):
     """Write a checkpoint after each epoch; let an epoch be the last, and tell which were trained."""
     epochs = []
 
-    def stop_after(last, train=stages.train):
+    def stop_after(last, train=training.train):
         def see(epoch):
             epochs.append(epoch.epoch)
             if epoch.epoch == last:
                 raise Broken
 
-        monkeypatch.setattr(stages, "train", partial(train, on_epoch=see))
+        monkeypatch.setattr(training, "train", partial(train, on_epoch=see))
 
-    monkeypatch.setattr(stages, "CHECKPOINT_PAUSE", 0.0)
+    monkeypatch.setattr(training, "CHECKPOINT_PAUSE", 0.0)
     return stop_after, epochs
 
 
@@ -84,7 +85,7 @@ def test_a_checkpoint_of_no_use_is_told_and_the_training_begins_anew(damage, pla
 
 
 def test_a_short_training_writes_no_checkpoint(plan, watched, monkeypatch, tmp_path):
-    monkeypatch.setattr(stages, "CHECKPOINT_PAUSE", 60.0)
+    monkeypatch.setattr(training, "CHECKPOINT_PAUSE", 60.0)
     stop_after, _ = watched
     stop_after(EPOCHS)
     store = Store(tmp_path / "out")
@@ -103,7 +104,7 @@ def broken_off_after_training(plan, monkeypatch, tmp_path):
         raise Broken
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "predictions_of", breaking)
+        patch.setattr(predict, "predictions_of", breaking)
         with pytest.raises(Broken):
             perform_all(plan, broken)
     return broken, load_ledger(whole.path)
@@ -112,11 +113,11 @@ def broken_off_after_training(plan, monkeypatch, tmp_path):
 def test_a_run_that_was_broken_off_after_its_training_is_not_trained_again(plan, broken_off_after_training):
     store, expected = broken_off_after_training
     outcome = perform_all(plan, store)[0]
-    assert outcome.stages == ("predictions", "measures", "matched loss", "scores")
+    assert outcome.stages == ("predictions", "measures", "scores")
     assert outcome.notes == ()
     record = store.run(outcome.run_id).read_record()
     assert record.data
-    assert record.made_by["training"] in record.provenance
+    assert record.at("end", "training")["weights"]["made_by"] in record.provenance
     pd.testing.assert_frame_equal(load_ledger(store.path), expected, check_exact=True)
 
 

@@ -13,13 +13,14 @@ import pytest
 from sharpscope.analysis.ledger import load_results
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import FILE as PAIRS
-from sharpscope.store.record import BEFORE_SEALS
 from sharpscope.store.run_folder import CHECKPOINT
 from sharpscope.store.status import Status
+from sharpscope.store.upgrade import BEFORE_SEALS
 from sharpscope.study.engine import run_study
 from sharpscope.study.plan import Plan
 
 from .conftest import Heard, as_before_seals, ledger_of, needs_permissions, stored, told
+from .former import former_record
 
 # What is read by nobody before the next run.
 FOR_THE_RUN = (CHECKPOINT,)
@@ -185,6 +186,7 @@ def test_a_file_that_has_lost_its_seal_is_not_taken_for_one_from_before_seals(he
     path = store.run(next(iter(plan.runs))).path / "run.json"
     content = json.loads(path.read_bytes())
     del content["seal"]
+    content = former_record(content)
     content["measures"]["relative_flatness"]["value"] += 1
     path.write_text(json.dumps({**content, "schema": BEFORE_SEALS}))
     see_and_mend(plan, store, expected, "run.json")

@@ -18,9 +18,12 @@ from sharpscope.data import DATASETS
 from sharpscope.errors import DataError
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
-from sharpscope.study import stages
+from sharpscope.store.status import Status
+from sharpscope.study import work
 from sharpscope.study.bench import Bench
 from sharpscope.study.engine import assignment_of, run_study
+from sharpscope.study.perform import perform
+from sharpscope.study.stages import predict, train
 
 from .conftest import perform_all
 
@@ -103,10 +106,11 @@ def test_other_options_recompute_that_estimate_alone(plan_of, store):
     perform_all(plan_of(), store)
     before = store.run(next(iter(plan_of().runs))).read_record()
     changed = plan_of(measures={"relative_flatness": {"normalize": False}, "gradient_norm": {}})
-    assert {o.stages for o in perform_all(changed, store)} == {("measures", "scores")}
+    assert {o.stages for o in perform_all(changed, store)} == {("measures",)}
     after = store.run(before.run_id).read_record()
-    assert after.measures["relative_flatness"]["value"] != before.measures["relative_flatness"]["value"]
-    assert after.measures["gradient_norm"] == before.measures["gradient_norm"]
+    before, after = (record.at("end", "measures") for record in (before, after))
+    assert after["relative_flatness"]["value"] != before["relative_flatness"]["value"]
+    assert after["gradient_norm"] == before["gradient_norm"]
 
 
 def test_the_ledger_shows_no_value_of_another_definition(plan_of, store):
@@ -153,10 +157,24 @@ def test_divergence_is_a_result_with_a_reason(lr, reason, plan_of, store):
     assert set(results.failures["state"]) == {"diverged"}
 
 
+@pytest.mark.parametrize("lr", [1e20, 1e9])
+@pytest.mark.parametrize("name", ["history.parquet", "trained.json", "init"])
+def test_a_run_that_diverged_is_no_other_after_damage(name, lr, plan_of, store):
+    plan = plan_of(regimes=["baseline"], training={"lr": lr, "epochs": 3}, grid={"seed": 1})
+    (before,) = perform_all(plan, store)
+    folder = store.run(before.run_id)
+    path = next(store.path.glob("inits/*")) if name == "init" else folder.path / name
+    path.write_bytes(b"not what it was")
+    (after,) = perform_all(plan, store)
+    assert (after.state, after.reason) == ("diverged", before.reason)
+    assert perform_all(plan, store)[0].stages == ()
+    assert Status.of(store).sound
+
+
 def test_a_failure_is_recorded_and_the_others_go_on(plan_of, store, monkeypatch):
     plan = plan_of()
     victim = list(plan.runs)[1]
-    original = stages.predictions_of
+    original = predict.predictions_of
 
     def broken(*arguments):
         if (store.run(victim).path / "weights.safetensors").exists() and not (
@@ -165,7 +183,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(plan_of, store, monkeypatch)
             raise RuntimeError("two\nlines")
         return original(*arguments)
 
-    monkeypatch.setattr(stages, "predictions_of", broken)
+    monkeypatch.setattr(predict, "predictions_of", broken)
     assert [o.state for o in perform_all(plan, store)] == ["done", "failed", "done", "done"]
     monkeypatch.undo()
     record = store.run(victim).read_record()
@@ -180,7 +198,7 @@ def test_an_interruption_passes(plan_of, store, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "train", interrupted)
+    monkeypatch.setattr(train, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         perform_all(plan_of(), store)
 
@@ -196,7 +214,7 @@ def test_a_full_disk_fails_the_run_and_tears_nothing(plan_of, store, monkeypatch
 
     monkeypatch.setattr("sharpscope.files.os.fsync", full)
     bench = Bench(plan.data_dir)
-    outcomes = [stages.perform(run_id, assignment_of(plan, store), bench) for run_id in plan.runs]
+    outcomes = [perform(run_id, assignment_of(plan, store), bench) for run_id in plan.runs]
     assert [o.state for o in outcomes] == ["done", "failed", "done", "failed"]
     assert outcomes[1].halt == outcomes[1].reason
     assert outcomes[1].reason.startswith(f"No space left on device: {store.path}")
@@ -212,7 +230,7 @@ def test_run_json_says_what_it_was(plan_of, store):
     content = json.loads((store.run(list(plan.runs)[-1]).path / "run.json").read_text())
     assert content["coordinates"] == {"regime": "sam", "seed": 0, "training.lr": 0.1}
     assert content["spec"]["training"]["lr"] == 0.1
-    assert content["measures"]["gradient_norm"]["converged"] is True
+    assert content["snapshots"]["end"]["measures"]["gradient_norm"]["converged"] is True
     (facts,) = content["provenance"].values()
     assert facts["versions"]["torch"]
     assert list(load_ledger(store.path)["training.lr"]) == [0.01, 0.01, 0.1, 0.1]
@@ -233,10 +251,10 @@ def test_a_value_that_did_not_converge_is_marked_in_the_ledger_and_told(plan_of,
 
 def test_provenance_of_each_stage_stays(plan_of, store, monkeypatch):
     perform_all(plan_of(), store)
-    monkeypatch.setattr(stages, "provenance", lambda device: {"versions": {"torch": "later"}})
+    monkeypatch.setattr(work, "provenance", lambda device: {"versions": {"torch": "later"}})
     perform_all(plan_of(scores=["ece", "brier"], measures=["relative_flatness", "margin"]), store)
     record = store.run(next(iter(plan_of().runs))).read_record()
-    entries = {**record.made_by, **{k: e["made_by"] for k, e in (record.measures | record.scores).items()}}
+    entries = {key: e["made_by"] for found in record.snapshots["end"].values() for key, e in found.items()}
     later = {name for name, maker in entries.items() if record.provenance[maker]["versions"]["torch"] == "later"}
     assert later == {"brier", "margin"}
     assert load_results(store.path).provenance["torch"].endswith(", later")
@@ -271,7 +289,7 @@ def test_a_dataset_that_has_changed_is_refused_in_one_sentence(plan_of, store, m
     # A machine that reads other data than those that were planned with.
     plan = plan_of(grid={"seed": [5]})
     assignment = dataclasses.replace(assignment_of(plan, store), data=dict.fromkeys(plan.runs, "0"))
-    outcome = stages.perform(next(iter(plan.runs)), assignment, Bench(None))
+    outcome = perform(next(iter(plan.runs)), assignment, Bench(None))
     assert outcome.state == "failed"
     assert "has changed" in outcome.reason
 

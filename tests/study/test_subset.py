@@ -16,8 +16,8 @@ from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
-from sharpscope.study.evaluation import CleanBatches
 from sharpscope.study.forecast import forecast, show, to_json
+from sharpscope.study.outputs import CleanBatches
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
 
@@ -43,7 +43,7 @@ def test_all_runs_are_measured_on_the_same_samples_with_the_error_of_their_choic
         for key in ("relative_flatness", "gradient_norm"):
             assert ledger[key][index] == pytest.approx(measure(model, samples, [key])[key].value, rel=1e-6)
             assert 0 < ledger[f"{key}_stderr"][index] < abs(ledger[key][index])
-        stored = store.run(run_id).read_record().measures["relative_flatness"]
+        stored = store.run(run_id).read_record().at("end", "measures")["relative_flatness"]
         assert (stored["samples"], stored["subset"], stored["details"]["population"]) == (32, 32, 60)
     assert (ledger["parameter_norm_stderr"] == 0).all()
     (caveat,) = load_results(store.path).quantities["relative_flatness"].caveats[:1]
@@ -54,10 +54,10 @@ def test_another_subset_measures_again_and_trains_nothing(plan_of, store):
     perform_all(plan_of(), store)
     on_all = load_ledger(store.path)
     part = plan_of(measures_subset=32)
-    assert {outcome.stages for outcome in perform_all(part, store)} == {("measures", "scores")}
+    assert {outcome.stages for outcome in perform_all(part, store)} == {("measures",)}
     assert {outcome.stages for outcome in perform_all(part, store)} == {()}
     assert (load_ledger(store.path)["relative_flatness"] != on_all["relative_flatness"]).all()
-    assert {outcome.stages for outcome in perform_all(plan_of(), store)} == {("measures", "scores")}
+    assert {outcome.stages for outcome in perform_all(plan_of(), store)} == {("measures",)}
     assert load_ledger(store.path).equals(on_all)
 
 
@@ -76,7 +76,7 @@ def test_a_measure_may_have_a_subset_of_its_own(plan_of, store):
     plan = plan_of(measures=measures, measures_subset=32, training=training, regimes=["baseline"])
     perform_all(plan, store)
     record = store.run(next(iter(plan.runs))).read_record()
-    for found in (record.measures, record.at_loss["1"]["measures"]):
+    for found in (record.at("end", "measures"), record.at("loss-1", "measures")):
         assert {key: estimate["samples"] for key, estimate in found.items()} == {
             "on_all": 60,
             "gradient_norm": 32,

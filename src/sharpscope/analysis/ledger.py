@@ -8,20 +8,21 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sharpscope.analysis.results import MISSING_COLUMNS, RUN_COLUMNS, Quantity, StudyResults
+from sharpscope.analysis.results import MISSING_COLUMNS, RUN_COLUMNS, Arrays, Quantity, StudyResults
 from sharpscope.safety.reliability import reliability_bins
 from sharpscope.store.files import Damaged, write_whole
 from sharpscope.store.folder import Store
-from sharpscope.store.levels import STEP, column
 from sharpscope.store.pairs import Pair, Pairs, compute_pairs
 from sharpscope.store.reading import Reading, StoredRun
 from sharpscope.store.record import Record
-from sharpscope.store.wishes import Wish, Wishes
+from sharpscope.store.snapshots import END
+from sharpscope.store.wanted import Wanted, answers
 from sharpscope.task import Task
 
 RELIABILITY_COLUMNS = ("bin", "count", "confidence", "accuracy")
@@ -71,6 +72,7 @@ def results_of(reading: Reading, scored: Pairs) -> StudyResults:
         notes=(*damage, *_told_no_more(scored.notes, damage)),
         damaged=bool(damage),
         task=Task.of(catalog),
+        read_arrays=partial(_arrays, reading),
     )
 
 
@@ -111,64 +113,36 @@ def _told_no_more(notes: list[str], told: list[str]) -> list[str]:
 
 def _ledger(reading: Reading, pairs: pd.DataFrame) -> pd.DataFrame:
     catalog = reading.catalog
-    measures, scores, pair_scores = catalog["measures"], catalog["scores"], catalog["pair_scores"]
-    columns = [*RUN_COLUMNS, *catalog["varying"], *catalog["training"]]
-    columns += [name for key in measures for name in _columns(key)]
-    columns += [*scores, *pair_scores]
-    for level in catalog["levels"]:
-        columns += [column(key, level) for key in catalog["at_loss"]]
-        columns += [name for key in measures for name in _columns(column(key, level))]
-    means = _pair_means(pairs, pair_scores)
+    wanted = Wanted.from_catalog(catalog)
+    types = {column["name"]: column["type"] for column in catalog["columns"]}
+    means = _pair_means(pairs, catalog["pair_scores"])
     table = [
         {
             "run_id": run.run_id,
             "state": run.state,
             **run.key,
-            **(_values(run.record, catalog) if run.record.state == "done" else {}),
+            **(_values(run.record, catalog["columns"], wanted) if run.record.state == "done" else {}),
             **means.get(run.run_id, {}),
         }
         for run in reading.runs
     ]
-    ledger = pd.DataFrame(table, columns=columns)
-    types: dict[str, Any] = {c: float for c in columns if c not in catalog["varying"]}
-    keys = [column(key, level) if level else key for key in measures for level in ("", *catalog["levels"])]
-    types |= {f"{key}_converged": "boolean" for key in keys}
+    ledger = pd.DataFrame(table, columns=[*RUN_COLUMNS, *catalog["varying"], *types])
     return ledger.astype({**types, "run_id": str, "state": str, "regime": str, "seed": "int64"})
 
 
-def _columns(name: str) -> tuple[str, str, str]:
-    """Return the columns of a measure: its value, its standard error, and whether it can be relied on."""
-    return name, f"{name}_stderr", f"{name}_converged"
-
-
-def _values(record: Record, catalog: dict[str, Any]) -> dict[str, float | bool]:
-    values: dict[str, float | bool] = record.training | _estimates(record.measures, catalog["measures"])
-    for key, stamp in catalog["scores"].items():
-        stored = record.scores.get(key, {})
-        if _answers(stored, stamp, "score"):
-            values[key] = stored["value"]
-    for level in catalog["levels"]:
-        point = record.point_at(level, catalog["check_loss_every"])
-        if point is not None and point["epoch"] is not None:
-            told = {STEP: point["step"], **point["training"]}
-            values |= {column(key, level): value for key, value in told.items()}
-            values |= _estimates(point["measures"], catalog["measures"], level)
-    return values
-
-
-def _estimates(stored: dict[str, Any], stamps: dict[str, Any], level: str = "") -> dict[str, float | bool]:
+def _values(record: Record, columns: Iterable[dict[str, Any]], wanted: Wanted) -> dict[str, float | bool]:
+    """Return what a run has in the columns of results that answer the study as it is now."""
     values: dict[str, float | bool] = {}
-    for key, stamp in stamps.items():
-        estimate = stored.get(key, {})
-        if _answers(estimate, stamp, "measure"):
-            name = column(key, level) if level else key
-            told = (estimate["value"], estimate["stderr"], estimate["converged"])
-            values |= dict(zip(_columns(name), told, strict=True))
+    for column in columns:
+        if column["at"] is None:
+            continue
+        snapshot, stage, key, *path = column["at"]
+        found: Any = record.at(snapshot, stage).get(key)
+        if record.came_to(snapshot, wanted) and answers(found, wanted.at(snapshot, stage)[key]):
+            for part in path:
+                found = found.get(part) if found is not None else None
+            values[column["name"]] = found
     return values
-
-
-def _answers(stored: dict[str, Any], stamp: dict[str, Any], kind: str) -> bool:
-    return Wish.of(stamp, kind).answered_by(stored, kind)
 
 
 def _pair_table(scored: Iterable[Pair], catalog: dict[str, Any]) -> pd.DataFrame:
@@ -209,7 +183,7 @@ def _reliability(reading: Reading) -> tuple[pd.DataFrame, dict[str, str]]:
     table = []
     unread: dict[str, str] = {}
     # As many bins as the study's calibration error has, which the diagrams then show.
-    stamps = [stamp for stamp in reading.catalog["scores"].values() if stamp["score"] == "ece"]
+    stamps = [s for s in Wanted.from_catalog(reading.catalog).at(END, "scores").values() if s["score"] == "ece"]
     options = {"bins": stamps[0]["options"]["bins"]} if stamps else {}
     for run in reading.runs if Task.of(reading.catalog).classes else ():
         if run.record.state != "done":
@@ -226,6 +200,22 @@ def _reliability(reading: Reading) -> tuple[pd.DataFrame, dict[str, str]]:
     return pd.DataFrame(table, columns=columns), unread
 
 
+def _arrays(reading: Reading, stage: str, snapshot: str) -> Arrays:
+    """Return the arrays of a stage of each run, and why those of others cannot be read."""
+    found, unread = {}, {}
+    for run in reading.runs:
+        if run.record.state != "done":
+            continue
+        try:
+            arrays = run.folder.read_results(run.record, stage, snapshot)
+        except Damaged as error:
+            unread[run.run_id] = str(error)
+            continue
+        if arrays:
+            found[run.run_id] = arrays
+    return found, unread
+
+
 def _failures(reading: Reading) -> pd.DataFrame:
     table = [
         {"run_id": run.run_id, **run.key, "state": run.state, "reason": run.record.reason}
@@ -236,11 +226,11 @@ def _failures(reading: Reading) -> pd.DataFrame:
 
 
 def _missing(reading: Reading, scored: Pairs, unread: dict[str, str]) -> pd.DataFrame:
-    wishes = Wishes.from_catalog(reading.catalog)
+    wanted = Wanted.from_catalog(reading.catalog)
     table = [
         {"run_id": run.run_id, **run.key, "missing": key, "reason": reason}
         for run in reading.runs
-        for key, reason in {**run.record.lacking(wishes), **_undrawn(run, unread)}.items()
+        for key, reason in {**run.record.lacking(wanted), **_undrawn(run, unread)}.items()
     ]
     keys = {run.run_id: run.key for run in reading.runs}
     table += [

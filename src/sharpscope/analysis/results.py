@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from sharpscope.spec import REGIME, Factor, is_option, value_text
+from sharpscope.store.snapshots import END
 from sharpscope.task import CLASSIFICATION, Task
 
 RUN_COLUMNS = ("run_id", "state", "regime", "seed")
@@ -18,6 +20,12 @@ PAIR_COLUMNS = ("regime", "seed_a", "seed_b")
 MISSING_COLUMNS = ["run_id", "regime", "seed", "missing", "reason"]
 
 Record = dict[str, Any]  # one row of a table
+# Arrays by their names of each run, and why those of other runs cannot be read.
+Arrays = tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]
+
+
+def _no_arrays(stage: str, snapshot: str) -> Arrays:
+    return {}, {}
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,7 @@ class StudyResults:
         notes: What is wrong with the stored files, and scores of pairs that failed.
         damaged: Whether a stored file is not what was written.
         task: What was asked of the networks.
+        read_arrays: Reads the arrays of a stage at a snapshot; see ``arrays``.
     """
 
     study: dict[str, Any]
@@ -122,6 +131,20 @@ class StudyResults:
     notes: tuple[str, ...] = ()
     damaged: bool = False
     task: Task = CLASSIFICATION
+    read_arrays: Callable[[str, str], Arrays] = field(default=_no_arrays, repr=False)
+
+    def arrays(self, stage: str, snapshot: str = END) -> Arrays:
+        """Return the arrays that a stage has stored of each run that is done.
+
+        Args:
+            stage: Its name.
+            snapshot: ``end``, or a matched train loss, such as ``loss-0.1``.
+
+        Returns:
+            The arrays by run and name, and by run why others cannot be read; runs where the stage found none are in
+            neither.
+        """
+        return self.read_arrays(stage, snapshot)
 
     @property
     def sound(self) -> bool:

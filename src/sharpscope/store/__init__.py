@@ -11,6 +11,7 @@
     DIR/runs/<run_id>/run.json         written last, so that its presence means that the rest is there
     DIR/runs/<run_id>/weights.safetensors, predictions.safetensors, history.parquet
     DIR/runs/<run_id>/weights-at-<loss>.safetensors   weights when the train loss was first that small
+    DIR/runs/<run_id>/<stage>-<snapshot>.safetensors  arrays that a stage found at a snapshot
     DIR/runs/<run_id>/trained.json     what the training left; vouches for the weights where run.json cannot
     DIR/runs/<run_id>/training.safetensors   the state of a training under way; removed when the run is done
     DIR/runs/<run_id>/traceback.txt    of the last failure

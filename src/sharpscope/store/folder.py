@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 
 from sharpscope.errors import SharpscopeError
+from sharpscope.store.before_seals import seal_all
 from sharpscope.store.documents import content_of, document, encode, plain
 from sharpscope.store.files import Damaged, Missing, read_whole, remove_temporary, write_whole
 from sharpscope.store.locks import in_turn, presence
-from sharpscope.store.record import SCHEMA
 from sharpscope.store.run_folder import RunFolder
 from sharpscope.store.seals import BrokenSeal, check_bytes, seal_of, sealed_safetensors
-from sharpscope.store.upgrade import seal_all
+from sharpscope.store.upgrade import SCHEMA, upgraded_catalog
 
 CATALOG = "catalog.json"
 STUDY = "study.yaml"
@@ -135,9 +135,11 @@ class Store:
         """
         again = "run the study again with this --out"
         try:
-            catalog = self._read(CATALOG)
+            catalog = upgraded_catalog(self._read(CATALOG))
         except Damaged as error:
             raise SharpscopeError(f"{self.path}: {error}; {again}") from None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise SharpscopeError(f"{self.path}: {CATALOG} is damaged; {again}") from None
         if catalog.get("schema") != SCHEMA:
             raise SharpscopeError(f"{self.path / CATALOG} is of another version of sharpscope; {again}")
         return catalog

@@ -15,7 +15,7 @@ from sharpscope.safety import SCORES, Predictions
 from sharpscope.store.files import Damaged, Missing, read_whole, write_whole
 from sharpscope.store.folder import Store
 from sharpscope.store.reading import Reading, StoredRun
-from sharpscope.store.record import PREDICTIONS
+from sharpscope.store.run_folder import PREDICTIONS
 from sharpscope.store.seals import BrokenSeal, check_sealed, digest
 from sharpscope.store.tables import to_parquet
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -13,14 +13,16 @@ from pydantic import ConfigDict, TypeAdapter
 
 from sharpscope.errors import SharpscopeError
 from sharpscope.store.documents import content_of, document, encode, numeric
-from sharpscope.store.levels import column
-from sharpscope.store.wishes import Wishes
+from sharpscope.store.snapshots import column
+from sharpscope.store.upgrade import BEFORE_SEALS, SCHEMA, upgraded_record
+from sharpscope.store.wanted import Stages, Stamp, Wanted, answers
 
-SCHEMA = 3
-BEFORE_SEALS = 2  # the schema of files that were written before there were seals
 FINAL = ("done", "diverged")
-PREDICTIONS = "predictions.safetensors"  # the one file of a run that its training does not write
+TRAINING = "training"  # the stage that all others need: of its files none is missed before something asks for it
+WEIGHTS_KEY, HISTORY_KEY = "weights", "history"
 NOT_YET = "not computed yet; the next run does it"
+
+Entry = dict[str, Any]
 
 
 @dataclass
@@ -34,18 +36,14 @@ class Record:
         spec: The run as the study describes it.
         coordinates: Regime, seed and the varying keys, as they stand in the ledger.
         data: The checksum of the dataset that it was made from.
-        training: Loss and accuracy on both clean splits.
-        measures: Key to stamp, value, standard error, samples, convergence and details.
-        scores: Key to stamp and value.
-        errors: Why a measure or score could not be had, by its column; it is tried again by the next run.
-        at_loss: What was found at each train loss that was to be matched, by its name: epoch, step and loss of its
-            first crossing (no epoch: it was never reached), to how many steps that was looked for, ``training`` and
-            ``measures`` there.
-        predictions: What the stored predictions were made from.
+        snapshots: What was found, by snapshot, stage and key. Each result has its stamp, see ``wanted``, its numbers,
+            the ``files`` beside this one that belong to it, and by which process it was ``made_by``. The results of
+            ``training`` are the weights; where they say ``reached: false`` the training did not come to that moment.
+            A training that diverged has left its ``history`` in their place.
+        errors: Why a result could not be had, by its column; it is tried again by the next run.
         files: Size and checksum of each file beside this one.
         init: Where the initial weights are, from the folder of the study.
         provenance: Versions and the like of each process that made something of this run, by a name of its own.
-        made_by: The name of the one that made the weights and the predictions; estimates and scores have theirs.
         timings: Seconds of each stage; of no influence on anything.
     """
 
@@ -57,16 +55,11 @@ class Record:
     spec: dict[str, Any] = field(default_factory=dict)
     coordinates: dict[str, Any] = field(default_factory=dict)
     data: str = ""
-    training: dict[str, float] = field(default_factory=dict)
-    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
-    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    snapshots: dict[str, dict[str, dict[str, Entry]]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
-    at_loss: dict[str, dict[str, Any]] = field(default_factory=dict)
-    predictions: dict[str, Any] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     init: str = ""
     provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
-    made_by: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
@@ -75,12 +68,12 @@ class Record:
 
     @classmethod
     def from_json(cls, data: bytes, run_id: str) -> Record:
-        """Read what ``to_json`` wrote.
+        """Read what ``to_json`` wrote, now or in the time of a former schema.
 
         Raises:
             SharpscopeError: "is damaged" or the like, if it is torn, of another run, or of another schema.
         """
-        return cls._from_content(content_of(data), run_id, SCHEMA)
+        return cls._from_content(content_of(data), run_id)
 
     @classmethod
     def before_seals(cls, data: bytes, run_id: str) -> Record:
@@ -90,72 +83,135 @@ class Record:
             SharpscopeError: As ``from_json``.
         """
         try:
-            return cls._from_content(json.loads(data), run_id, BEFORE_SEALS)
+            content = json.loads(data)
         except (ValueError, RecursionError):
             raise SharpscopeError("is damaged") from None
+        return cls._from_content(content, run_id, sealed=False)
 
     @classmethod
-    def _from_content(cls, content: Any, run_id: str, schema: int) -> Record:
+    def _from_content(cls, content: Any, run_id: str, *, sealed: bool = True) -> Record:
         try:
-            content = {**content}
-            written, found = content.pop("schema"), content["run_id"]
-            if written == schema and found == run_id:
-                numbers = {key: numeric(content[key]) for key in ("training", "measures", "scores", "at_loss")}
-                record = _RECORD.validate_python({**content, **numbers})
-                record.check_entries()
-                return record
+            written, found = content["schema"], content["run_id"]
+            if found == run_id and (written == BEFORE_SEALS) != sealed:
+                content = upgraded_record(content)
+                if content.pop("schema") == SCHEMA:
+                    record = _RECORD.validate_python({**content, "snapshots": _with_numbers(content["snapshots"])})
+                    record.check_entries()
+                    return record
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise SharpscopeError("is damaged") from None
-        raise SharpscopeError(f"has schema {written} and run {found}, not schema {schema} and run {run_id}")
+        raise SharpscopeError(f"has schema {written} and run {found}, not schema {SCHEMA} and run {run_id}")
+
+    def at(self, snapshot: str, stage: str) -> dict[str, Entry]:
+        """Return what a stage found at a snapshot, by key."""
+        return self.snapshots.get(snapshot, {}).get(stage, {})
+
+    def keep(self, snapshot: str, stage: str, key: str, entry: Entry) -> None:
+        """Take in a result."""
+        self.snapshots.setdefault(snapshot, {}).setdefault(stage, {})[key] = entry
 
     def of_training(self) -> Record:
         """Return what the training alone left: it vouches for the weights where ``run.json`` is not there."""
-        weights_alone: dict[str, Any] = {"training": {}, "measures": {}}
-        makers = {key: maker for key, maker in self.made_by.items() if key == "training"}
-        return Record(
+        found = Record(
             self.run_id,
             data=self.data,
-            at_loss={level: {**point, **weights_alone} for level, point in self.at_loss.items()},
-            files={name: seal for name, seal in self.files.items() if name != PREDICTIONS},
+            snapshots={
+                name: {TRAINING: stages[TRAINING]} for name, stages in self.snapshots.items() if TRAINING in stages
+            },
+            files=dict(self.files),
             init=self.init,
-            provenance={name: facts for name, facts in self.provenance.items() if name in makers.values()},
-            made_by=makers,
-            timings={key: seconds for key, seconds in self.timings.items() if key == "training"},
+            provenance=dict(self.provenance),
+            timings={key: seconds for key, seconds in self.timings.items() if key == TRAINING},
         )
+        found.forget_unused()
+        return found
 
-    def missing(self, wishes: Wishes) -> list[str]:
-        """Return what is wanted and not in here, as words; nothing is missing of a run that diverged."""
-        if self.state == "diverged":
-            return []
-        keys = [k for k, w in wishes.measures.items() if not w.answered_by(self.measures.get(k), "measure")]
-        keys += [k for k, w in wishes.scores.items() if not w.answered_by(self.scores.get(k), "score")]
-        if not self.predicted(wishes):
-            keys.append("predictions")
-        return keys + [column(key, level) for level in wishes.levels for key in self.missing_at(level, wishes)]
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Yield every result with the stage that found it."""
+        for stages in self.snapshots.values():
+            for stage, entries in stages.items():
+                for entry in entries.values():
+                    yield stage, entry
 
     def check_entries(self) -> None:
-        """See that estimates, scores and points have what is read of them.
+        """See that results have what is read of them.
 
         Raises:
             KeyError: If one has not.
             TypeError: If a number is not one.
         """
-        points = self.at_loss.values()
-        for entry in (*self.measures.values(), *(e for point in points for e in point["measures"].values())):
-            math.isnan(entry["value"] + entry["stderr"])
-            if entry["converged"] not in (True, False):
+        for _, entry in self.entries():
+            numbers = [entry.get(name, 0.0) for name in ("value", "stderr")]
+            numbers += [entry.get(name) or 0 for name in ("epoch", "step")]
+            math.isnan(sum([*numbers, *entry.get("values", {}).values()]))
+            if entry.get("converged", True) not in (True, False) or entry.get("reached", True) not in (True, False):
                 raise TypeError
-        for entry in self.scores.values():
-            math.isnan(entry["value"])
-        for point in points:
-            math.isnan(sum([point["epoch"] or 0, point["step"] or 0, *point["training"].values()]))
+            dict(entry.get("conditions", {}))
+            if not all(isinstance(name, str) for name in [*entry.get("files", []), entry.get("made_by", "")]):
+                raise TypeError
         for seal in self.files.values():
             int(seal["bytes"]), str(seal["blake2b"])
-        dict(self.predictions.get("corruptions", {}))
 
-    def predicted(self, wishes: Wishes) -> bool:
-        """Return whether the stored predictions hold all that is wanted of them; they may hold more."""
-        return bool(self.training) and wishes.corruptions.items() <= self.predictions.get("corruptions", {}).items()
+    def left(self, wanted: Wanted) -> dict[str, Stages]:
+        """Return what is wanted and not in here, by snapshot, stage and key; the state of the run is not looked at.
+
+        Nothing is left where the training did not come to a moment. Where the weights themselves are left, so is all
+        that is wanted of them.
+        """
+        unkept = {snapshot for snapshot in wanted.snapshots if not self._has_weights(snapshot, wanted)}
+        return wanted.without(
+            lambda snapshot, stage, key, stamp: (
+                self._never_reached(snapshot, wanted)
+                or (snapshot not in unkept and self._answers(snapshot, stage, key, stamp))
+            )
+        )
+
+    def missing(self, wanted: Wanted) -> list[str]:
+        """Return what is left of a run, each as its column; nothing is of one that diverged."""
+        if self.state == "diverged":
+            return []
+        found = []
+        for snapshot, stages in self.left(wanted).items():
+            told = {TRAINING: stages[TRAINING]} if TRAINING in stages else stages
+            found += [column(key, snapshot) for keys in told.values() for key in keys]
+        return found
+
+    def lacking(self, wanted: Wanted) -> dict[str, str]:
+        """Return why what is missing of a run that is done is not there, by what it is."""
+        if self.state != "done":
+            return {}
+        return {key: self.errors.get(key) or self.reason or NOT_YET for key in self.missing(wanted)}
+
+    def settled(self, wanted: Wanted) -> bool:
+        """Return whether nothing is left to do for this run."""
+        return self.state in FINAL and not self.missing(wanted)
+
+    def came_to(self, snapshot: str, wanted: Wanted) -> bool:
+        """Return whether the training came to a moment, which was looked for as is wanted now."""
+        found = self._moment(snapshot, wanted)
+        return found is not None and found.get("reached", True)
+
+    def _never_reached(self, snapshot: str, wanted: Wanted) -> bool:
+        found = self._moment(snapshot, wanted)
+        return found is not None and not found.get("reached", True)
+
+    def _moment(self, snapshot: str, wanted: Wanted) -> Entry | None:
+        """Return what the training says of a snapshot, if that is of the moment that is wanted now."""
+        entry = self.at(snapshot, TRAINING).get(WEIGHTS_KEY)
+        return entry if answers(entry, wanted.at(snapshot, TRAINING).get(WEIGHTS_KEY, {})) else None
+
+    def _has_weights(self, snapshot: str, wanted: Wanted) -> bool:
+        keys = wanted.at(snapshot, TRAINING)
+        return all(self._answers(snapshot, TRAINING, key, stamp) for key, stamp in keys.items())
+
+    def _answers(self, snapshot: str, stage: str, key: str, stamp: Stamp) -> bool:
+        """Return whether a result is there, and no file of it has lost its seal by being damaged."""
+        entry = self.at(snapshot, stage).get(key)
+        return entry is not None and answers(entry, stamp) and set(entry.get("files", ())) <= self.files.keys()
+
+    def needed_files(self) -> set[str]:
+        """Return the files that must be there; those of the training may have been deleted to save space."""
+        return {name for stage, entry in self.entries() if stage != TRAINING for name in entry.get("files", ())}
 
     def note_maker(self, facts: Mapping[str, Any]) -> str:
         """Note what makes something of this run, and return its name: the same for the same facts."""
@@ -163,41 +219,29 @@ class Record:
         self.provenance[name] = dict(facts)
         return name
 
-    def forget_makers(self) -> None:
-        """Leave out the processes of which nothing is left."""
-        entries = [*self.measures.values(), *self.scores.values()]
-        entries += [estimate for point in self.at_loss.values() for estimate in point["measures"].values()]
-        used = {*self.made_by.values(), *(entry.get("made_by") for entry in entries)}
-        self.provenance = {name: facts for name, facts in self.provenance.items() if name in used}
+    def forget_unused(self) -> None:
+        """Leave out the processes of which nothing is left, and the seals of files that belong to no result."""
+        entries = [entry for _, entry in self.entries()]
+        makers = {entry.get("made_by") for entry in entries}
+        self.provenance = {name: facts for name, facts in self.provenance.items() if name in makers}
+        files = {name for entry in entries for name in entry.get("files", ())}
+        self.files = {name: seal for name, seal in self.files.items() if name in files}
 
     def fail(self, reason: str) -> None:
         """Note that work on this run broke off; one that is done stays done, and lacks what was to be added."""
         self.state, self.reason = "done" if self.state == "done" else "failed", reason
 
-    def lacking(self, wishes: Wishes) -> dict[str, str]:
-        """Return why what is missing of a run that is done is not there, by what it is."""
-        if self.state != "done":
-            return {}
-        return {key: self.errors.get(key) or self.reason or NOT_YET for key in self.missing(wishes)}
 
-    def point_at(self, level: str, check_loss_every: int | None) -> dict[str, Any] | None:
-        """Return what was found at a train loss, if that was matched as closely as is wanted."""
-        point = self.at_loss.get(level)
-        return point if point is not None and point.get("check_loss_every") == check_loss_every else None
+def _with_numbers(snapshots: Any) -> Any:
+    """Return results with the floats that JSON has no number for; stamps keep their text."""
+    return {
+        snapshot: {stage: {key: _numeric(entry) for key, entry in entries.items()} for stage, entries in stages.items()}
+        for snapshot, stages in snapshots.items()
+    }
 
-    def missing_at(self, level: str, wishes: Wishes) -> list[str]:
-        """Return what is wanted at a train loss and not in here; nothing where that loss was never reached."""
-        point = self.point_at(level, wishes.check_loss_every)
-        if point is None:
-            return ["weights"]
-        if point["epoch"] is None:
-            return []
-        keys = [k for k, w in wishes.measures.items() if not w.answered_by(point["measures"].get(k), "measure")]
-        return keys if point["training"] else ["predictions", *keys]
 
-    def settled(self, wishes: Wishes) -> bool:
-        """Return whether nothing is left to do for this run."""
-        return self.state in FINAL and not self.missing(wishes)
+def _numeric(entry: Mapping[str, Any]) -> Entry:
+    return {part: value if part == "options" else numeric(value) for part, value in entry.items()}
 
 
 _RECORD = TypeAdapter(Record)

@@ -15,14 +15,15 @@ from sharpscope.files import TEMPORARY
 from sharpscope.safety import Predictions
 from sharpscope.store.files import Damaged, Missing, make_way, read_whole, remove_temporary, unreadable, write_whole
 from sharpscope.store.locks import is_held, locked
-from sharpscope.store.record import FINAL, PREDICTIONS, Record
+from sharpscope.store.record import FINAL, Record
 from sharpscope.store.seals import BrokenSeal, check_bytes, check_file, check_sealed, seal_of
-from sharpscope.store.wishes import Wishes
+from sharpscope.store.snapshots import END, weights_file
 
 RECORD = "run.json"
 TRAINED = "trained.json"
 CHECKPOINT = "training.safetensors"
-WEIGHTS = "weights.safetensors"
+WEIGHTS = weights_file(END)
+PREDICTIONS = "predictions.safetensors"
 HISTORY = "history.parquet"
 
 
@@ -61,14 +62,31 @@ class RunFolder:
         """
         return self._read_as_record(TRAINED)
 
+    def look(self) -> tuple[Record, dict[str, str], list[str]]:
+        """Return what is known of this run, and what is wrong with its files; all of them are read.
+
+        Returns:
+            The best record, what is wrong with the files that it has the seals of, by their names, and with others.
+        """
+        record, others = self._records()
+        return record, self.faults_of_files(record), others + self._fault_of_init(record)
+
     def best_record(self) -> Record:
         """Return what is known of this run: its record, else what its training left, else nothing."""
+        return self._records()[0]
+
+    def _records(self) -> tuple[Record, list[str]]:
+        """Return the best record, and what is wrong with ``run.json`` and ``trained.json``."""
+        found: list[Record] = []
+        faults = []
         for read in (self.read_record, self.read_trained):
-            with contextlib.suppress(Damaged):
+            try:
                 record = read()
-                if record is not None:
-                    return record
-        return Record(self.run_id)
+            except Damaged as error:
+                faults.append(str(error))
+            else:
+                found += [] if record is None else [record]
+        return (found[0] if found else Record(self.run_id)), faults
 
     def _read_as_record(self, name: str) -> Record | None:
         try:
@@ -111,40 +129,6 @@ class RunFolder:
         make_way(self.path / name)
         (self.path / name).unlink(missing_ok=True)
 
-    def settled(self, wishes: Wishes) -> Record | None:
-        """Return the record of this run if nothing is left to do for it, else None.
-
-        Raises:
-            Damaged: If a file is not what was written.
-        """
-        record = self.read_record()
-        if record is None or not record.settled(wishes):
-            return None
-        self.check(record, wishes)
-        return record
-
-    def check(self, record: Record, wishes: Wishes) -> None:
-        """See that all files of this run are what was written.
-
-        Raises:
-            Damaged: If they are not; predictions that are to be made anew in any case do not count.
-        """
-        faults = self.faults(record)
-        if record.state != "diverged" and not record.predicted(wishes):
-            faults = [fault for fault in faults if not fault.startswith(PREDICTIONS)]
-        if faults:
-            raise Damaged(", ".join(faults))
-
-    def spoiled(self, name: str, record: Record) -> bool:
-        """Return whether a file is there and not what was written."""
-        try:
-            self.read(name, record.files.get(name))
-        except Missing:
-            return False
-        except Damaged:
-            return True
-        return False
-
     def faults(self, record: Record, *, read: bool = True) -> list[str]:
         """Return what is wrong with the files of this run, each as "weights.safetensors is damaged".
 
@@ -155,22 +139,28 @@ class RunFolder:
             record: Says what they must be.
             read: Whether to read them; else only what shows by their size is found.
         """
-        found = []
-        for name, seal in record.files.items():
-            try:
-                check_file(self.path / name, seal, read=read)
-            except BrokenSeal as error:
-                found.append(f"{name} {error}")
-            except FileNotFoundError as error:
-                if name == PREDICTIONS:
-                    found.append(str(unreadable(name, error)))
-            except OSError as error:
-                found.append(str(unreadable(name, error)))
+        found = list(self.faults_of_files(record, read=read).values())
         try:
             self.read_trained()
         except Damaged as error:
             found.append(str(error))
         return found + (self._fault_of_init(record) if read else [])
+
+    def faults_of_files(self, record: Record, *, read: bool = True) -> dict[str, str]:
+        """Return what is wrong with the files that a record has the seals of, by their names; see ``faults``."""
+        found: dict[str, str] = {}
+        needed = record.needed_files()
+        for name, seal in record.files.items():
+            try:
+                check_file(self.path / name, seal, read=read)
+            except BrokenSeal as error:
+                found[name] = f"{name} {error}"
+            except FileNotFoundError as error:
+                if name in needed:
+                    found[name] = str(unreadable(name, error))
+            except OSError as error:
+                found[name] = str(unreadable(name, error))
+        return found
 
     def _fault_of_init(self, record: Record) -> list[str]:
         if not record.init:
@@ -219,6 +209,26 @@ class RunFolder:
         except Damaged:
             if self.changing(record):
                 raise AtWork(f"{PREDICTIONS} is being made anew by another command") from None
+            raise
+
+    def read_results(self, record: Record, stage: str, snapshot: str = END) -> dict[str, np.ndarray]:
+        """Return the arrays that a stage found at a snapshot; none if it found none there.
+
+        Args:
+            record: Of this run.
+            stage: The stage.
+            snapshot: The snapshot.
+
+        Raises:
+            AtWork: If another command is at work on this run, and has replaced what the record tells of.
+            Damaged: If they are missing or damaged.
+        """
+        names = {name: None for entry in record.at(snapshot, stage).values() for name in entry.get("files", ())}
+        try:
+            return {k: array for name in names for k, array in self.read_arrays(name, record.files.get(name)).items()}
+        except Damaged:
+            if self.changing(record):
+                raise AtWork(f"{', '.join(names)} is being made anew by another command") from None
             raise
 
     def read_arrays(self, name: str, seal: Mapping[str, Any] | None) -> dict[str, np.ndarray]:

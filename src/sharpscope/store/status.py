@@ -15,7 +15,7 @@ from sharpscope.store.pairs import Pair, stored_pairs
 from sharpscope.store.reasons import lacks
 from sharpscope.store.record import Record
 from sharpscope.store.run_folder import RunFolder
-from sharpscope.store.wishes import Wishes
+from sharpscope.store.wanted import Wanted
 
 STATES = ("done", "diverged", "failed", "running", "waiting", "damaged")
 AGAIN = "the next run makes it again"
@@ -86,13 +86,13 @@ class Status:
 
 def states(store: Store, catalog: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return each run of the present grid with its state, its reason, and what it lacks although it is done."""
-    wishes = Wishes.from_catalog(catalog)
+    wanted = Wanted.from_catalog(catalog)
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda point: _state(store.run(point["run_id"]), wishes), catalog["grid"])
+        found = pool.map(lambda point: _state(store.run(point["run_id"]), wanted), catalog["grid"])
         return [{**point, **state} for point, state in zip(catalog["grid"], found, strict=True)]
 
 
-def _state(folder: RunFolder, wishes: Wishes) -> dict[str, Any]:
+def _state(folder: RunFolder, wanted: Wanted) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "waiting", "reason": "", "missing": {}}
     if folder.busy:
         return {**found, "state": "running"}
@@ -108,4 +108,4 @@ def _state(folder: RunFolder, wishes: Wishes) -> dict[str, Any]:
         return {**found, "state": "damaged", "reason": f"{', '.join(faults)}; {AGAIN}"}
     if record is None:
         return found
-    return {"state": record.state, "reason": record.reason, "missing": record.lacking(wishes)}
+    return {"state": record.state, "reason": record.reason, "missing": record.lacking(wanted)}

@@ -1,86 +1,130 @@
-"""Folders of studies from the time before seals: what is in them is sealed once, as it is."""
+"""Records and catalogs of former schemas, turned into the present form as they are read.
+
+Schema 3 had what was found at the end of the training beside what was found at each matched loss; schema 2 was the same
+before files had seals, see ``before_seals``.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sharpscope.errors import SharpscopeError
-from sharpscope.store.documents import document
-from sharpscope.store.files import Damaged, read_whole, write_whole
-from sharpscope.store.record import BEFORE_SEALS, Record
-from sharpscope.store.run_folder import RECORD, RunFolder
-from sharpscope.store.seals import KEY, check_sealed, sealed_safetensors
+from sharpscope.store.snapshots import END, STEP, column, snapshot_at, weights_file
 
-_INIT = re.compile(r"inits/[0-9a-f]+\.safetensors")
+SCHEMA = 4
+FORMER = 3
+BEFORE_SEALS = 2
+
+Content = dict[str, Any]
+
+_HISTORY = "history.parquet"
+_PREDICTIONS = "predictions.safetensors"
 
 
-def seal_all(directory: Path) -> list[str] | None:
-    """Seal what is in the folder of a study, if its catalog is of the time before seals; nothing is done else.
+def upgraded_record(content: Mapping[str, Any]) -> Content:
+    """Return the content of a ``run.json`` in the present form.
 
-    The catalog decides for all files, since it is sealed itself afterwards: a file of a later time that has lost its
-    seal is damaged, not old. The caller writes the new catalog, and keeps others out until then.
-
-    Returns:
-        What the user should know; None if the folder is not of that time.
+    Raises:
+        KeyError: If it is not what its schema says; or ``TypeError``, ``ValueError`` or ``AttributeError``.
     """
-    if not _before_seals(directory / "catalog.json"):
-        return None
-    for path in sorted((directory / "inits").glob("*.safetensors")):
-        _seal_init(path)
-    primary = _parsed(directory / "primary.json")
-    if isinstance(primary, list):
-        write_whole(directory / "primary.json", document({"primary": primary}))
-    (directory / "command.json").unlink(missing_ok=True)
-    count = sum(_seal_records(directory))
-    several = "s were" if count != 1 else " was"
-    return [f"{count} run{several} recorded before files had seals: taken as found, and sealed now"] if count else []
+    if content["schema"] not in (FORMER, BEFORE_SEALS):
+        return {**content}
+    moved = ("training", "measures", "scores", "at_loss", "predictions", "made_by")
+    kept = {key: value for key, value in content.items() if key not in moved}
+    found = {END: _end(content)}
+    found |= {snapshot_at(level): _at_loss(level, point, content) for level, point in content["at_loss"].items()}
+    snapshots = {name: {stage: keys for stage, keys in stages.items() if keys} for name, stages in found.items()}
+    return {**kept, "schema": SCHEMA, "snapshots": {name: stages for name, stages in snapshots.items() if stages}}
 
 
-def _before_seals(path: Path) -> bool:
-    content = _parsed(path)
-    # A sealed catalog whose schema was changed by one bit still has the key.
-    return isinstance(content, dict) and KEY not in content and content.get("schema") == BEFORE_SEALS
+def _end(content: Mapping[str, Any]) -> Content:
+    # What is unpacked is known to be a mapping: before there were seals, anything could stand in a file.
+    made_by, files = {**content["made_by"]}, _present(content, weights_file(END), _HISTORY)
+    found: Content = {"training": {}, "predictions": {}}
+    found |= {stage: {**content[stage]} for stage in ("measures", "scores")}
+    if weights_file(END) in files:
+        found["training"]["weights"] = {**_maker(made_by, "training"), "reached": True, "files": files}
+    elif files:
+        found["training"]["history"] = {**_maker(made_by, "training"), "files": files}
+    if values := {**content["training"]}:
+        maker, predicted = _maker(made_by, "predictions"), _present(content, _PREDICTIONS)
+        found["predictions"]["predictions"] = {**maker, "values": values, "files": predicted}
+        conditions = content["predictions"]["corruptions"]
+        if conditions:
+            found["predictions"]["corruptions"] = {**maker, "conditions": conditions}
+    return found
 
 
-def _parsed(path: Path) -> Any:
-    """Return what a JSON file holds; None if it cannot be read."""
-    try:
-        return json.loads(read_whole(path))
-    except (Damaged, ValueError, RecursionError):
-        return None
+def _at_loss(level: str, point: Mapping[str, Any], content: Mapping[str, Any]) -> Content:
+    found: Content = {"training": {}, "predictions": {}, "measures": {**point["measures"]}}
+    found["training"]["weights"] = {
+        **_maker(content["made_by"], "training"),
+        **{key: point.get(key) for key in ("level", "check_loss_every", "epoch", STEP, "loss")},
+        "reached": point["epoch"] is not None,
+        "files": _present(content, weights_file(snapshot_at(level))),
+    }
+    if values := {**point["training"]}:
+        found["predictions"]["predictions"] = {"values": values, "files": []}
+    return found
 
 
-def _seal_init(path: Path) -> None:
-    try:
-        data = read_whole(path)
-    except Damaged:
-        return
-    try:
-        check_sealed(data)
-    except SharpscopeError:
-        try:
-            write_whole(path, sealed_safetensors(data))
-        except (ValueError, TypeError, AttributeError):
-            # No safetensors file: the runs that began from it find it damaged, and make it again.
-            return
+def _maker(made_by: Mapping[str, str], stage: str) -> Content:
+    return {"made_by": made_by[stage]} if stage in made_by else {}
 
 
-def _seal_records(directory: Path) -> Iterator[bool]:
-    """Seal the records of all runs, and yield of each whether it could be read."""
-    for path in sorted((directory / "runs").glob(f"*/{RECORD}")):
-        folder = RunFolder(path.parent)
-        try:
-            record = Record.before_seals(read_whole(path), folder.run_id)
-        except SharpscopeError:
-            continue
-        # The name of a file must not lead out of the folder.
-        record.files = {name: seal for name, seal in record.files.items() if Path(name).name == name}
-        record.init = record.init if _INIT.fullmatch(record.init) else ""
-        if record.state == "done":
-            folder.write_trained(record)
-        folder.write_record(record)
-        yield True
+def _present(content: Mapping[str, Any], *names: str) -> list[str]:
+    return [name for name in names if name in content["files"]]
+
+
+def upgraded_catalog(content: Mapping[str, Any]) -> Content:
+    """Return the content of a ``catalog.json`` in the present form.
+
+    Raises:
+        KeyError: If it is not what its schema says; or ``TypeError``, ``ValueError`` or ``AttributeError``.
+    """
+    if content.get("schema") != FORMER:
+        return {**content}
+    moved = ("training", "measures", "scores", "at_loss", "corruptions", "levels", "check_loss_every")
+    kept = {key: value for key, value in content.items() if key not in moved}
+    wanted = {END: _wanted_at_end(content)}
+    for level, loss in content["levels"].items():
+        weights = {"level": loss, "check_loss_every": content["check_loss_every"]}
+        stages = {"training": {"weights": weights}, "predictions": {"predictions": {}}, "measures": content["measures"]}
+        wanted[snapshot_at(level)] = {stage: keys for stage, keys in stages.items() if keys}
+    return {**kept, "schema": SCHEMA, "wanted": wanted, "columns": list(_columns(content))}
+
+
+def _wanted_at_end(content: Mapping[str, Any]) -> Content:
+    conditions = {**content["corruptions"]}
+    predictions = {"predictions": {}, **({"corruptions": {"conditions": conditions}} if conditions else {})}
+    stages = {"predictions": predictions, "measures": content["measures"], "scores": content["scores"]}
+    return {"training": {"weights": {}}, **{stage: keys for stage, keys in stages.items() if keys}}
+
+
+def _columns(content: Mapping[str, Any]) -> Iterator[Content]:
+    yield from (_basic(name, END) for name in content["training"])
+    yield from _estimates(content, END)
+    yield from ({"name": key, "at": [END, "scores", key, "value"], "type": "float"} for key in content["scores"])
+    yield from ({"name": key, "at": None, "type": "float"} for key in content["pair_scores"])
+    for snapshot in map(snapshot_at, content["levels"]):
+        for name in content["at_loss"]:
+            if name == STEP:
+                yield {"name": column(STEP, snapshot), "at": [snapshot, "training", "weights", STEP], "type": "float"}
+            else:
+                yield _basic(name, snapshot)
+        yield from _estimates(content, snapshot)
+
+
+def _basic(name: str, snapshot: str) -> Content:
+    at = [snapshot, "predictions", "predictions", "values", name]
+    return {"name": column(name, snapshot), "at": at, "type": "float"}
+
+
+def _estimates(content: Mapping[str, Any], snapshot: str) -> Iterator[Content]:
+    for key in content["measures"]:
+        for part, suffix, kind in (
+            ("value", "", "float"),
+            ("stderr", "_stderr", "float"),
+            ("converged", "_converged", "boolean"),
+        ):
+            yield {"name": f"{column(key, snapshot)}{suffix}", "at": [snapshot, "measures", key, part], "type": kind}

@@ -12,7 +12,7 @@ from sharpscope.errors import DataError
 from sharpscope.spec import Run
 from sharpscope.store.documents import plain
 from sharpscope.store.folder import Store
-from sharpscope.store.wishes import Wishes
+from sharpscope.store.wanted import Wanted
 
 # Seconds to wait for whoever only looks whether a run is at work.
 PATIENCE = 0.2
@@ -26,7 +26,7 @@ class Assignment:
         directory: The folder of the study.
         runs: The runs by their ids.
         coordinates: Regime, seed and varying keys of each run.
-        wishes: What is wanted of each run.
+        wanted: What is wanted of each run.
         data: The checksum of the dataset of each run, as it was planned.
         plugins: Python files to import first.
         data_dir: The user's folder of datasets.
@@ -36,7 +36,7 @@ class Assignment:
     directory: Path
     runs: dict[str, Run]
     coordinates: dict[str, dict[str, Any]]
-    wishes: Wishes
+    wanted: Wanted
     data: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     data_dir: Path | None = None
@@ -88,11 +88,11 @@ def record_failure(run_id: str, assignment: Assignment, reason: str) -> Outcome:
     with contextlib.suppress(OSError), folder.lease(PATIENCE) as held:
         if held:
             record = folder.best_record()
-            if record.settled(assignment.wishes):
+            if record.settled(assignment.wanted):
                 # It died after its work, before it could say so.
                 return Outcome(run_id, record.state, record.reason, notes=(f"run {run_id}: {reason}",))
             record.fail(reason)
-            outcome = replace(outcome, state=record.state, missing=record.lacking(assignment.wishes))
+            outcome = replace(outcome, state=record.state, missing=record.lacking(assignment.wanted))
             record.spec = plain(assignment.runs[run_id].model_dump())
             record.coordinates = plain(assignment.coordinates[run_id])
             folder.write_record(record)

@@ -3,32 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import Any
 
-from sharpscope.curvature.measure import MEASURES
 from sharpscope.errors import SpecError, suggest
-from sharpscope.registry import Registry
-from sharpscope.safety import SCORES
-from sharpscope.safety.registry import Chosen
 from sharpscope.spec import Point, Study
 from sharpscope.store.documents import plain
-from sharpscope.store.levels import STEP, column
-from sharpscope.store.record import SCHEMA
-from sharpscope.store.wishes import Wish, Wishes
-from sharpscope.task import Basic, Task
+from sharpscope.store.snapshots import END, column, level_of
+from sharpscope.store.upgrade import SCHEMA
+from sharpscope.store.wanted import Wanted
+from sharpscope.study.stage import Column, in_order
+from sharpscope.study.stages.score import score_columns
+from sharpscope.study.wishes import Wishes
 
 RESERVED = ("run_id", "state", "regime", "seed")
-_STEP = {"name": STEP, "kind": "training", "label": "Steps", "unit": "steps", "summary": "Steps of training until then"}
 
 
-def check_columns(wishes: Wishes, task: Task) -> None:
+@dataclass(frozen=True)
+class _Place:
+    """A column of the ledger, and where its numbers are: in the results of a stage, or in the scores of pairs."""
+
+    column: Column
+    snapshot: str = END
+    stage: str = ""
+
+    @property
+    def name(self) -> str:
+        """As the ledger has it."""
+        return column(self.column.name, self.snapshot) + self.column.suffix
+
+    def to_catalog(self) -> dict[str, Any]:
+        """Return name, place and type as plain data; scores of pairs are in no run, and so in no place of it."""
+        at = [self.snapshot, self.stage, self.column.key, *self.column.path] if self.stage else None
+        return {"name": self.name, "at": at, "type": self.column.type}
+
+    def told(self) -> dict[str, Any]:
+        """Return what a report tells of it."""
+        facts, level = self.column.facts or {}, level_of(self.snapshot)
+        if not level:
+            return {"name": self.name, **facts}
+        # How well the training data are fitted is given there, so that more of it is not better.
+        given = {"better": None} if facts["kind"] == "training" else {}
+        label = f"{facts['label']} at train loss {level}"
+        return {**facts, **given, "name": self.name, "label": label, "level": level}
+
+
+def _places(wishes: Wishes) -> Iterator[_Place]:
+    """Yield all columns that hold results, in the order of the ledger."""
+    for snapshot in wishes.snapshots:
+        for stage in in_order(wishes.stages):
+            yield from (_Place(found, snapshot, stage.name) for found in stage.columns(wishes, snapshot))
+        if snapshot == END:
+            yield from map(_Place, score_columns(wishes.pair_scores, wishes))
+
+
+def check_columns(wishes: Wishes) -> None:
     """See that every key makes a column of its own.
 
     Raises:
         SpecError: If a key is taken.
     """
-    taken = dict.fromkeys((*RESERVED, *task.basics), "a column that every ledger has")
+    taken = dict.fromkeys((*RESERVED, *wishes.task.basics), "a column that every ledger has")
     for kind, keys in (("measure", wishes.measures), ("score", wishes.scores | wishes.pair_scores)):
         for key in keys:
             for name in (key, f"{key}_stderr", f"{key}_converged") if kind == "measure" else (key,):
@@ -36,25 +71,28 @@ def check_columns(wishes: Wishes, task: Task) -> None:
                     message = f"'{key}' cannot be the key of a {kind}: '{name}' is {taken[name]}"
                     raise SpecError(message, (f"{kind}s", key))
                 taken[name] = f"a column of the {kind} '{key}'"
-    for level in wishes.levels:
-        for key in _keys_at(level, wishes, task):
-            if key in taken:
-                raise SpecError(f"'{key}' is {taken[key]}, and one at train loss {level}; rename it", ("measures",))
+    seen = dict.fromkeys(RESERVED, "a column that every ledger has")
+    for place in _places(wishes):
+        what = (taken.get(place.name) if place.snapshot != END else None) or seen.get(place.name)
+        if what is not None:
+            where = f"one of the stage '{place.stage}' at snapshot {place.snapshot}"
+            loc = ("measures",) if place.name in taken else ("plugins",)
+            raise SpecError(f"'{place.name}' is {what}, and {where}; rename it", loc)
+        seen[place.name] = f"a column of the stage '{place.stage}'"
 
 
-def primary_of(declared: Sequence[str] | None, wishes: Wishes, task: Task) -> tuple[str, ...]:
+def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...]:
     """Return the primary family: as declared, or the usual one as far as it is measured.
 
     Raises:
         SpecError: If a declared quantity is not a column of the ledger.
     """
-    known = [*task.basics, *wishes.measures, *wishes.scores, *wishes.pair_scores]
-    known += [key for level in wishes.levels for key in _keys_at(level, wishes, task)]
+    known = [place.name for place in _places(wishes) if not place.column.suffix]
     if declared is None:
-        return tuple(name for name in task.primary if name in known)
+        return tuple(name for name in wishes.task.primary if name in known)
     family: list[str] = []
     for index, written in enumerate(declared):
-        name = task.twins.get(written, written)
+        name = wishes.task.twins.get(written, written)
         if name not in known:
             message = f"the primary quantity '{name}' is not measured in this study{suggest(name, known)}"
             raise SpecError(message, ("primary", index))
@@ -64,18 +102,9 @@ def primary_of(declared: Sequence[str] | None, wishes: Wishes, task: Task) -> tu
     return tuple(family)
 
 
-def _keys_at(level: str, wishes: Wishes, task: Task) -> list[str]:
-    """Return the columns of quantities at a train loss, without those of standard errors."""
-    return [column(key, level) for key in (STEP, *task.at_loss, *wishes.measures)]
-
-
-def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes, task: Task) -> dict[str, Any]:
+def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes, wanted: Wanted) -> dict[str, Any]:
     """Return the content of ``catalog.json``."""
-    quantities = [_basic(name, facts) for name, facts in task.basics.items()]
-    quantities += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
-    scores = {key: w for key, w in (wishes.scores | wishes.pair_scores).items() if key not in task.twins}
-    quantities += [_score(key, wanted, wishes.corruptions) for key, wanted in scores.items()]
-    quantities += [quantity for level in wishes.levels for quantity in _at_level(level, wishes, task)]
+    places = list(_places(wishes))
     grid = [
         {
             "run_id": point.run.id,
@@ -88,86 +117,12 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes, task: Task
     return {
         "schema": SCHEMA,
         "study": plain(study.model_dump()),
-        "default_primary": study.primary == primary_of(None, wishes, task),
+        "default_primary": study.primary == primary_of(None, wishes),
         "varying": study.varying,
-        "task": task.name,
-        "training": list(task.basics),
-        "at_loss": [STEP, *task.at_loss],
-        **wishes.to_catalog(),
-        "quantities": quantities,
+        "task": wishes.task.name,
+        "wanted": wanted.snapshots,
+        "pair_scores": {key: score.stamp("score") for key, score in wishes.pair_scores.items()},
+        "columns": [place.to_catalog() for place in places],
+        "quantities": [place.told() for place in places if place.column.facts is not None],
         "grid": grid,
     }
-
-
-def _basic(name: str, facts: Basic) -> dict[str, Any]:
-    return {"name": name, **asdict(facts)}
-
-
-def _at_level(level: str, wishes: Wishes, task: Task) -> Iterator[dict[str, Any]]:
-    """Yield the facts of everything at a train loss: those of the same thing at the end, under another name."""
-    plain = [_STEP, *(_basic(name, facts) for name, facts in task.basics.items()), _score(task.gap, Wish(task.gap))]
-    plain += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
-    for facts in plain:
-        # How well the training data are fitted is given there, so that more of it is not better.
-        given = {"better": None} if facts["kind"] == "training" else {}
-        yield {
-            **facts,
-            **given,
-            "name": column(facts["name"], level),
-            "label": f"{facts['label']} at train loss {level}",
-            "level": level,
-        }
-
-
-def _measure(key: str, wanted: Wish) -> dict[str, Any]:
-    facts = MEASURES[wanted.name].facts
-    caveats = list(facts.caveats)
-    if wanted.subset is not None:
-        # It stands before the others: it is of this study, they are of the measure.
-        caveats.insert(
-            0,
-            f"Taken on {wanted.subset:,} training samples at most, the same of every run; the standard error holds "
-            "that of this choice.",
-        )
-    return {
-        **_described(MEASURES, key, wanted),
-        "kind": facts.kind,
-        "sharper_is": None if facts.kind == "control" else facts.sharper_is,
-        "symbol": facts.symbol,
-        "caveats": caveats,
-    }
-
-
-def _score(key: str, wanted: Wish, corruptions: Iterable[str] = ()) -> dict[str, Any]:
-    facts = SCORES[wanted.name].facts
-    described = {**_described(SCORES, key, wanted), "kind": "score", "better": facts.better}
-    if facts.chosen is not None and corruptions:
-        described["summary"] += f"; here these are {_counted(facts.chosen, wanted, corruptions)}"
-    return described
-
-
-def _counted(chosen: Chosen, wanted: Wish, corruptions: Iterable[str]) -> str:
-    """Return how many corruptions of each suite a score is taken over: a study may have several."""
-    suites: dict[str, list[str]] = {}
-    for name in corruptions:
-        suites.setdefault(name.rpartition("/")[0], []).append(name)
-    counts = {suite: len(chosen(wanted.options, names)) for suite, names in suites.items()}
-    return " and ".join(f"{n} of {suite}" if suite else f"{n} generated ones" for suite, n in counts.items())
-
-
-def _described(registry: Registry[Any], key: str, wanted: Wish) -> dict[str, Any]:
-    """Return what is told of measures and scores alike."""
-    member = registry[wanted.name]
-    facts = member.facts
-    return {
-        "name": key,
-        "label": _label(facts.label, key, wanted),
-        "unit": facts.unit,
-        "summary": member.summary,
-        "reference": facts.reference,
-    }
-
-
-def _label(label: str, key: str, wanted: Wish) -> str:
-    """Tell a measure or score that stands in the study under a key of its own from the plain one."""
-    return label if key == wanted.name else f"{label} ({key})"

@@ -11,7 +11,7 @@ from sharpscope.data import DATASETS, Source
 from sharpscope.errors import FAULTS, SharpscopeError, one_line
 from sharpscope.measurement import Measurements, measure
 from sharpscope.registry import imported
-from sharpscope.study.evaluation import CleanBatches
+from sharpscope.study.outputs import CleanBatches
 from sharpscope.study.weights import load_weights
 
 

@@ -149,7 +149,7 @@ def assignment_of(plan: Plan, store: Store, device: str = CPU) -> Assignment:
     }
     directory = store.path.resolve()
     data = {run_id: plan.dataset_of(run).digest for run_id, run in plan.runs.items()}
-    return Assignment(directory, plan.runs, coordinates, plan.wishes, data, plan.study.plugins, plan.data_dir, device)
+    return Assignment(directory, plan.runs, coordinates, plan.wanted, data, plan.study.plugins, plan.data_dir, device)
 
 
 def _check_data(plan: Plan, store: Store) -> None:
@@ -168,28 +168,30 @@ def _check_data(plan: Plan, store: Store) -> None:
 def _unsettled(plan: Plan, store: Store, summary: Summary) -> set[str]:
     """Return the runs that have something left to do, and count the others."""
     todo = set()
-    for run_id, record in zip(plan.runs, settled_records(plan, store), strict=True):
-        if record is None:
-            todo.add(run_id)
-        else:
+    for run_id, (record, sound) in known_records(plan, store).items():
+        if sound and record.settled(plan.wanted):
             summary.kept += 1
             summary.count(record.state)
+        else:
+            todo.add(run_id)
     return todo
 
 
-def settled_records(plan: Plan, store: Store) -> list[Record | None]:
-    """Return the record of each run for which nothing is left to do, None for the others; all stored files are read."""
+def known_records(plan: Plan, store: Store) -> dict[str, tuple[Record, bool]]:
+    """Return what is known of each run, and whether all its files are as they were written; all of them are read.
 
-    def settled(run_id: str) -> Record | None:
-        try:
-            return store.run(run_id).settled(plan.wishes)
-        except Damaged:
-            # The process that makes it again reports what was damaged.
-            return None
+    A result whose file is damaged is left to do by its record.
+    """
+
+    def known(run_id: str) -> tuple[Record, bool]:
+        # The process that makes it again reports what was damaged.
+        record, faults, others = store.run(run_id).look()
+        record.files = {name: seal for name, seal in record.files.items() if name not in faults}
+        return record, not (faults or others)
 
     # Threads, since checksums leave the interpreter to others.
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(settled, plan.runs))
+        return dict(zip(plan.runs, pool.map(known, plan.runs), strict=True))
 
 
 def _labels(plan: Plan) -> dict[str, str]:

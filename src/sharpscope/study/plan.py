@@ -20,14 +20,16 @@ from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
 from sharpscope.spec import Point, Regime, Run, Study, arms
-from sharpscope.store.levels import level_name
-from sharpscope.store.wishes import Wish, Wishes
+from sharpscope.store.snapshots import level_name
+from sharpscope.store.wanted import Wanted
 from sharpscope.study.catalog import catalog_of, check_columns, primary_of
 from sharpscope.study.devices import CPU
-from sharpscope.study.plugins import load_plugins, resolve_plugins
+from sharpscope.study.plugins import load_plugins, resolve_plugins, stages_of
 from sharpscope.study.resolve import at, completed, measure_wish, reduced, wish
 from sharpscope.study.source import Source
+from sharpscope.study.stage import wanted_of
 from sharpscope.study.trial import Trial, text_of
+from sharpscope.study.wishes import Wish, Wishes
 from sharpscope.task import Task
 from sharpscope.training import REGIMES
 
@@ -41,8 +43,7 @@ class Plan:
     Attributes:
         study: The study, defaults filled in.
         points: The grid; options at their defaults are left out of each run, so that its id ignores them.
-        wishes: What is wanted of each run.
-        task: Of all data.
+        wishes: What is wanted of each run, as the study says it.
         data_dir: The user's folder of datasets.
         datasets: What was loaded to check the study, by the text of its component.
         notes: What the user should know before it is run.
@@ -52,7 +53,6 @@ class Plan:
     study: Study
     points: tuple[Point, ...]
     wishes: Wishes
-    task: Task
     data_dir: Path | None = None
     datasets: dict[str, Dataset] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
@@ -63,6 +63,11 @@ class Plan:
         """The runs by their ids, in the order of the grid."""
         return {point.run.id: point.run for point in self.points}
 
+    @cached_property
+    def wanted(self) -> Wanted:
+        """The same, as the stages understand it: every result by snapshot, stage and key."""
+        return wanted_of(self.wishes)
+
     @property
     def jobs(self) -> list[Job]:
         """The units of work, each a list of run ids done by one process."""
@@ -71,7 +76,7 @@ class Plan:
     @cached_property
     def catalog(self) -> dict[str, Any]:
         """The grid and the facts of every column: what a report needs that otherwise only the code knows."""
-        return catalog_of(self.study, self.points, self.wishes, self.task)
+        return catalog_of(self.study, self.points, self.wishes, self.wanted)
 
     def dataset_of(self, run: Run) -> Dataset:
         """Return the dataset of a run."""
@@ -106,8 +111,8 @@ def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = Tr
         wishes = _wishes(study, points, trial, task)
         pairs = zip(short, points, strict=True)
         datasets = {text_of(s.run.data): trial.datasets[text_of(p.run.data)] for s, p in pairs}
-        filled = _filled(study, wishes, task)
-        return Plan(filled, short, wishes, task, data_dir, datasets, tuple(trial.notes), source.command)
+        filled = _filled(study, wishes)
+        return Plan(filled, short, wishes, data_dir, datasets, tuple(trial.notes), source.command)
 
 
 @contextlib.contextmanager
@@ -130,7 +135,7 @@ def _reduced(run: Run) -> Run:
     return run.model_copy(update={**changed, "training": training, "regime": regime})
 
 
-def _filled(study: Study, wishes: Wishes, task: Task) -> Study:
+def _filled(study: Study, wishes: Wishes) -> Study:
     """Return the study with its defaults filled in."""
     regimes = tuple(_filled_regime(regime, study.grid) for regime in study.regimes)
     scores = wishes.scores | wishes.pair_scores
@@ -140,7 +145,7 @@ def _filled(study: Study, wishes: Wishes, task: Task) -> Study:
         "regimes": regimes,
         "measures": {key: _written(wanted, study.measures_subset) for key, wanted in wishes.measures.items()},
         "scores": {key: {"score": w.name, **w.options} for key, w in scores.items()},
-        "primary": primary_of(study.primary, wishes, task),
+        "primary": primary_of(study.primary, wishes),
     }
     return study.model_copy(update=changed)
 
@@ -196,8 +201,8 @@ def _wishes(study: Study, points: Sequence[Point], trial: Trial, task: Task) -> 
         _check_corruptions(key, wanted, datasets)
     needed = any(_needs_corruptions(w.name) for w in (scores | pair_scores).values())
     corruptions = trial.corruptions() if needed else {}
-    wishes = Wishes(measures, scores, pair_scores, corruptions, *_levels(points))
-    check_columns(wishes, task)
+    wishes = Wishes(measures, scores, pair_scores, corruptions, *_levels(points), stages_of(study.plugins), task)
+    check_columns(wishes)
     return wishes
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sharpscope.errors import FAULTS, SpecError, one_line
 from sharpscope.study.listing import REGISTRIES
+from sharpscope.study.stage import STAGES
 
 
 def resolve_plugins(plugins: Sequence[str], folder: Path) -> tuple[str, ...]:
@@ -40,11 +41,11 @@ def load_plugins(paths: Sequence[str]) -> None:
     """
     if paths:
         # Built-in members first, so that it is the plugin that is told of a name that is taken.
-        for registry in REGISTRIES.values():
-            len(registry())
+        for registry in (*(member() for member in REGISTRIES.values()), STAGES):
+            len(registry)
     for index, name in enumerate(paths):
         path = Path(name)
-        module_name = f"sharpscope_plugin_{path.stem}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+        module_name = _module_name(path)
         if module_name in sys.modules:
             continue
         try:
@@ -53,6 +54,20 @@ def load_plugins(paths: Sequence[str]) -> None:
             sys.modules.pop(module_name, None)
             message = f"the plugin {path.name} fails{_line(error, path)}: {one_line(error)}"
             raise SpecError(message, ("plugins", index)) from error
+
+
+def stages_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the stages that a study has: those of the package, and those that its plugins define.
+
+    Other studies may have been loaded in this process, and other processes do not know what is defined elsewhere.
+    """
+    homes = {_module_name(Path(path)) for path in paths} | {"sharpscope"}
+    packages = {name: entry.function.__module__.partition(".")[0] for name, entry in STAGES.items()}
+    return tuple(name for name, package in packages.items() if package in homes)
+
+
+def _module_name(path: Path) -> str:
+    return f"sharpscope_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
 
 
 def _import(path: Path, module_name: str) -> None:

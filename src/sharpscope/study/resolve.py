@@ -11,7 +11,7 @@ from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.registry import Entry, Registry
 from sharpscope.spec import Component, Loc
 from sharpscope.store.documents import plain
-from sharpscope.store.wishes import Wish
+from sharpscope.study.wishes import Wish
 
 T = TypeVar("T")
 

@@ -17,11 +17,11 @@ from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, Sp
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, Point, Run, Study, arm_label, arms
-from sharpscope.store.wishes import Wish
 from sharpscope.study.devices import CPU
-from sharpscope.study.evaluation import measure_clean, refused_at_once
+from sharpscope.study.measuring import measure_clean, refused_at_once
 from sharpscope.study.rehearsal import few_of, rehearse
 from sharpscope.study.resolve import at, completed
+from sharpscope.study.wishes import Wish
 from sharpscope.task import CLASSIFICATION, Task
 from sharpscope.training import Recipe, check_compiler
 from sharpscope.training import check as check_recipes

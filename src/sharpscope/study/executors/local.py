@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from sharpscope.study.assignment import Assignment, Outcome
 from sharpscope.study.devices import usual_workers
 from sharpscope.study.executors.registry import EXECUTORS
-from sharpscope.study.executors.workers import run_jobs
+from sharpscope.study.executors.scheduler import schedule
+from sharpscope.study.executors.workers import WorkerPool
 
 
 @EXECUTORS.register()
@@ -24,4 +26,5 @@ def local(
         workers: Number of processes; when None, as many as there are cores for this process, and one on an
             accelerator, which a single run fills.
     """
-    return run_jobs(jobs, assignment, max(1, min(workers or usual_workers(assignment.device), len(jobs))))
+    count = max(1, min(workers or usual_workers(assignment.device), len(jobs)))
+    return schedule(jobs, partial(WorkerPool, assignment, count))

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +20,7 @@ from sharpscope.errors import SharpscopeError, one_line
 from sharpscope.extras import optional
 from sharpscope.study.assignment import Assignment, Outcome, record_failure
 from sharpscope.study.executors.registry import EXECUTORS
-from sharpscope.study.executors.workers import PATIENCE
+from sharpscope.study.executors.scheduler import PATIENCE, Job, schedule
 
 if TYPE_CHECKING:
     from sharpscope.study.bench import Bench
@@ -50,7 +49,7 @@ def on_ray(
         SharpscopeError: If Ray is not installed.
     """
     module = optional("ray", "ray", "the executor 'ray'", SharpscopeError)
-    return run_on_ray(module, jobs, assignment, workers, max_retries)
+    return schedule(jobs, partial(RayPool, module, assignment, workers, max_retries))
 
 
 def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
@@ -61,8 +60,8 @@ def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
     """
     import torch
 
+    from sharpscope.study.perform import perform
     from sharpscope.study.plugins import load_plugins
-    from sharpscope.study.stages import perform
 
     if not (assignment.directory / "study.yaml").is_file():
         raise SharpscopeError(
@@ -82,85 +81,51 @@ def _bench(data_dir: Path | None) -> Bench:
     return Bench(data_dir)
 
 
-def run_on_ray(
-    ray: Any, jobs: Sequence[Sequence[str]], assignment: Assignment, workers: int | None, max_retries: int
-) -> Iterator[str | Outcome]:
-    """Do jobs as tasks of a Ray cluster.
-
-    Args:
-        ray: The module.
-        jobs: Each a list of run ids that one task does, in this order.
-        assignment: What they are about.
-        workers: Tasks under way at a time; what the cluster has room for when None.
-        max_retries: How often a task is begun again when its process has died.
-
-    Yields:
-        The id of a run when its job is handed out, its outcome when the job ends. When the iterator is closed, all
-        tasks end at once, and so does the cluster if it was started here.
-    """
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(log_to_driver=False)
-    tasks = _Tasks(ray, assignment, max_retries)
-    queue: deque[Sequence[str]] = deque(jobs)
-    postponed: list[tuple[float, str]] = []
-    try:
-        room = workers or tasks.room()
-        while queue or postponed or tasks.pending:
-            now = time.monotonic()
-            queue.extend((run_id,) for due, run_id in postponed if due <= now)
-            postponed = [(due, run_id) for due, run_id in postponed if due > now]
-            while queue and len(tasks.pending) < room:
-                job = queue.popleft()
-                tasks.submit(job)
-                yield from job
-            for outcome in tasks.next_outcomes():
-                if outcome.state == "busy":
-                    postponed.append((now + PATIENCE, outcome.run_id))
-                else:
-                    yield outcome
-    finally:
-        tasks.cancel()
-        if ours:
-            ray.shutdown()
-
-
-class _Tasks:
-    """The tasks under way.
+class RayPool:
+    """Tasks of a Ray cluster, which is started here where none is there.
 
     Args:
         ray: The module.
         assignment: What the jobs are about.
-        max_retries: How often a task is begun again.
+        workers: Tasks under way at a time; what the cluster has room for when None.
+        max_retries: How often a task is begun again when its process has died.
     """
 
-    def __init__(self, ray: Any, assignment: Assignment, max_retries: int) -> None:
+    def __init__(self, ray: Any, assignment: Assignment, workers: int | None, max_retries: int) -> None:
         self._ray = ray
-        self._accelerated = assignment.device.startswith("cuda")
-        options = {"num_cpus": 1, "num_gpus": int(self._accelerated), "max_retries": max_retries}
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            ray.init(log_to_driver=False)
+        accelerated = assignment.device.startswith("cuda")
+        options = {"num_cpus": 1, "num_gpus": int(accelerated), "max_retries": max_retries}
         self._perform = ray.remote(**options)(perform_job)
         self._assignment = assignment
         # Once for all tasks: it names every run of the study.
         self._shared = ray.put(assignment)
-        self.pending: dict[Any, Sequence[str]] = {}
+        self._room = workers or max(1, int(ray.cluster_resources().get("GPU" if accelerated else "CPU", 1)))
+        self._pending: dict[Any, Job] = {}
 
-    def room(self) -> int:
-        """Return how many tasks the cluster can do at a time."""
-        return max(1, int(self._ray.cluster_resources().get("GPU" if self._accelerated else "CPU", 1)))
+    def has_room(self) -> bool:
+        """Return whether another task can be under way."""
+        return len(self._pending) < self._room
 
-    def submit(self, job: Sequence[str]) -> None:
+    def is_busy(self) -> bool:
+        """Return whether tasks are under way."""
+        return bool(self._pending)
+
+    def submit(self, job: Job) -> None:
         """Hand out a job."""
-        self.pending[self._perform.remote(tuple(job), self._shared)] = job
+        self._pending[self._perform.remote(tuple(job), self._shared)] = job
 
     def next_outcomes(self) -> list[Outcome]:
         """Wait for tasks and return how their runs ended; the runs of a task that broke have failed."""
-        if not self.pending:
+        if not self._pending:
             time.sleep(PATIENCE)
             return []
-        ready, _ = self._ray.wait(list(self.pending), num_returns=1, timeout=PATIENCE)
+        ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=PATIENCE)
         outcomes: list[Outcome] = []
         for task in ready:
-            job = self.pending.pop(task)
+            job = self._pending.pop(task)
             try:
                 outcomes += self._ray.get(task)
             except Exception as error:  # noqa: BLE001 - whatever ends a task is the failure of its runs
@@ -169,8 +134,10 @@ class _Tasks:
                 outcomes += [record_failure(run_id, self._assignment, reason) for run_id in job]
         return outcomes
 
-    def cancel(self) -> None:
-        """End all tasks at once."""
-        for task in self.pending:
+    def close(self) -> None:
+        """End all tasks at once, and the cluster if it was started here."""
+        for task in self._pending:
             with contextlib.suppress(Exception):
                 self._ray.cancel(task, force=True)
+        if self._ours:
+            self._ray.shutdown()

@@ -11,9 +11,7 @@ import os
 import pickle
 import signal
 import threading
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING
@@ -21,12 +19,11 @@ from typing import TYPE_CHECKING
 from sharpscope.errors import SpecError
 from sharpscope.interruption import INTERRUPTED
 from sharpscope.streams import keep_writing
+from sharpscope.study.executors.scheduler import PATIENCE, Job
 
 if TYPE_CHECKING:
     from sharpscope.study.assignment import Assignment, Outcome
 
-# Seconds between looks at a run that another command is at work on.
-PATIENCE = 0.5
 # What a worker process begins with, where the user has not said otherwise. One thread each. And memory that glibc
 # keeps: it would give large tensors back to the system and get them anew page by page, a fifth of the time of a step.
 _ENVIRONMENT = {
@@ -52,7 +49,7 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
 
     from sharpscope.study.assignment import record_failure
     from sharpscope.study.bench import Bench
-    from sharpscope.study.stages import perform
+    from sharpscope.study.perform import perform
 
     torch.set_num_threads(1)
     assignment: Assignment = pickle.loads(pickled_assignment)
@@ -112,7 +109,7 @@ class _Worker:
         self.undone: list[str] = []
         self.interrupted = False
 
-    def assign(self, job: Sequence[str]) -> None:
+    def assign(self, job: Job) -> None:
         """Hand out a job."""
         self.undone = list(job)
         try:
@@ -142,70 +139,62 @@ class _Worker:
         self.connection.close()
 
 
-def run_jobs(jobs: Sequence[Sequence[str]], assignment: Assignment, workers: int) -> Iterator[str | Outcome]:
-    """Do jobs in worker processes.
+class WorkerPool:
+    """Worker processes of this machine, started as there is work for them.
 
     Args:
-        jobs: Each a list of run ids that one process does, in this order.
-        assignment: What they are about.
+        assignment: What the jobs are about.
         workers: The number of processes.
-
-    Yields:
-        The id of a run when it is handed out, its outcome when it ends; in between those of others. When the iterator
-        is closed, all processes end at once.
     """
-    context = multiprocessing.get_context("spawn")
-    pickled = pickle.dumps(assignment)
-    queue: deque[Sequence[str]] = deque(jobs)
-    postponed: list[tuple[float, Sequence[str]]] = []
-    crew: list[_Worker] = []
-    try:
-        while queue or postponed or any(worker.undone for worker in crew):
-            now = time.monotonic()
-            queue.extend(job for due, job in postponed if due <= now)
-            postponed = [(due, job) for due, job in postponed if due > now]
-            while queue and len(crew) < workers and all(worker.undone for worker in crew):
-                crew.append(_Worker(context, pickled))
-                yield from _hand_out(queue, crew[-1])
-            for worker in crew:
-                if queue and not worker.undone:
-                    yield from _hand_out(queue, worker)
-            for outcome in _next_outcomes(crew, assignment):
-                if outcome.state == "busy":
-                    postponed.append((now + PATIENCE, (outcome.run_id,)))
-                else:
-                    yield outcome
-    finally:
-        for worker in crew:
+
+    def __init__(self, assignment: Assignment, workers: int) -> None:
+        self._assignment = assignment
+        self._pickled = pickle.dumps(assignment)
+        self._context = multiprocessing.get_context("spawn")
+        self._workers = workers
+        self._crew: list[_Worker] = []
+
+    def has_room(self) -> bool:
+        """Return whether a process is idle or can be started."""
+        return len(self._crew) < self._workers or not all(worker.undone for worker in self._crew)
+
+    def is_busy(self) -> bool:
+        """Return whether a process is at work."""
+        return any(worker.undone for worker in self._crew)
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to a process that is idle, else to a new one."""
+        idle = next((worker for worker in self._crew if not worker.undone), None)
+        if idle is None:
+            idle = _Worker(self._context, self._pickled)
+            self._crew.append(idle)
+        idle.assign(job)
+
+    def next_outcomes(self) -> list[Outcome]:
+        """Wait for processes and return what they report; one that died is replaced and its job has failed.
+
+        Raises:
+            KeyboardInterrupt: If one was interrupted.
+        """
+        from sharpscope.study.assignment import record_failure
+
+        by_connection = {worker.connection: worker for worker in self._crew}
+        outcomes = []
+        for connection in wait(list(by_connection), timeout=PATIENCE):
+            worker = by_connection[connection]  # type: ignore[index]
+            try:
+                outcome = worker.connection.recv()
+                worker.undone.remove(outcome.run_id)
+                outcomes.append(outcome)
+            except (EOFError, OSError):
+                self._crew.remove(worker)
+                reason = worker.kill()
+                if worker.interrupted:
+                    raise KeyboardInterrupt from None
+                outcomes += [record_failure(run_id, self._assignment, reason) for run_id in worker.undone]
+        return outcomes
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._crew:
             worker.kill_now()
-
-
-def _hand_out(queue: deque[Sequence[str]], worker: _Worker) -> Iterator[str]:
-    job = queue.popleft()
-    worker.assign(job)
-    yield from job
-
-
-def _next_outcomes(crew: list[_Worker], assignment: Assignment) -> list[Outcome]:
-    """Wait for workers and return what they report; one that died is taken off the crew and its job has failed.
-
-    Raises:
-        KeyboardInterrupt: If one was interrupted.
-    """
-    from sharpscope.study.assignment import record_failure
-
-    by_connection = {worker.connection: worker for worker in crew}
-    outcomes = []
-    for connection in wait(list(by_connection), timeout=PATIENCE):
-        worker = by_connection[connection]  # type: ignore[index]
-        try:
-            outcome = worker.connection.recv()
-            worker.undone.remove(outcome.run_id)
-            outcomes.append(outcome)
-        except (EOFError, OSError):
-            crew.remove(worker)
-            reason = worker.kill()
-            if worker.interrupted:
-                raise KeyboardInterrupt from None
-            outcomes += [record_failure(run_id, assignment, reason) for run_id in worker.undone]
-    return outcomes

@@ -22,7 +22,7 @@ from sharpscope.analysis.results import (
 )
 from sharpscope.analysis.scale import Scale
 from sharpscope.spec import Factor
-from sharpscope.store.levels import STEP, column
+from sharpscope.store.snapshots import STEP, column, snapshot_at
 
 LOSS = "train_loss"
 MATCHED = "matched_loss"
@@ -39,10 +39,11 @@ def closeness_table(results: StudyResults) -> pd.DataFrame:
     factor = results.factor.name
     for group, of_group in results.groups():
         for loss in results.losses:
+            at = snapshot_at(loss)
             for level in results.levels:
                 runs = of_group[(of_group[factor] == level) & (of_group["state"] == "done")]
-                there = runs.dropna(subset=column(LOSS, loss))
-                told = {"step": column(STEP, loss), "loss": column(LOSS, loss), "loss_at_end": LOSS}
+                there = runs.dropna(subset=column(LOSS, at))
+                told = {"step": column(STEP, at), "loss": column(LOSS, at), "loss_at_end": LOSS}
                 spread = {k: v for name, of in told.items() for k, v in _spread(name, there[of]).items()}
                 counts = {"runs": len(runs), "reached": len(there)}
                 rows.append({**group, MATCHED: loss, factor: level, **counts, **spread})

@@ -1,4 +1,4 @@
-"""What is wanted of each run, and whether a stored value is what is wanted."""
+"""What a study wants of each run, as its file says it; the stages turn it into the table of ``store.wanted``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpscope.store.documents import plain
+from sharpscope.store.snapshots import END, snapshot_at
+from sharpscope.task import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,6 @@ class Wish:
         subset = {} if self.subset is None else {"subset": self.subset}
         return {kind: self.name, "options": plain(self.options), "version": self.version, **subset}
 
-    def answered_by(self, stored: Mapping[str, Any] | None, kind: str) -> bool:
-        """Return whether a stored value is what this wish would compute."""
-        if stored is None or stored.get("subset") != self.subset:
-            return False
-        return {**stored, **self.stamp(kind)} == stored
-
 
 @dataclass(frozen=True)
 class Wishes:
@@ -51,8 +47,10 @@ class Wishes:
         scores: Of the predictions of one run.
         pair_scores: Of the predictions of two runs.
         corruptions: The corruptions whose predictions the scores need, with the versions of their definitions.
-        levels: Names of the train losses at which all measures are wanted too, with the losses; see ``levels``.
+        levels: Names of the train losses at which all measures are wanted too, with the losses.
         check_loss_every: Steps to which these are matched; None for the end of an epoch.
+        stages: Names of the stages that each run goes through.
+        task: Of all data.
     """
 
     measures: dict[str, Wish] = field(default_factory=dict)
@@ -61,34 +59,10 @@ class Wishes:
     corruptions: dict[str, int] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
     check_loss_every: int | None = None
+    stages: tuple[str, ...] = ()
+    task: Task = CLASSIFICATION
 
-    def to_catalog(self) -> dict[str, Any]:
-        """Return the wishes as they stand in ``catalog.json``."""
-
-        def stamps(kind: str, wishes: Mapping[str, Wish]) -> dict[str, dict[str, Any]]:
-            return {key: wanted.stamp(kind) for key, wanted in wishes.items()}
-
-        return {
-            "measures": stamps("measure", self.measures),
-            "scores": stamps("score", self.scores),
-            "pair_scores": stamps("score", self.pair_scores),
-            "corruptions": dict(self.corruptions),
-            "levels": dict(self.levels),
-            "check_loss_every": self.check_loss_every,
-        }
-
-    @classmethod
-    def from_catalog(cls, catalog: Mapping[str, Any]) -> Wishes:
-        """Return the wishes that ``to_catalog`` took apart."""
-
-        def of(kind: str, stamps: Mapping[str, Any]) -> dict[str, Wish]:
-            return {key: Wish.of(stamp, kind) for key, stamp in stamps.items()}
-
-        return cls(
-            measures=of("measure", catalog["measures"]),
-            scores=of("score", catalog["scores"]),
-            pair_scores=of("score", catalog["pair_scores"]),
-            corruptions=catalog["corruptions"],
-            levels=catalog["levels"],
-            check_loss_every=catalog["check_loss_every"],
-        )
+    @property
+    def snapshots(self) -> list[str]:
+        """The moments at which the weights of a run are looked at."""
+        return [END, *map(snapshot_at, self.levels)]

@@ -1,0 +1,73 @@
+"""What is wanted of each run, as plain data: readers of a store need neither the stages nor the plugins that say it.
+
+It is a table: snapshot, stage and key to a *stamp*, which is all that determines a result beside the weights. A stored
+result has its stamp in it, so that one question answers for all stages what is left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Stamp = Mapping[str, Any]
+# Stage and key to what is wanted there, of one snapshot.
+Stages = dict[str, dict[str, Stamp]]
+
+# The one part of a stamp of which a result may hold more than is wanted.
+CONDITIONS = "conditions"
+# The parts of a stamp that count as different where only one side has them.
+_OPTIONAL = ("subset",)
+
+
+def answers(entry: Mapping[str, Any] | None, stamp: Stamp) -> bool:
+    """Return whether a stored result is the one that a stamp asks for.
+
+    Args:
+        entry: The stored result; None for none.
+        stamp: What is wanted.
+
+    >>> answers({"score": "ece", "version": 2, "value": 0.1}, {"score": "ece", "version": 2})
+    True
+    >>> answers({"score": "ece", "version": 1, "value": 0.1}, {"score": "ece", "version": 2})
+    False
+    """
+    if entry is None or any(entry.get(part) != stamp.get(part) for part in _OPTIONAL):
+        return False
+    held, wanted = entry.get(CONDITIONS, {}), stamp.get(CONDITIONS, {})
+    exact = {part: value for part, value in stamp.items() if part != CONDITIONS}
+    return wanted.items() <= held.items() and {**entry, **exact} == entry
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """All that is wanted of each run.
+
+    Attributes:
+        snapshots: By snapshot, stage and key, the stamp of each result; stages are in the order of their columns.
+    """
+
+    snapshots: dict[str, Stages] = field(default_factory=dict)
+
+    @classmethod
+    def from_catalog(cls, catalog: Mapping[str, Any]) -> Wanted:
+        """Return what ``catalog.json`` has as ``wanted``."""
+        return cls(catalog["wanted"])
+
+    def at(self, snapshot: str, stage: str) -> dict[str, Stamp]:
+        """Return what is wanted of a stage at a snapshot, by key."""
+        return self.snapshots.get(snapshot, {}).get(stage, {})
+
+    def without(self, answered: Callable[[str, str, str, Stamp], bool]) -> dict[str, Stages]:
+        """Return what is left of this by snapshot; snapshots and stages of which nothing is left are absent.
+
+        Args:
+            answered: Is given snapshot, stage, key and stamp.
+        """
+        left: dict[str, Stages] = {}
+        for snapshot, stages in self.snapshots.items():
+            for stage, keys in stages.items():
+                open_keys = {key: stamp for key, stamp in keys.items() if not answered(snapshot, stage, key, stamp)}
+                if open_keys:
+                    left.setdefault(snapshot, {})[stage] = open_keys
+        return left

@@ -1,0 +1,70 @@
+"""Handing out jobs: one schedule for every pool of workers, wherever these are. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sharpscope.study.assignment import Outcome
+
+Job = Sequence[str]
+
+# Seconds between looks at a run that another command is at work on, and the longest wait for news of a pool.
+PATIENCE = 0.5
+
+
+class Pool(Protocol):
+    """Workers that do jobs, each a list of run ids that one of them does in this order."""
+
+    def has_room(self) -> bool:
+        """Return whether a job can be handed out now."""
+
+    def is_busy(self) -> bool:
+        """Return whether jobs are under way."""
+
+    def submit(self, job: Job) -> None:
+        """Hand out a job; there is room for it."""
+
+    def next_outcomes(self) -> list[Outcome]:
+        """Wait for at most ``PATIENCE`` and return how runs have ended; those of a worker that broke have failed.
+
+        Raises:
+            KeyboardInterrupt: If a worker was interrupted.
+        """
+
+    def close(self) -> None:
+        """End all work at once."""
+
+
+def schedule(jobs: Sequence[Job], make_pool: Callable[[], Pool]) -> Iterator[str | Outcome]:
+    """Do jobs in a pool; a run that another command is at work on is looked at again later.
+
+    Args:
+        jobs: In the order in which they are handed out.
+        make_pool: Called when the first job is asked for; the pool is closed with the iterator.
+
+    Yields:
+        The id of a run when it is handed out, its outcome when it ends; in between those of others.
+    """
+    queue: deque[Job] = deque(jobs)
+    postponed: list[tuple[float, Job]] = []
+    pool = make_pool()
+    try:
+        while queue or postponed or pool.is_busy():
+            now = time.monotonic()
+            queue.extend(job for due, job in postponed if due <= now)
+            postponed = [(due, job) for due, job in postponed if due > now]
+            while queue and pool.has_room():
+                job = queue.popleft()
+                pool.submit(job)
+                yield from job
+            for outcome in pool.next_outcomes():
+                if outcome.state == "busy":
+                    postponed.append((now + PATIENCE, (outcome.run_id,)))
+                else:
+                    yield outcome
+    finally:
+        pool.close()

@@ -1,0 +1,76 @@
+"""Measures of a trained model on its training data, which no regime changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.measure import MEASURES, Kinds, first_pass
+from sharpscope.curvature.risk import Risk
+from sharpscope.curvature.risk.batches import Batches
+from sharpscope.data import Dataset
+from sharpscope.errors import FAULTS, NotDefined
+from sharpscope.measurement import Measurements, measure_batches
+from sharpscope.seeding import Stream
+from sharpscope.study.outputs import CleanBatches
+from sharpscope.study.wishes import Wish
+
+# All runs are measured on the same samples, so that none differs from another by those that it was measured on.
+_SUBSET = Stream("study", "subset")
+
+
+def measure_clean(
+    model: nn.Module,
+    dataset: Dataset,
+    wishes: Mapping[str, Wish],
+    seed: int,
+    init: Mapping[str, Tensor],
+    device: str = "cpu",
+    *,
+    noted: Kinds = FAULTS,
+) -> Measurements:
+    """Measure a model on the training data, or on the samples of it that a measure is to be taken on.
+
+    Args:
+        model: The trained model.
+        dataset: Its data, with the labels trained on.
+        wishes: What to measure, by key.
+        seed: The seed of all estimators.
+        init: The parameters before training, by name.
+        device: Where to compute.
+        noted: Kinds of errors that cost no more than the measure that raises them, and are noted in the result; an
+            error of the model, or of the data, costs all that are taken on the same samples.
+    """
+    stream = Stream(seed, "measure")
+    found: dict[str, Estimate] = {}
+    failed: dict[str, BaseException] = {}
+    for subset in dict.fromkeys(wanted.subset for wanted in wishes.values()):
+        part = {key: wanted for key, wanted in wishes.items() if wanted.subset == subset}
+        try:
+            measured = measure_batches(
+                Batches(CleanBatches(dataset), subset=subset, stream=_SUBSET),
+                lambda samples: Risk(model, samples, loss=dataset.task.loss, device=device, stream=stream, init=init),
+                {key: (wanted.name, wanted.options) for key, wanted in part.items()},
+                stream.child("groups"),
+                noted=noted,
+            )
+        except noted as error:
+            failed |= dict.fromkeys(part, error)
+        else:
+            found |= measured
+            failed |= measured.failed
+    return Measurements({key: found[key] for key in wishes if key in found}, failed)
+
+
+def refused_at_once(model: nn.Module, dataset: Dataset, wishes: Mapping[str, Wish]) -> dict[str, str]:
+    """Return the measures that say in their first pass over the data that they are not defined here, and why.
+
+    What else a measure raises, and what later passes would, is left to the measuring in earnest.
+    """
+    init = dict(model.named_parameters())
+    risk = Risk(model, Batches(CleanBatches(dataset)), loss=dataset.task.loss, stream=Stream("trial"), init=init)
+    asked = {key: (MEASURES[wanted.name].function.steps, wanted.options) for key, wanted in wishes.items()}
+    failed = first_pass(risk, asked, FAULTS)
+    return {key: str(error) for key, error in failed.items() if isinstance(error, NotDefined)}

@@ -1,0 +1,201 @@
+"""Doing what is left of one run, stage by stage; each begins from what is stored of the one before."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sharpscope.errors import FAULTS, one_line
+from sharpscope.files import no_space
+from sharpscope.store.documents import plain
+from sharpscope.store.folder import Store
+from sharpscope.store.record import FINAL, Record
+from sharpscope.store.run_folder import CHECKPOINT, TRAINED, WEIGHTS, RunFolder
+from sharpscope.store.snapshots import END
+from sharpscope.store.wanted import Stages, Stamp
+from sharpscope.study.assignment import Assignment, Outcome
+from sharpscope.study.bench import Bench
+from sharpscope.study.outputs import NotFinite
+from sharpscope.study.stage import STAGES, Stage, in_order
+from sharpscope.study.work import Work
+from sharpscope.training import Diverged
+
+
+def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
+    """Do what is left of a run, unless another process is at it.
+
+    Whatever goes wrong is recorded as the run's own failure; only an interruption passes.
+    """
+    folder = Store(assignment.directory).run(run_id)
+    started = time.perf_counter()
+    try:
+        with folder.lease() as held:
+            if not held:
+                return Outcome(run_id, "busy")
+            performance = _Performance(folder, assignment, bench)
+            performance.complete()
+            record, done, notes = performance.record, performance.done, performance.work.notes
+    except Exception as error:  # noqa: BLE001 - such as a folder that is not ours; that is this run's failure too
+        # Not even the record could be written. Others would come to the same end where the disk is full.
+        reason = one_line(error)
+        seconds = time.perf_counter() - started
+        return Outcome(run_id, "failed", reason, seconds=seconds, halt=reason if no_space(error) else "")
+    seconds = time.perf_counter() - started
+    missing = record.lacking(assignment.wanted)
+    return Outcome(run_id, record.state, record.reason, tuple(done), missing, tuple(notes), seconds)
+
+
+@dataclass
+class _Performance:
+    """The stages of one run while they are done.
+
+    Attributes:
+        suspect: Whether a stored file was found damaged.
+        before: The record of a run that was done already: it stands if what is added now fails, as long as its weights
+            are those stored.
+        done: The stages that something was done of.
+    """
+
+    folder: RunFolder
+    assignment: Assignment
+    bench: Bench
+    suspect: bool = False
+    before: Record | None = None
+    done: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.work = Work(self.assignment, self.bench, self.folder, Record(self.folder.run_id))
+        names = {name for stages in self.assignment.wanted.snapshots.values() for name in stages}
+        self.stages = in_order(names & STAGES.keys())
+
+    @property
+    def record(self) -> Record:
+        """What is known of the run."""
+        return self.work.record
+
+    @property
+    def left(self) -> dict[str, Stages]:
+        """What is left to do."""
+        return self.record.left(self.assignment.wanted)
+
+    def complete(self) -> None:
+        """Do all that is left, and record it."""
+        self._look()
+        if not self.suspect and self.record.settled(self.assignment.wanted):
+            return
+        self.before = self.record if self.record.state == "done" else None
+        try:
+            self._do_all()
+            self.record.state, self.record.reason = "done", ""
+        except (Diverged, NotFinite) as error:
+            self._diverge(str(error))
+        except FAULTS as error:
+            if no_space(error):
+                raise
+            if self.before is not None:
+                self.work.record = self.before
+            self.record.fail(one_line(error))
+            self.work.write_traceback(error)
+        self._write()
+
+    def _look(self) -> None:
+        """Read all that is stored; a damaged file loses its seal, so that what it holds is left to do."""
+        self.work.record, faults, others = self.folder.look()
+        for fault in (*faults.values(), *others):
+            self.work.note(fault)
+        for name in faults:
+            del self.record.files[name]
+            self.folder.remove(name)
+        self.suspect = bool(faults or others)
+
+    def _do_all(self) -> None:
+        self.record.errors = {}
+        for stage in self.stages:
+            if stage.needs == "run":
+                self._train(stage)
+        for snapshot in self.assignment.wanted.snapshots:
+            for stage in self.stages:
+                missing = self.left.get(snapshot, {}).get(stage.name, {})
+                if missing and stage.needs != "run":
+                    with self._timed(stage.name):
+                        self._do(stage, snapshot, missing)
+
+    def _train(self, stage: Stage) -> None:
+        """Do a stage that needs the run alone, once for all snapshots."""
+        if any(stage.name in stages for stages in self.left.values()) or self._lacks_weights():
+            with self._timed(stage.name):
+                kept = self.record
+                try:
+                    stage.do(self.work, END, self.assignment.wanted.at(END, stage.name))
+                finally:
+                    # A record that was begun anew is of other weights than what was done before.
+                    self.before = self.before if self.record is kept else None
+        elif self.suspect:
+            self.record.init = self.work.write_init(self.work.initial_model())
+
+    def _lacks_weights(self) -> bool:
+        """Return whether something is left to do with weights that are not there any more."""
+        return any(
+            self._begins_from_weights(stage, snapshot) and not self.work.has_weights(snapshot)
+            for snapshot, stages in self.left.items()
+            for stage in self.stages
+            if stage.name in stages
+        )
+
+    def _begins_from_weights(self, stage: Stage, snapshot: str) -> bool:
+        return stage.needs == "weights" or not self.work.stores_predictions(snapshot)
+
+    def _do(self, stage: Stage, snapshot: str, missing: Mapping[str, Stamp]) -> None:
+        """Do a stage at a snapshot; one that fails costs what it would have found, and what is made of that."""
+        try:
+            found = stage.do(self.work, snapshot, missing)
+            entries = {key: self.work.stored(stage.name, snapshot, key, result) for key, result in found.items()}
+        except (Diverged, NotFinite):
+            raise
+        except FAULTS as error:
+            # Without predictions at its end there is no run; what is known of that end outlives all else.
+            if no_space(error) or (stage.gives and snapshot == END):
+                raise
+            for key in missing:
+                self.work.fail(snapshot, key, error)
+            return
+        if stage.gives:
+            self._forget_made_by(stage, snapshot)
+        for key, entry in entries.items():
+            self.record.keep(snapshot, stage.name, key, entry)
+
+    def _forget_made_by(self, giver: Stage, snapshot: str) -> None:
+        """Let go of what a stage has found before at a snapshot, and of what was made of it."""
+        stale = [giver.name, *(stage.name for stage in self.stages if stage.needs == giver.gives)]
+        for name in stale:
+            self.record.snapshots[snapshot].pop(name, None)
+        self.work.forget_predictions()
+
+    @contextlib.contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        before = self.record.timings.get(name, 0.0) if name in self.done else 0.0
+        yield
+        self.record.timings[name] = round(before + time.perf_counter() - started, 3)
+        self.done += [name] if name not in self.done else []
+
+    def _diverge(self, reason: str) -> None:
+        """Let the record tell of a training that diverged, and of nothing else."""
+        self.work.record = self.record.of_training()
+        self.record.state, self.record.reason = "diverged", reason
+
+    def _write(self) -> None:
+        record = self.record
+        record.spec = plain(self.work.run.model_dump())
+        record.coordinates = plain(self.assignment.coordinates[self.folder.run_id])
+        record.forget_unused()
+        if self.suspect and WEIGHTS in record.files:
+            self.folder.write_trained(record)
+        elif self.suspect:
+            self.folder.remove(TRAINED)
+        self.folder.write_record(record)
+        if record.state in FINAL:
+            # Until now it was the one place where weights kept on the way were told from those of other levels.
+            self.folder.remove(CHECKPOINT)

@@ -1,0 +1,184 @@
+"""What a stage is: a step from stored things to stored things, which knows its columns, what it wants, and its cost."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from sharpscope.errors import SpecError
+from sharpscope.registry import Registry
+from sharpscope.store.wanted import Stages, Stamp, Wanted
+from sharpscope.study.wishes import Wishes
+
+if TYPE_CHECKING:
+    from sharpscope.spec import Run
+    from sharpscope.study.timing import Timing
+    from sharpscope.study.work import Work
+
+Kind = Literal["sharpness", "complexity", "control", "score", "training"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the ledger.
+
+    Attributes:
+        name: Its name at the end of the training; that of another snapshot is made of it.
+        key: The key of the result that has its number.
+        path: Where in the result it is: ``("value",)``.
+        suffix: What stands behind the name at every snapshot: "_stderr".
+        type: Of its values.
+        facts: What a report tells of it: ``kind``, ``label``, ``better``, ``unit``, ``summary`` and the like, as
+            ``Quantity`` has them; None for a column that no report tells of by itself.
+    """
+
+    name: str
+    key: str
+    path: tuple[str, ...] = ("value",)
+    suffix: str = ""
+    type: Literal["float", "boolean"] = "float"
+    facts: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_value(
+        cls,
+        name: str,
+        key: str,
+        label: str,
+        kind: Kind = "score",
+        *,
+        better: Literal["higher", "lower"] | None = None,
+        unit: str = "",
+        summary: str = "",
+    ) -> Column:
+        """Return the column of one of the ``values`` of a result, with what a report tells of it.
+
+        Args:
+            name: Of the column, and of the value.
+            key: Of the result.
+            label: Its name in a report.
+            kind: What it tells of, as in ``Quantity``.
+            better: Which direction is better.
+            unit: "fraction", "nats", ...
+            summary: One line that says what it is.
+        """
+        facts = {"kind": kind, "label": label, "better": better, "unit": unit, "summary": summary}
+        return cls(name, key, ("values", name), facts=facts)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A result of a stage.
+
+    Attributes:
+        entry: What ``run.json`` is to say of it beside its stamp; the numbers of columns are in here.
+        arrays: What is kept in a file beside it, by name; nothing is written where there are none.
+    """
+
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Stage(ABC):
+    """A step of every run. One of one's own says what it needs, its columns, and what it finds at a snapshot.
+
+    Args:
+        name: Under which it is registered, and stands in ``run.json``.
+        version: Of its definition; results of another version are made anew.
+
+    Attributes:
+        needs: ``run``, the ``weights`` at a snapshot, or the ``predictions`` made with them. A stage that needs the
+            run alone is done once for all snapshots, the others at each. They follow each other by what they need.
+        gives: What it makes that other stages need; empty if nothing.
+    """
+
+    needs: ClassVar[str] = "weights"
+    gives: ClassVar[str] = ""
+
+    def __init__(self, name: str, version: int) -> None:
+        self.name = name
+        self.version = version
+
+    def wanted(self, wishes: Wishes, snapshot: str) -> dict[str, Stamp]:
+        """Return what a study wants of this stage at a snapshot, by key; by itself one result, named as the stage.
+
+        Args:
+            wishes: What the study asks for.
+            snapshot: ``end``, or a matched train loss, such as ``loss-0.1``.
+        """
+        return {self.name: {"version": self.version}}
+
+    @abstractmethod
+    def columns(self, wishes: Wishes, snapshot: str) -> list[Column]:
+        """Return its columns of the ledger at a snapshot, in their order."""
+
+    @abstractmethod
+    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, Found]:
+        """Find what is missing at a snapshot.
+
+        Args:
+            work: The run, its data, and its model and predictions at the snapshot.
+            snapshot: Where.
+            missing: Keys with their stamps.
+
+        Returns:
+            What was found, by key. What could not be had is told by ``work.fail``, and left out.
+        """
+
+    def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
+        """Return about how long it takes for what is left of a run; by itself, a pass over the training data each.
+
+        Args:
+            timing: Times parts of a run on this machine.
+            run: The run.
+            left: By snapshot and key.
+        """
+        return len(left) * timing.forward(run) * len(timing.dataset(run).train_inputs)
+
+    def disk(self, timing: Timing, run: Run) -> dict[str, int]:
+        """Return about how many bytes it stores of a run, by what takes them, as far as that is much."""
+        return {}
+
+
+# A stage is a class that is made of its name and its version.
+STAGES: Registry = Registry("stage", package="sharpscope.study.stages")
+
+
+def in_order(names: Iterable[str] | None = None) -> list[Stage]:
+    """Return stages in the order in which they are done: each after what it needs, those that give first.
+
+    Args:
+        names: Which; all that are known when None.
+
+    Raises:
+        SpecError: If one needs what none gives.
+    """
+    entries = STAGES.values() if names is None else [STAGES[name] for name in names]
+    waiting = [entry(entry.name, entry.version) for entry in entries]
+    ordered: list[Stage] = []
+    given = {"run"}
+    while waiting:
+        ready = [stage for stage in waiting if stage.needs in given]
+        if not ready:
+            first = waiting[0]
+            raise SpecError(
+                f"stage '{first.name}' needs '{first.needs}', which no stage before it gives: {sorted(given)}"
+            )
+        ordered += sorted(ready, key=lambda stage: (not stage.gives, stage.name))
+        given |= {stage.gives for stage in ready}
+        waiting = [stage for stage in waiting if stage not in ready]
+    return ordered
+
+
+def wanted_of(wishes: Wishes) -> Wanted:
+    """Return all that a study wants of each run."""
+    stages = in_order(wishes.stages)
+    table: dict[str, Stages] = {}
+    for snapshot in wishes.snapshots:
+        keys = {stage.name: stage.wanted(wishes, snapshot) for stage in stages}
+        table[snapshot] = {name: wanted for name, wanted in keys.items() if wanted}
+    return Wanted(table)

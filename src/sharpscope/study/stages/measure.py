@@ -1,0 +1,104 @@
+"""Measures of the minimum, on the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.measure import MEASURES
+from sharpscope.spec import Run
+from sharpscope.store.documents import plain
+from sharpscope.store.wanted import Stamp
+from sharpscope.study.facts import described
+from sharpscope.study.measuring import measure_clean
+from sharpscope.study.stage import STAGES, Column, Found, Stage
+from sharpscope.study.timing import SAMPLES, Timing, first_of
+from sharpscope.study.wishes import Wish, Wishes
+from sharpscope.study.work import Work
+
+
+@STAGES.register("measures")
+class Measuring(Stage):
+    """Estimates of sharpness, complexity and their controls."""
+
+    def wanted(self, wishes: Wishes, snapshot: str) -> dict[str, Stamp]:
+        """Return all measures, at every snapshot."""
+        return {key: wanted.stamp("measure") for key, wanted in wishes.measures.items()}
+
+    def columns(self, wishes: Wishes, snapshot: str) -> list[Column]:
+        """Return of each measure its value, its standard error, and whether it can be relied on."""
+        return [
+            column
+            for key, wanted in wishes.measures.items()
+            for column in (
+                Column(key, key, facts=_facts(key, wanted)),
+                Column(key, key, ("stderr",), "_stderr"),
+                Column(key, key, ("converged",), "_converged", "boolean"),
+            )
+        ]
+
+    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, Found]:
+        """Return the estimates that can be had, and note why the others cannot."""
+        wishes = {key: Wish.of(stamp, "measure") for key, stamp in missing.items()}
+        init = dict(work.initial_model().named_parameters())
+        found = measure_clean(work.model(snapshot), work.dataset, wishes, work.run.seed, init, work.device)
+        for key, error in found.failed.items():
+            work.fail(snapshot, key, error)
+        return {key: Found(_entry(estimate)) for key, estimate in found.items()}
+
+    def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
+        """Return the time of what is left to measure, from a few samples."""
+        return sum(_seconds(timing, run, keys) for keys in left.values())
+
+
+def _entry(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "value": float(estimate.value),
+        "stderr": float(estimate.stderr),
+        "samples": int(estimate.samples),
+        "converged": bool(estimate.converged),
+        "details": plain(dict(estimate.details)),
+    }
+
+
+def _facts(key: str, wanted: Wish) -> dict[str, Any]:
+    facts = MEASURES[wanted.name].facts
+    caveats = list(facts.caveats)
+    if wanted.subset is not None:
+        # It stands before the others: it is of this study, they are of the measure.
+        caveats.insert(
+            0,
+            f"Taken on {wanted.subset:,} training samples at most, the same of every run; the standard error holds "
+            "that of this choice.",
+        )
+    return {
+        **described(MEASURES, key, wanted),
+        "kind": facts.kind,
+        "sharper_is": None if facts.kind == "control" else facts.sharper_is,
+        "symbol": facts.symbol,
+        "caveats": caveats,
+    }
+
+
+def _seconds(timing: Timing, run: Run, keys: Mapping[str, Stamp]) -> float:
+    model = run.model.model_dump_json() + run.data.model_dump_json()
+    return timing.once(f"measures {model} {sorted(keys)}", lambda: _timed(timing, run, keys))
+
+
+def _timed(timing: Timing, run: Run, keys: Mapping[str, Stamp]) -> float:
+    wishes = {key: Wish.of(stamp, "measure") for key, stamp in keys.items()}
+    model, dataset = timing.model(run), timing.dataset(run)
+    init, population = dict(model.named_parameters()), len(dataset.train_inputs)
+    total = 0.0
+    for subset in dict.fromkeys(wanted.subset for wanted in wishes.values()):
+        part = {key: replace(w, subset=None) for key, w in wishes.items() if w.subset == subset}
+        size = min(population, subset or population)
+
+        def measured(samples: int, part: dict[str, Wish] = part) -> None:
+            measure_clean(model, first_of(dataset, samples), part, 0, init, timing.device)
+
+        # A subset is measured a second time, group by group.
+        total += timing.extrapolated(measured, size, SAMPLES) * (1 + (size < population))
+    return total

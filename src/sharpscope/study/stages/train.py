@@ -1,0 +1,173 @@
+"""Training: the weights at the end, and at each matched loss that is reached on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from sharpscope.seeding import Stream
+from sharpscope.spec import Run
+from sharpscope.store.files import Damaged
+from sharpscope.store.record import HISTORY_KEY, TRAINING, WEIGHTS_KEY
+from sharpscope.store.run_folder import CHECKPOINT, HISTORY, RECORD, TRAINED, WEIGHTS
+from sharpscope.store.snapshots import END, STEP, level_of, weights_file
+from sharpscope.store.tables import to_parquet
+from sharpscope.store.wanted import Stamp, answers
+from sharpscope.study.stage import STAGES, Column, Found, Stage
+from sharpscope.study.timing import Timing, first_of
+from sharpscope.study.wishes import Wishes
+from sharpscope.study.work import Weights, Work
+from sharpscope.training import CheckpointError, Diverged, History, Kept, Recipe, train
+
+# Seconds of training that a killed process may lose; a training that is shorter writes no checkpoint.
+CHECKPOINT_PAUSE = 60.0
+# Steps that are timed: enough to be told from noise, little enough to answer at once.
+_STEPS = 4
+
+_STEP_FACTS = {"kind": "training", "label": "Steps", "unit": "steps", "summary": "Steps of training until then"}
+
+
+@STAGES.register(TRAINING)
+class Training(Stage):
+    """Weights at the end of the training, and at each matched loss."""
+
+    needs = "run"
+    gives = "weights"
+
+    def wanted(self, wishes: Wishes, snapshot: str) -> dict[str, Stamp]:
+        """Return what determines the weights at a snapshot beside the run."""
+        level = level_of(snapshot)
+        if not level:
+            return {WEIGHTS_KEY: {}}
+        return {WEIGHTS_KEY: {"level": wishes.levels[level], "check_loss_every": wishes.check_loss_every}}
+
+    def columns(self, wishes: Wishes, snapshot: str) -> list[Column]:
+        """Return after how many steps a level was reached."""
+        return [Column(STEP, WEIGHTS_KEY, (STEP,), facts=_STEP_FACTS)] if level_of(snapshot) else []
+
+    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, Found]:
+        """Train from the initialization of the seed, and keep the weights of all snapshots that are wanted.
+
+        Where the weights of an earlier training are there, and this one kept more of them on the way, what was found
+        with them stays if they are the same to the bit.
+        """
+        stored = work.weights(END) if work.has_weights(END) else None
+        model = work.initial_model()
+        init = work.write_init(model)
+        history = _trained(model, work)
+        weights = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+        if stored is None or not _equal(stored, weights):
+            _begin_anew(work, told=stored is not None)
+        _keep(work, weights, history, init)
+        return {}
+
+    def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
+        """Return the time of the epochs, and of the looks at the train loss between them."""
+        training, samples = run.training, len(timing.dataset(run).train_inputs)
+        goals = len(training.checkpoints_at_loss) + (training.stop_at_loss is not None)
+        looks = training.epochs if goals else 0
+        if training.check_loss_every is not None:
+            # Bisection of the steps of one epoch.
+            steps = math.ceil(samples / training.batch_size)
+            looks += goals * math.ceil(math.log2(math.ceil(steps / training.check_loss_every)))
+        epochs = timing.once(_kind(run), lambda: _seconds_of_epochs(timing, run))
+        return epochs + timing.forward(run) * looks * samples
+
+    def disk(self, timing: Timing, run: Run) -> dict[str, int]:
+        """Return the size of the weights at all snapshots."""
+        return {"weights": timing.weights(run) * len(timing.plan.wanted.snapshots)}
+
+
+def _trained(model: nn.Module, work: Work) -> History:
+    """Train, from where an earlier process was killed if it left a checkpoint."""
+    path, stream = work.folder.path / CHECKPOINT, Stream(work.run.seed, "training")
+    settings: dict[str, Any] = {"device": work.device, "checkpoint_pause": CHECKPOINT_PAUSE}
+    # The levels are wishes of the study, so the spec of this run need not name them.
+    stamps = [work.wanted.at(snapshot, TRAINING)[WEIGHTS_KEY] for snapshot in work.wanted.snapshots]
+    levels = tuple(stamp["level"] for stamp in stamps if "level" in stamp)
+    recipe = replace(work.recipe, checkpoints_at_loss=levels)
+    try:
+        return train(model, work.dataset, recipe, stream, checkpoint=path, **settings)
+    except CheckpointError as error:
+        work.note(error, "this run is trained from the start")
+        work.folder.remove(CHECKPOINT)
+        model.load_state_dict(work.initial_model().state_dict())
+        return train(model, work.dataset, recipe, stream, checkpoint=path, **settings)
+    except Diverged as error:
+        work.record.files[HISTORY] = work.folder.write(HISTORY, to_parquet(error.history.to_columns()))
+        left = {"files": [HISTORY], "made_by": work.sign_training()}
+        work.record.snapshots = {END: {TRAINING: {HISTORY_KEY: left}}}
+        raise
+
+
+def _begin_anew(work: Work, *, told: bool) -> None:
+    work.begin_anew()
+    work.folder.remove(RECORD)
+    work.folder.remove(TRAINED)
+    if told:
+        again = Damaged("training again, to keep weights at a train loss, ended in other weights than before")
+        work.note(again, "all of it is made again")
+
+
+def _keep(work: Work, weights: Weights, history: History, init: str) -> None:
+    """Write all that a training gave; what vouches for it comes last."""
+    record, made_by = work.record, work.sign_training()
+    for snapshot in work.wanted.snapshots:
+        stamp = work.wanted.at(snapshot, TRAINING)[WEIGHTS_KEY]
+        # What was found at a moment that is matched as before is of the same weights, or the record would be new.
+        if not answers(record.at(snapshot, TRAINING).get(WEIGHTS_KEY), stamp):
+            record.snapshots[snapshot] = {}
+        if snapshot == END:
+            found, files = {"reached": True}, {WEIGHTS: save(weights), HISTORY: to_parquet(history.to_columns())}
+        else:
+            kept = history.at_loss.get(stamp["level"])
+            found, files = _crossing(kept), {} if kept is None else {weights_file(snapshot): save(dict(kept.weights))}
+        for name, data in files.items():
+            record.files[name] = work.folder.write(name, data)
+        entry = {**stamp, **found, "made_by": made_by, "files": list(files)}
+        record.keep(snapshot, TRAINING, WEIGHTS_KEY, entry)
+    record.init = init
+    work.folder.write_trained(record)
+    work.forget_made()
+
+
+def _crossing(kept: Kept | None) -> dict[str, Any]:
+    """Return when a level was first reached, and at what loss; all None where it was not."""
+    crossing = {name: None if kept is None else getattr(kept, name) for name in ("epoch", "step", "loss")}
+    return {**crossing, "reached": kept is not None}
+
+
+def _equal(first: Weights, second: Weights) -> bool:
+    """Return whether weights are the same to the bit; a NaN is never one."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _kind(run: Run) -> str:
+    """Return text that is equal for runs whose training costs the same."""
+    rate = {"lr": 1.0, "schedule": "", "schedule_options": {}, "warmup_steps": 0, "momentum": None}
+    training = run.training.model_copy(update=rate)
+    regime = run.regime.model_copy(update={"label": ""})
+    return run.model_copy(update={"seed": 0, "training": training, "regime": regime}).model_dump_json()
+
+
+def _seconds_of_epochs(timing: Timing, run: Run) -> float:
+    model, dataset = timing.model(run), timing.dataset(run)
+    recipe = Recipe.from_spec(run.training, run.regime)
+    # Goals would be looked for on all data, and data held out would be a few samples of many.
+    # Compiling takes far longer than these steps.
+    plain = replace(recipe, epochs=1, compile=False)
+    step = replace(plain, stop_at_loss=None, checkpoints_at_loss=(), early_stopping=None)
+
+    def steps(samples: int) -> None:
+        # The time of one that diverges counts all the same.
+        with suppress(Diverged):
+            train(model, first_of(dataset, samples), step, Stream("forecast"), device=timing.device)
+
+    return recipe.epochs * timing.extrapolated(steps, len(dataset.train_inputs), _STEPS * recipe.batch_size)

@@ -1,0 +1,240 @@
+"""One run while it is worked on: what its stages are given."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from sharpscope.data import Dataset
+from sharpscope.errors import SharpscopeError, one_line
+from sharpscope.models import build
+from sharpscope.safety import Predictions
+from sharpscope.seeding import Stream
+from sharpscope.spec import Run
+from sharpscope.store.files import Damaged, Missing
+from sharpscope.store.folder import Store
+from sharpscope.store.record import Entry, Record
+from sharpscope.store.run_folder import PREDICTIONS, RunFolder
+from sharpscope.store.snapshots import END, arrays_file, column, weights_file
+from sharpscope.store.wanted import CONDITIONS, Wanted
+from sharpscope.study.assignment import Assignment, check_same
+from sharpscope.study.bench import Bench
+from sharpscope.study.outputs import predictions_of
+from sharpscope.study.provenance import provenance
+from sharpscope.study.stage import Found
+from sharpscope.training import Recipe
+
+Weights = dict[str, Tensor]
+PREDICTING = "predictions"  # the stage whose file has a name of its own
+
+
+@dataclass
+class Work:
+    """A run with what is known of it, and what stages ask for.
+
+    Every stage sees the same tensors whether they were stored or are fresh: training ends in a state dict, and the
+    model that is evaluated and measured is always built anew and filled from one.
+
+    Attributes:
+        assignment: What this process is to do.
+        bench: What it keeps from run to run.
+        folder: Of the run.
+        record: What is known of the run.
+        notes: What the user should know.
+    """
+
+    assignment: Assignment
+    bench: Bench
+    folder: RunFolder
+    record: Record
+    notes: list[str] = field(default_factory=list)
+    _models: dict[str, nn.Module] = field(default_factory=dict)
+    _predictions: dict[str, Predictions] = field(default_factory=dict)
+
+    @cached_property
+    def run(self) -> Run:
+        """The run as the study describes it."""
+        return self.assignment.runs[self.folder.run_id]
+
+    @property
+    def wanted(self) -> Wanted:
+        """All that is wanted of it."""
+        return self.assignment.wanted
+
+    @property
+    def device(self) -> str:
+        """Where to compute."""
+        return self.assignment.device
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How this run trains."""
+        return Recipe.from_spec(self.run.training, self.run.regime)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data of this run, with the labels that it trains on."""
+        dataset = self.bench.dataset(self.run.data)
+        planned = self.assignment.data.get(self.folder.run_id, "")
+        check_same(self.run.data.name, {planned, self.record.data, dataset.digest})
+        return self.recipe.training_data(dataset)
+
+    def model(self, snapshot: str) -> nn.Module:
+        """Return the model as it was at a snapshot, on the device and in eval mode; it is to be left as it is.
+
+        Raises:
+            Damaged: If the weights are missing or damaged.
+        """
+        if snapshot not in self._models:
+            model = self.initial_model()
+            model.load_state_dict(self.weights(snapshot))
+            # One at a time: the snapshots come one after the other.
+            self._models = {snapshot: model.to(self.device).eval()}
+        return self._models[snapshot]
+
+    def predictions(self, snapshot: str) -> Predictions:
+        """Return the predictions at a snapshot as far as they are wanted now: scores must not see more of them.
+
+        Those of the end are stored; others are made again from the weights.
+
+        Raises:
+            Damaged: If what they are made of is missing or damaged.
+        """
+        if snapshot not in self._predictions:
+            self._predictions = {snapshot: self._find_predictions(snapshot)}
+        return self._predictions[snapshot]
+
+    def _find_predictions(self, snapshot: str) -> Predictions:
+        if not self.stores_predictions(snapshot):
+            return predictions_of(self.model(snapshot), self.dataset, self.device)
+        found = self.folder.read_predictions(self.record)
+        if found.corrupted is None:
+            return found
+        wanted = self.wanted.at(snapshot, PREDICTING).get("corruptions", {}).get(CONDITIONS)
+        return replace(found, corrupted=found.corrupted.of(wanted) if wanted else None)
+
+    @staticmethod
+    def stores_predictions(snapshot: str) -> bool:
+        """Return whether predictions at a snapshot are kept: of the end, for pairs, diagrams and later scores."""
+        return snapshot == END
+
+    def weights(self, snapshot: str) -> Weights:
+        """Return the stored weights at a snapshot, which the record vouches for.
+
+        Raises:
+            Damaged: If they are missing or damaged.
+        """
+        name = weights_file(snapshot)
+        try:
+            return load(self.folder.read(name, self.record.files.get(name)))
+        except SafetensorError as error:
+            raise Damaged(f"{name} is damaged: {error}") from None
+
+    def has_weights(self, snapshot: str) -> bool:
+        """Return whether there are weights at a snapshot that can be read; a note tells what is wrong with others."""
+        try:
+            self.weights(snapshot)
+        except Missing:
+            return False
+        except Damaged as error:
+            self.note(error)
+            return False
+        return True
+
+    def initial_model(self) -> nn.Module:
+        """Return the model before its training."""
+        shape, outputs = self.dataset.input_shape, self.dataset.outputs
+        return build(self.run.model.name, shape, outputs, Stream(self.run.seed, "init"), **self.run.model.options)
+
+    def write_init(self, model: nn.Module) -> str:
+        """Keep initial weights, once for all runs that share them; return where."""
+        identity = self.run.identity()
+        shared = json.dumps([identity[key] for key in ("data", "model", "seed")], sort_keys=True)
+        name = hashlib.blake2b(shared.encode(), digest_size=6).hexdigest()
+        weights = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}
+        return Store(self.assignment.directory).write_init(name, save(weights))
+
+    def stored(self, stage: str, snapshot: str, key: str, found: Found) -> Entry:
+        """Return a result of a stage as the record is to have it; its arrays are written beside it.
+
+        Raises:
+            SharpscopeError: If it is none that is wanted, or one of its values is no number.
+        """
+        wanted = self.wanted.at(snapshot, stage)
+        if key not in wanted:
+            raise SharpscopeError(f"stage '{stage}' found '{key}', and should find {', '.join(wanted)}")
+        entry = {**wanted[key], **_checked(found.entry, stage), "made_by": self.maker()}
+        if found.arrays:
+            at_end = stage == PREDICTING and snapshot == END
+            name = PREDICTIONS if at_end else arrays_file(stage, key, snapshot)
+            self.record.files[name] = self.folder.write_arrays(name, found.arrays)
+            entry["files"] = [name]
+        return entry
+
+    def begin_anew(self) -> None:
+        """Let go of all that is known of this run: its weights will be others."""
+        self.record = Record(self.folder.run_id)
+        self.forget_made()
+
+    def forget_made(self) -> None:
+        """Let go of models and predictions that were made of weights before these."""
+        self._models.clear()
+        self.forget_predictions()
+
+    def forget_predictions(self) -> None:
+        """Let go of predictions that are made anew."""
+        self._predictions.clear()
+
+    def maker(self) -> str:
+        """Note what this process is and return its name."""
+        return self.record.note_maker(provenance(self.device))
+
+    def note(self, error: BaseException | str, what: str = "it is made again") -> None:
+        """Tell the user something of this run, once."""
+        text = f"run {self.folder.run_id}: {error}; {what}"
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def fail(self, snapshot: str, key: str, error: BaseException) -> None:
+        """Note why a result could not be had; the next run tries again.
+
+        Args:
+            snapshot: Where.
+            key: Which.
+            error: What was raised.
+        """
+        self.record.errors[column(key, snapshot)] = one_line(error).removeprefix(f"{key}: ")
+        self.write_traceback(error)
+
+    def write_traceback(self, error: BaseException) -> None:
+        """Keep where an error came from."""
+        with contextlib.suppress(OSError):
+            self.folder.write("traceback.txt", "".join(traceback.format_exception(error)).encode())
+
+    def sign_training(self) -> str:
+        """Note what data the training was made of, and by what; return the name of the latter."""
+        self.record.data = self.bench.dataset(self.run.data).digest
+        return self.maker()
+
+
+def _checked(entry: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """Return what a stage found with its values as numbers; a record with others could not be read again."""
+    if "values" not in entry:
+        return {**entry}
+    values = {}
+    for name, value in entry["values"].items():
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError):
+            raise SharpscopeError(f"stage '{stage}' found no number as '{name}', but {value!r:.60}") from None
+    return {**entry, "values": values}

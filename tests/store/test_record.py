@@ -61,15 +61,15 @@ def test_a_value_of_other_options_or_another_version_is_no_answer():
 
 
 def test_what_is_left_to_do_of_a_run():
-    wishes = Wishes(measures={"m": Wish("margin")}, scores={"s": Wish("ece")}, corruptions={"fog": 1})
-    record = Record("r", "done", training={"train_loss": 1.0}, predictions={"corruptions": {"fog": 1}})
+    wishes = Wishes(measures={"m": Wish("margin")}, scores={"s": Wish("ece")}, conditions={"fog": 1})
+    record = Record("r", "done", training={"train_loss": 1.0}, predictions={"conditions": {"fog": 1}})
     assert record.missing(wishes) == ["m", "s"]
     record.measures["m"] = {**Wish("margin").stamp("measure"), "value": 1.0}
     record.scores["s"] = {**Wish("ece").stamp("score"), "value": 1.0}
     assert record.settled(wishes)
-    record.predictions = {"corruptions": {"fog": 1, "snow": 1}}
+    record.predictions = {"conditions": {"fog": 1, "snow": 1}}
     assert record.settled(wishes)
-    record.predictions = {"corruptions": {"fog": 2}}
+    record.predictions = {"conditions": {"fog": 2}}
     assert not record.settled(wishes)
     assert not Record("r", "failed").settled(Wishes())
     assert Record("r", "diverged").settled(wishes)

@@ -117,7 +117,7 @@ def test_a_run_that_was_done_stays_done_whatever_is_added_to_it(plan_of, store, 
     def broken(*_):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(stages, "predict_corrupted", broken)
+    monkeypatch.setattr(stages, "predict_under", broken)
     more = plan_of(scores=["ece", "generalization_gap", "prediction_disagreement", "corruption_accuracy"])
     outcomes = perform_all(more, store)
     assert {o.state for o in outcomes} == {"done"}

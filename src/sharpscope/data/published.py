@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sharpscope.benchmark import BENCHMARK, EXTRA
+from sharpscope.condition import SEVERITIES
 from sharpscope.data.archives import open_tar
-from sharpscope.data.corrupted import SEVERITIES
 from sharpscope.data.dataset import Source
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.errors import DataError

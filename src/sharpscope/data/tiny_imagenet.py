@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from sharpscope.benchmark import BENCHMARK
+from sharpscope.condition import SEVERITIES
 from sharpscope.data.archives import Member, Zip, open_tar
 from sharpscope.data.augmentations import random_flip, random_resized_crop
 from sharpscope.data.cache import filling
-from sharpscope.data.corrupted import SEVERITIES
 from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.data.images import decode

@@ -151,11 +151,11 @@ class Record:
             math.isnan(sum([point["epoch"] or 0, point["step"] or 0, *point["training"].values()]))
         for seal in self.files.values():
             int(seal["bytes"]), str(seal["blake2b"])
-        dict(self.predictions.get("corruptions", {}))
+        dict(self.predictions.get("conditions", {}))
 
     def predicted(self, wishes: Wishes) -> bool:
         """Return whether the stored predictions hold all that is wanted of them; they may hold more."""
-        return bool(self.training) and wishes.corruptions.items() <= self.predictions.get("corruptions", {}).items()
+        return bool(self.training) and wishes.conditions.items() <= self.predictions.get("conditions", {}).items()
 
     def note_maker(self, facts: Mapping[str, Any]) -> str:
         """Note what makes something of this run, and return its name: the same for the same facts."""

@@ -50,7 +50,7 @@ class Wishes:
         measures: Of the minimum.
         scores: Of the predictions of one run.
         pair_scores: Of the predictions of two runs.
-        corruptions: The corruptions whose predictions the scores need, with the versions of their definitions.
+        conditions: The conditions under which the scores read predictions, with the versions of their definitions.
         levels: Names of the train losses at which all measures are wanted too, with the losses; see ``levels``.
         check_loss_every: Steps to which these are matched; None for the end of an epoch.
     """
@@ -58,7 +58,7 @@ class Wishes:
     measures: dict[str, Wish] = field(default_factory=dict)
     scores: dict[str, Wish] = field(default_factory=dict)
     pair_scores: dict[str, Wish] = field(default_factory=dict)
-    corruptions: dict[str, int] = field(default_factory=dict)
+    conditions: dict[str, int] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
     check_loss_every: int | None = None
 
@@ -72,7 +72,7 @@ class Wishes:
             "measures": stamps("measure", self.measures),
             "scores": stamps("score", self.scores),
             "pair_scores": stamps("score", self.pair_scores),
-            "corruptions": dict(self.corruptions),
+            "conditions": dict(self.conditions),
             "levels": dict(self.levels),
             "check_loss_every": self.check_loss_every,
         }
@@ -88,7 +88,8 @@ class Wishes:
             measures=of("measure", catalog["measures"]),
             scores=of("score", catalog["scores"]),
             pair_scores=of("score", catalog["pair_scores"]),
-            corruptions=catalog["corruptions"],
+            # Catalogs from before there were conditions other than corruptions have none.
+            conditions=catalog.get("conditions", {}),
             levels=catalog["levels"],
             check_loss_every=catalog["check_loss_every"],
         )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sharpscope.condition import Chosen, ConditionFacts
 from sharpscope.curvature.measure import MEASURES
-from sharpscope.errors import SpecError, suggest
+from sharpscope.data.conditions import facts_of
+from sharpscope.errors import DataError, SpecError, suggest
 from sharpscope.registry import Registry
 from sharpscope.safety import SCORES
-from sharpscope.safety.registry import Chosen
 from sharpscope.spec import Point, Study
 from sharpscope.store.documents import plain
 from sharpscope.store.levels import STEP, column
@@ -74,7 +75,7 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes, task: Task
     quantities = [_basic(name, facts) for name, facts in task.basics.items()]
     quantities += [_measure(key, wanted) for key, wanted in wishes.measures.items()]
     scores = {key: w for key, w in (wishes.scores | wishes.pair_scores).items() if key not in task.twins}
-    quantities += [_score(key, wanted, wishes.corruptions) for key, wanted in scores.items()]
+    quantities += [_score(key, wanted, wishes.conditions) for key, wanted in scores.items()]
     quantities += [quantity for level in wishes.levels for quantity in _at_level(level, wishes, task)]
     grid = [
         {
@@ -138,21 +139,30 @@ def _measure(key: str, wanted: Wish) -> dict[str, Any]:
     }
 
 
-def _score(key: str, wanted: Wish, corruptions: Iterable[str] = ()) -> dict[str, Any]:
+def _score(key: str, wanted: Wish, conditions: Iterable[str] = ()) -> dict[str, Any]:
     facts = SCORES[wanted.name].facts
     described = {**_described(SCORES, key, wanted), "kind": "score", "better": facts.better}
-    if facts.chosen is not None and corruptions:
-        described["summary"] += f"; here these are {_counted(facts.chosen, wanted, corruptions)}"
+    corruptions = [name for name in conditions if facts_of(name).kind == "inputs"]
+    if facts.conditions is not None and corruptions:
+        described["summary"] += _counted(facts.conditions, wanted, corruptions)
     return described
 
 
 def _counted(chosen: Chosen, wanted: Wish, corruptions: Iterable[str]) -> str:
     """Return how many corruptions of each suite a score is taken over: a study may have several."""
-    suites: dict[str, list[str]] = {}
+    suites: dict[str, dict[str, ConditionFacts]] = {}
     for name in corruptions:
-        suites.setdefault(name.rpartition("/")[0], []).append(name)
-    counts = {suite: len(chosen(wanted.options, names)) for suite, names in suites.items()}
-    return " and ".join(f"{n} of {suite}" if suite else f"{n} generated ones" for suite, n in counts.items())
+        suites.setdefault(name.rpartition("/")[0], {})[name] = facts_of(name)
+    counts = {suite: _count(chosen, wanted, offered) for suite, offered in suites.items()}
+    told = [f"{n} of {suite}" if suite else f"{n} generated ones" for suite, n in counts.items() if n]
+    return f"; here these are {' and '.join(told)}" if told else ""
+
+
+def _count(chosen: Chosen, wanted: Wish, offered: Mapping[str, ConditionFacts]) -> int:
+    try:
+        return len(chosen(wanted.options, offered))
+    except DataError:  # it is taken over conditions of another kind
+        return 0
 
 
 def _described(registry: Registry[Any], key: str, wanted: Wish) -> dict[str, Any]:

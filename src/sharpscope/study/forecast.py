@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import torch
 
-from sharpscope.data import SEVERITIES, Dataset
+from sharpscope.data import Dataset, conditions_of
 from sharpscope.models import build_untrained
+from sharpscope.safety import SPLITS
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.folder import Store
@@ -120,8 +121,8 @@ class _Timing:
             # Bisection of the steps of one epoch.
             steps = math.ceil(len(dataset.train_inputs) / training.batch_size)
             looks += goals * math.ceil(math.log2(math.ceil(steps / training.check_loss_every)))
-        copies = len(self._plan.wishes.corruptions) * len(SEVERITIES)
-        return (points + looks) * len(dataset.train_inputs) + (points + copies) * len(dataset.test_inputs)
+        cases = _cases(self._plan, dataset)
+        return (points + looks) * len(dataset.train_inputs) + (points + cases) * len(dataset.test_inputs)
 
     def _training(self, run: Run) -> float:
         model, dataset = self._model(run), self._plan.dataset_of(run)
@@ -207,7 +208,8 @@ def _timed(action: Callable[[], object]) -> float:
 
 def _disk(plan: Plan) -> dict[str, int]:
     """Return the bytes of what takes space; all else is small."""
-    amounts = dict.fromkeys(("weights", "outputs on training data", "outputs on test data"), 0)
+    kinds = ("weights", "outputs on training data", "outputs on test data", "predictions under conditions")
+    amounts = dict.fromkeys(kinds, 0)
     sizes: dict[str, int] = {}
     inits = set()
     for run in plan.runs.values():
@@ -218,12 +220,18 @@ def _disk(plan: Plan) -> dict[str, int]:
         new = (key, run.seed) not in inits
         inits.add((key, run.seed))
         amounts["weights"] += sizes[key] * (1 + len(plan.wishes.levels) + new)
-        # Outputs in single precision with a target each; a class and a confidence under each corruption.
+        # Outputs in single precision with a target each.
         sample = 4 * dataset.outputs + 8
-        conditions = len(plan.wishes.corruptions) * len(SEVERITIES)
+        condensed = SPLITS[plan.task.name].condensed_bytes(dataset.outputs)
         amounts["outputs on training data"] += sample * len(dataset.train_inputs)
-        amounts["outputs on test data"] += (sample + 3 * conditions) * len(dataset.test_inputs)
+        amounts["outputs on test data"] += sample * len(dataset.test_inputs)
+        amounts["predictions under conditions"] += condensed * _cases(plan, dataset) * len(dataset.test_inputs)
     return amounts
+
+
+def _cases(plan: Plan, dataset: Dataset) -> int:
+    """Return in how many cases of conditions a model of a dataset is evaluated."""
+    return sum(len(c.cases) for name, c in conditions_of(dataset).items() if name in plan.wishes.conditions)
 
 
 def show(plan: Plan, found: Forecast) -> str:
@@ -243,7 +251,7 @@ def show(plan: Plan, found: Forecast) -> str:
         processes = "process" if found.workers == 1 else "processes"
         how = ", reckoned without compiling" if any(run.training.compile for run in plan.runs.values()) else ""
         lines += [f"about {in_words(found.seconds)} on this machine with {found.workers} {processes}{how}"]
-    parts = ", ".join(f"{_size(size)} of {what}" for what, size in found.disk.items())
+    parts = ", ".join(f"{_size(size)} of {what}" for what, size in found.disk.items() if size)
     lines += [f"about {_size(found.bytes)} of disk for all runs: {parts}"]
     lines += [f"Note: {note}" for note in plan.notes]
     return "\n".join(lines)

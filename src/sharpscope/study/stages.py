@@ -40,7 +40,7 @@ from sharpscope.study.bench import Bench
 from sharpscope.study.evaluation import (
     NotFinite,
     measure_each,
-    predict_corrupted,
+    predict_under,
     predictions_of,
     stamped,
     values_at_level,
@@ -338,14 +338,12 @@ class _Stages:
     def _predict(self, model: nn.Module) -> Predictions:
         with self._stage("predictions"):
             predictions = predictions_of(model, self.dataset, self.device)
-            if self.wishes.corruptions:
-                conditions = self.bench.corrupted(self.run.data, list(self.wishes.corruptions))
-                corrupted = predict_corrupted(model, self.dataset, conditions, self.device)
-                predictions = replace(predictions, corrupted=corrupted)
+            altered = self.bench.altered(self.run.data, list(self.wishes.conditions))
+            predictions = replace(predictions, cases=predict_under(model, self.dataset, altered, self.device))
             seal = self.folder.write_arrays(PREDICTIONS, predictions.to_arrays())
         self.record.files[PREDICTIONS] = seal
         self.record.made_by["predictions"] = self._maker()
-        self.record.predictions = {"corruptions": dict(self.wishes.corruptions)}
+        self.record.predictions = {"conditions": dict(self.wishes.conditions)}
         self.record.scores.clear()
         self.record.training = predictions.basics()
         # From the stored form on, so that a score is the same whether its predictions are fresh or were read.
@@ -353,11 +351,7 @@ class _Stages:
 
     def _read_predictions(self) -> Predictions:
         """Return the stored predictions as far as they are wanted now: scores must not see more of them."""
-        predictions = self.folder.read_predictions(self.record)
-        if predictions.corrupted is None:
-            return predictions
-        wanted = self.wishes.corruptions
-        return replace(predictions, corrupted=predictions.corrupted.of(wanted) if wanted else None)
+        return self.folder.read_predictions(self.record).limited_to(self.wishes.conditions)
 
     def _measured(self, model: nn.Module, wishes: Mapping[str, Wish], level: str = "") -> dict[str, dict[str, Any]]:
         """Return the estimates that can be had, and note why the others cannot."""

@@ -171,6 +171,40 @@ def test_predictions_follow_the_versions_of_their_conditions(plugin, plan_of, st
     pd.testing.assert_frame_equal(after[same], before[same], check_exact=True)
 
 
+def as_of_earlier_versions(store):
+    """Put what earlier versions stored under corruptions, classes and confidences alone, in the place of the cases."""
+    catalog = store.read_catalog()
+    del catalog["conditions"]
+    store.write_catalog({**catalog, "corruptions": {"darkness": 1}})
+    for point in catalog["grid"]:
+        folder = store.run(point["run_id"])
+        record = folder.read_record()
+        arrays = folder.read_arrays(PREDICTIONS, record.files[PREDICTIONS])
+        clean = {name: array for name, array in arrays.items() if not name.startswith("case")}
+        clean["corrupted.conditions"] = np.frombuffer(b"darkness-1", dtype=np.uint8)
+        clean["corrupted.predicted"] = np.zeros((1, 797), np.uint8)
+        clean["corrupted.confidence"] = np.ones((1, 797), np.float16)
+        record.files[PREDICTIONS] = folder.write_arrays(PREDICTIONS, clean)
+        record.predictions = {"corruptions": {"darkness": 1}}
+        folder.write_record(record)
+
+
+def test_predictions_of_earlier_versions_are_made_anew_without_training(plugin, plan_of, store):
+    scores = [*SCORED, "prediction_disagreement"]
+    plan = plan_of(plugins=[plugin], scores=scores)
+    perform_all(plan, store)
+    before = load_ledger(store.path)
+    as_of_earlier_versions(store)
+    assert run_command(["report", str(store.path)]) == 0
+    pd.testing.assert_frame_equal(load_ledger(store.path), before, check_exact=True)
+    for outcome in perform_all(plan, store):
+        assert outcome.state == "done"
+        assert outcome.notes == ()
+        assert "predictions" in outcome.stages
+        assert "training" not in outcome.stages
+    pd.testing.assert_frame_equal(load_ledger(store.path), before, check_exact=True)
+
+
 def test_conditions_are_listed_and_explained(plugin, plan_of, capsys):
     plan_of(plugins=[plugin])
     assert run_command(["list", "conditions"]) == 0

@@ -25,7 +25,7 @@ measures: [margin]
 
 @dataclass
 class Suite:
-    """Two corruptions; each condition is told by the value of its pixels."""
+    """Two corruptions; each case is told by the value of its pixels."""
 
     missing: bool = False
     name = "suite"

@@ -64,7 +64,7 @@ class ArraySuite:
                 )
 
     def images(self, corruption: str, severity: int) -> Tensor:
-        """Return the chosen test images under one condition, uint8 ``[N, C, H, W]``.
+        """Return the chosen test images under one corruption at one severity, uint8 ``[N, C, H, W]``.
 
         Raises:
             DataError: If a file is missing or damaged.

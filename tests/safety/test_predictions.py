@@ -91,23 +91,23 @@ def test_calibration_is_that_of_the_probabilities():
 
 
 def test_arrays_bring_predictions_back(predictions):
-    arrays = predictions.to_arrays()
+    arrays = predictions.to_arrays() | predictions.cases_to_arrays()
     back = Predictions.from_arrays(arrays)
     assert list(back.cases) == list(predictions.cases)
-    assert back.to_arrays().keys() == arrays.keys()
+    restored = back.to_arrays() | back.cases_to_arrays()
+    assert restored.keys() == arrays.keys()
     for name, array in arrays.items():
-        restored = back.to_arrays()[name]
-        assert restored.dtype == array.dtype
-        assert (restored == array).all()
-    plain = Predictions(predictions.train, predictions.test)
-    assert not Predictions.from_arrays(plain.to_arrays()).cases
+        assert restored[name].dtype == array.dtype
+        assert (restored[name] == array).all()
+    assert not Predictions.from_arrays(predictions.to_arrays()).cases
 
 
 def test_targets_of_a_case_are_stored_where_they_are_its_own(predictions):
-    assert not [name for name in predictions.to_arrays() if name.startswith("case.") and name.endswith("targets")]
+    assert not [name for name in predictions.cases_to_arrays() if name.endswith("targets")]
     other = Case("other", 1, "data")
     few = Split(LOGITS, TARGETS).condensed()
-    back = Predictions.from_arrays(replace(predictions, cases={other: few}).to_arrays())
+    added = replace(predictions, cases={**predictions.cases, other: few})
+    back = Predictions.from_arrays(added.to_arrays() | added.cases_to_arrays())
     assert back.cases[other].targets.tolist() == TARGETS.tolist()
 
 
@@ -124,7 +124,7 @@ def test_predictions_are_chosen_by_name_and_by_kind(predictions):
 
 
 def test_predictions_of_earlier_versions_are_read_but_for_those_under_corruptions(predictions):
-    plain = replace(predictions, cases={}).to_arrays()
+    plain = predictions.to_arrays()
     names = np.frombuffer(b"blur-1", dtype=np.uint8)
     classes, confidence = np.zeros((1, 400), np.uint8), np.ones((1, 400), np.float16)
     former = {"conditions": names, "predicted": classes, "confidence": confidence}

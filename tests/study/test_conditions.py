@@ -20,7 +20,9 @@ from sharpscope.errors import SpecError
 from sharpscope.safety import SCORES
 from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
-from sharpscope.store.record import PREDICTIONS
+from sharpscope.store.pairs import update_pairs
+from sharpscope.store.record import PREDICTIONS, UNDER_CONDITIONS
+from sharpscope.store.run_folder import RunFolder
 from sharpscope.study.forecast import forecast, show
 
 from .conftest import perform_all
@@ -137,7 +139,7 @@ def test_what_is_told_of_the_disk_is_what_is_taken(plugin, plan_of, store):
     perform_all(plan, store)
     for run_id in plan.runs:
         folder = store.run(run_id)
-        arrays = folder.read_arrays(PREDICTIONS, folder.read_record().files[PREDICTIONS])
+        arrays = folder.read_arrays(UNDER_CONDITIONS, folder.read_record().files[UNDER_CONDITIONS])
         stored = sum(array.nbytes for name, array in arrays.items() if name.startswith("case."))
         assert 4 * stored == found.disk["predictions under conditions"]
 
@@ -171,6 +173,69 @@ def test_predictions_follow_the_versions_of_their_conditions(plugin, plan_of, st
     pd.testing.assert_frame_equal(after[same], before[same], check_exact=True)
 
 
+def opened_by(action, monkeypatch):
+    """The names of the files of arrays that are read while something is done."""
+    names = []
+    original = RunFolder.read_arrays
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            RunFolder, "read_arrays", lambda self, name, seal: names.append(name) or original(self, name, seal)
+        )
+        action()
+    return names
+
+
+PAIR = '''
+
+@SCORES.register(
+    facts=ScoreFacts("Distance in darkness", "lower", "fraction", of_pairs=True, needs=(), conditions=named("darkness"))
+)
+def dark_distance(first, second):
+    """Share of dark test samples that two runs put into different classes."""
+    pairs = zip(first.under(named("darkness")), second.under(named("darkness")), strict=True)
+    return float(np.mean([(a.predicted != b.predicted).mean() for a, b in pairs]))
+'''
+
+
+def test_predictions_under_conditions_are_read_by_those_who_need_them_alone(
+    plugin, tmp_path, plan_of, store, monkeypatch
+):
+    with (tmp_path / plugin).open("a") as file:
+        file.write(PAIR)
+    perform_all(plan_of(plugins=[plugin], scores=[*SCORED, "prediction_disagreement"]), store)
+    read = opened_by(lambda: (update_pairs(store), run_command(["report", str(store.path)])), monkeypatch)
+    assert set(read) == {PREDICTIONS}
+    plan = plan_of(plugins=[plugin], scores=[*SCORED, "prediction_disagreement", "dark_distance"])
+    perform_all(plan, store)
+    assert UNDER_CONDITIONS in opened_by(lambda: update_pairs(store), monkeypatch)
+    ledger = load_ledger(store.path).set_index("run_id")
+    runs = ledger.index[ledger["regime"] == "sam"]
+    predictions = [f.read_predictions(f.read_record(), cases=True) for f in map(store.run, runs)]
+    assert ledger.loc[runs, "dark_distance"].tolist() == [SCORES["dark_distance"](*predictions)] * 2
+    assert opened_by(lambda: update_pairs(store), monkeypatch) == []
+
+
+def test_damaged_predictions_under_conditions_are_made_anew(plugin, plan_of, store):
+    plan = plan_of(plugins=[plugin], scores=SCORED, regimes=["baseline"], grid={"seed": 1})
+    perform_all(plan, store)
+    before = load_ledger(store.path)
+    (folder,) = map(store.run, plan.runs)
+    whole = (folder.path / UNDER_CONDITIONS).read_bytes()
+    (folder.path / UNDER_CONDITIONS).write_bytes(whole[:-1])
+    (outcome,) = perform_all(plan, store)
+    assert f"{UNDER_CONDITIONS} is cut off" in outcome.notes[0] or f"{UNDER_CONDITIONS} is damaged" in outcome.notes[0]
+    assert (folder.path / UNDER_CONDITIONS).read_bytes() == whole
+    (folder.path / UNDER_CONDITIONS).unlink()
+    assert perform_all(plan, store)[0].state == "done"
+    assert (folder.path / UNDER_CONDITIONS).read_bytes() == whole
+    pd.testing.assert_frame_equal(load_ledger(store.path), before, check_exact=True)
+    none = plan_of(plugins=[plugin], scores=["accuracy"], regimes=["baseline"], grid={"seed": 1})
+    (folder.path / PREDICTIONS).unlink()
+    perform_all(none, store)
+    assert not (folder.path / UNDER_CONDITIONS).exists()
+    assert UNDER_CONDITIONS not in folder.read_record().files
+
+
 def as_of_earlier_versions(store):
     """Put what earlier versions stored under corruptions, classes and confidences alone, in the place of the cases."""
     catalog = store.read_catalog()
@@ -180,12 +245,14 @@ def as_of_earlier_versions(store):
         folder = store.run(point["run_id"])
         record = folder.read_record()
         arrays = folder.read_arrays(PREDICTIONS, record.files[PREDICTIONS])
-        clean = {name: array for name, array in arrays.items() if not name.startswith("case")}
+        clean = dict(arrays)
         clean["corrupted.conditions"] = np.frombuffer(b"darkness-1", dtype=np.uint8)
         clean["corrupted.predicted"] = np.zeros((1, 797), np.uint8)
         clean["corrupted.confidence"] = np.ones((1, 797), np.float16)
         record.files[PREDICTIONS] = folder.write_arrays(PREDICTIONS, clean)
         record.predictions = {"corruptions": {"darkness": 1}}
+        del record.files[UNDER_CONDITIONS]
+        folder.remove(UNDER_CONDITIONS)
         folder.write_record(record)
 
 

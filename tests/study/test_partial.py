@@ -191,7 +191,9 @@ def test_a_pair_is_computed_once_until_its_predictions_or_its_definition_change(
     whole = (store.path / "pairs.parquet").read_bytes()
     read = []
     original = RunFolder.read_predictions
-    monkeypatch.setattr(RunFolder, "read_predictions", lambda self, r: read.append(self.run_id) or original(self, r))
+    monkeypatch.setattr(
+        RunFolder, "read_predictions", lambda self, r, **how: read.append(self.run_id) or original(self, r, **how)
+    )
     update_pairs(store)
     assert read == []
     assert (store.path / "pairs.parquet").read_bytes() == whole

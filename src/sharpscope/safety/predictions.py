@@ -74,21 +74,23 @@ class Predictions(Generic[S]):
         return replace(self, cases={case: split for case, split in self.cases.items() if case.condition in conditions})
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return plain arrays, fit to be stored; targets of a case stand in them if they are not those of the test."""
-        arrays = _arrays("train", self.train) | _arrays("test", self.test)
+        """Return the clean predictions as plain arrays, fit to be stored."""
+        return _arrays("train", self.train) | _arrays("test", self.test)
+
+    def cases_to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the predictions under conditions as plain arrays, with the targets of cases that have their own."""
+        arrays: dict[str, np.ndarray] = {}
         for index, split in enumerate(self.cases.values()):
             found = _arrays(_name(index), split)
             if np.array_equal(split.targets, self.test.targets):
                 del found[f"{_name(index)}.targets"]
             arrays |= found
-        if self.cases:
-            listed = json.dumps([asdict(case) for case in self.cases]).encode()
-            arrays[CASES] = np.frombuffer(listed, dtype=np.uint8)
-        return arrays
+        listed = json.dumps([asdict(case) for case in self.cases]).encode()
+        return {**arrays, CASES: np.frombuffer(listed, dtype=np.uint8)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Predictions[Any]:
-        """Return the predictions that ``to_arrays`` took apart."""
+        """Return the predictions that ``to_arrays`` took apart; with the arrays of their cases, those too."""
         train, test = (_split(arrays, where, SPLITS.values()) for where in ("train", "test"))
         listed = json.loads(arrays[CASES].tobytes()) if CASES in arrays else []
         cases = {

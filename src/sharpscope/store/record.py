@@ -19,7 +19,9 @@ from sharpscope.store.wishes import Wishes
 SCHEMA = 3
 BEFORE_SEALS = 2  # the schema of files that were written before there were seals
 FINAL = ("done", "diverged")
-PREDICTIONS = "predictions.safetensors"  # the one file of a run that its training does not write
+PREDICTIONS = "predictions.safetensors"
+UNDER_CONDITIONS = "conditions.safetensors"  # apart, since it is the larger and few look at it
+PREDICTED = (PREDICTIONS, UNDER_CONDITIONS)  # the files of a run that its training does not write
 NOT_YET = "not computed yet; the next run does it"
 
 
@@ -116,7 +118,7 @@ class Record:
             self.run_id,
             data=self.data,
             at_loss={level: {**point, **weights_alone} for level, point in self.at_loss.items()},
-            files={name: seal for name, seal in self.files.items() if name != PREDICTIONS},
+            files={name: seal for name, seal in self.files.items() if name not in PREDICTED},
             init=self.init,
             provenance={name: facts for name, facts in self.provenance.items() if name in makers.values()},
             made_by=makers,

@@ -15,7 +15,7 @@ from sharpscope.files import TEMPORARY
 from sharpscope.safety import Predictions
 from sharpscope.store.files import Damaged, Missing, make_way, read_whole, remove_temporary, unreadable, write_whole
 from sharpscope.store.locks import is_held, locked
-from sharpscope.store.record import FINAL, PREDICTIONS, Record
+from sharpscope.store.record import FINAL, PREDICTED, PREDICTIONS, UNDER_CONDITIONS, Record
 from sharpscope.store.seals import BrokenSeal, check_bytes, check_file, check_sealed, seal_of
 from sharpscope.store.wishes import Wishes
 
@@ -131,7 +131,7 @@ class RunFolder:
         """
         faults = self.faults(record)
         if record.state != "diverged" and not record.predicted(wishes):
-            faults = [fault for fault in faults if not fault.startswith(PREDICTIONS)]
+            faults = [fault for fault in faults if not fault.startswith(PREDICTED)]
         if faults:
             raise Damaged(", ".join(faults))
 
@@ -162,7 +162,7 @@ class RunFolder:
             except BrokenSeal as error:
                 found.append(f"{name} {error}")
             except FileNotFoundError as error:
-                if name == PREDICTIONS:
+                if name in PREDICTED:
                     found.append(str(unreadable(name, error)))
             except OSError as error:
                 found.append(str(unreadable(name, error)))
@@ -194,28 +194,48 @@ class RunFolder:
             return None in (found, record) or found.to_json() != record.to_json()  # type: ignore[union-attr]
         return False
 
-    def read_predictions(self, record: Record) -> Predictions:
+    def write_predictions(self, predictions: Predictions) -> dict[str, dict[str, Any]]:
+        """Write predictions, and return the seals of their files."""
+        seals = {}
+        if predictions.cases:
+            seals[UNDER_CONDITIONS] = self.write_arrays(UNDER_CONDITIONS, predictions.cases_to_arrays())
+        else:
+            self.remove(UNDER_CONDITIONS)
+        return {**seals, PREDICTIONS: self.write_arrays(PREDICTIONS, predictions.to_arrays())}
+
+    def read_predictions(self, record: Record, *, cases: bool = False) -> Predictions:
         """Return the stored predictions of this run.
+
+        Args:
+            record: Says what they must be.
+            cases: Whether to read those under conditions too.
 
         Raises:
             Damaged: If they are missing or damaged.
         """
         if PREDICTIONS not in record.files:
             raise Damaged(f"{PREDICTIONS} was never written")
+        arrays = self.read_arrays(PREDICTIONS, record.files[PREDICTIONS])
+        if cases and UNDER_CONDITIONS in record.files:
+            arrays |= self.read_arrays(UNDER_CONDITIONS, record.files[UNDER_CONDITIONS])
         try:
-            return Predictions.from_arrays(self.read_arrays(PREDICTIONS, record.files[PREDICTIONS]))
+            return Predictions.from_arrays(arrays)
         except KeyError as error:
             raise Damaged(f"{PREDICTIONS} lacks {error}") from None
 
-    def peek_predictions(self, record: Record) -> Predictions:
+    def peek_predictions(self, record: Record, *, cases: bool = False) -> Predictions:
         """Return the stored predictions to one who is not at work on this run himself.
+
+        Args:
+            record: As of ``read_predictions``.
+            cases: As of ``read_predictions``.
 
         Raises:
             AtWork: If another command is, and has replaced what the record tells of.
             Damaged: If they are missing or damaged.
         """
         try:
-            return self.read_predictions(record)
+            return self.read_predictions(record, cases=cases)
         except Damaged:
             if self.changing(record):
                 raise AtWork(f"{PREDICTIONS} is being made anew by another command") from None

@@ -31,7 +31,7 @@ from sharpscope.store.documents import plain
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
 from sharpscope.store.levels import column, weights_file
-from sharpscope.store.record import PREDICTIONS, Record
+from sharpscope.store.record import PREDICTED, Record
 from sharpscope.store.run_folder import CHECKPOINT, HISTORY, TRAINED, WEIGHTS, RunFolder
 from sharpscope.store.tables import to_parquet
 from sharpscope.store.wishes import Wish
@@ -143,7 +143,7 @@ class _Stages:
         self._write_record()
 
     def _diverged(self, reason: str) -> Record:
-        files = {name: seal for name, seal in self.record.files.items() if name != PREDICTIONS}
+        files = {name: seal for name, seal in self.record.files.items() if name not in PREDICTED}
         facts: dict[str, Any] = {"files": files, "init": self.record.init, "timings": self.record.timings}
         self.record = Record(self.run_id, "diverged", reason, **facts)
         self._sign_training()
@@ -340,8 +340,9 @@ class _Stages:
             predictions = predictions_of(model, self.dataset, self.device)
             altered = self.bench.altered(self.run.data, list(self.wishes.conditions))
             predictions = replace(predictions, cases=predict_under(model, self.dataset, altered, self.device))
-            seal = self.folder.write_arrays(PREDICTIONS, predictions.to_arrays())
-        self.record.files[PREDICTIONS] = seal
+            seals = self.folder.write_predictions(predictions)
+        trained = {name: seal for name, seal in self.record.files.items() if name not in PREDICTED}
+        self.record.files = {**trained, **seals}
         self.record.made_by["predictions"] = self._maker()
         self.record.predictions = {"conditions": dict(self.wishes.conditions)}
         self.record.scores.clear()
@@ -351,7 +352,7 @@ class _Stages:
 
     def _read_predictions(self) -> Predictions:
         """Return the stored predictions as far as they are wanted now: scores must not see more of them."""
-        return self.folder.read_predictions(self.record).limited_to(self.wishes.conditions)
+        return self.folder.read_predictions(self.record, cases=True).limited_to(self.wishes.conditions)
 
     def _measured(self, model: nn.Module, wishes: Mapping[str, Wish], level: str = "") -> dict[str, dict[str, Any]]:
         """Return the estimates that can be had, and note why the others cannot."""

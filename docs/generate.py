@@ -19,6 +19,7 @@ import typer
 import sharpscope.study.listing as kinds
 from sharpscope import cli
 from sharpscope.analysis.section import SECTIONS
+from sharpscope.condition import KINDS
 from sharpscope.curvature.measure import INVARIANCES
 from sharpscope.docstrings import explained, one_line, parts
 from sharpscope.registry import Entry, Registry, imported
@@ -144,15 +145,17 @@ def _score_facts(entry: Entry) -> list[str]:
     facts = entry.facts
     low, high = facts.bounds
     lines = [f"- {facts.better.capitalize()} is better; unit: {facts.unit or 'none'}; from {low:g} to {high:g}."]
-    lines += [f"- Reads predictions on: {', '.join(facts.needs)}; of {' and '.join(facts.tasks)}."]
+    lines += [f"- Reads {kinds.reads(facts)}; of {' and '.join(facts.tasks)}."]
     if facts.of_pairs:
         lines += ["- Compares two runs that differ in their seed only; a run's value is its mean over the others."]
     return lines
 
 
-def _corruption_facts(entry: Entry) -> list[str]:
-    differs = f"; differs from the reference: {entry.facts.differs}" if entry.facts.differs else ""
-    return [f"- {entry.facts.family.capitalize()}{differs}."]
+def _condition_facts(entry: Entry) -> list[str]:
+    facts = entry.facts
+    family = f"; family: {facts.family}" if facts.family else ""
+    lines = [f"- Alters {KINDS[facts.kind]}{family}; severities: {', '.join(map(str, facts.severities))}."]
+    return lines + ([f"- Differs from the reference: {facts.differs}."] if facts.differs else [])
 
 
 def api(path: str) -> str:
@@ -255,7 +258,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "measures-table": measures_table,
     "measures": measures,
     "scores": lambda: members(kinds.REGISTRIES["scores"](), _score_facts),
-    "corruptions": lambda: members(kinds.REGISTRIES["corruptions"](), _corruption_facts),
+    "conditions": lambda: members(kinds.REGISTRIES["conditions"](), _condition_facts),
     "members": lambda kind: members(kinds.REGISTRIES[kind]()),
     "api": api,
     "attributes": attributes,

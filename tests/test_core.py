@@ -77,12 +77,12 @@ print(curvature.to_json())
 def test_all_that_is_registered_is_there():
     script = """
 from sharpscope.curvature.measure import MEASURES
-from sharpscope.data import CORRUPTIONS, DATASETS
+from sharpscope.data import CONDITIONS, DATASETS
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
 from sharpscope.training import REGIMES
 
-for registry in (MEASURES, MODELS, SCORES, REGIMES, DATASETS, CORRUPTIONS):
+for registry in (MEASURES, MODELS, SCORES, REGIMES, DATASETS, CONDITIONS):
     assert len(registry) > 3, registry.kind
 """
     ran(script)

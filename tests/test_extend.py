@@ -16,12 +16,12 @@ from torch import nn
 import sharpscope
 from sharpscope import extend
 from sharpscope.extend import (
-    CORRUPTIONS,
+    CONDITIONS,
     DATASETS,
     REGIMES,
     SCHEDULES,
     Backward,
-    CorruptionFacts,
+    ConditionFacts,
     Count,
     DataError,
     Dataset,
@@ -230,7 +230,7 @@ def test_a_dataset_of_a_file(tmp_path):
 
 
 def test_a_corruption():
-    @CORRUPTIONS.register(facts=CorruptionFacts("noise"))
+    @CONDITIONS.register(facts=ConditionFacts("inputs", "Dark", family="weather"))
     def dark(images: torch.Tensor, severity: int, draws: Draws) -> torch.Tensor:
         """Darker, by another share for each image."""
         return images * (1 - 0.1 * severity * draws.uniform("share"))[:, None, None, None]

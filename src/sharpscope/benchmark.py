@@ -9,3 +9,12 @@ BENCHMARK = (
 )  # fmt: skip
 # Four more that its authors leave to validation; CIFAR-10-C and CIFAR-100-C hold them too.
 EXTRA = ("gaussian_blur", "saturate", "spatter", "speckle_noise")
+
+_OF_FAMILY = {
+    "noise": ("gaussian_noise", "impulse_noise", "shot_noise", "speckle_noise"),
+    "blur": ("defocus_blur", "gaussian_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("brightness", "fog", "frost", "snow", "spatter"),
+    "digital": ("contrast", "elastic_transform", "jpeg_compression", "pixelate", "saturate"),
+}
+# Of each corruption.
+FAMILIES = {corruption: family for family, corruptions in _OF_FAMILY.items() for corruption in corruptions}

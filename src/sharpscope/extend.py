@@ -23,14 +23,16 @@ A measure:
 
 A score:
     ``SCORES`` and ``ScoreFacts``. It is given ``Predictions``, which hold a ``Split`` for train and one for test, or a
-    ``RegressionSplit`` where targets are numbers.
+    ``RegressionSplit`` where targets are numbers. They hold predictions under conditions, by ``Case``, where its facts
+    ask for those ``of_kind``, or for those ``named``.
 
 A dataset:
     ``DATASETS``. It is given a ``Source`` and returns a ``Dataset``. ``locate`` finds or downloads a ``RemoteFile``;
     ``stratified`` chooses a subset. Its task is ``REGRESSION`` where targets are numbers.
 
-A corruption:
-    ``CORRUPTIONS`` and ``CorruptionFacts``. It is given ``Draws``; ``corrupt`` applies it to images.
+A condition:
+    ``CONDITIONS`` and ``ConditionFacts``, which say whether it alters inputs, weights or data. A corruption alters
+    inputs: it is given ``Draws``, and ``corrupt`` applies it to images.
 
 A model:
     ``MODELS``.
@@ -61,7 +63,7 @@ from typing import TYPE_CHECKING
 from sharpscope.lazy import lazily
 
 __all__ = [
-    "CORRUPTIONS",
+    "CONDITIONS",
     "DATASETS",
     "EXECUTORS",
     "MODELS",
@@ -75,9 +77,10 @@ __all__ = [
     "Assignment",
     "Backward",
     "Bench",
+    "Case",
     "Column",
+    "ConditionFacts",
     "Content",
-    "CorruptionFacts",
     "Count",
     "DataError",
     "Dataset",
@@ -127,6 +130,8 @@ __all__ = [
     "locate",
     "mean_of",
     "measure",
+    "named",
+    "of_kind",
     "of_products",
     "pair_means",
     "perform",
@@ -135,6 +140,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts
+    from sharpscope.condition import Case, ConditionFacts, named, of_kind
     from sharpscope.curvature.estimate import Estimate, mean_of
     from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
     from sharpscope.curvature.measure import MeasureFacts, Steps, measure
@@ -143,8 +149,8 @@ if TYPE_CHECKING:
     from sharpscope.curvature.passes.perturbation import PerturbedLosses, antithetic, pair_means
     from sharpscope.curvature.passes.reductions import Count, FeatureMoments, GradientSum, Mean, Values
     from sharpscope.curvature.risk import Risk
-    from sharpscope.data import CORRUPTIONS, DATASETS, CorruptionFacts, Dataset, Source
-    from sharpscope.data.corrupted import corrupt
+    from sharpscope.data import CONDITIONS, DATASETS, Dataset, Source
+    from sharpscope.data.conditions import corrupt
     from sharpscope.data.download import RemoteFile, locate
     from sharpscope.data.draws import Draws
     from sharpscope.data.selection import stratified
@@ -166,6 +172,7 @@ else:
         __name__,
         {
             "sharpscope.analysis.section": ("SECTIONS", "SectionFacts", "Evidence", "Content"),
+            "sharpscope.condition": ("ConditionFacts", "Case", "of_kind", "named"),
             "sharpscope.curvature.estimate": ("Estimate", "mean_of"),
             "sharpscope.curvature.measure": ("measure", "MeasureFacts", "Steps"),
             "sharpscope.curvature.operators": ("Hessian", "GaussNewton", "Space", "Products", "of_products"),
@@ -174,8 +181,8 @@ else:
             "sharpscope.curvature.passes.reductions": ("Mean", "Values", "Count", "GradientSum", "FeatureMoments"),
             "sharpscope.curvature.risk": ("Risk",),
             "sharpscope.curvature.estimators.sequential_sampling": ("draw_rounds", "judged"),
-            "sharpscope.data": ("DATASETS", "Dataset", "Source", "CORRUPTIONS", "CorruptionFacts"),
-            "sharpscope.data.corrupted": ("corrupt",),
+            "sharpscope.data": ("DATASETS", "Dataset", "Source", "CONDITIONS"),
+            "sharpscope.data.conditions": ("corrupt",),
             "sharpscope.data.selection": ("stratified",),
             "sharpscope.data.download": ("RemoteFile", "locate"),
             "sharpscope.data.draws": ("Draws",),

@@ -3,30 +3,34 @@
 import numpy as np
 import pytest
 
-from sharpscope.safety import SCORES, Corrupted, Predictions, RegressionSplit, ScoreFacts, Split
+from sharpscope.condition import Case
+from sharpscope.safety import SCORES, Predictions, RegressionSplit, ScoreFacts, Split
 from sharpscope.task import TASKS
 
-CONDITIONS = ("blur-1", "blur-2", "noise-1")
+CASES = [Case("blur", 1), Case("blur", 2), Case("noise", 1), Case("rounded", 1, "weights"), Case("others", 1, "data")]
 
 
 def numbers_of(seed, n_test=120, scale=1.0):
     """A run of regression, with three numbers a sample."""
     fixed, rng = np.random.default_rng(99), np.random.default_rng(seed)
     targets = [fixed.normal(size=(n, 3)).astype(np.float32) for n in (80, n_test)]
-    outputs = [(t + scale * rng.normal(size=t.shape)).astype(np.float32) for t in targets]
-    return Predictions(*map(RegressionSplit, outputs, targets))
+
+    def split(t):
+        return RegressionSplit((t + scale * rng.normal(size=t.shape)).astype(np.float32), t)
+
+    return Predictions(*map(split, targets), {case: split(targets[1]).condensed() for case in CASES})
 
 
 def classes_of(seed, n_test=120, scale=1.0):
-    """A run of classification, with corruptions; runs of other seeds share its targets but not its outputs."""
+    """A run of classification; runs of other seeds share its targets but not its outputs."""
     fixed, rng = np.random.default_rng(99), np.random.default_rng(seed)
     train_targets, test_targets = fixed.integers(0, 5, 80), fixed.integers(0, 5, n_test)
-    splits = [
-        Split((scale * (rng.normal(size=(len(t), 5)) + np.eye(5)[t])).astype(np.float32), t)
-        for t in (train_targets, test_targets)
-    ]
-    predicted = rng.integers(0, 5, (3, n_test))
-    return Predictions(*splits, Corrupted(CONDITIONS, predicted, rng.random((3, n_test)).astype(np.float16)))
+
+    def split(t):
+        return Split((scale * (rng.normal(size=(len(t), 5)) + np.eye(5)[t])).astype(np.float32), t)
+
+    cases = {case: split(test_targets).condensed() for case in CASES}
+    return Predictions(split(train_targets), split(test_targets), cases)
 
 
 RUNS = {"classification": classes_of, "regression": numbers_of}
@@ -36,25 +40,14 @@ LEAST = {"classification": 1, "regression": 2}
 
 def chosen(split, samples):
     """Some samples of a split."""
-    return type(split)(getattr(split, split.stored_as)[samples], split.targets[samples])
+    return type(split)(*(getattr(split, what)[samples] for what in split.stored), split.targets[samples])
 
 
 def reordered(predictions):
     rng = np.random.default_rng(7)
     train, test = (rng.permutation(len(s.targets)) for s in (predictions.train, predictions.test))
-    corrupted = predictions.corrupted
-    splits = chosen(predictions.train, train), chosen(predictions.test, test)
-    if corrupted is None:
-        return Predictions(*splits)
-    conditions = np.array([2, 0, 1])
-    return Predictions(
-        *splits,
-        Corrupted(
-            tuple(corrupted.conditions[i] for i in conditions),
-            corrupted.predicted[conditions][:, test],
-            corrupted.confidence[conditions][:, test],
-        ),
-    )
+    cases = {case: chosen(predictions.cases[case], test) for case in reversed(CASES)}
+    return Predictions(chosen(predictions.train, train), chosen(predictions.test, test), cases)
 
 
 def value(entry, task, *, change=lambda predictions: predictions, **kind):
@@ -80,8 +73,8 @@ def test_declares_itself(entry):
     assert facts.bounds[0] < facts.bounds[1]
     assert facts.tasks
     assert set(facts.tasks) <= set(TASKS)
-    assert set(facts.needs) <= {"train", "test", "corrupted"}
-    assert facts.needs
+    assert set(facts.needs) <= {"train", "test"}
+    assert facts.needs or facts.conditions
     assert entry.summary
     assert set(entry.defaults) == set(entry.complete({}))
 
@@ -100,20 +93,23 @@ def test_does_not_depend_on_the_order_of_samples_and_conditions(entry, task):
 
 
 def test_reads_only_what_it_declares(entry, task):
+    facts = entry.facts
+
     def stripped(predictions):
         one = chosen(predictions.test, slice(1))
-        needs = entry.facts.needs
-        return Predictions(
-            predictions.train if "train" in needs else one,
-            predictions.test if {"test", "corrupted"} & set(needs) else one,
-            predictions.corrupted if "corrupted" in needs else None,
-        )
+        train, test = (getattr(predictions, where) if where in facts.needs else one for where in ("train", "test"))
+        by_name = {case.condition: case for case in CASES}
+        wanted = facts.conditions(entry.defaults, by_name) if facts.conditions else []
+        return Predictions(train, test, predictions.limited_to(wanted).cases)
 
     assert value(entry, task, change=stripped) == value(entry, task)
 
 
 def test_leaves_the_predictions_as_they_were(entry, task):
-    before = RUNS[task](0).to_arrays()
+    def arrays(predictions):
+        return predictions.to_arrays() | predictions.cases_to_arrays()
+
+    before = arrays(RUNS[task](0))
 
     def kept(predictions):
         runs.append(predictions)
@@ -121,4 +117,4 @@ def test_leaves_the_predictions_as_they_were(entry, task):
 
     runs = []
     value(entry, task, change=kept)
-    assert all((runs[0].to_arrays()[name] == array).all() for name, array in before.items())
+    assert all((arrays(runs[0])[name] == array).all() for name, array in before.items())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.data.archives import npy, published, tar
 
-from sharpscope.data import DATASETS, Source, corrupted_test_sets, corruptions_of
+from sharpscope.data import DATASETS, Source, altered_cases, conditions_of
 from sharpscope.data.cifar import CIFAR10, CIFAR100
 from sharpscope.errors import DataError, UnknownName
 
@@ -186,7 +186,7 @@ def test_published_corruptions_are_read_in_the_order_of_the_test_set(corrupted, 
     whole = corrupted.made.load()
     data.corrupted.prepare()
     chosen = [whole.test_inputs.flatten(1).tolist().index(row) for row in data.test_inputs.flatten(1).tolist()]
-    sets = dict(corrupted_test_sets(data))
+    sets = {str(case): altered.inputs for case, altered in altered_cases(data)}
     assert list(sets) == [f"CIFAR-10-C/{kind}-{severity}" for kind in KINDS for severity in range(1, 6)]
     for kind in KINDS:
         for severity in range(1, 6):
@@ -198,10 +198,13 @@ def test_published_corruptions_are_read_in_the_order_of_the_test_set(corrupted, 
 
 def test_the_published_suite_takes_the_place_of_generated_corruptions(corrupted):
     data = corrupted.data()
-    assert corruptions_of(data) == {"CIFAR-10-C/fog": 1, "CIFAR-10-C/snow": 1}
-    assert "gaussian_noise" in corruptions_of(replace(data, corrupted=None))
-    with pytest.raises(UnknownName, match="unknown corruption 'pixelate' of dataset 'cifar10'"):
-        list(corrupted_test_sets(data, ["pixelate"]))
+    found = conditions_of(data)
+    assert {name: c.version for name, c in found.items()} == {"CIFAR-10-C/fog": 1, "CIFAR-10-C/snow": 1}
+    first = found["CIFAR-10-C/fog"].cases[0]
+    assert (str(first), first.kind, first.family) == ("CIFAR-10-C/fog-1", "inputs", "weather")
+    assert "gaussian_noise" in conditions_of(replace(data, corrupted=None))
+    with pytest.raises(UnknownName, match="unknown condition 'pixelate' of dataset 'cifar10'"):
+        list(altered_cases(data, ["pixelate"]))
 
 
 def test_all_published_corruptions_are_known(made10):

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from sharpscope.condition import Case, named, of_kind
 from sharpscope.errors import DataError
-from sharpscope.safety import SCORES, Corrupted, Predictions, Split
+from sharpscope.safety import SCORES, Predictions, Split
 
 LOGITS = np.array([[2.0, 0.0, 1.0], [0.0, 0.0, -1.0]], dtype=np.float32)
 TARGETS = np.array([0, 2])
@@ -87,22 +90,45 @@ def test_calibration_is_that_of_the_probabilities():
     assert SCORES["ece"](Predictions(split, split)) == pytest.approx(0, abs=1e-12)
 
 
-def test_corrupted_sets_must_fit():
-    with pytest.raises(DataError, match="under 2 conditions need"):
-        Corrupted(("a-1", "a-2"), np.zeros((3, 2), int), np.zeros((3, 2)))
-    with pytest.raises(DataError, match="at least"):
-        Corrupted((), np.zeros((0, 2), int), np.zeros((0, 2)))
-    split = Split(LOGITS, TARGETS)
-    with pytest.raises(DataError, match="need the 2 samples of the clean one, got 5"):
-        Predictions(split, split, Corrupted(("a-1",), np.zeros((1, 5), int), np.zeros((1, 5))))
-
-
 def test_arrays_bring_predictions_back(predictions):
-    back = Predictions.from_arrays(predictions.to_arrays())
-    assert back.corrupted.conditions == predictions.corrupted.conditions
-    for name, array in predictions.to_arrays().items():
-        restored = back.to_arrays()[name]
-        assert restored.dtype == array.dtype
-        assert (restored == array).all()
-    plain = Predictions(predictions.train, predictions.test)
-    assert Predictions.from_arrays(plain.to_arrays()).corrupted is None
+    arrays = predictions.to_arrays() | predictions.cases_to_arrays()
+    back = Predictions.from_arrays(arrays)
+    assert list(back.cases) == list(predictions.cases)
+    restored = back.to_arrays() | back.cases_to_arrays()
+    assert restored.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert restored[name].dtype == array.dtype
+        assert (restored[name] == array).all()
+    assert not Predictions.from_arrays(predictions.to_arrays()).cases
+
+
+def test_targets_of_a_case_are_stored_where_they_are_its_own(predictions):
+    assert not [name for name in predictions.cases_to_arrays() if name.endswith("targets")]
+    other = Case("other", 1, "data")
+    few = Split(LOGITS, TARGETS).condensed()
+    added = replace(predictions, cases={**predictions.cases, other: few})
+    back = Predictions.from_arrays(added.to_arrays() | added.cases_to_arrays())
+    assert back.cases[other].targets.tolist() == TARGETS.tolist()
+
+
+def test_predictions_are_chosen_by_name_and_by_kind(predictions):
+    blurred, _, noisy, rounded = predictions.cases.values()
+    assert predictions.under(of_kind("weights")) == [rounded]
+    assert predictions.under(named("noise", "rounded")) == [noisy, rounded]
+    assert predictions.under(named("blur"))[0] is blurred
+    assert len(predictions.under(of_kind("inputs"))) == 3
+    with pytest.raises(DataError, match="the condition 'fog' is needed, and is not there among blur, noise, rounded"):
+        predictions.under(named("blur", "fog"))
+    with pytest.raises(DataError, match="a condition of data is needed, and there is none among blur"):
+        predictions.under(of_kind("data"))
+
+
+def test_predictions_of_earlier_versions_are_read_but_for_those_under_corruptions(predictions):
+    plain = predictions.to_arrays()
+    names = np.frombuffer(b"blur-1", dtype=np.uint8)
+    classes, confidence = np.zeros((1, 400), np.uint8), np.ones((1, 400), np.float16)
+    former = {"conditions": names, "predicted": classes, "confidence": confidence}
+    back = Predictions.from_arrays(plain | {f"corrupted.{what}": array for what, array in former.items()})
+    assert SCORES["nll"](back) == SCORES["nll"](predictions)
+    with pytest.raises(DataError, match=r"of an earlier version, which lack probabilities .* makes them anew"):
+        SCORES["corruption_ece"](back)

@@ -6,9 +6,10 @@ import torch
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from sharpscope.benchmark import BENCHMARK, EXTRA
+from sharpscope.benchmark import BENCHMARK, EXTRA, FAMILIES
+from sharpscope.condition import Case
 from sharpscope.errors import DataError
-from sharpscope.safety import SCORES, Corrupted, Predictions, Split, basic
+from sharpscope.safety import SCORES, Predictions, Split, basic
 from sharpscope.safety.reliability import reliability_bins
 
 
@@ -89,32 +90,34 @@ def test_generalization_gap_by_hand():
     assert SCORES["generalization_gap"](Predictions(test, train)) == pytest.approx(0.75 - 0.9)
 
 
-def test_corruption_accuracy_is_the_mean_over_conditions(predictions):
-    by_condition = [accuracy_score(predictions.test.targets, row) for row in predictions.corrupted.predicted]
-    assert SCORES["corruption_accuracy"](predictions) == pytest.approx(np.mean(by_condition))
+def test_corruption_accuracy_is_the_mean_over_cases_of_inputs(predictions):
+    inputs = [split for case, split in predictions.cases.items() if case.kind == "inputs"]
+    assert len(inputs) == len(predictions.cases) - 1
+    by_case = [accuracy_score(predictions.test.targets, split.predicted) for split in inputs]
+    assert SCORES["corruption_accuracy"](predictions) == pytest.approx(np.mean(by_case))
 
 
-def test_calibration_under_corruption_is_the_mean_over_conditions_but_for_half_precision(predictions):
+def test_calibration_under_corruption_is_the_mean_over_cases(predictions):
     rng = np.random.default_rng(3)
     targets = predictions.test.targets
     splits = [Split(scale * rng.normal(size=(len(targets), 7)), targets) for scale in (1, 3, 9)]
-    corrupted = Corrupted(
-        tuple("abc"),
-        np.stack([split.predicted for split in splits]),
-        np.stack([split.confidence for split in splits]).astype(np.float16),
-    )
-    of_all = Predictions(predictions.train, predictions.test, corrupted)
+    cases = {Case("fog", severity): split.condensed() for severity, split in enumerate(splits, start=1)}
+    of_all = Predictions(predictions.train, predictions.test, cases)
     for options in ({}, {"bins": 10, "norm": "l2"}):
         alone = [SCORES["ece"](run_of(split), **options) for split in splits]
-        assert SCORES["corruption_ece"](of_all, **options) == pytest.approx(np.mean(alone), abs=1e-3)
+        assert SCORES["corruption_ece"](of_all, **options) == pytest.approx(np.mean(alone), abs=1e-6)
 
 
 def of_suite(names):
     """Return predictions under corruptions of which the k-th is survived by k samples of 20."""
-    split = Split(np.zeros((20, 2)), np.zeros(20, int))
-    predicted = np.array([[0] * k + [1] * (20 - k) for k in range(len(names)) for _ in range(5)])
-    conditions = tuple(f"{name}-{severity}" for name in names for severity in range(1, 6))
-    return Predictions(split, split, Corrupted(conditions, predicted, np.ones(predicted.shape, np.float16)))
+    targets = np.zeros(20, int)
+    cases = {}
+    for k, name in enumerate(names):
+        sure = np.where(np.arange(20) < k, 1000.0, -1000.0)
+        split = Split(np.stack([sure, -sure], axis=1), targets).condensed()
+        cases |= {Case(name, severity): split for severity in range(1, 6)}
+    split = Split(np.zeros((20, 2)), targets)
+    return Predictions(split, split, cases)
 
 
 CIFAR_C = [f"CIFAR-10-C/{name}" for name in sorted((*BENCHMARK, *EXTRA))]
@@ -122,6 +125,7 @@ CIFAR_C = [f"CIFAR-10-C/{name}" for name in sorted((*BENCHMARK, *EXTRA))]
 
 def test_the_mean_over_a_suite_is_over_all_of_it_or_over_its_benchmark():
     assert (len(BENCHMARK), len(EXTRA), len(CIFAR_C)) == (15, 4, 19)
+    assert set(FAMILIES) == {*BENCHMARK, *EXTRA}
     predictions = of_suite(CIFAR_C)
     survived = {name: k / 20 for k, name in enumerate(CIFAR_C)}
     benchmark = [survived[f"CIFAR-10-C/{name}"] for name in BENCHMARK]
@@ -143,8 +147,10 @@ def test_the_benchmark_is_whole_and_published(score, names):
 
 @pytest.mark.parametrize("score", ["corruption_accuracy", "corruption_ece"])
 def test_scores_of_corruption_without_corrupted_sets_are_refused(score, predictions):
-    with pytest.raises(DataError, match="needs predictions on corrupted test sets, got none"):
+    with pytest.raises(DataError, match="a condition of inputs is needed, and there is none; leave the score out"):
         SCORES[score](Predictions(predictions.train, predictions.test))
+    with pytest.raises(DataError, match="a condition of inputs is needed, and there is none among rounded"):
+        SCORES[score](predictions.limited_to(["rounded"]))
 
 
 def test_prediction_disagreement_by_hand():

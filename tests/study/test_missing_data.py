@@ -45,7 +45,7 @@ def nowhere(tmp_path, monkeypatch):
 def test_a_plan_says_what_is_missing_and_reckons_with_noise(source, nowhere, tmp_path):
     plan = make_plan(source, nowhere, to_run=False)
     assert len(plan.runs) == 2
-    assert len(plan.wishes.corruptions) == 19
+    assert len(plan.wishes.conditions) == 19
     found = forecast(plan, Store(tmp_path / "out"), 1)
     text = show(plan, found)
     assert "2 runs = 2 regimes x 1 seeds" in text

@@ -113,7 +113,7 @@ def test_a_run_that_was_done_stays_done_whatever_is_added_to_it(plan_of, store, 
     def broken(*_):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(predict, "predict_corrupted", broken)
+    monkeypatch.setattr(predict, "predict_under", broken)
     more = plan_of(scores=["ece", "generalization_gap", "prediction_disagreement", "corruption_accuracy"])
     outcomes = perform_all(more, store)
     assert {o.state for o in outcomes} == {"done"}
@@ -187,7 +187,9 @@ def test_a_pair_is_computed_once_until_its_predictions_or_its_definition_change(
     whole = (store.path / "pairs.parquet").read_bytes()
     read = []
     original = RunFolder.read_predictions
-    monkeypatch.setattr(RunFolder, "read_predictions", lambda self, r: read.append(self.run_id) or original(self, r))
+    monkeypatch.setattr(
+        RunFolder, "read_predictions", lambda self, r, **how: read.append(self.run_id) or original(self, r, **how)
+    )
     update_pairs(store)
     assert read == []
     assert (store.path / "pairs.parquet").read_bytes() == whole

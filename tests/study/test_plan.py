@@ -102,7 +102,7 @@ BAD = {
     "cutout of points": ({"data": "circles", "regimes": ["cutout"]}, "'cutout' changes images in bytes"),
     "compile": ({"training": {"compile": "perhaps"}}, "training.compile: expected true or false, got 'perhaps'"),
     "no branches": ({"regimes": ["stochastic_depth"]}, "line 13: stochastic depth drops residual branches"),
-    "no images": ({"data": "circles", "scores": ["corruption_accuracy"]}, "needs corruptions"),
+    "no images": ({"data": "circles", "scores": ["corruption_accuracy"]}, "a condition of inputs is needed"),
 }
 
 
@@ -271,7 +271,7 @@ def test_accuracy_in_the_primary_family_is_the_test_accuracy(plan_of):
 def test_scores_of_images_are_left_out_where_there_are_none(plan_of):
     plan = plan_of(data="circles", scores=None)
     assert "corruption_accuracy" not in plan.wishes.scores
-    assert plan.wishes.corruptions == {}
+    assert plan.wishes.conditions == {}
 
 
 NO_HEAD = """

@@ -25,7 +25,7 @@ measures: [margin]
 
 @dataclass
 class Suite:
-    """Two corruptions; each condition is told by the value of its pixels."""
+    """Two corruptions; each case is told by the value of its pixels."""
 
     missing: bool = False
     name = "suite"
@@ -56,7 +56,7 @@ def source(tmp_path):
 
 
 def test_a_plan_names_published_corruptions_apart_from_generated_ones(suite, source):
-    corruptions = make_plan(source).wishes.corruptions
+    corruptions = make_plan(source).wishes.conditions
     assert {name: version for name, version in corruptions.items() if "/" in name} == {"suite/fog": 3, "suite/snow": 3}
     assert corruptions["gaussian_noise"] == 1
 
@@ -68,10 +68,11 @@ def test_a_suite_that_is_missing_is_told_before_anything_runs(suite, source):
 
 
 def test_each_dataset_takes_its_own_of_a_studys_corruptions(suite, source):
-    corruptions = list(make_plan(source).wishes.corruptions)
+    corruptions = list(make_plan(source).wishes.conditions)
     bench = Bench(None)
-    found = {name: int(images[0, 0, 0, 0]) for name, images in bench.corrupted(Component(name="cifar10"), corruptions)}
+    cases = bench.altered(Component(name="cifar10"), corruptions)
+    found = {str(case): int(altered.inputs[0, 0, 0, 0]) for case, altered in cases}
     assert found == {f"suite/{c}-{s}": 10 * i + s for i, c in enumerate(Suite.corruptions) for s in SEVERITIES}
-    generated = [name for name, _ in bench.corrupted(Component(name="digits"), corruptions)]
+    generated = [str(case) for case, _ in bench.altered(Component(name="digits"), corruptions)]
     assert len(generated) == (len(corruptions) - 2) * len(SEVERITIES)
     assert not any("suite" in name for name in generated)

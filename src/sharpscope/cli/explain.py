@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 
-def explain(name: Annotated[str, typer.Argument(metavar="NAME", help="A measure or a score.")]) -> None:
-    """Explain a measure or score: definition, units, direction, invariances, cost, caveats, reference."""
+def explain(name: Annotated[str, typer.Argument(metavar="NAME", help="A measure, a score or a condition.")]) -> None:
+    """Explain a measure, score or condition: definition, units, direction, invariances, cost, caveats, reference."""
     from sharpscope.study.listing import explanation
 
     print(explanation(name))

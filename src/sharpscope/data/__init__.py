@@ -1,22 +1,26 @@
-"""Data: datasets held as tensors, batched augmentations, and corruptions of the test set."""
+"""Data: datasets held as tensors, batched augmentations, and conditions that test sets and weights are altered by."""
 
 from __future__ import annotations
 
-from sharpscope.data.corrupted import SEVERITIES, corrupt, corrupted_test_sets, corruptions_of
+from sharpscope.condition import SEVERITIES, Case, ConditionFacts
+from sharpscope.data.conditions import Altered, Condition, altered_cases, conditions_of, corrupt
 from sharpscope.data.dataset import CorruptionSuite, Dataset, Source
-from sharpscope.data.registry import CORRUPTIONS, DATASETS, CorruptionFacts
+from sharpscope.data.registry import CONDITIONS, DATASETS
 from sharpscope.data.selection import stratified
 
 __all__ = [
-    "CORRUPTIONS",
+    "CONDITIONS",
     "DATASETS",
     "SEVERITIES",
-    "CorruptionFacts",
+    "Altered",
+    "Case",
+    "Condition",
+    "ConditionFacts",
     "CorruptionSuite",
     "Dataset",
     "Source",
+    "altered_cases",
+    "conditions_of",
     "corrupt",
-    "corrupted_test_sets",
-    "corruptions_of",
     "stratified",
 ]

@@ -1,4 +1,4 @@
-"""A suite of corruptions for images of any size and number of channels.
+"""Corruptions: conditions of inputs, for images of any size and number of channels.
 
 Each maps images in [0, 1], float32 ``[N, C, H, W]``, to damaged ones; what leaves [0, 1] is clipped by the
 caller. Lengths are shares of the shorter side, so a severity means the same for 8x8 as for 64x64. The
@@ -8,6 +8,7 @@ arithmetic treats each image on its own.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from scipy.special import pdtr
 from torch import Tensor
 from torch.nn import functional
 
+from sharpscope.condition import ConditionFacts
 from sharpscope.data.draws import Draws
-from sharpscope.data.registry import CORRUPTIONS, CorruptionFacts
+from sharpscope.data.registry import CONDITIONS
 
 # The luminance table of ITU-T T.81, annex K.1.
 JPEG_TABLE = (
@@ -31,14 +33,24 @@ JPEG_TABLE = (
 )
 
 
-@CORRUPTIONS.register(facts=CorruptionFacts("noise"))
+_corruption = partial(
+    ConditionFacts,
+    "inputs",
+    reference=(
+        'Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and '
+        'Perturbations", ICLR 2019'
+    ),
+)
+
+
+@CONDITIONS.register(facts=_corruption("Gaussian noise", "noise"))
 def gaussian_noise(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Gaussian noise on every pixel, as of a sensor in low light."""
     std = (0.08, 0.12, 0.18, 0.26, 0.38)[severity - 1]
     return images + std * draws.normal("noise", *images.shape[1:])
 
 
-@CORRUPTIONS.register(facts=CorruptionFacts("noise"))
+@CONDITIONS.register(facts=_corruption("Shot noise", "noise"))
 def shot_noise(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Poisson noise on every pixel, as of counted photons."""
     photons = (60, 25, 12, 5, 3)[severity - 1]
@@ -53,7 +65,7 @@ def shot_noise(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return count.clamp(max=len(counts) - 1).to(images.dtype) / photons
 
 
-@CORRUPTIONS.register(facts=CorruptionFacts("noise"))
+@CONDITIONS.register(facts=_corruption("Impulse noise", "noise"))
 def impulse_noise(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Salt and pepper: some values become black or white, as by bit errors."""
     share = (0.03, 0.06, 0.09, 0.17, 0.27)[severity - 1]
@@ -62,7 +74,7 @@ def impulse_noise(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return images.masked_fill(pepper, 0.0).masked_fill(salt, 1.0)
 
 
-@CORRUPTIONS.register(facts=CorruptionFacts("blur", differs="width as a share of the side"))
+@CONDITIONS.register(facts=_corruption("Gaussian blur", "blur", differs="width as a share of the side"))
 def gaussian_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Gaussian blur, as of a lens out of focus."""
     sigma = (0.04, 0.06, 0.08, 0.11, 0.15)[severity - 1] * _side(images)
@@ -75,7 +87,9 @@ def gaussian_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return _blur_along(_blur_along(images, weights, 2), weights, 3)
 
 
-@CORRUPTIONS.register(facts=CorruptionFacts("blur", differs="a uniform streak of a length that is a share of the side"))
+@CONDITIONS.register(
+    facts=_corruption("Motion blur", "blur", differs="a uniform streak of a length that is a share of the side")
+)
 def motion_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Blur along a line in a random direction, as of a moving camera."""
     length = (0.12, 0.18, 0.25, 0.33, 0.42)[severity - 1] * _side(images)
@@ -91,15 +105,17 @@ def motion_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return total / len(positions)
 
 
-@CORRUPTIONS.register(
-    facts=CorruptionFacts("weather", differs="added to each channel, not to the value of HSV; equal on gray")
+@CONDITIONS.register(
+    facts=_corruption("Brightness", "weather", differs="added to each channel, not to the value of HSV; equal on gray")
 )
 def brightness(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """More light everywhere, clipped at white."""
     return images + (0.1, 0.2, 0.3, 0.4, 0.5)[severity - 1]
 
 
-@CORRUPTIONS.register(facts=CorruptionFacts("digital", differs="severities between those of ImageNet-C and CIFAR-10-C"))
+@CONDITIONS.register(
+    facts=_corruption("Contrast", "digital", differs="severities between those of ImageNet-C and CIFAR-10-C")
+)
 def contrast(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Less contrast: every channel is drawn towards its mean."""
     kept = (0.6, 0.45, 0.3, 0.2, 0.1)[severity - 1]
@@ -107,7 +123,7 @@ def contrast(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return mean + kept * (images - mean)
 
 
-@CORRUPTIONS.register(facts=CorruptionFacts("digital", differs="shares of the side that suit small images"))
+@CONDITIONS.register(facts=_corruption("Pixelate", "digital", differs="shares of the side that suit small images"))
 def pixelate(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Fewer pixels: averaged down to a coarse grid and blown up again."""
     share = (0.85, 0.75, 0.6, 0.5, 0.375)[severity - 1]
@@ -115,8 +131,9 @@ def pixelate(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return (down.to(images.device) @ images.to(torch.float64) @ across.to(images.device).T).to(images.dtype)
 
 
-@CORRUPTIONS.register(
-    facts=CorruptionFacts(
+@CONDITIONS.register(
+    facts=_corruption(
+        "JPEG compression",
         "digital",
         differs="only the quantization: one luminance table for every channel, no chroma subsampling",
     )
@@ -140,8 +157,10 @@ def jpeg_compression(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return ((restored[:, :, :height, :width] + 128) / 255).to(images.dtype)
 
 
-@CORRUPTIONS.register(
-    facts=CorruptionFacts("digital", differs="one smooth random field of displacements, without the affine part")
+@CONDITIONS.register(
+    facts=_corruption(
+        "Elastic transform", "digital", differs="one smooth random field of displacements, without the affine part"
+    )
 )
 def elastic_transform(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Smooth local stretching, as of wrinkled paper."""

@@ -74,7 +74,7 @@ class CorruptionSuite(Protocol):
         """
 
     def images(self, corruption: str, severity: int) -> Tensor:
-        """Return the test inputs under one condition, in the order of the dataset's own.
+        """Return the test inputs under one corruption at one severity, in the order of the dataset's own.
 
         Raises:
             DataError: If a file is missing or damaged.

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sharpscope.benchmark import BENCHMARK, EXTRA
+from sharpscope.condition import SEVERITIES
 from sharpscope.data.archives import open_tar
-from sharpscope.data.corrupted import SEVERITIES
 from sharpscope.data.dataset import Source
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.errors import DataError
@@ -64,7 +64,7 @@ class ArraySuite:
                 )
 
     def images(self, corruption: str, severity: int) -> Tensor:
-        """Return the chosen test images under one condition, uint8 ``[N, C, H, W]``.
+        """Return the chosen test images under one corruption at one severity, uint8 ``[N, C, H, W]``.
 
         Raises:
             DataError: If a file is missing or damaged.

@@ -1,9 +1,8 @@
-"""The registries of datasets and of corruptions, and what a corruption declares of itself."""
+"""The registries of datasets and of conditions, and what a dataset in files declares of itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from sharpscope.data.dataset import Augmentation
 from sharpscope.registry import Registry
@@ -30,27 +29,8 @@ class DatasetFacts:
     suite: tuple[str, tuple[str, ...]] | None = None
 
 
-@dataclass(frozen=True)
-class CorruptionFacts:
-    """What a corruption declares.
-
-    Attributes:
-        family: The kind of damage.
-        differs: How it departs from the reference's recipe; empty where it does not.
-        reference: Where it is defined.
-    """
-
-    family: Literal["noise", "blur", "weather", "digital"]
-    differs: str = ""
-    reference: str = (
-        'Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and '
-        'Perturbations", ICLR 2019'
-    )
-
-
 # A dataset is ``(source: Source, *, options) -> Dataset``.
 DATASETS: Registry = Registry("dataset", package="sharpscope.data")
 
-# A corruption is ``(images: Tensor, severity: int, draws: Draws, *, options) -> Tensor``, on floats in [0,
-# 1].
-CORRUPTIONS: Registry = Registry("corruption", package="sharpscope.data")
+# What a condition is given and returns depends on its kind; see ``sharpscope.data.conditions``.
+CONDITIONS: Registry = Registry("condition", package="sharpscope.data")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from sharpscope.benchmark import BENCHMARK
+from sharpscope.condition import SEVERITIES
 from sharpscope.data.archives import Member, Zip, open_tar
 from sharpscope.data.augmentations import random_flip, random_resized_crop
 from sharpscope.data.cache import filling
-from sharpscope.data.corrupted import SEVERITIES
 from sharpscope.data.dataset import Dataset, Source
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.data.images import decode
@@ -118,35 +118,35 @@ class JpegSuite:
     version: int = 1
 
     def prepare(self) -> None:
-        """See that every image is decoded; the first time takes minutes and 120 MB for each of the conditions.
+        """See that every image is decoded; the first time takes minutes and 120 MB for each corruption and severity.
 
         Raises:
             DataError: If the tar file is missing or damaged, or lacks an image.
         """
-        conditions = [(corruption, severity) for corruption in self.corruptions for severity in SEVERITIES]
-        missing = [condition for condition in conditions if not self._cache(*condition).is_file()]
+        cases = [(corruption, severity) for corruption in self.corruptions for severity in SEVERITIES]
+        missing = [case for case in cases if not self._cache(*case).is_file()]
         if not missing:
             return
         tar = locate(self.file, self.source, ("", self.name), self.mirrors)
         verify_file(self.file, tar)
         files = self._files(tar)
         with tar.open("rb") as opened:
-            for condition in missing:
+            for case in missing:
                 # Images of a class are in the order of their numbers, as those of the test split are.
-                found = sorted(files.get(condition, []))
+                found = sorted(files.get(case, []))
                 labels = [label for label, *_ in found]
                 if labels != self.targets.tolist():
                     raise DataError(
-                        f"{tar} holds {len(found)} images of '{condition[0]}' at severity {condition[1]} that are not "
+                        f"{tar} holds {len(found)} images of '{case[0]}' at severity {case[1]} that are not "
                         f"the {len(self.targets)} of the test split class by class; get it again"
                     )
-                with filling(self._cache(*condition), (len(found), 3, SIDE, SIDE)) as images:
+                with filling(self._cache(*case), (len(found), 3, SIDE, SIDE)) as images:
                     for position, (_, number, offset, size) in enumerate(found):
                         opened.seek(offset)
-                        images[position] = _decoded(opened.read(size), f"image {number} of {condition}")
+                        images[position] = _decoded(opened.read(size), f"image {number} of {case}")
 
     def images(self, corruption: str, severity: int) -> Tensor:
-        """Return the chosen test images under one condition, uint8 ``[N, 3, 64, 64]``.
+        """Return the chosen test images under one corruption at one severity, uint8 ``[N, 3, 64, 64]``.
 
         Raises:
             DataError: If a file is missing or damaged.
@@ -165,14 +165,14 @@ class JpegSuite:
         labels = {wnid: label for label, wnid in enumerate(self.wnids)}
         with open_tar(tar) as members:
             for member in members:
-                corruption, severity, wnid = _condition(member)
+                corruption, severity, wnid = _place(member)
                 if wnid in labels:
                     place = (labels[wnid], _number(member.name), member.offset, member.size)
                     files.setdefault((corruption, severity), []).append(place)
         return files
 
 
-def _condition(member: Member) -> tuple[str, int, str]:
+def _place(member: Member) -> tuple[str, int, str]:
     """Return corruption, severity and class of ``Tiny-ImageNet-C/fog/3/n01443537/val_1.JPEG``; else empty ones."""
     parts = PurePosixPath(member.name).parts
     if len(parts) != 5 or not parts[2].isdecimal():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sharpscope.safety.predictions import SPLITS, Corrupted, Predictions, RegressionSplit, Split
+from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
+from sharpscope.safety.splits import SPLITS, RegressionSplit, Split, TopSplit
 
-__all__ = ["SCORES", "SPLITS", "Corrupted", "Predictions", "RegressionSplit", "ScoreFacts", "Split"]
+__all__ = ["SCORES", "SPLITS", "Predictions", "RegressionSplit", "ScoreFacts", "Split", "TopSplit"]

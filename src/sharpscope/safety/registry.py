@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from sharpscope.condition import Chosen
 from sharpscope.registry import Registry
 from sharpscope.task import CLASSIFICATION
-
-# (options of a score, corruptions of a dataset) -> those that it is taken over.
-Chosen = Callable[[Mapping[str, Any], Collection[str]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -25,9 +22,10 @@ class ScoreFacts:
             takes two ``Predictions``.
         bounds: The least and the largest value it can take.
         tasks: The names of the tasks that it is defined for.
-        needs: Which predictions it reads: any of "train", "test", "corrupted".
-        chosen: Returns those of a dataset's corruptions that the score is taken over by its options; raises a
-            ``DataError``, before anything is run, if the options do not suit them.
+        needs: Which clean predictions it reads: "train", "test", or both.
+        conditions: Chooses the conditions that it reads predictions under, by its options: ``of_kind("weights")``,
+            ``named("fog")``, or a function of its own; raises a ``DataError``, before anything is run, if there are no
+            such conditions for the data. None of a score that reads clean predictions alone.
         reference: Where it is defined.
     """
 
@@ -38,7 +36,7 @@ class ScoreFacts:
     bounds: tuple[float, float] = (0.0, 1.0)
     tasks: tuple[str, ...] = (CLASSIFICATION.name,)
     needs: tuple[str, ...] = ("test",)
-    chosen: Chosen | None = None
+    conditions: Chosen | None = None
     reference: str = ""
 
 

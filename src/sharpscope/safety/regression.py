@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from sharpscope.errors import DataError
-from sharpscope.safety.predictions import Predictions, RegressionSplit
+from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
+from sharpscope.safety.splits import RegressionSplit
 from sharpscope.task import REGRESSION
 
 _TASKS = (REGRESSION.name,)

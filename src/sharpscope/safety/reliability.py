@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sharpscope.errors import DataError
-from sharpscope.safety.predictions import Split
+from sharpscope.safety.splits import Split, TopSplit
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,11 @@ class ReliabilityBins:
     accuracy: np.ndarray
 
 
-def reliability_bins(split: Split, bins: int = 15) -> ReliabilityBins:
-    """Group the samples of one set by their confidence; see ``grouped``."""
-    return grouped(split.confidence, split.correct, bins)
-
-
-def grouped(confidence: np.ndarray, correct: np.ndarray, bins: int) -> ReliabilityBins:
-    """Group samples by their confidence.
+def reliability_bins(split: Split | TopSplit, bins: int = 15) -> ReliabilityBins:
+    """Group the samples of one set by their confidence.
 
     Args:
-        confidence: The probability of each predicted class, shape ``[N]``.
-        correct: Whether each prediction is right, shape ``[N]``.
+        split: Tells of each sample its confidence and whether it is right.
         bins: Number of bins, B.
 
     Raises:
@@ -49,12 +43,12 @@ def grouped(confidence: np.ndarray, correct: np.ndarray, bins: int) -> Reliabili
         raise DataError(f"a reliability diagram needs at least 1 bin, got {bins}")
     edges = np.linspace(0.0, 1.0, bins + 1)
     # The first edge not below the confidence closes its bin, so 1.0 falls into the last; 0.0 joins the first.
-    index = np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
+    index = np.maximum(np.searchsorted(edges, split.confidence, side="left") - 1, 0)
     count = np.bincount(index, minlength=bins)
     empty_is_nan = np.where(count > 0, count, np.nan)
     return ReliabilityBins(
         edges=edges,
         count=count,
-        confidence=np.bincount(index, confidence, bins) / empty_is_nan,
-        accuracy=np.bincount(index, correct, bins) / empty_is_nan,
+        confidence=np.bincount(index, split.confidence, bins) / empty_is_nan,
+        accuracy=np.bincount(index, split.correct, bins) / empty_is_nan,
     )

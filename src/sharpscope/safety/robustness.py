@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from sharpscope.benchmark import BENCHMARK
+from sharpscope.condition import Case, ConditionFacts, of_kind
 from sharpscope.errors import DataError
 from sharpscope.safety.calibration import calibration_error
-from sharpscope.safety.predictions import Corrupted, Predictions
+from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
-from sharpscope.safety.reliability import grouped
+from sharpscope.safety.reliability import reliability_bins
 
 Which = Literal["all", "benchmark"]
 
 
-def chosen(options: Mapping[str, Any], corruptions: Collection[str]) -> list[str]:
+def chosen(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Case]) -> list[str]:
     """Return the corruptions that a score is the mean over.
 
     Args:
         options: Of the score; ``corruptions`` says which.
-        corruptions: Of a dataset; those of a published suite have its name before theirs: ``CIFAR-10-C/fog``.
+        offered: The conditions of a dataset; those of a published suite have its name before theirs:
+            ``CIFAR-10-C/fog``.
 
     Raises:
-        DataError: If those of the benchmark are wanted, and they are not all there as published.
+        DataError: If there are no corruptions, or those of the benchmark are wanted and are not all there as published.
     """
+    corruptions = of_kind("inputs")(options, offered)
     if options["corruptions"] == "all":
-        return list(corruptions)
+        return corruptions
     published = {name.rpartition("/")[2]: name for name in corruptions if "/" in name}
     if not published.keys() >= set(BENCHMARK):
         raise DataError(
@@ -44,8 +47,8 @@ def chosen(options: Mapping[str, Any], corruptions: Collection[str]) -> list[str
         "Corruption accuracy",
         "higher",
         "fraction",
-        needs=("test", "corrupted"),
-        chosen=chosen,
+        needs=(),
+        conditions=chosen,
         reference=(
             'Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and '
             'Perturbations", ICLR 2019'
@@ -64,24 +67,25 @@ def corruption_accuracy(predictions: Predictions, *, corruptions: Which = "all")
         corruptions: ``all`` that the test set comes under, or the 15 of the ``benchmark``.
 
     Raises:
-        DataError: If the predictions hold no corrupted test sets, or not those of the benchmark.
+        DataError: If the predictions hold none under corruptions, or not under those of the benchmark.
     """
-    corrupted = _corrupted(predictions, "corruption_accuracy", corruptions)
-    return float((corrupted.predicted == predictions.test.targets).mean())
+    cases = predictions.under(chosen, corruptions=corruptions)
+    return float(np.concatenate([split.correct for split in cases]).mean())
 
 
 @SCORES.register(
+    version=2,  # 1 was of confidences in half precision
     facts=ScoreFacts(
         "Calibration error under corruption",
         "lower",
         "fraction",
-        needs=("test", "corrupted"),
-        chosen=chosen,
+        needs=(),
+        conditions=chosen,
         reference=(
             "Ovadia et al., \"Can You Trust Your Model's Uncertainty? Evaluating Predictive Uncertainty Under Dataset "
             'Shift", NeurIPS 2019'
         ),
-    )
+    ),
 )
 def corruption_ece(
     predictions: Predictions,
@@ -92,8 +96,6 @@ def corruption_ece(
 ) -> float:
     """Expected calibration error on corrupted test sets, averaged over corruptions and severities.
 
-    The confidences are stored in half precision, each to 0.00025.
-
     Args:
         predictions: Of one run.
         bins: As of ``ece``.
@@ -101,20 +103,7 @@ def corruption_ece(
         corruptions: As of ``corruption_accuracy``.
 
     Raises:
-        DataError: If the predictions hold no corrupted test sets, or not those of the benchmark.
+        DataError: If the predictions hold none under corruptions, or not under those of the benchmark.
     """
-    corrupted = _corrupted(predictions, "corruption_ece", corruptions)
-    correct = corrupted.predicted == predictions.test.targets
-    conditions = zip(corrupted.confidence.astype(np.float64), correct, strict=True)
-    return float(np.mean([calibration_error(grouped(sure, right, bins), norm) for sure, right in conditions]))
-
-
-def _corrupted(predictions: Predictions, score: str, which: Which) -> Corrupted:
-    if predictions.corrupted is None:
-        raise DataError(
-            f"{score} needs predictions on corrupted test sets, got none; "
-            "leave the score out where the data are not images"
-        )
-    if which == "all":
-        return predictions.corrupted
-    return predictions.corrupted.of(chosen({"corruptions": which}, predictions.corrupted.corruptions))
+    cases = predictions.under(chosen, corruptions=corruptions)
+    return float(np.mean([calibration_error(reliability_bins(split, bins), norm) for split in cases]))

@@ -15,7 +15,7 @@ from sharpscope.safety import SCORES, Predictions
 from sharpscope.store.files import Damaged, Missing, read_whole, write_whole
 from sharpscope.store.folder import Store
 from sharpscope.store.reading import Reading, StoredRun
-from sharpscope.store.run_folder import PREDICTIONS
+from sharpscope.store.run_folder import PREDICTED, PREDICTIONS
 from sharpscope.store.seals import BrokenSeal, check_sealed, digest
 from sharpscope.store.tables import to_parquet
 
@@ -91,8 +91,9 @@ def compute_pairs(reading: Reading) -> Pairs:
         notes.append(f"{error}; {', '.join(lost)} of its plugin is lost until the next run" if lost else str(error))
     kept = {pair[:3]: pair for pair in stored if not pair.error}
     rows = [pair for pair in stored if pair.key in wanted and pair.key not in known]
+    cases = any(SCORES[stamp["score"]].facts.conditions for stamp in known.values())
     for cell in reading.cells():
-        predictions = _Predictions(cell, notes)
+        predictions = _Predictions(cell, notes, cases=cases)
         for a, b in itertools.combinations(predictions.seals, 2):
             for key, definition in known.items():
                 content = [definition, predictions.seals[a], predictions.seals[b]]
@@ -132,13 +133,15 @@ class _Predictions:
     Args:
         cell: The runs.
         notes: Gets those that cannot be read.
+        cases: Whether a score reads predictions under conditions too.
 
     Attributes:
         seals: The checksums of the stored predictions, by run.
     """
 
-    def __init__(self, cell: Iterable[StoredRun], notes: list[str]) -> None:
+    def __init__(self, cell: Iterable[StoredRun], notes: list[str], *, cases: bool) -> None:
         self._notes = notes
+        self._cases = cases
         self._read: dict[str, Predictions | None] = {}
         self._runs: dict[str, StoredRun] = {}
         for run in cell:
@@ -146,7 +149,11 @@ class _Predictions:
                 self._note(run.run_id, run.damage)
             elif run.state == "done" and PREDICTIONS in run.record.files:
                 self._runs[run.run_id] = run
-        self.seals = {run_id: run.record.files[PREDICTIONS]["blake2b"] for run_id, run in self._runs.items()}
+        self.seals = {run_id: self._seal(run.record.files) for run_id, run in self._runs.items()}
+
+    def _seal(self, files: dict[str, dict[str, Any]]) -> str:
+        read = PREDICTED if self._cases else (PREDICTIONS,)
+        return "".join(files[name]["blake2b"] for name in read if name in files)
 
     def scored(self, key: str, definition: dict[str, Any], a: str, b: str, stamp: str) -> Pair | None:
         """Return a score of two runs; None where the predictions of one cannot be read."""
@@ -164,7 +171,7 @@ class _Predictions:
             self._read[run_id] = None
             run = self._runs[run_id]
             try:
-                self._read[run_id] = run.folder.peek_predictions(run.record)
+                self._read[run_id] = run.folder.peek_predictions(run.record, cases=self._cases)
             except Damaged as error:
                 self._note(run_id, str(error))
         return self._read[run_id]

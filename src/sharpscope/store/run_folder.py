@@ -24,6 +24,8 @@ TRAINED = "trained.json"
 CHECKPOINT = "training.safetensors"
 WEIGHTS = weights_file(END)
 PREDICTIONS = "predictions.safetensors"
+UNDER_CONDITIONS = "conditions.safetensors"  # apart, since it is the larger and few look at it
+PREDICTED = (PREDICTIONS, UNDER_CONDITIONS)
 HISTORY = "history.parquet"
 
 
@@ -184,28 +186,39 @@ class RunFolder:
             return None in (found, record) or found.to_json() != record.to_json()  # type: ignore[union-attr]
         return False
 
-    def read_predictions(self, record: Record) -> Predictions:
+    def read_predictions(self, record: Record, *, cases: bool = False) -> Predictions:
         """Return the stored predictions of this run.
+
+        Args:
+            record: Says what they must be.
+            cases: Whether to read those under conditions too.
 
         Raises:
             Damaged: If they are missing or damaged.
         """
         if PREDICTIONS not in record.files:
             raise Damaged(f"{PREDICTIONS} was never written")
+        arrays = self.read_arrays(PREDICTIONS, record.files[PREDICTIONS])
+        if cases and UNDER_CONDITIONS in record.files:
+            arrays |= self.read_arrays(UNDER_CONDITIONS, record.files[UNDER_CONDITIONS])
         try:
-            return Predictions.from_arrays(self.read_arrays(PREDICTIONS, record.files[PREDICTIONS]))
+            return Predictions.from_arrays(arrays)
         except KeyError as error:
             raise Damaged(f"{PREDICTIONS} lacks {error}") from None
 
-    def peek_predictions(self, record: Record) -> Predictions:
+    def peek_predictions(self, record: Record, *, cases: bool = False) -> Predictions:
         """Return the stored predictions to one who is not at work on this run himself.
+
+        Args:
+            record: As of ``read_predictions``.
+            cases: As of ``read_predictions``.
 
         Raises:
             AtWork: If another command is, and has replaced what the record tells of.
             Damaged: If they are missing or damaged.
         """
         try:
-            return self.read_predictions(record)
+            return self.read_predictions(record, cases=cases)
         except Damaged:
             if self.changing(record):
                 raise AtWork(f"{PREDICTIONS} is being made anew by another command") from None

@@ -1,4 +1,4 @@
-"""What one process keeps from run to run: datasets and their corrupted test sets."""
+"""What one process keeps from run to run: datasets, and what is evaluated under conditions of them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from torch import Tensor
-
-from sharpscope.data import DATASETS, SEVERITIES, Dataset, Source, corrupted_test_sets, corruptions_of
+from sharpscope.data import DATASETS, Altered, Case, Dataset, Source, altered_cases, conditions_of
 from sharpscope.spec import Component
 
-# Corrupted test sets larger than this together are made anew for every run.
+# Altered test sets larger than this together are made anew for every run.
 KEPT_BYTES = 256 * 2**20
 KEPT_DATASETS = 2
 
 
 class Bench:
-    """Loads each dataset once, and corrupts each test set once as long as the copies fit into memory.
+    """Loads each dataset once, and alters each test set once as long as the copies fit into memory.
 
     Args:
         data_dir: The user's folder of datasets.
@@ -26,27 +24,27 @@ class Bench:
     def __init__(self, data_dir: Path | None) -> None:
         self._source = Source(data_dir)
         self._load = lru_cache(KEPT_DATASETS)(self._load_dataset)
-        self._corrupt = lru_cache(KEPT_DATASETS)(self._corrupt_all)
+        self._alter = lru_cache(KEPT_DATASETS)(self._alter_all)
         self._components: dict[str, Component] = {}
 
     def dataset(self, component: Component) -> Dataset:
         """Return a dataset."""
         return self._load(self._key(component))
 
-    def corrupted(self, component: Component, corruptions: Sequence[str]) -> Iterable[tuple[str, Tensor]]:
-        """Return every condition with the test inputs under it.
+    def altered(self, component: Component, conditions: Sequence[str]) -> Iterable[tuple[Case, Altered]]:
+        """Return what is evaluated in each case of some conditions.
 
         Args:
             component: The dataset.
-            corruptions: Those of all datasets of a study; each dataset takes its own of them.
+            conditions: Those of all datasets of a study; each dataset takes its own of them.
         """
         dataset = self.dataset(component)
-        offered = corruptions_of(dataset)
-        corruptions = [name for name in corruptions if name in offered]
-        size = dataset.test_inputs.nbytes * len(corruptions) * len(SEVERITIES)
-        if size > KEPT_BYTES:
-            return corrupted_test_sets(dataset, corruptions)
-        return self._corrupt(self._key(component), tuple(corruptions))
+        offered = conditions_of(dataset)
+        own = [name for name in conditions if name in offered]
+        copies = sum(len(offered[name].cases) for name in own if offered[name].facts.kind != "weights")
+        if copies * dataset.test_inputs.nbytes > KEPT_BYTES:
+            return altered_cases(dataset, own)
+        return self._alter(self._key(component), tuple(own))
 
     def _key(self, component: Component) -> str:
         key = component.model_dump_json()
@@ -59,5 +57,5 @@ class Bench:
         dataset: Dataset = member(self._source, **member.complete(component.options))
         return dataset
 
-    def _corrupt_all(self, key: str, corruptions: tuple[str, ...]) -> list[tuple[str, Tensor]]:
-        return list(corrupted_test_sets(self._load(key), corruptions))
+    def _alter_all(self, key: str, conditions: tuple[str, ...]) -> list[tuple[Case, Altered]]:
+        return list(altered_cases(self._load(key), conditions))

@@ -109,7 +109,7 @@ def show(plan: Plan, found: Forecast) -> str:
         processes = "process" if found.workers == 1 else "processes"
         how = ", reckoned without compiling" if any(run.training.compile for run in plan.runs.values()) else ""
         lines += [f"about {in_words(found.seconds)} on this machine with {found.workers} {processes}{how}"]
-    parts = ", ".join(f"{_size(size)} of {what}" for what, size in found.disk.items())
+    parts = ", ".join(f"{_size(size)} of {what}" for what, size in found.disk.items() if size)
     lines += [f"about {_size(found.bytes)} of disk for all runs: {parts}"]
     lines += [f"Note: {note}" for note in plan.notes]
     return "\n".join(lines)

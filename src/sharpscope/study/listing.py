@@ -31,10 +31,10 @@ def _datasets() -> Registry:
     return DATASETS
 
 
-def _corruptions() -> Registry:
-    from sharpscope.data import CORRUPTIONS
+def _conditions() -> Registry:
+    from sharpscope.data import CONDITIONS
 
-    return CORRUPTIONS
+    return CONDITIONS
 
 
 def _models() -> Registry:
@@ -62,7 +62,7 @@ REGISTRIES: dict[str, Callable[[], Registry]] = {
     "datasets": _datasets,
     "models": _models,
     "regimes": _regimes,
-    "corruptions": _corruptions,
+    "conditions": _conditions,
     "executors": _executors,
 }
 
@@ -87,27 +87,29 @@ def listing(what: str) -> Mapping[str, str]:
 
 
 def explanation(name: str) -> str:
-    """Return what a measure or score means: definition, units, direction, invariances, cost, caveats, reference.
+    """Return what a measure, score or condition means: definition, units, direction, cost, caveats, reference.
 
     Raises:
-        UnknownName: If no measure and no score has this name.
+        UnknownName: If none of them has this name.
     """
-    registries = {"measure": _measures(), "score": _scores()}
-    for kind, registry in registries.items():
-        if name in registry:
-            return "\n".join(_explain(kind, registry[name]))
-    raise UnknownName("measure or score", name, [n for registry in registries.values() for n in registry])
+    for kind, (registry, rows) in _EXPLAINED.items():
+        if name in registry():
+            entry = registry()[name]
+            return "\n".join(_explain(kind, entry, rows(entry.facts)))
+    known = [n for registry, _ in _EXPLAINED.values() for n in registry()]
+    raise UnknownName("measure, score or condition", name, known)
 
 
-def _explain(kind: str, entry: Entry) -> list[str]:
+def _explain(kind: str, entry: Entry, rows: Mapping[str, Any]) -> list[str]:
     facts = entry.facts
     lines = [f"{entry.name}: {facts.label} (a {kind}, definition {entry.version})", ""]
     lines += [readable(inspect.getdoc(entry.function) or ""), ""]
-    rows: dict[str, Any] = {"Unit": facts.unit or "none"}
-    rows |= _measure_rows(facts) if kind == "measure" else _score_rows(facts)
-    rows["Options"] = [f"{option} (default {default!r})" for option, default in entry.defaults.items()]
-    rows["Caveats"] = list(getattr(facts, "caveats", ()))
-    rows["Reference"] = facts.reference
+    rows = {
+        **rows,
+        "Options": [f"{option} (default {default!r})" for option, default in entry.defaults.items()],
+        "Caveats": list(getattr(facts, "caveats", ())),
+        "Reference": facts.reference,
+    }
     for title, content in rows.items():
         parts = content if isinstance(content, list) else [content]
         lines += [f"{title + ':':<14}{part}" if i == 0 else f"{'':<14}{part}" for i, part in enumerate(parts) if part]
@@ -118,6 +120,7 @@ def _measure_rows(facts: Any) -> dict[str, Any]:
     from sharpscope.curvature.measure import INVARIANCES
 
     return {
+        "Unit": facts.unit or "none",
         "Symbol": facts.symbol,
         "Kind": facts.kind,
         "Direction": direction(facts),
@@ -138,13 +141,39 @@ def direction(facts: Any) -> str:
 
 def _score_rows(facts: Any) -> dict[str, Any]:
     rows = {
+        "Unit": facts.unit or "none",
         "Direction": f"{facts.better} is better",
-        "Reads": f"predictions on {', '.join(facts.needs)}",
+        "Reads": reads(facts),
         "Task": " and ".join(facts.tasks),
     }
     if facts.of_pairs:
         rows["Compares"] = "two runs that differ in their seed only; a run's value is the mean over the others"
     return rows
+
+
+def reads(facts: Any) -> str:
+    """Return which predictions a score reads."""
+    found = [f"clean predictions on {' and '.join(facts.needs)}"] if facts.needs else []
+    return ", ".join([*found, *(["predictions under conditions"] if facts.conditions else [])])
+
+
+def _condition_rows(facts: Any) -> dict[str, Any]:
+    from sharpscope.condition import KINDS
+
+    return {
+        "Alters": KINDS[facts.kind],
+        "Family": facts.family,
+        "Severities": ", ".join(map(str, facts.severities)),
+        "Differs": facts.differs and f"from the reference: {facts.differs}",
+    }
+
+
+# Each kind that can be explained: its registry, and what is told of its facts.
+_EXPLAINED: dict[str, tuple[Callable[[], Registry], Callable[[Any], dict[str, Any]]]] = {
+    "measure": (_measures, _measure_rows),
+    "score": (_scores, _score_rows),
+    "condition": (_conditions, _condition_rows),
+}
 
 
 def readable(docstring: str) -> str:

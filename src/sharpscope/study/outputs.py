@@ -1,20 +1,21 @@
 """What a model says about data, without augmentation, on splits that no regime changes.
 
-The training split has the labels that were trained on: those that a condition such as label noise has drawn anew, so
-that the loss is the one that was minimized.
+The training split has the labels that were trained on: those that label noise has drawn anew, so that
+the loss is the one that was minimized.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sharpscope.data import Dataset
-from sharpscope.errors import SharpscopeError
-from sharpscope.safety import SPLITS, Corrupted, Predictions, Split
+from sharpscope.data import Altered, Case, Dataset
+from sharpscope.errors import DataError, SharpscopeError
+from sharpscope.safety import SPLITS, Predictions
 from sharpscope.training import predict
 
 BATCH_SIZE = 256
@@ -49,28 +50,33 @@ def predictions_of(model: nn.Module, dataset: Dataset, device: str) -> Predictio
     )
 
 
-def predict_corrupted(
-    model: nn.Module, dataset: Dataset, conditions: Iterable[tuple[str, Tensor]], device: str
-) -> Corrupted:
-    """Return what a model says about corruptions of the test set, one after the other.
+def predict_under(
+    model: nn.Module, dataset: Dataset, cases: Iterable[tuple[Case, Altered]], device: str
+) -> dict[Case, Any]:
+    """Return what is kept of what a model says in each case of some conditions, one after the other.
 
     Args:
-        model: The trained model.
+        model: The trained model; its weights are what they were afterwards.
         dataset: Its data.
-        conditions: Names with the test inputs under each.
+        cases: Each with what is evaluated in it.
         device: Where to compute.
 
     Raises:
-        NotFinite: If an output is NaN or infinite.
+        NotFinite: If an output of the model itself is NaN or infinite.
+        DataError: If one of the model with altered weights is, or what a condition returns does not fit.
     """
-    small = np.min_scalar_type(dataset.outputs - 1)
-    names, predicted, confidence = [], [], []
-    for name, inputs in conditions:
-        split = Split(_outputs(model, dataset, inputs, device), dataset.test_targets.numpy())
-        names.append(name)
-        predicted.append(split.predicted.astype(small))
-        confidence.append(split.confidence.astype(np.float16))
-    return Corrupted(tuple(names), np.stack(predicted), np.stack(confidence))
+    split = SPLITS[dataset.task.name]
+    found = {}
+    for case, altered in cases:
+        with altered.applied_to(model):
+            try:
+                outputs = _outputs(model, dataset, altered.inputs, device)
+            except NotFinite as error:
+                if altered.alter is None:
+                    raise
+                raise DataError(f"under the condition {case}, {error}; leave out the scores under it") from None
+        found[case] = split(outputs, altered.targets.numpy()).condensed()
+    return found
 
 
 def _outputs(model: nn.Module, dataset: Dataset, inputs: Tensor, device: str) -> np.ndarray:

@@ -12,10 +12,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from sharpscope.data import DATASETS, Dataset, corruptions_of
-from sharpscope.errors import SpecError
+from sharpscope.data import DATASETS, Condition, Dataset, conditions_of
+from sharpscope.errors import DataError, SpecError
 from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
@@ -178,30 +176,25 @@ def _task(datasets: Iterable[Dataset]) -> Task:
 
 def _wishes(study: Study, points: Sequence[Point], trial: Trial, task: Task) -> Wishes:
     """Return what a study wants of each run; where it does not say, all that its data and models allow."""
-    datasets = list(trial.datasets.values())
-    corruptible = all(data.test_inputs.dtype == torch.uint8 and data.test_inputs.ndim == 4 for data in datasets)
+    offered = [conditions_of(dataset) for dataset in trial.datasets.values()]
     measures = _measures(study, points, trial)
     written = study.scores
     if written is None:
-        fit = [n for n in SCORES if _defined_for(task, n) and (corruptible or not _needs_corruptions(n))]
-        written = {name: {"score": name} for name in fit}
+        written = {n: {"score": n} for n in SCORES if _defined_for(task, n) and _suits(n, offered)}
     scores: dict[str, Wish] = {}
     pair_scores: dict[str, Wish] = {}
+    read: set[str] = set()
     for key, options in written.items():
         wanted = wish(SCORES, options, ("scores", key))
         if not _defined_for(task, wanted.name):
             tasks = " and ".join(SCORES[wanted.name].facts.tasks)
             message = f"'{wanted.name}' is defined for {tasks}, and these data are of {task.name}; leave it out"
             raise SpecError(message, ("scores", key))
-        if _needs_corruptions(wanted.name) and not corruptible:
-            message = f"'{wanted.name}' needs corruptions, which are for images in bytes; these data are none"
-            raise SpecError(message, ("scores", key))
+        read |= at(("scores", key), partial(_conditions_read, wanted.name, wanted.options, offered))
         (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
-    for key, wanted in (scores | pair_scores).items():
-        _check_corruptions(key, wanted, datasets)
-    needed = any(_needs_corruptions(w.name) for w in (scores | pair_scores).values())
-    corruptions = trial.corruptions() if needed else {}
-    wishes = Wishes(measures, scores, pair_scores, corruptions, *_levels(points), stages_of(study.plugins), task)
+    trial.prepare_suites(read)
+    conditions = {name: c.version for own in offered for name, c in own.items() if name in read}
+    wishes = Wishes(measures, scores, pair_scores, conditions, *_levels(points), stages_of(study.plugins), task)
     check_columns(wishes)
     return wishes
 
@@ -240,15 +233,25 @@ def _defined_for(task: Task, score: str) -> bool:
     return task.name in SCORES[score].facts.tasks
 
 
-def _needs_corruptions(score: str) -> bool:
-    return "corrupted" in SCORES[score].facts.needs
+def _conditions_read(score: str, options: Mapping[str, Any], offered: Iterable[Mapping[str, Condition]]) -> set[str]:
+    """Return the conditions of all datasets that a score reads predictions under.
+
+    Raises:
+        DataError: If a dataset does not have them.
+    """
+    choose = SCORES[score].facts.conditions
+    if choose is None:
+        return set()
+    return {name for own in offered for name in choose(options, {n: c.facts for n, c in own.items()})}
 
 
-def _check_corruptions(key: str, wanted: Wish, datasets: Iterable[Dataset]) -> None:
-    """See that the options of a score suit the corruptions of all data."""
-    chosen = SCORES[wanted.name].facts.chosen
-    for dataset in datasets if chosen is not None else ():
-        at(("scores", key), partial(chosen, wanted.options, corruptions_of(dataset)))
+def _suits(score: str, offered: Iterable[Mapping[str, Condition]]) -> bool:
+    """Return whether all datasets have the conditions that a score reads predictions under by default."""
+    try:
+        _conditions_read(score, SCORES[score].defaults, offered)
+    except DataError:
+        return False
+    return True
 
 
 def _check_distinct(points: Iterable[Point]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sharpscope.curvature.measure import MEASURES
-from sharpscope.data import DATASETS, Dataset, Source, corruptions_of
+from sharpscope.data import DATASETS, Dataset, Source
 from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, SpecError, one_line
 from sharpscope.models import MODELS, build_untrained
@@ -122,17 +122,16 @@ class Trial:
             dataset.objective.check_varied(dataset.name, split, targets)
         return dataset
 
-    def corruptions(self) -> dict[str, int]:
-        """Return the corruptions of all datasets, with the versions of their definitions.
+    def prepare_suites(self, conditions: Collection[str]) -> None:
+        """See that the published suites of some conditions are there; download what is missing.
 
         Raises:
-            SpecError: If the files of published ones are missing, and the study is to be run.
+            SpecError: If files are missing, and the study is to be run.
         """
-        found: dict[str, int] = {}
+        suites = {name.rpartition("/")[0] for name in conditions}
         for dataset in self.datasets.values():
-            found |= corruptions_of(dataset)
             suite = dataset.corrupted
-            if suite is None:
+            if suite is None or suite.name not in suites:
                 continue
             try:
                 at(("data",), suite.prepare)
@@ -140,7 +139,6 @@ class Trial:
                 if self._to_run:
                     raise
                 self.notes.append(error.message)
-        return found
 
     def refused(self, runs: Iterable[Run], wishes: Mapping[str, Wish]) -> dict[str, str]:
         """Return the measures that some model of the grid does not have, with the reasons."""

@@ -46,7 +46,7 @@ class Wishes:
         measures: Of the minimum.
         scores: Of the predictions of one run.
         pair_scores: Of the predictions of two runs.
-        corruptions: The corruptions whose predictions the scores need, with the versions of their definitions.
+        conditions: The conditions under which the scores read predictions, with the versions of their definitions.
         levels: Names of the train losses at which all measures are wanted too, with the losses.
         check_loss_every: Steps to which these are matched; None for the end of an epoch.
         stages: Names of the stages that each run goes through.
@@ -56,7 +56,7 @@ class Wishes:
     measures: dict[str, Wish] = field(default_factory=dict)
     scores: dict[str, Wish] = field(default_factory=dict)
     pair_scores: dict[str, Wish] = field(default_factory=dict)
-    corruptions: dict[str, int] = field(default_factory=dict)
+    conditions: dict[str, int] = field(default_factory=dict)
     levels: dict[str, float] = field(default_factory=dict)
     check_loss_every: int | None = None
     stages: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import hashlib
 import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ from sharpscope.spec import Run
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
 from sharpscope.store.record import Entry, Record
-from sharpscope.store.run_folder import PREDICTIONS, RunFolder
+from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
 from sharpscope.store.snapshots import END, arrays_file, column, weights_file
 from sharpscope.store.wanted import CONDITIONS, Wanted
 from sharpscope.study.assignment import Assignment, check_same
@@ -35,7 +35,8 @@ from sharpscope.study.stage import Found
 from sharpscope.training import Recipe
 
 Weights = dict[str, Tensor]
-PREDICTING = "predictions"  # the stage whose file has a name of its own
+PREDICTING, UNDER = "predictions", "conditions"  # the stage whose files have names of their own, and its second result
+_FILES = {PREDICTING: PREDICTIONS, UNDER: UNDER_CONDITIONS}
 
 
 @dataclass
@@ -117,11 +118,8 @@ class Work:
     def _find_predictions(self, snapshot: str) -> Predictions:
         if not self.stores_predictions(snapshot):
             return predictions_of(self.model(snapshot), self.dataset, self.device)
-        found = self.folder.read_predictions(self.record)
-        if found.corrupted is None:
-            return found
-        wanted = self.wanted.at(snapshot, PREDICTING).get("corruptions", {}).get(CONDITIONS)
-        return replace(found, corrupted=found.corrupted.of(wanted) if wanted else None)
+        wanted = self.wanted.at(snapshot, PREDICTING).get(UNDER, {}).get(CONDITIONS, {})
+        return self.folder.read_predictions(self.record, cases=bool(wanted)).limited_to(wanted)
 
     @staticmethod
     def stores_predictions(snapshot: str) -> bool:
@@ -176,7 +174,7 @@ class Work:
         entry = {**wanted[key], **_checked(found.entry, stage), "made_by": self.maker()}
         if found.arrays:
             at_end = stage == PREDICTING and snapshot == END
-            name = PREDICTIONS if at_end else arrays_file(stage, key, snapshot)
+            name = _FILES[key] if at_end else arrays_file(stage, key, snapshot)
             self.record.files[name] = self.folder.write_arrays(name, found.arrays)
             entry["files"] = [name]
         return entry

@@ -1,37 +1,37 @@
-"""Predictions: what the model says about training set and test set, and about corruptions of the latter."""
+"""Predictions: what the model says about training set and test set, and under conditions of the latter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 
-from sharpscope.data import SEVERITIES
-from sharpscope.safety import SCORES
+from sharpscope.data import Dataset, conditions_of
+from sharpscope.safety import SCORES, SPLITS
 from sharpscope.spec import Run
 from sharpscope.store.snapshots import level_of
 from sharpscope.store.wanted import CONDITIONS, Stamp
-from sharpscope.study.outputs import predict_corrupted, predictions_of
+from sharpscope.study.outputs import predict_under, predictions_of
 from sharpscope.study.stage import STAGES, Column, Found, Stage
 from sharpscope.study.stages.score import facts_of
 from sharpscope.study.timing import Timing
 from sharpscope.study.wishes import Wish, Wishes
-from sharpscope.study.work import PREDICTING, Work
+from sharpscope.study.work import PREDICTING, UNDER, Work
 
-_CLEAN, _CORRUPTED = "predictions", "corruptions"
+_CLEAN = "predictions"
 
 
 @STAGES.register(PREDICTING)
 class Predicting(Stage):
-    """Predictions, losses and accuracies on both clean splits, and predictions under corruptions."""
+    """Predictions, losses and accuracies on both clean splits, and predictions under conditions."""
 
     needs = "weights"
     gives = "predictions"
 
     def wanted(self, wishes: Wishes, snapshot: str) -> dict[str, Stamp]:
-        """Return the clean predictions, and at the end those under all corruptions that scores need."""
-        if level_of(snapshot) or not wishes.corruptions:
+        """Return the clean predictions, and at the end those under all conditions that scores read."""
+        if level_of(snapshot) or not wishes.conditions:
             return {_CLEAN: {}}
-        return {_CLEAN: {}, _CORRUPTED: {CONDITIONS: dict(wishes.corruptions)}}
+        return {_CLEAN: {}, UNDER: {CONDITIONS: dict(wishes.conditions)}}
 
     def columns(self, wishes: Wishes, snapshot: str) -> list[Column]:
         """Return what every ledger of the task has, and before the end the gap of the splits."""
@@ -48,28 +48,35 @@ class Predicting(Stage):
         if not work.stores_predictions(snapshot):
             gap = work.dataset.task.gap
             return {_CLEAN: Found({"values": {**predictions.basics(), gap: SCORES[gap](predictions)}})}
-        wanted = work.wanted.at(snapshot, self.name)
-        if _CORRUPTED in wanted:
-            conditions = work.bench.corrupted(work.run.data, list(wanted[_CORRUPTED][CONDITIONS]))
-            corrupted = predict_corrupted(model, work.dataset, conditions, work.device)
-            predictions = replace(predictions, corrupted=corrupted)
-        clean = {_CLEAN: Found({"values": predictions.basics()}, predictions.to_arrays())}
-        return clean | ({_CORRUPTED: Found()} if _CORRUPTED in wanted else {})
+        found = {_CLEAN: Found({"values": predictions.basics()}, predictions.to_arrays())}
+        wanted = work.wanted.at(snapshot, self.name).get(UNDER)
+        if wanted is not None:
+            altered = work.bench.altered(work.run.data, list(wanted[CONDITIONS]))
+            cases = replace(predictions, cases=predict_under(model, work.dataset, altered, work.device))
+            found[UNDER] = Found({}, cases.cases_to_arrays())
+        return found
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
         """Return the time of the forward passes over all samples."""
         dataset = timing.dataset(run)
         train, test = len(dataset.train_inputs), len(dataset.test_inputs)
-        conditions = sum(len(keys[_CORRUPTED][CONDITIONS]) for keys in left.values() if _CORRUPTED in keys)
-        return timing.forward(run) * (len(left) * (train + test) + conditions * len(SEVERITIES) * test)
+        cases = sum(_cases(dataset, keys[UNDER][CONDITIONS]) for keys in left.values() if UNDER in keys)
+        return timing.forward(run) * (len(left) * (train + test) + cases * test)
 
     def disk(self, timing: Timing, run: Run) -> dict[str, int]:
         """Return the size of the predictions at the end."""
         dataset = timing.dataset(run)
-        # Outputs in single precision with a target each; a class and a confidence under each corruption.
+        # Outputs in single precision with a target each.
         sample = 4 * dataset.outputs + 8
-        conditions = len(timing.plan.wishes.corruptions) * len(SEVERITIES)
+        condensed = SPLITS[dataset.task.name].condensed_bytes(dataset.outputs)
+        cases = _cases(dataset, timing.plan.wishes.conditions)
         return {
             "outputs on training data": sample * len(dataset.train_inputs),
-            "outputs on test data": (sample + 3 * conditions) * len(dataset.test_inputs),
+            "outputs on test data": sample * len(dataset.test_inputs),
+            "predictions under conditions": condensed * cases * len(dataset.test_inputs),
         }
+
+
+def _cases(dataset: Dataset, conditions: Collection[str]) -> int:
+    """Return in how many cases a model is evaluated under some conditions, of which a dataset has its own."""
+    return sum(len(condition.cases) for name, condition in conditions_of(dataset).items() if name in conditions)

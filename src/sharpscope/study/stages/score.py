@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sharpscope.errors import FAULTS
+from sharpscope.condition import Chosen, ConditionFacts
+from sharpscope.data.conditions import facts_of as facts_of_condition
+from sharpscope.errors import FAULTS, DataError
 from sharpscope.safety import SCORES
-from sharpscope.safety.registry import Chosen
 from sharpscope.spec import Run
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Stamp
@@ -54,24 +55,33 @@ class Scoring(Stage):
 def score_columns(scores: Mapping[str, Wish], wishes: Wishes) -> list[Column]:
     """Return the columns of scores, of runs or of pairs; one that every ledger has already is told there."""
     return [
-        Column(key, key, facts=None if key in wishes.task.twins else facts_of(key, wanted, wishes.corruptions))
+        Column(key, key, facts=None if key in wishes.task.twins else facts_of(key, wanted, wishes.conditions))
         for key, wanted in scores.items()
     ]
 
 
-def facts_of(key: str, wanted: Wish, corruptions: Iterable[str] = ()) -> dict[str, Any]:
+def facts_of(key: str, wanted: Wish, conditions: Iterable[str] = ()) -> dict[str, Any]:
     """Return what a report tells of a score."""
     facts = SCORES[wanted.name].facts
     found = {**described(SCORES, key, wanted), "kind": "score", "better": facts.better}
-    if facts.chosen is not None and corruptions:
-        found["summary"] += f"; here these are {_counted(facts.chosen, wanted, corruptions)}"
+    corruptions = [name for name in conditions if facts_of_condition(name).kind == "inputs"]
+    if facts.conditions is not None and corruptions:
+        found["summary"] += _counted(facts.conditions, wanted, corruptions)
     return found
 
 
 def _counted(chosen: Chosen, wanted: Wish, corruptions: Iterable[str]) -> str:
     """Return how many corruptions of each suite a score is taken over: a study may have several."""
-    suites: dict[str, list[str]] = {}
+    suites: dict[str, dict[str, ConditionFacts]] = {}
     for name in corruptions:
-        suites.setdefault(name.rpartition("/")[0], []).append(name)
-    counts = {suite: len(chosen(wanted.options, names)) for suite, names in suites.items()}
-    return " and ".join(f"{n} of {suite}" if suite else f"{n} generated ones" for suite, n in counts.items())
+        suites.setdefault(name.rpartition("/")[0], {})[name] = facts_of_condition(name)
+    counts = {suite: _count(chosen, wanted, offered) for suite, offered in suites.items()}
+    told = [f"{n} of {suite}" if suite else f"{n} generated ones" for suite, n in counts.items() if n]
+    return f"; here these are {' and '.join(told)}" if told else ""
+
+
+def _count(chosen: Chosen, wanted: Wish, offered: Mapping[str, ConditionFacts]) -> int:
+    try:
+        return len(chosen(wanted.options, offered))
+    except DataError:  # it is taken over conditions of another kind
+        return 0

@@ -33,7 +33,7 @@ def redrawn(data: Dataset, *, probability: float) -> Dataset:
 
 @REGIMES.register(facts=OF_CLASSES)
 def label_noise(recipe: Recipe, *, probability: Annotated[float, Field(ge=0, le=1)] = 0.2) -> Recipe:
-    """Random labels for a share of the training data: a condition, not a regularizer.
+    """Random labels for a share of the training data: a change of the data, not a regularizer.
 
     The same labels in every run of a dataset, whatever its seed and other parts of the regime. The network is trained
     on them; ``Recipe.training_data`` has them for whatever is measured on the labels trained on.

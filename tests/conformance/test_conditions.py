@@ -1,4 +1,4 @@
-"""What every registered corruption must do."""
+"""What every registered condition must do, and what every corruption: a condition of inputs."""
 
 from itertools import pairwise
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sharpscope.data import CORRUPTIONS, SEVERITIES, CorruptionFacts, corrupt
+from sharpscope.condition import KINDS
+from sharpscope.data import CONDITIONS, ConditionFacts, corrupt
 from sharpscope.seeding import Stream
 
 STREAM = Stream("conformance")
@@ -22,24 +23,39 @@ def images(shape, n=60):
     return (140 * smooth / smooth.std()).clamp(0, 255).to(torch.uint8)
 
 
-@pytest.fixture(params=list(CORRUPTIONS))
+@pytest.fixture(params=list(CONDITIONS))
+def entry(request):
+    return CONDITIONS[request.param]
+
+
+@pytest.fixture(params=[name for name, entry in CONDITIONS.items() if entry.facts.kind == "inputs"])
 def name(request):
     return request.param
 
 
-def test_declares_itself(name):
-    entry = CORRUPTIONS[name]
-    assert isinstance(entry.facts, CorruptionFacts)
-    assert entry.facts.family in {"noise", "blur", "weather", "digital"}
-    assert entry.facts.reference
+def test_declares_itself(entry):
+    facts = entry.facts
+    assert isinstance(facts, ConditionFacts)
+    assert facts.kind in KINDS
+    assert facts.label
+    assert facts.severities
+    assert len(set(facts.severities)) == len(facts.severities)
+    assert all(isinstance(severity, int) for severity in facts.severities)
+    assert facts.reference
     assert entry.summary
+    # A study has no place for options of conditions.
+    assert not entry.complete({}).keys() - entry.defaults.keys()
+
+
+def test_a_corruption_is_of_a_family(name):
+    assert CONDITIONS[name].facts.family in {"noise", "blur", "weather", "digital"}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_keeps_shape_dtype_and_its_input(name, shape):
     clean = images(shape)
     before = clean.clone()
-    for severity in SEVERITIES:
+    for severity in CONDITIONS[name].facts.severities:
         damaged = corrupt(clean, name, severity, STREAM)
         assert (damaged.shape, damaged.dtype) == (clean.shape, torch.uint8)
     assert clean.equal(before)
@@ -48,9 +64,8 @@ def test_keeps_shape_dtype_and_its_input(name, shape):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_grows_with_severity(name, shape):
     clean = images(shape)
-    distances = [
-        float((corrupt(clean, name, severity, STREAM).float() - clean.float()).abs().mean()) for severity in SEVERITIES
-    ]
+    damaged = [corrupt(clean, name, severity, STREAM) for severity in CONDITIONS[name].facts.severities]
+    distances = [float((images.float() - clean.float()).abs().mean()) for images in damaged]
     assert distances[0] > 0
     assert distances == sorted(set(distances))
 

@@ -1,0 +1,110 @@
+"""Conditions: altered copies of what is evaluated. What is told of them needs no torch.
+
+How a condition alters inputs, weights or data is in ``sharpscope.data.conditions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sharpscope.errors import DataError
+
+Kind = Literal["inputs", "weights", "data"]
+
+# What a condition alters, for a reader.
+KINDS: dict[Kind, str] = {
+    "inputs": "the inputs of the test set",
+    "weights": "the weights of the model",
+    "data": "the test set: other samples take its place",
+}
+
+# Of corruptions: from slight to severe.
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class ConditionFacts:
+    """What a condition declares.
+
+    Attributes:
+        kind: What it alters: "inputs" (a corruption, generated or published), "weights" (rounded, pruned), or "data"
+            (other data).
+        label: Its name in a report: "Gaussian noise".
+        family: Conditions of one family do similar damage; of corruptions "noise", "blur", "weather" or "digital".
+        severities: How strongly it alters, from slight to severe; each makes a case of its own.
+        differs: How it departs from the recipe of its reference; empty where it does not.
+        reference: Where it is defined.
+    """
+
+    kind: Kind
+    label: str
+    family: str = ""
+    severities: tuple[int, ...] = SEVERITIES
+    differs: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One condition at one of its severities.
+
+    Attributes:
+        condition: The name of the condition; those of a published suite have its name before theirs:
+            ``CIFAR-10-C/fog``.
+        severity: One of its severities.
+        kind: What the condition alters.
+        family: That of the condition.
+    """
+
+    condition: str
+    severity: int
+    kind: Kind = "inputs"
+    family: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.condition}-{self.severity}"
+
+
+# (options of a score, conditions by name) -> the names of those that the score reads predictions under. Of each
+# condition its ``kind`` and its ``family`` can be asked for. A ``DataError`` says that the conditions do not suit.
+Chosen = Callable[[Mapping[str, Any], Mapping[str, ConditionFacts | Case]], list[str]]
+
+
+def of_kind(kind: Kind) -> Chosen:
+    """Return the choice of all conditions of a kind.
+
+    >>> offered = {"fog": ConditionFacts("inputs", "Fog"), "rounded": ConditionFacts("weights", "Rounded weights")}
+    >>> of_kind("weights")({}, offered)
+    ['rounded']
+    """
+
+    def choose(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Case]) -> list[str]:
+        found = [name for name, facts in offered.items() if facts.kind == kind]
+        if not found:
+            raise DataError(f"a condition of {kind} is needed, and there is none{_among(offered)}; leave the score out")
+        return found
+
+    return choose
+
+
+def named(*names: str) -> Chosen:
+    """Return the choice of the conditions of these names.
+
+    >>> named("fog")({}, {"fog": ConditionFacts("inputs", "Fog"), "snow": ConditionFacts("inputs", "Snow")})
+    ['fog']
+    """
+
+    def choose(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Case]) -> list[str]:
+        missing = [repr(name) for name in names if name not in offered]
+        if missing:
+            told = " and ".join(missing)
+            raise DataError(f"the condition {told} is needed, and is not there{_among(offered)}; leave the score out")
+        return list(names)
+
+    return choose
+
+
+def _among(names: Mapping[str, object]) -> str:
+    return f" among {', '.join(names)}" if names else ""

@@ -1,0 +1,110 @@
+"""What is kept of predictions under a condition, against the same of all logits in double precision."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss, log_loss
+
+from sharpscope.errors import DataError
+from sharpscope.safety import SCORES, SPLITS, Predictions, RegressionSplit, Split, TopSplit
+from sharpscope.safety.reliability import reliability_bins
+
+
+def split_of(classes, scale, n=500, seed=0):
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, classes, n)
+    return Split((scale * rng.normal(size=(n, classes))).astype(np.float32), targets)
+
+
+def aurc(split):
+    """The mean over coverage of the error among the most confident, which the order of confidences decides."""
+    wrong = ~split.correct[np.argsort(-split.confidence, kind="stable")]
+    return (wrong.cumsum() / np.arange(1, len(wrong) + 1)).mean()
+
+
+@pytest.fixture(params=[(1, 1), (2, 3), (5, 1), (10, 0.1), (10, 20), (300, 4)], ids=str)
+def split(request):
+    return split_of(*request.param)
+
+
+def test_what_is_kept_gives_the_scores_of_all_logits(split):
+    kept, run = split.condensed(), Predictions(split, split)
+    assert (kept.predicted == split.predicted).all()
+    assert (kept.correct == split.correct).all()
+    assert kept.confidence == pytest.approx(split.confidence, rel=1e-6)
+    assert kept.cross_entropy == pytest.approx(split.cross_entropy, rel=1e-6, abs=1e-12)
+    assert kept.brier == pytest.approx(SCORES["brier"](run), rel=1e-6, abs=1e-12)
+    assert aurc(kept) == pytest.approx(aurc(split), rel=1e-6)
+    bins = reliability_bins(kept)
+    assert bins.count.sum() == len(split.targets)
+    assert bins.confidence == pytest.approx(reliability_bins(split).confidence, rel=1e-6, nan_ok=True)
+
+
+def test_what_is_kept_is_that_of_scikit_learn():
+    split = split_of(10, 3)
+    probabilities, labels = np.exp(split.log_probabilities), range(10)
+    kept = split.condensed()
+    assert kept.cross_entropy == pytest.approx(log_loss(split.targets, probabilities, labels=labels), rel=1e-6)
+    expected = brier_score_loss(split.targets, probabilities, labels=labels, scale_by_half=False)
+    assert kept.brier == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_best_five_classes_come_in_their_order():
+    split = split_of(300, 2)
+    kept = split.condensed()
+    assert kept.top.dtype == np.uint16
+    expected = np.sort(split.log_probabilities, axis=1)[:, :-6:-1]
+    assert kept.log_top == pytest.approx(expected, rel=1e-6)
+    assert np.take_along_axis(split.log_probabilities, kept.top.astype(int), axis=1) == pytest.approx(expected)
+
+
+def test_of_equal_classes_the_lowest_comes_first_as_it_is_predicted():
+    split = Split(np.array([[1.0, 2.0, 2.0, 0.0, 2.0, 0.0]], dtype=np.float32), np.array([4]))
+    assert split.condensed().top.tolist() == [[1, 2, 4, 0, 3]]
+    # Their log-probabilities round to the same number in double precision, their logits do not.
+    far = Split(np.array([[1.0, 1.5, 1e17]]), np.array([0]))
+    assert far.condensed().top.tolist() == [[2, 1, 0]]
+
+
+def test_samples_that_are_nearly_certain_stay_apart_and_have_a_brier_score():
+    # Margins of 20 and 25: probabilities of 1 - 2e-9 and 1 - 1e-11, which are both 1 in single precision.
+    split = Split(np.array([[20.0, 0.0], [25.0, 0.0]]), np.array([0, 0]))
+    kept = split.condensed()
+    assert kept.confidence[0] < kept.confidence[1] < 1
+    # (1 - p)^2 of the true class and the same of the other one.
+    assert kept.brier == pytest.approx(np.mean([2 * np.exp(-40), 2 * np.exp(-50)]), rel=1e-6)
+
+
+def test_logits_of_any_size_give_finite_numbers():
+    split = Split(np.array([[3e38, -3e38], [1e300, -1e300]]), np.array([1, 1]))
+    kept = split.condensed()
+    assert np.isfinite(kept.log_top).all()
+    assert kept.confidence.tolist() == [1.0, 1.0]
+    assert kept.brier == 2.0
+
+
+def test_probabilities_at_another_temperature_follow_where_all_classes_are_kept():
+    split = split_of(4, 2)
+    kept, hot = split.condensed(), Split(split.logits / 3.0, split.targets)
+    assert Split(kept.log_top / 3.0, np.zeros(500, int)).confidence == pytest.approx(hot.confidence, rel=1e-6)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    kept = split_of(10, 1, n=3).condensed()
+    with pytest.raises(DataError, match=r"under a condition need .* got shapes \(2,\), \(3,\), \(3, 5\)"):
+        TopSplit(kept.log_true[:2], kept.log_top, kept.top, kept.wrong_squares, kept.targets)
+    with pytest.raises(DataError, match="under a condition need"):
+        TopSplit(kept.log_true, kept.log_top[:, :2], kept.top, kept.wrong_squares, kept.targets)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5, 10, 256, 257, 1000])
+def test_the_bytes_told_are_those_taken(classes):
+    split = split_of(classes, 1, n=7)
+    kept = split.condensed()
+    taken = sum(getattr(kept, what).nbytes for what in kept.stored)
+    assert taken == 7 * SPLITS["classification"].condensed_bytes(classes)
+
+
+def test_of_numbers_all_is_kept():
+    split = RegressionSplit(np.ones((4, 3), np.float32), np.zeros((4, 3), np.float32))
+    assert split.condensed() is split
+    assert split.outputs.nbytes == 4 * RegressionSplit.condensed_bytes(3)

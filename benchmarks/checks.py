@@ -29,7 +29,7 @@ FIRST_CALL = "import benchmarks.checks; print(benchmarks.checks.first_call())"
 
 def unchecked(run: Callable[[], object]) -> object:
     """Run something that takes second derivatives on trust."""
-    with mock.patch("sharpscope.curvature.operators.verdict_on", return_value=Verdict()):
+    with mock.patch("sharpscope.curvature.operators.hessian.verdict_on", return_value=Verdict()):
         return run()
 
 

@@ -211,7 +211,7 @@ class Work:
             key: Which.
             error: What was raised.
         """
-        self.record.errors[column(key, snapshot)] = one_line(error).removeprefix(f"{key}: ")
+        self.record.errors[column(key, snapshot)] = one_line(error)
         self.write_traceback(error)
 
     def write_traceback(self, error: BaseException) -> None:

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from benchmarks.problems import digits, trained
 from benchmarks.timing import machine, table
 from sharpscope import Estimate, measure
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.files import write_atomic
 
 SIZES = (64, 128, 256, 512, 1024)
@@ -206,7 +206,7 @@ def problem(data_dir: Path | None) -> tuple[str, tuple[Tensor, Tensor]]:
     """Return what the data are called, and images with their classes: MNIST where it is, else digits."""
     if data_dir is None:
         return "digits", digits(1797, 8)
-    mnist = DATASETS["mnist"](Source(data_dir, download=False), train_size=MNIST_SAMPLES)
+    mnist = DATASETS["mnist"](DataSource(data_dir, download=False), train_size=MNIST_SAMPLES)
     return "MNIST", (F.avg_pool2d(mnist.normalize(mnist.train_inputs), 2), mnist.train_targets)
 
 

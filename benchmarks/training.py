@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.timing import side_by_side, table
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
@@ -58,7 +58,7 @@ def main() -> None:
     """Print the table."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    data = DATASETS["digits"](Source())
+    data = DATASETS["digits"](DataSource())
     epochs = 3
     spec = Training(lr=0.05, momentum=0.9, batch_size=64, epochs=epochs)
     recipes = {

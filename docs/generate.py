@@ -22,7 +22,7 @@ from sharpscope.analysis.section import SECTIONS
 from sharpscope.condition import KINDS
 from sharpscope.curvature.measure import INVARIANCES
 from sharpscope.docstrings import explained, one_line, parts
-from sharpscope.registry import Entry, Registry, imported
+from sharpscope.registry import Registration, Registry, imported
 from sharpscope.study.presets import foundations, presets
 
 DOCS = Path(__file__).parent
@@ -76,7 +76,7 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-def options(entry: Entry) -> list[str]:
+def options(entry: Registration) -> list[str]:
     """Return the options of a registered function, a line each."""
     told = Docstring.of(entry.function).items("Args")
     lines = []
@@ -88,7 +88,7 @@ def options(entry: Entry) -> list[str]:
     return lines
 
 
-def member(name: str, entry: Entry, facts: Iterable[str] = ()) -> str:
+def member(name: str, entry: Registration, facts: Iterable[str] = ()) -> str:
     """Return a section on one registered function."""
     doc = Docstring.of(entry.function)
     parts = [f"### `{name}`", doc.summary, doc.text, "\n".join(facts)]
@@ -99,7 +99,7 @@ def member(name: str, entry: Entry, facts: Iterable[str] = ()) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def members(registry: Registry, facts: Callable[[Entry], Iterable[str]] = lambda entry: ()) -> str:
+def members(registry: Registry, facts: Callable[[Registration], Iterable[str]] = lambda entry: ()) -> str:
     """Return a table of a registry and a section on each member."""
     entries = {**registry, **registry.families}
     overview = table(["name", "what it is"], [[f"`{n}`", Docstring.of(e.function).summary] for n, e in entries.items()])
@@ -132,7 +132,7 @@ def measures() -> str:
     )
 
 
-def _measure_facts(entry: Entry) -> list[str]:
+def _measure_facts(entry: Registration) -> list[str]:
     facts = entry.facts
     lines = [
         f"- {facts.kind.capitalize()}: {kinds.direction(facts)}; unit: {facts.unit or 'none'}.",
@@ -141,7 +141,7 @@ def _measure_facts(entry: Entry) -> list[str]:
     return lines + [f"- {caveat}" for caveat in facts.caveats]
 
 
-def _score_facts(entry: Entry) -> list[str]:
+def _score_facts(entry: Registration) -> list[str]:
     facts = entry.facts
     low, high = facts.bounds
     lines = [f"- {facts.better.capitalize()} is better; unit: {facts.unit or 'none'}; from {low:g} to {high:g}."]
@@ -151,7 +151,7 @@ def _score_facts(entry: Entry) -> list[str]:
     return lines
 
 
-def _condition_facts(entry: Entry) -> list[str]:
+def _condition_facts(entry: Registration) -> list[str]:
     facts = entry.facts
     family = f"; family: {facts.family}" if facts.family else ""
     lines = [f"- Alters {KINDS[facts.kind]}{family}; severities: {', '.join(map(str, facts.severities))}."]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sharpscope.registry import Entry, Registry
+from sharpscope.registry import Registration, Registry
 
 torch.set_num_threads(1)
 
@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 def _registries_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Take out again what a test has registered, itself or by a plugin; what the package registers stays."""
     enroll, modules = Registry.register, set(sys.modules)
-    before: list[tuple[Registry, str, Entry | None]] = []
+    before: list[tuple[Registry, str, Registration | None]] = []
 
     def register(registry: Registry, name: str | None = None, **declared: Any) -> Callable[[Any], Any]:
         def noted(function: Any) -> Any:

@@ -194,12 +194,12 @@ def checkpoint(here) -> torch.nn.Module:
 
 @pytest.mark.parametrize("weights", ["w.safetensors", "w.pt"])
 def test_a_checkpoint_is_measured_as_in_python(weights, checkpoint, here, capsys):
-    from sharpscope.data import DATASETS, Source
+    from sharpscope.data import DATASETS, DataSource
 
     arguments = ["measure", "--model", "nets:make", "--weights", weights, "--data", "digits"]
     assert run_command([*arguments, "--measures", "relative_flatness, margin", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    data = DATASETS["digits"](Source())
+    data = DATASETS["digits"](DataSource())
     batch = (data.normalize(data.train_inputs), data.train_targets)
     expected = sharpscope.measure(checkpoint, [batch], ["relative_flatness", "margin"])
     assert list(found) == ["relative_flatness", "margin"]

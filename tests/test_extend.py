@@ -25,6 +25,7 @@ from sharpscope.extend import (
     Count,
     DataError,
     Dataset,
+    DataSource,
     Draws,
     Estimate,
     FeatureMoments,
@@ -37,7 +38,6 @@ from sharpscope.extend import (
     RemoteFile,
     Risk,
     SharpscopeError,
-    Source,
     Space,
     SpecError,
     Step,
@@ -120,10 +120,10 @@ for name in extend.__all__:
     ended = run_with_core(script)
     assert ended.returncode == 0, ended.stderr
     told = dict(line.split(" ", 1) for line in ended.stdout.splitlines())
-    assert {"SECTIONS", "perform"} <= set(told)
+    assert {"SECTIONS", "execute"} <= set(told)
     assert set(told) <= {
-        *("SECTIONS", "SectionFacts", "Evidence", "Content", "Assignment", "Outcome", "Bench", "perform"),
-        *("STAGES", "Stage", "Column", "Found", "Work"),
+        *("SECTIONS", "SectionFacts", "Evidence", "Content", "Assignment", "Outcome", "DataCache", "execute"),
+        *("STAGES", "Stage", "Column", "StageResult", "Work"),
     }
     for name, sentence in told.items():
         assert sentence.startswith(f"sharpscope.extend.{name} needs the package ")
@@ -212,7 +212,7 @@ def test_a_dataset_of_a_file(tmp_path):
     file = RemoteFile("numbers.txt", sha256="9f4b9d1a1c1f7a6d1d3c6c0b5bd9f3f0c1d6b6a6d8b9a9f6f1c2d3e4f5a6b7c8")
 
     @DATASETS.register()
-    def numbers(source: Source, *, train_size: int = 4) -> Dataset:
+    def numbers(source: DataSource, *, train_size: int = 4) -> Dataset:
         """Numbers of a file."""
         path = locate(file, source, folders=[""], mirrors=[])
         values = torch.tensor([[float(line)] for line in path.read_text().split()])
@@ -223,10 +223,10 @@ def test_a_dataset_of_a_file(tmp_path):
         return Dataset("numbers", values[chosen], targets[chosen], values, targets, ("even", "odd"), (0.0,), (1.0,))
 
     (tmp_path / "numbers.txt").write_text("0 1 2 3 4 5")
-    made = DATASETS["numbers"](Source(tmp_path))
+    made = DATASETS["numbers"](DataSource(tmp_path))
     assert made.train_targets.bincount().tolist() == [2, 2]
     with pytest.raises(DataError, match="there are 6 numbers, and 7 are asked for"):
-        DATASETS["numbers"](Source(tmp_path), train_size=7)
+        DATASETS["numbers"](DataSource(tmp_path), train_size=7)
 
 
 def test_a_corruption():

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from sharpscope.errors import SpecError, UnknownName, suggest
-from sharpscope.registry import Entry, Registry
+from sharpscope.registry import Registration, Registry
 
 PARTS: Registry[Any] = Registry("part")
 
@@ -43,7 +43,7 @@ def test_is_a_sorted_mapping_of_names() -> None:
     assert "door" in PARTS
     assert "make_door" not in PARTS
     assert PARTS.get("wheel") is None
-    assert isinstance(PARTS["engine"], Entry)
+    assert isinstance(PARTS["engine"], Registration)
 
 
 def test_an_entry_knows_what_was_declared() -> None:

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from sharpscope.errors import DataError
 
-Kind = Literal["inputs", "weights", "data"]
+ConditionKind = Literal["inputs", "weights", "data"]
 
 # What a condition alters, for a reader.
-KINDS: dict[Kind, str] = {
+KINDS: dict[ConditionKind, str] = {
     "inputs": "the inputs of the test set",
     "weights": "the weights of the model",
     "data": "the test set: other samples take its place",
@@ -38,7 +38,7 @@ class ConditionFacts:
         reference: Where it is defined.
     """
 
-    kind: Kind
+    kind: ConditionKind
     label: str
     family: str = ""
     severities: tuple[int, ...] = SEVERITIES
@@ -60,7 +60,7 @@ class Case:
 
     condition: str
     severity: int
-    kind: Kind = "inputs"
+    kind: ConditionKind = "inputs"
     family: str = ""
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class Case:
 Chosen = Callable[[Mapping[str, Any], Mapping[str, ConditionFacts | Case]], list[str]]
 
 
-def of_kind(kind: Kind) -> Chosen:
+def of_kind(kind: ConditionKind) -> Chosen:
     """Return the choice of all conditions of a kind.
 
     >>> offered = {"fog": ConditionFacts("inputs", "Fog"), "rounded": ConditionFacts("weights", "Rounded weights")}

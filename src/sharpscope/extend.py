@@ -27,8 +27,8 @@ A score:
     ask for those ``of_kind``, or for those ``named``.
 
 A dataset:
-    ``DATASETS``. It is given a ``Source`` and returns a ``Dataset``. ``locate`` finds or downloads a ``RemoteFile``;
-    ``stratified`` chooses a subset. Its task is ``REGRESSION`` where targets are numbers.
+    ``DATASETS``. It is given a ``DataSource`` and returns a ``Dataset``. ``locate`` finds or downloads a
+    ``RemoteFile``; ``stratified`` chooses a subset. Its task is ``REGRESSION`` where targets are numbers.
 
 A condition:
     ``CONDITIONS`` and ``ConditionFacts``, which say whether it alters inputs, weights or data. A corruption alters
@@ -47,10 +47,10 @@ A section of the report:
 
 A stage of every run:
     ``STAGES``. It derives from ``Stage``. It is given ``Work``, a run with its model and predictions at a snapshot, and
-    returns what it ``Found``: numbers, which each ``Column`` of the ledger takes up, and arrays.
+    returns what it ``StageResult``: numbers, which each ``Column`` of the ledger takes up, and arrays.
 
 An executor:
-    ``EXECUTORS``. It is given an ``Assignment``, does each run by ``perform``, with one ``Bench`` a process, which
+    ``EXECUTORS``. It is given an ``Assignment``, does each run by ``execute``, with one ``DataCache`` a process, which
     keeps datasets from run to run, and yields the ``Outcome``.
 
 Sections, stages and executors need the extra "study", and say so where it is not installed.
@@ -76,13 +76,14 @@ __all__ = [
     "Additive",
     "Assignment",
     "Backward",
-    "Bench",
     "Case",
     "Column",
     "ConditionFacts",
     "Content",
     "Count",
+    "DataCache",
     "DataError",
+    "DataSource",
     "Dataset",
     "Draws",
     "Estimate",
@@ -90,7 +91,6 @@ __all__ = [
     "Evidence",
     "Excursion",
     "FeatureMoments",
-    "Found",
     "GaussNewton",
     "GradientSum",
     "Hessian",
@@ -111,11 +111,11 @@ __all__ = [
     "ScoreFacts",
     "SectionFacts",
     "SharpscopeError",
-    "Source",
     "Space",
     "SpecError",
     "Split",
     "Stage",
+    "StageResult",
     "Step",
     "Steps",
     "Stream",
@@ -125,6 +125,7 @@ __all__ = [
     "climb",
     "corrupt",
     "draw_rounds",
+    "execute",
     "gradients",
     "judged",
     "locate",
@@ -134,7 +135,6 @@ __all__ = [
     "of_kind",
     "of_products",
     "pair_means",
-    "perform",
     "stratified",
 ]
 
@@ -149,7 +149,7 @@ if TYPE_CHECKING:
     from sharpscope.curvature.passes.perturbation import PerturbedLosses, antithetic, pair_means
     from sharpscope.curvature.passes.reductions import Count, FeatureMoments, GradientSum, Mean, Values
     from sharpscope.curvature.risk import Risk
-    from sharpscope.data import CONDITIONS, DATASETS, Dataset, Source
+    from sharpscope.data import CONDITIONS, DATASETS, Dataset, DataSource
     from sharpscope.data.conditions import corrupt
     from sharpscope.data.download import RemoteFile, locate
     from sharpscope.data.draws import Draws
@@ -159,10 +159,10 @@ if TYPE_CHECKING:
     from sharpscope.safety import SCORES, Predictions, RegressionSplit, ScoreFacts, Split
     from sharpscope.seeding import Stream
     from sharpscope.study.assignment import Assignment, Outcome
-    from sharpscope.study.bench import Bench
+    from sharpscope.study.data_cache import DataCache
+    from sharpscope.study.execution import execute
     from sharpscope.study.executors import EXECUTORS
-    from sharpscope.study.perform import perform
-    from sharpscope.study.stage import STAGES, Column, Found, Stage
+    from sharpscope.study.stage import STAGES, Column, Stage, StageResult
     from sharpscope.study.work import Work
     from sharpscope.task import REGRESSION
     from sharpscope.training import REGIMES, SCHEDULES, Recipe
@@ -181,7 +181,7 @@ else:
             "sharpscope.curvature.passes.reductions": ("Mean", "Values", "Count", "GradientSum", "FeatureMoments"),
             "sharpscope.curvature.risk": ("Risk",),
             "sharpscope.curvature.estimators.sequential_sampling": ("draw_rounds", "judged"),
-            "sharpscope.data": ("DATASETS", "Dataset", "Source", "CONDITIONS"),
+            "sharpscope.data": ("DATASETS", "Dataset", "DataSource", "CONDITIONS"),
             "sharpscope.data.conditions": ("corrupt",),
             "sharpscope.data.selection": ("stratified",),
             "sharpscope.data.download": ("RemoteFile", "locate"),
@@ -191,10 +191,10 @@ else:
             "sharpscope.safety": ("SCORES", "ScoreFacts", "Predictions", "Split", "RegressionSplit"),
             "sharpscope.seeding": ("Stream",),
             "sharpscope.study.assignment": ("Assignment", "Outcome"),
-            "sharpscope.study.bench": ("Bench",),
+            "sharpscope.study.data_cache": ("DataCache",),
             "sharpscope.study.executors": ("EXECUTORS",),
-            "sharpscope.study.perform": ("perform",),
-            "sharpscope.study.stage": ("STAGES", "Stage", "Column", "Found"),
+            "sharpscope.study.execution": ("execute",),
+            "sharpscope.study.stage": ("STAGES", "Stage", "Column", "StageResult"),
             "sharpscope.study.work": ("Work",),
             "sharpscope.task": ("REGRESSION",),
             "sharpscope.training": ("REGIMES", "SCHEDULES", "Recipe"),

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from typing import NoReturn
 
 INTERRUPTED = 130  # the exit code
-PATIENCE = 10.0  # seconds for cleaning up, such as ending tasks on other machines
+CLEANUP_SECONDS = 10.0  # seconds for cleaning up, such as ending tasks on other machines
 
 
 def guarded(command: Callable[[], int]) -> int:
     """Return the exit code of a command; if it is interrupted, end the process with the code 130 instead.
 
     The first interruption raises ``KeyboardInterrupt``, as usual. Where Python drops that, the process ends at once, as
-    it does at a second interruption, and after ``PATIENCE``. All files are whole at any moment, and workers end with
-    their parent.
+    it does at a second interruption, and after ``CLEANUP_SECONDS``. All files are whole at any moment, and workers
+    end with their parent.
 
     Args:
         command: What to do; this is the main thread.
@@ -37,7 +37,7 @@ def guarded(command: Callable[[], int]) -> int:
         asked = True
         if hasattr(signal, "setitimer"):  # Windows has no such timer: cleaning up takes what it takes there
             signal.signal(signal.SIGALRM, _leave)
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+            signal.setitimer(signal.ITIMER_REAL, CLEANUP_SECONDS)
         raise KeyboardInterrupt
 
     def dropped(unraisable: sys.UnraisableHookArgs) -> None:

@@ -48,7 +48,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Entry(Generic[F]):
+class Registration(Generic[F]):
     """One registered function with all that is declared about it.
 
     Attributes:
@@ -138,7 +138,7 @@ class Entry(Generic[F]):
         return {k: v for k, v in self.complete(options).items() if self.defaults.get(k, absent) != v}
 
 
-class Registry(Mapping[str, Entry[F]], Generic[F]):
+class Registry(Mapping[str, Registration[F]], Generic[F]):
     """A mapping from names to entries that fills itself from a package at the first look.
 
     Args:
@@ -152,14 +152,14 @@ class Registry(Mapping[str, Entry[F]], Generic[F]):
         self._importable = importable
         self._packages = (package,) if isinstance(package, str) else package
         self._loaded = False
-        self._entries: dict[str, Entry[F]] = {}
-        self._families: dict[str, Entry[F]] = {}
+        self._entries: dict[str, Registration[F]] = {}
+        self._families: dict[str, Registration[F]] = {}
 
     def register(self, name: str | None = None, *, version: int = 1, facts: Any = None) -> Callable[[F], F]:
         """Return a decorator that enrolls a function under its own name, or the one given."""
 
         def enroll(function: F) -> F:
-            entry = Entry(self.kind, name or function.__name__, function, version, facts)
+            entry = Registration(self.kind, name or function.__name__, function, version, facts)
             present = self._entries.get(entry.name)
             if present is not None and present.function.__module__ != function.__module__:
                 raise SpecError(
@@ -187,13 +187,13 @@ class Registry(Mapping[str, Entry[F]], Generic[F]):
         """
 
         def enroll(function: Callable[..., Any]) -> Callable[..., Any]:
-            self._families[prefix] = Entry(self.kind, f"{prefix}:{form}", cast(F, function), version, facts)
+            self._families[prefix] = Registration(self.kind, f"{prefix}:{form}", cast(F, function), version, facts)
             return function
 
         return enroll
 
     @property
-    def families(self) -> dict[str, Entry[F]]:
+    def families(self) -> dict[str, Registration[F]]:
         """The families by the form of their names, such as ``zoo:NAME``."""
         self._load()
         return {entry.name: entry for _, entry in sorted(self._families.items())}
@@ -205,18 +205,18 @@ class Registry(Mapping[str, Entry[F]], Generic[F]):
             return False
         return prefix in self._families or (self._importable and all(map(str.isidentifier, prefix.split("."))))
 
-    def _elsewhere(self, name: str) -> Entry[F]:
+    def _elsewhere(self, name: str) -> Registration[F]:
         """Return the entry of a name of that form."""
         prefix, _, rest = name.partition(":")
         family = self._families.get(prefix)
         if family is None:
-            return Entry(self.kind, name, imported(name, self.kind))
+            return Registration(self.kind, name, imported(name, self.kind))
 
         @functools.wraps(family.function)
         def member(*args: Any, **options: Any) -> Any:
             return family.function(rest, *args, **options)
 
-        return Entry(self.kind, name, cast(F, member), family.version, family.facts)
+        return Registration(self.kind, name, cast(F, member), family.version, family.facts)
 
     def _load(self) -> None:
         if not self._loaded:
@@ -225,7 +225,7 @@ class Registry(Mapping[str, Entry[F]], Generic[F]):
                 for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
                     importlib.import_module(f"{name}.{module.name}")
 
-    def __getitem__(self, name: str) -> Entry[F]:
+    def __getitem__(self, name: str) -> Registration[F]:
         self._load()
         if name in self._entries:
             return self._entries[name]

@@ -139,9 +139,9 @@ def with_levels(results: StudyResults, *levels: str) -> StudyResults:
         for key in _AT_LEVELS:
             facts, name = results.quantities[key], f"{key}@{level}"
             label = f"{facts.label} at train loss {level}"
-            quantities[name] = replace(facts, name=name, label=label, level=level, better=None)
+            quantities[name] = replace(facts, name=name, label=label, matched_loss=level, better=None)
             ledger[name] = 20 * ledger[key] ** 0.5
-        step = Quantity(f"step@{level}", "training", f"Steps at train loss {level}", unit="steps", level=level)
+        step = Quantity(f"step@{level}", "training", f"Steps at train loss {level}", unit="steps", matched_loss=level)
         quantities[step.name] = step
         ledger[step.name] = (100 / float(level) + ledger["seed"]).where(ledger["state"] == "done")
         ledger[f"train_loss@{level}"] = (float(level) * rng.uniform(0.7, 1, len(ledger))) + 0 * ledger["train_loss"]

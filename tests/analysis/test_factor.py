@@ -15,7 +15,7 @@ from sharpscope.analysis.comparisons import comparisons_table, levels_table
 from sharpscope.analysis.correlations import WITHIN, correlations_table
 from sharpscope.analysis.drawing import level_legend
 from sharpscope.analysis.findings import find
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import Evidence
@@ -198,7 +198,7 @@ def of_levels(values: list[float], **compare) -> Factor:
 @pytest.mark.parametrize("count", [2, 4, 11])
 def test_colors_of_an_order_rise_in_lightness_and_show_on_either_page(count: int) -> None:
     factor = of_levels([0.1 * i for i in reversed(range(count))])
-    colors = [looks(factor)[level].color for level in sorted(factor.levels, key=float)]
+    colors = [styles_of(factor)[level].color for level in sorted(factor.levels, key=float)]
     lightness = [luminance(color) for color in colors]
     assert lightness == sorted(lightness)
     assert len(set(colors)) == count
@@ -210,8 +210,8 @@ def test_colors_of_an_order_rise_in_lightness_and_show_on_either_page(count: int
 
 
 def test_levels_without_an_order_have_colors_that_are_told_apart() -> None:
-    plain = looks(of_levels([0.5, 0.9], ordered=False))
-    assert plain != looks(of_levels([0.5, 0.9]))
+    plain = styles_of(of_levels([0.5, 0.9], ordered=False))
+    assert plain != styles_of(of_levels([0.5, 0.9]))
     assert len({look.color for look in plain.values()}) == 2
 
 

@@ -13,7 +13,7 @@ from tests.analysis.conftest import with_levels
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.drawing import STYLE, files_of, logarithmic
 from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.report import contents_of, write_report
 from sharpscope.analysis.scale import Scale, marks, spans_decades
 from sharpscope.analysis.section import Evidence
@@ -35,7 +35,7 @@ def test_fonts_are_embedded_and_colors_are_those_of_the_report(drawn, results):
     assert b"/FontFile2" in drawn["levels.pdf"]
     svg = drawn["measures_vs_ece.svg"].decode()
     assert "<text" not in svg
-    assert all(look.color.lower() in svg for look in looks(results.factor).values())
+    assert all(look.color.lower() in svg for look in styles_of(results.factor).values())
 
 
 def test_files_bear_no_date(drawn):
@@ -54,9 +54,9 @@ def regimes(*labels):
 
 
 def test_regimes_look_different_and_well_known_ones_always_the_same():
-    some = looks(regimes("sam", "sam(rho=0.1)", "mine", "baseline"))
+    some = styles_of(regimes("sam", "sam(rho=0.1)", "mine", "baseline"))
     assert len({(look.color, look.symbol) for look in some.values()}) == 4
-    assert looks(regimes("baseline", "sam"))["sam"] == some["sam"]
+    assert styles_of(regimes("baseline", "sam"))["sam"] == some["sam"]
 
 
 ANY_TEXT = [

@@ -45,10 +45,10 @@ def stage(request):
 
 def test_what_is_wanted_is_plain_data(stage, done):
     plan, _, _ = done
-    for snapshot in plan.wishes.snapshots:
-        wanted = stage.wanted(plan.wishes, snapshot)
+    for snapshot in plan.requested.snapshots:
+        wanted = stage.wanted(plan.requested, snapshot)
         assert json.loads(json.dumps(wanted)) == wanted
-        assert stage.wanted(plan.wishes, snapshot) == plan.wanted.at(snapshot, stage.name)
+        assert stage.wanted(plan.requested, snapshot) == plan.wanted.at(snapshot, stage.name)
 
 
 def test_it_finds_what_is_wanted_where_the_training_came(stage, done):
@@ -63,7 +63,7 @@ def test_its_columns_have_the_numbers_that_it_found(stage, done):
     plan, store, record = done
     ledger = load_ledger(store.path)
     for snapshot, suffix in (("end", ""), ("loss-2", "@2")):
-        for column in stage.columns(plan.wishes, snapshot):
+        for column in stage.columns(plan.requested, snapshot):
             found = record.at(snapshot, stage.name)[column.key]
             for part in column.path:
                 found = found[part]
@@ -76,7 +76,7 @@ def test_it_says_what_it_costs(stage, done):
     plan, _, _ = done
     timing = Timing(plan, "cpu")
     (run,) = plan.runs.values()
-    left = {snapshot: plan.wanted.at(snapshot, stage.name) for snapshot in plan.wishes.snapshots}
+    left = {snapshot: plan.wanted.at(snapshot, stage.name) for snapshot in plan.requested.snapshots}
     assert 0 <= stage.seconds(timing, run, left) < math.inf
     assert all(size >= 0 for size in stage.disk(timing, run).values())
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.data.archives import npy, published, tar
 
-from sharpscope.data import DATASETS, Source, altered_cases, conditions_of
+from sharpscope.data import DATASETS, DataSource, altered_cases, conditions_of
 from sharpscope.data.cifar import CIFAR10, CIFAR100
 from sharpscope.errors import DataError, UnknownName
 
@@ -46,7 +46,7 @@ class Made:
         tar(self.path, {**self.files, **changes})
 
     def load(self, train_size=None, test_size=None, subset_seed=0):
-        return self.archive.load(Source(self.folder, download=False), train_size, test_size, subset_seed)
+        return self.archive.load(DataSource(self.folder, download=False), train_size, test_size, subset_seed)
 
 
 @pytest.fixture(params=[CIFAR10, CIFAR100], ids=["cifar10", "cifar100"])
@@ -252,4 +252,4 @@ def test_a_missing_suite_is_named_with_its_address(corrupted):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_registered_by_name(name, tmp_path):
     with pytest.raises(DataError, match=r"-binary.tar.gz is in none of"):
-        DATASETS[name](Source(tmp_path, download=False))
+        DATASETS[name](DataSource(tmp_path, download=False))

@@ -5,14 +5,23 @@ import torch
 from torch import nn
 
 from sharpscope.condition import Case
-from sharpscope.data import CONDITIONS, DATASETS, Altered, ConditionFacts, Source, altered_cases, conditions_of, corrupt
+from sharpscope.data import (
+    CONDITIONS,
+    DATASETS,
+    Altered,
+    ConditionFacts,
+    DataSource,
+    altered_cases,
+    conditions_of,
+    corrupt,
+)
 from sharpscope.errors import DataError, UnknownName
 from sharpscope.seeding import Stream
 
 
 @pytest.fixture
 def digits():
-    return DATASETS["digits"](Source(download=False))
+    return DATASETS["digits"](DataSource(download=False))
 
 
 @pytest.fixture
@@ -64,7 +73,7 @@ def test_each_kind_alters_its_own(digits, kinds):
 
 def test_only_images_come_under_corruptions_and_all_data_under_the_others(digits, kinds):
     others = {"noisy": 3, "training_data": 1}
-    circles = DATASETS["circles"](Source(download=False))
+    circles = DATASETS["circles"](DataSource(download=False))
     assert {name: c.version for name, c in conditions_of(circles).items()} == others
     assert set(conditions_of(digits)) == set(CONDITIONS)
     with pytest.raises(DataError, match="a corruption is a condition of inputs, and 'noisy' is one of weights"):

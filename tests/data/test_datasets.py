@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sharpscope.data import DATASETS, Source, stratified
+from sharpscope.data import DATASETS, DataSource, stratified
 from sharpscope.errors import DataError
 from sharpscope.seeding import Stream
 
-OFFLINE = Source(download=False)
+OFFLINE = DataSource(download=False)
 
 
 def rows(inputs):
@@ -129,7 +129,7 @@ def test_tensors_that_do_not_fit_are_refused(digits, change, message):
 
 def test_a_data_directory_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"missing is not a folder"):
-        Source(data_dir=tmp_path / "missing")
+        DataSource(data_dir=tmp_path / "missing")
 
 
 @pytest.mark.parametrize("field", ["train_inputs", "train_targets", "test_inputs", "test_targets", "mean"])
@@ -142,11 +142,11 @@ def test_a_digest_tells_datasets_apart_by_every_part(field, digits):
 
 @pytest.mark.skipif(not Path("../shared/data/mnist").is_dir(), reason="the real MNIST is not here")
 def test_the_real_mnist_is_read_and_verified():
-    data = DATASETS["mnist"](Source(Path("../shared/data"), download=False), train_size=100, test_size=200)
+    data = DATASETS["mnist"](DataSource(Path("../shared/data"), download=False), train_size=100, test_size=200)
     assert data.train_inputs.shape == (100, 1, 28, 28)
     assert data.test_inputs.shape == (200, 1, 28, 28)
     assert data.train_targets.bincount().tolist() == pytest.approx([10] * 10, abs=2)
-    whole = DATASETS["mnist"](Source(Path("../shared/data"), download=False), test_size=200)
+    whole = DATASETS["mnist"](DataSource(Path("../shared/data"), download=False), test_size=200)
     assert whole.test_inputs.equal(data.test_inputs)
     assert len(whole.train_inputs) == 60_000
     # The images that the literature's normalization was computed from.

@@ -4,11 +4,11 @@ import pytest
 import torch
 from sklearn.datasets import load_diabetes
 
-from sharpscope.data import DATASETS, Dataset, Source
+from sharpscope.data import DATASETS, Dataset, DataSource
 from sharpscope.errors import DataError
 from sharpscope.task import REGRESSION
 
-OFFLINE = Source(download=False)
+OFFLINE = DataSource(download=False)
 
 
 @pytest.fixture(scope="module")

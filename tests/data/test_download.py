@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from sharpscope.data import Source
+from sharpscope.data import DataSource
 from sharpscope.data.download import RemoteFile, fetch, locate, verify_file
 from sharpscope.errors import DataError
 
@@ -109,13 +109,13 @@ def test_a_folder_that_cannot_be_made_is_told(server, tmp_path):
 def test_a_file_that_is_there_is_not_downloaded(server, tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "file.bin").write_bytes(b"anything")
-    found = locate(FILE, Source(tmp_path), ("a", "b"), mirrors(server, "good"))
+    found = locate(FILE, DataSource(tmp_path), ("a", "b"), mirrors(server, "good"))
     assert found == tmp_path / "b" / "file.bin"
     assert server.requests == []
 
 
 def test_a_file_that_is_nowhere_is_downloaded_into_the_first_folder(server, tmp_path):
-    found = locate(FILE, Source(tmp_path), ("a", "b"), mirrors(server, "good"))
+    found = locate(FILE, DataSource(tmp_path), ("a", "b"), mirrors(server, "good"))
     assert found == tmp_path / "a" / "file.bin"
     assert found.read_bytes() == CONTENT
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import DataError
 
 
@@ -48,7 +48,7 @@ def pictures(datasets, tmp_path):
 
 
 def load(home, name, **options):
-    return DATASETS[f"hf:{name}"](Source(home, download=False), **options)
+    return DATASETS[f"hf:{name}"](DataSource(home, download=False), **options)
 
 
 def test_texts_become_bytes(texts):

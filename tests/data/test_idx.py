@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sharpscope.data import Source
+from sharpscope.data import DataSource
 from sharpscope.data.download import RemoteFile
 from sharpscope.data.mnist import MNIST
 from sharpscope.errors import DataError
@@ -40,7 +40,7 @@ def archive(tmp_path):
 
 def load(archive, folder, **sizes):
     options = {"train_size": None, "test_size": None, "subset_seed": 0} | sizes
-    return archive.load(Source(folder, download=False), **options)
+    return archive.load(DataSource(folder, download=False), **options)
 
 
 def test_arrays_come_back_as_they_were(archive, tmp_path):

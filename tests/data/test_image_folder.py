@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import DataError
 
 Image = pytest.importorskip("PIL.Image", reason="image files need Pillow")
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 
 def load(home, **options):
-    return DATASETS["image_folder"](Source(home, download=False), **{"folder": "pets", "size": 8} | options)
+    return DATASETS["image_folder"](DataSource(home, download=False), **{"folder": "pets", "size": 8} | options)
 
 
 def test_images_come_with_the_names_of_their_folders(folder):

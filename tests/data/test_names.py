@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.data.names import LENGTH, SYMBOLS, encoded, mistype
 from sharpscope.errors import DataError
 
-OFFLINE = Source(download=False)
+OFFLINE = DataSource(download=False)
 
 
 def decoded(symbols):
@@ -70,7 +70,7 @@ def test_without_slips_names_stay_and_draws_are_the_generators_alone(data):
 
 def write(folder, text):
     (folder / "people.csv").write_bytes(text.encode() if isinstance(text, str) else text)
-    return Source(folder, download=False)
+    return DataSource(folder, download=False)
 
 
 def test_names_of_a_file_are_read(tmp_path):
@@ -81,7 +81,7 @@ def test_names_of_a_file_are_read(tmp_path):
         [f"Ann{c}e" for c in "abcdefghij"] + [f"Mu{c}ller" for c in "abcdefghij"]
     )
     assert data.test_targets.bincount().tolist() == [2, 2]
-    assert len(DATASETS["names"](Source(tmp_path), file="people.csv", train_size=4).train_inputs) == 4
+    assert len(DATASETS["names"](DataSource(tmp_path), file="people.csv", train_size=4).train_inputs) == 4
 
 
 BROKEN = {
@@ -106,7 +106,7 @@ def test_an_unfit_file_is_told_by_what_is_wrong(tmp_path, text, message):
 )
 def test_a_file_that_is_not_there_is_told(tmp_path, file, message):
     with pytest.raises(DataError, match=message):
-        DATASETS["names"](Source(tmp_path), file=file)
+        DATASETS["names"](DataSource(tmp_path), file=file)
 
 
 @pytest.mark.parametrize("counts", [(1, 9), (1, 1, 1, 1, 1, 1, 1, 1, 1, 2), (1, 1, 2), (2, 1), (40, 1, 1, 1)])
@@ -115,7 +115,7 @@ def test_every_class_of_a_file_has_a_name_to_train_on(tmp_path, counts, size):
     rows = [f"{'A' * (i + 1)},class{label}" for label, count in enumerate(counts) for i in range(count)]
     (tmp_path / "people.csv").write_text("name,class\n" + "\n".join(rows))
     train_size = None if size is None else len(counts)
-    data = DATASETS["names"](Source(tmp_path), file="people.csv", train_size=train_size)
+    data = DATASETS["names"](DataSource(tmp_path), file="people.csv", train_size=train_size)
     assert sorted(set(data.train_targets.tolist())) == list(range(len(counts)))
     if size is None:
         assert len(data.test_targets) + len(data.train_targets) == sum(counts)
@@ -124,10 +124,10 @@ def test_every_class_of_a_file_has_a_name_to_train_on(tmp_path, counts, size):
 
 def test_classes_are_compared_as_they_look(tmp_path):
     (tmp_path / "people.csv").write_text("name,class\nAnn,fran\u00e7ais\nBob,franc\u0327ais\nEve,b\nIda,b\n")
-    assert DATASETS["names"](Source(tmp_path), file="people.csv").classes == ("b", "fran\u00e7ais")
+    assert DATASETS["names"](DataSource(tmp_path), file="people.csv").classes == ("b", "fran\u00e7ais")
 
 
 def test_a_file_without_a_name_to_spare_is_told(tmp_path):
     (tmp_path / "people.csv").write_text("name,class\nAnn,a\nBob,b\nEve,c\n")
     with pytest.raises(DataError, match="holds 3 names of 3 classes, which leaves none to test on; give it more"):
-        DATASETS["names"](Source(tmp_path), file="people.csv")
+        DATASETS["names"](DataSource(tmp_path), file="people.csv")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.data.archives import published, tar, zipped
 
-from sharpscope.data import DATASETS, Source, altered_cases
+from sharpscope.data import DATASETS, DataSource, altered_cases
 from sharpscope.data.tiny_imagenet import TINY_IMAGENET
 from sharpscope.errors import DataError
 
@@ -57,7 +57,7 @@ class Made:
         archive = published(path.name, path.read_bytes()) if check else TINY_IMAGENET.archive
         dataset = replace(TINY_IMAGENET, archive=archive, suite=published(suite.name, suite.read_bytes()))
         options = {"train_size": None, "test_size": None, "subset_seed": 0} | sizes
-        data = dataset.load(Source(self.folder, download=False), **options)
+        data = dataset.load(DataSource(self.folder, download=False), **options)
         return replace(data, corrupted=replace(data.corrupted, corruptions=KINDS))
 
 
@@ -159,4 +159,4 @@ def test_crops_are_drawn_for_every_image(made):
 
 def test_registered_by_name(tmp_path):
     with pytest.raises(DataError, match=r"tiny-imagenet-200.zip is in none of .*http://cs231n.stanford.edu/"):
-        DATASETS["tiny_imagenet"](Source(tmp_path, download=False))
+        DATASETS["tiny_imagenet"](DataSource(tmp_path, download=False))

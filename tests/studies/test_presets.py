@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sharpscope.data import Dataset, Source
+from sharpscope.data import Dataset, DataSource
 from sharpscope.data.cifar import CifarArchive
 from sharpscope.data.mnist import IdxArchive
 from sharpscope.data.tiny_imagenet import TinyImageNet
@@ -124,4 +124,4 @@ def test_data_that_are_missing_are_told_when_they_are_loaded(monkeypatch, tmp_pa
     ]:
         source = load_source(preset)
         with pytest.raises(SharpscopeError, match=f"{file} could not be downloaded"):
-            make_plan(source, Source(tmp_path).data_dir)
+            make_plan(source, DataSource(tmp_path).data_dir)

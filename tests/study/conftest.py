@@ -24,10 +24,10 @@ from sharpscope.store.pairs import FILE as PAIRS
 from sharpscope.store.run_folder import CHECKPOINT
 from sharpscope.store.upgrade import BEFORE_SEALS
 from sharpscope.study.assignment import Outcome
-from sharpscope.study.bench import Bench
+from sharpscope.study.data_cache import DataCache
 from sharpscope.study.engine import assignment_of, run_study
+from sharpscope.study.execution import execute
 from sharpscope.study.executors import EXECUTORS
-from sharpscope.study.perform import perform
 from sharpscope.study.plan import Plan, make_plan
 from sharpscope.study.source import load_source
 from sharpscope.study.stages import train as training
@@ -70,8 +70,8 @@ def plan_of(study_file: Callable[..., Path]) -> Callable[..., Plan]:
 def perform_all(plan: Plan, store: Store) -> list[Outcome]:
     """Do all runs of a plan in this process, one after the other."""
     store.write_catalog(plan.catalog)
-    bench = Bench(plan.data_dir)
-    return [perform(run_id, assignment_of(plan, store), bench) for run_id in plan.runs]
+    cache = DataCache(plan.data_dir)
+    return [execute(run_id, assignment_of(plan, store), cache) for run_id in plan.runs]
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -115,7 +115,7 @@ HALF_DONE = {
 
 @dataclass
 class Heard:
-    """A watcher that keeps what it is told."""
+    """A listener that keeps what it is told."""
 
     notes: list[str] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -137,7 +137,7 @@ class Heard:
 @contextlib.contextmanager
 def in_this_process() -> Iterator[None]:
     """Register the executor ``here`` for a block."""
-    bench = Bench(None)
+    cache = DataCache(None)
 
     @EXECUTORS.register()
     def here(jobs: Any, assignment: Any, *, workers: int | None = None) -> Iterator[str | Outcome]:
@@ -145,7 +145,7 @@ def in_this_process() -> Iterator[None]:
         for job in jobs:
             for run_id in job:
                 yield run_id
-                yield perform(run_id, assignment, bench)
+                yield execute(run_id, assignment, cache)
 
     try:
         yield

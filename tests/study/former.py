@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sharpscope.store.snapshots import level_of
+from sharpscope.store.snapshots import loss_of
 from sharpscope.store.upgrade import FORMER
 
 POINT = ("level", "check_loss_every", "epoch", "step", "loss")
@@ -25,7 +25,7 @@ def former_record(content: dict[str, Any]) -> dict[str, Any]:
         "scores": end.get("scores", {}),
         "predictions": {"corruptions": conditions} if predicted else {},
         "made_by": {stage: name for stage, name in makers.items() if name is not None},
-        "at_loss": {level_of(name): _point(stages) for name, stages in snapshots.items() if level_of(name)},
+        "at_loss": {loss_of(name): _point(stages) for name, stages in snapshots.items() if loss_of(name)},
     }
 
 
@@ -38,7 +38,7 @@ def _point(stages: dict[str, Any]) -> dict[str, Any]:
 def former_catalog(content: dict[str, Any]) -> dict[str, Any]:
     """Turn the content of a ``catalog.json`` into that of schema 3."""
     end = content["wanted"]["end"]
-    matched = {level_of(name): stages for name, stages in content["wanted"].items() if level_of(name)}
+    matched = {loss_of(name): stages for name, stages in content["wanted"].items() if loss_of(name)}
     stamps = {level: stages["training"]["weights"] for level, stages in matched.items()}
     basics = [c["at"] for c in content["columns"] if c["at"] and c["at"][1] == "predictions"]
     return {

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.cli import run_command
-from sharpscope.data import CONDITIONS, DATASETS, Source
+from sharpscope.data import CONDITIONS, DATASETS, DataSource
 from sharpscope.data.draws import Draws
 from sharpscope.errors import SpecError
 from sharpscope.safety import SCORES
@@ -88,7 +88,7 @@ def store(tmp_path):
 
 def logits_of(weights, inputs):
     """The outputs of the network of the tiny study, by hand in double precision."""
-    digits = DATASETS["digits"](Source(download=False), train_size=60)
+    digits = DATASETS["digits"](DataSource(download=False), train_size=60)
     hidden, last = (name.removesuffix(".weight") for name, w in weights.items() if w.ndim == 2)
     values = digits.normalize(inputs).flatten(1).double()
     for layer, activation in ((hidden, torch.relu), (last, lambda x: x)):
@@ -99,10 +99,10 @@ def logits_of(weights, inputs):
 
 def test_a_plugin_adds_conditions_that_a_study_evaluates(plugin, plan_of, store):
     plan = plan_of(plugins=[plugin], scores=SCORED)
-    assert plan.wishes.conditions == {"darkness": 1, "rounded": 1}
+    assert plan.requested.conditions == {"darkness": 1, "rounded": 1}
     assert {outcome.state for outcome in perform_all(plan, store)} == {"done"}
     ledger = load_ledger(store.path).set_index("run_id")
-    digits = DATASETS["digits"](Source(download=False), train_size=60)
+    digits = DATASETS["digits"](DataSource(download=False), train_size=60)
     images = digits.test_inputs.double() / 255
     share = Draws(Stream("corruptions", "digits").child("darkness", 1), 0, len(images)).uniform("share").double()
     share2 = Draws(Stream("corruptions", "digits").child("darkness", 2), 0, len(images)).uniform("share").double()
@@ -165,7 +165,7 @@ def test_predictions_follow_the_versions_of_their_conditions(plugin, plan_of, st
     assert "training" not in outcome.stages
     after = load_ledger(store.path)
     # Of images that are all the same, one class is right.
-    shares = DATASETS["digits"](Source(download=False)).test_targets.bincount() / 797
+    shares = DATASETS["digits"](DataSource(download=False)).test_targets.bincount() / 797
     assert min(abs(float(share) - after["dark_accuracy"][0]) for share in shares) < 1e-6
     assert after["dark_accuracy"][0] != before["dark_accuracy"][0]
     same = [column for column in before if column != "dark_accuracy"]
@@ -280,10 +280,10 @@ def test_conditions_are_listed_and_explained(plugin, plan_of, capsys):
 def test_data_without_images_come_under_conditions_of_weights_alone(plugin, plan_of, store):
     circles = {"data": {"name": "circles"}, "model": {"name": "mlp", "hidden": [4]}, "regimes": ["baseline"]}
     plan = plan_of(plugins=[plugin], scores=["rounded_nll"], **circles)
-    assert plan.wishes.conditions == {"rounded": 1}
+    assert plan.requested.conditions == {"rounded": 1}
     usual = plan_of(plugins=[plugin], scores=None, **circles)
-    assert "rounded_nll" in usual.wishes.scores
-    assert not {"dark_accuracy", "corruption_accuracy"} & set(usual.wishes.scores)
+    assert "rounded_nll" in usual.requested.scores
+    assert not {"dark_accuracy", "corruption_accuracy"} & set(usual.requested.scores)
     with pytest.raises(SpecError, match="the condition 'darkness' is needed, and is not there among rounded; leave"):
         plan_of(plugins=[plugin], scores=["dark_accuracy"], **circles)
     perform_all(plan, store)

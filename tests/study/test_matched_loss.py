@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from sharpscope import measure
 from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.analysis.report import write_report
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
@@ -40,7 +40,7 @@ def store(tmp_path):
 
 def trained(path, hidden=8):
     """The data of the tiny study, and its model with the weights in a file."""
-    data = DATASETS["digits"](Source(), train_size=60)
+    data = DATASETS["digits"](DataSource(), train_size=60)
     model = build("mlp", data.input_shape, 10, Stream("other"), hidden=[hidden])
     model.load_state_dict(load_file(path))
     return data, model

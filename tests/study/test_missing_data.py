@@ -45,7 +45,7 @@ def nowhere(tmp_path, monkeypatch):
 def test_a_plan_says_what_is_missing_and_reckons_with_noise(source, nowhere, tmp_path):
     plan = make_plan(source, nowhere, to_run=False)
     assert len(plan.runs) == 2
-    assert len(plan.wishes.conditions) == 19
+    assert len(plan.requested.conditions) == 19
     found = forecast(plan, Store(tmp_path / "out"), 1)
     text = show(plan, found)
     assert "2 runs = 2 regimes x 1 seeds" in text
@@ -72,7 +72,7 @@ measures: [margin]
 
     for name, count in (("cifar10", 19), ("cifar100", 19), ("tiny_imagenet", 15)):
         planned = plan(name)
-        assert planned.wishes.scores["benchmark"].options == {"corruptions": "benchmark"}
+        assert planned.requested.scores["benchmark"].options == {"corruptions": "benchmark"}
         told = {quantity["name"]: quantity["summary"] for quantity in planned.catalog["quantities"]}
         assert f"; here these are {count} of " in told["all"]
         assert "; here these are 15 of " in told["benchmark"]
@@ -89,7 +89,7 @@ def test_a_size_that_the_data_do_not_have_is_told_without_them(size, tmp_path, n
 
 
 def test_a_dataset_that_declares_no_shape_is_one_clear_sentence(source, nowhere, monkeypatch):
-    monkeypatch.setattr("sharpscope.study.trial.stand_in", lambda *_: None)
+    monkeypatch.setattr("sharpscope.study.dry_run.stand_in", lambda *_: None)
     with pytest.raises(SpecError, match=r"away.yaml, line 3: cifar-10-binary.tar.gz is in none of"):
         make_plan(source, nowhere, to_run=False)
 
@@ -131,7 +131,7 @@ def test_a_plan_downloads_no_weights(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     plan = make_plan(load_source(str(study)), to_run=False)
-    assert plan.wishes.measures
+    assert plan.requested.measures
     assert forecast(plan, Store(tmp_path / "out"), 1).seconds > 0
     (run,) = plan.runs.values()
     assert run.model.options == {"pretrained": True}

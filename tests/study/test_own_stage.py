@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.analysis.report import write_report
 from sharpscope.errors import SpecError
-from sharpscope.extend import SECTIONS, STAGES, Column, Found, Stage
-from sharpscope.registry import Entry
+from sharpscope.extend import SECTIONS, STAGES, Column, Stage, StageResult
+from sharpscope.registry import Registration
 from sharpscope.store.folder import Store
 from sharpscope.store.status import Status
 from sharpscope.study.forecast import forecast
@@ -23,7 +23,7 @@ from .conftest import Broken, perform_all
 PLUGIN = """
 import numpy as np
 import torch
-from sharpscope.extend import SECTIONS, STAGES, Column, Content, Found, SectionFacts, Stage, Work
+from sharpscope.extend import SECTIONS, STAGES, Column, Content, StageResult, SectionFacts, Stage, Work
 
 @STAGES.register("histogram")
 class Histogram(Stage):
@@ -31,14 +31,14 @@ class Histogram(Stage):
 
     needs = "weights"
 
-    def columns(self, wishes, snapshot):
+    def columns(self, requested, snapshot):
         return [Column.of_value("small_weights", self.name, "Share of small weights", unit="fraction")]
 
     def do(self, work: Work, snapshot, missing):
         weights = torch.cat([p.detach().flatten() for p in work.model(snapshot).parameters()]).numpy()
         counts, edges = np.histogram(weights, bins=20, range=(-1, 1))
         share = float((abs(weights) < 0.1).mean())
-        return {self.name: Found({"values": {"small_weights": share}}, {"counts": counts, "edges": edges})}
+        return {self.name: StageResult({"values": {"small_weights": share}}, {"counts": counts, "edges": edges})}
 
 @STAGES.register("losses")
 class Losses(Stage):
@@ -46,13 +46,13 @@ class Losses(Stage):
 
     needs = "predictions"
 
-    def columns(self, wishes, snapshot):
+    def columns(self, requested, snapshot):
         return [Column.of_value("largest_loss", self.name, "Largest loss", better="lower", unit="nats")]
 
     def do(self, work: Work, snapshot, missing):
         test = work.predictions(snapshot).test
         losses = -test.log_probabilities[np.arange(len(test.targets)), test.targets]
-        return {self.name: Found({"values": {"largest_loss": float(losses.max())}}, {"losses": losses})}
+        return {self.name: StageResult({"values": {"largest_loss": float(losses.max())}}, {"losses": losses})}
 
 @SECTIONS.register(facts=SectionFacts("Weights", place=97, template="<p>{{ count }} weights in bins</p>"))
 def bins(evidence):
@@ -215,7 +215,7 @@ def test_it_is_of_the_studies_that_name_its_plugin(plan, plan_of):
 class Odd(Stage):
     """Whatever a test lets it be."""
 
-    def columns(self, wishes, snapshot):
+    def columns(self, requested, snapshot):
         return [Column.of_value(self.column, self.name, "Odd")]
 
     def do(self, work, snapshot, missing):
@@ -230,7 +230,7 @@ def odd(plan):
 
     def make(plan_of, **changes):
         kind = type("Odd", (Odd,), {**changes, "__module__": STAGES["losses"].function.__module__})
-        STAGES._entries["losses"] = Entry("stage", "losses", kind)
+        STAGES._entries["losses"] = Registration("stage", "losses", kind)
         return plan_of(**{**OWN, "measures": ["margin"]})
 
     return make
@@ -239,9 +239,9 @@ def odd(plan):
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        ({"other": Found()}, "stage 'losses' found 'other', and should find losses"),
-        ({"losses": Found({"values": {"odd": "much"}})}, "stage 'losses' found no number as 'odd', but 'much'"),
-        ({"losses": Found({}, {"odd": np.array([object()])})}, "object"),
+        ({"other": StageResult()}, "stage 'losses' found 'other', and should find losses"),
+        ({"losses": StageResult({"values": {"odd": "much"}})}, "stage 'losses' found no number as 'odd', but 'much'"),
+        ({"losses": StageResult({}, {"odd": np.array([object()])})}, "object"),
     ],
 )
 def test_what_cannot_be_stored_is_told_and_costs_nothing_else(found, reason, odd, plan_of, store):

@@ -218,7 +218,7 @@ def test_study_yaml_plans_to_the_same_runs_and_wishes(plan_of, tmp_path):
     store.write_catalog(json.loads(json.dumps(plan.catalog)))
     again = make_plan(load_source(str(store.path / "study.yaml")))
     assert list(again.runs) == list(plan.runs)
-    assert again.wishes == plan.wishes
+    assert again.requested == plan.requested
     assert again.catalog == plan.catalog
 
 
@@ -270,8 +270,8 @@ def test_accuracy_in_the_primary_family_is_the_test_accuracy(plan_of):
 
 def test_scores_of_images_are_left_out_where_there_are_none(plan_of):
     plan = plan_of(data="circles", scores=None)
-    assert "corruption_accuracy" not in plan.wishes.scores
-    assert plan.wishes.conditions == {}
+    assert "corruption_accuracy" not in plan.requested.scores
+    assert plan.requested.conditions == {}
 
 
 NO_HEAD = """
@@ -296,8 +296,8 @@ def test_default_measures_are_those_that_the_models_of_the_grid_have(plan_of, tm
     (tmp_path / "headless_nets.py").write_text(NO_HEAD)
     monkeypatch.chdir(tmp_path)
     plan = plan_of(model="headless_nets:headless", measures=None)
-    assert "relative_flatness" not in plan.wishes.measures
-    assert "gradient_norm" in plan.wishes.measures
+    assert "relative_flatness" not in plan.requested.measures
+    assert "gradient_norm" in plan.requested.measures
     (note,) = plan.notes
     assert note.startswith("left out of the default measures: ")
     assert "relative_flatness" in note
@@ -366,14 +366,14 @@ def test_a_measure_is_tried_for_one_pass_only_and_may_fail_otherwise(plan_of, mo
 
     monkeypatch.setattr(Evaluator, "run", counted)
     plan = plan_of(measures=["hessian_trace", "pac_bayes_flatness"])
-    assert list(plan.wishes.measures) == ["hessian_trace", "pac_bayes_flatness"]
+    assert list(plan.requested.measures) == ["hessian_trace", "pac_bayes_flatness"]
     assert len(passes) == 1
 
     def broken(*_):
         raise RuntimeError("no memory")
 
     monkeypatch.setattr(Evaluator, "run", broken)
-    assert list(plan_of().wishes.measures) == ["relative_flatness", "gradient_norm"]
+    assert list(plan_of().requested.measures) == ["relative_flatness", "gradient_norm"]
 
 
 def test_what_is_wanted_reads_back_from_the_catalog(plan_of):

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from sharpscope.data import DATASETS, SEVERITIES, Source
+from sharpscope.data import DATASETS, SEVERITIES, DataSource
 from sharpscope.data.cifar import CifarArchive
 from sharpscope.errors import DataError, SpecError
 from sharpscope.spec import Component
-from sharpscope.study.bench import Bench
+from sharpscope.study.data_cache import DataCache
 from sharpscope.study.plan import make_plan
 from sharpscope.study.source import load_source
 
@@ -44,7 +44,7 @@ class Suite:
 def suite(monkeypatch):
     """Let ``cifar10`` be the digits with a published suite."""
     suite = Suite()
-    digits = replace(DATASETS["digits"](Source(), train_size=20), corrupted=suite)
+    digits = replace(DATASETS["digits"](DataSource(), train_size=20), corrupted=suite)
     monkeypatch.setattr(CifarArchive, "load", lambda self, *arguments: digits)
     return suite
 
@@ -56,7 +56,7 @@ def source(tmp_path):
 
 
 def test_a_plan_names_published_corruptions_apart_from_generated_ones(suite, source):
-    corruptions = make_plan(source).wishes.conditions
+    corruptions = make_plan(source).requested.conditions
     assert {name: version for name, version in corruptions.items() if "/" in name} == {"suite/fog": 3, "suite/snow": 3}
     assert corruptions["gaussian_noise"] == 1
 
@@ -68,11 +68,11 @@ def test_a_suite_that_is_missing_is_told_before_anything_runs(suite, source):
 
 
 def test_each_dataset_takes_its_own_of_a_studys_corruptions(suite, source):
-    corruptions = list(make_plan(source).wishes.conditions)
-    bench = Bench(None)
-    cases = bench.altered(Component(name="cifar10"), corruptions)
+    corruptions = list(make_plan(source).requested.conditions)
+    cache = DataCache(None)
+    cases = cache.altered(Component(name="cifar10"), corruptions)
     found = {str(case): int(altered.inputs[0, 0, 0, 0]) for case, altered in cases}
     assert found == {f"suite/{c}-{s}": 10 * i + s for i, c in enumerate(Suite.corruptions) for s in SEVERITIES}
-    generated = [str(case) for case, _ in bench.altered(Component(name="digits"), corruptions)]
+    generated = [str(case) for case, _ in cache.altered(Component(name="digits"), corruptions)]
     assert len(generated) == (len(corruptions) - 2) * len(SEVERITIES)
     assert not any("suite" in name for name in generated)

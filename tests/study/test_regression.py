@@ -16,7 +16,7 @@ from tests.study.conftest import TINY, finish, perform_all
 from sharpscope import measure
 from sharpscope.analysis.ledger import load_results, write_ledger
 from sharpscope.analysis.report import write_report
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import SharpscopeError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
@@ -161,7 +161,7 @@ def test_a_checkpoint_is_measured_by_the_loss_of_its_data(study, tmp_path, monke
     found = measure_checkpoint("numbers_net:make", weights, "diabetes", ["gradient_norm"])
     model = build("mlp", (10,), 1, Stream(0), hidden=(8,))
     model.load_state_dict(load_weights(weights))
-    data = DATASETS["diabetes"](Source(download=False))
+    data = DATASETS["diabetes"](DataSource(download=False))
     loss = torch.nn.functional.mse_loss(model(data.normalize(data.train_inputs)).squeeze(1), data.train_targets)
     gradient = torch.autograd.grad(loss, list(model.parameters()))
     norm = torch.cat([part.flatten() for part in gradient]).norm().item()

@@ -20,9 +20,9 @@ from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.store.status import Status
 from sharpscope.study import work
-from sharpscope.study.bench import Bench
+from sharpscope.study.data_cache import DataCache
 from sharpscope.study.engine import assignment_of, run_study
-from sharpscope.study.perform import perform
+from sharpscope.study.execution import execute
 from sharpscope.study.stages import predict, train
 
 from .conftest import perform_all
@@ -213,8 +213,8 @@ def test_a_full_disk_fails_the_run_and_tears_nothing(plan_of, store, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("sharpscope.files.os.fsync", full)
-    bench = Bench(plan.data_dir)
-    outcomes = [perform(run_id, assignment_of(plan, store), bench) for run_id in plan.runs]
+    cache = DataCache(plan.data_dir)
+    outcomes = [execute(run_id, assignment_of(plan, store), cache) for run_id in plan.runs]
     assert [o.state for o in outcomes] == ["done", "failed", "done", "failed"]
     assert outcomes[1].halt == outcomes[1].reason
     assert outcomes[1].reason.startswith(f"No space left on device: {store.path}")
@@ -289,7 +289,7 @@ def test_a_dataset_that_has_changed_is_refused_in_one_sentence(plan_of, store, m
     # A machine that reads other data than those that were planned with.
     plan = plan_of(grid={"seed": [5]})
     assignment = dataclasses.replace(assignment_of(plan, store), data=dict.fromkeys(plan.runs, "0"))
-    outcome = perform(next(iter(plan.runs)), assignment, Bench(None))
+    outcome = execute(next(iter(plan.runs)), assignment, DataCache(None))
     assert outcome.state == "failed"
     assert "has changed" in outcome.reason
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from sharpscope import measure
 from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.curvature.risk.batches import Batches
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
@@ -23,7 +23,7 @@ from sharpscope.study.source import load_source
 
 from .conftest import perform_all
 
-DATA = DATASETS["digits"](Source(), train_size=60)
+DATA = DATASETS["digits"](DataSource(), train_size=60)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_measure_may_have_a_subset_of_its_own(plan_of, store):
             "few": 24,
         }
     again = make_plan(load_source(str(store.path / "study.yaml")))
-    assert again.wishes == plan.wishes
+    assert again.requested == plan.requested
 
 
 @pytest.mark.parametrize(

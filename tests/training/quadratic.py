@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from sharpscope.seeding import Stream
 from sharpscope.training import Recipe
 from sharpscope.training.gradient import Gradient, OnBatch
-from sharpscope.training.steps import Batch, Pass
+from sharpscope.training.steps import MiniBatch, Pass
 
 
 class Point(nn.Module):
@@ -63,7 +63,7 @@ def descent(model, **options):
 def on_samples(model, inputs, targets, loss=cross_entropy):
     """Return what training gives to update steps: the evaluation of a batch."""
     gradient = Gradient(model, Recipe(), loss, (), torch.device("cpu"))
-    return OnBatch(gradient, Batch(inputs, targets))
+    return OnBatch(gradient, MiniBatch(inputs, targets))
 
 
 def on_quadratics(point, centers=None):

@@ -15,14 +15,14 @@ from sharpscope.spec import Regime, Training
 from sharpscope.training import Recipe
 from sharpscope.training.gradient import Gradient, OnBatch
 from sharpscope.training.precision import LossScale, Overflow
-from sharpscope.training.steps import Batch, Step
+from sharpscope.training.steps import MiniBatch, Step
 from sharpscope.training.updates.esam import EfficientSam
 from sharpscope.training.updates.fsam import FriendlySam
 from sharpscope.training.updates.looksam import LookSam
 from sharpscope.training.updates.sam import Sam
 
 CPU = torch.device("cpu")
-BATCH = Batch(INPUTS, TARGETS)
+BATCH = MiniBatch(INPUTS, TARGETS)
 STEPS = {
     "sgd": Step,
     "sam": partial(Sam, rho=0.3),
@@ -99,7 +99,7 @@ def test_without_weights_an_infinite_loss_tells_of_an_overflow():
             made, loss=lambda outputs, targets, scale=scale: nn.functional.mse_loss(scale * outputs, outputs)
         )
         with whether:
-            OnBatch(Gradient(model, scaled, scaled.loss, (), CPU), Batch(INPUTS.float(), TARGETS))(weights=[])
+            OnBatch(Gradient(model, scaled, scaled.loss, (), CPU), MiniBatch(INPUTS.float(), TARGETS))(weights=[])
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 3])
@@ -130,7 +130,7 @@ def test_chosen_samples_come_in_micro_batches_no_smaller_than_those_of_the_batch
 def test_the_losses_of_samples_are_those_of_batches_of_one(mixed, smoothing):
     targets = torch.randn(8, 3, generator=Stream("mix").torch(), dtype=torch.float64).softmax(1) if mixed else TARGETS
     model, made = small_net(batch_norm=False), recipe({"label_smoothing": {"value": smoothing}}, accumulate=3)
-    backward = OnBatch(Gradient(model, made, made.loss or cross_entropy, (), CPU), Batch(INPUTS, targets))
+    backward = OnBatch(Gradient(model, made, made.loss or cross_entropy, (), CPU), MiniBatch(INPUTS, targets))
     found = backward()
     one_by_one = [
         nn.functional.cross_entropy(model(INPUTS[i : i + 1]), targets[i : i + 1], label_smoothing=smoothing)
@@ -156,7 +156,7 @@ def test_a_gradient_below_the_limit_is_not_clipped():
 
 def test_bf16_computes_the_forward_pass_so_and_keeps_the_weights():
     model = small_net().float()
-    batch = Batch(INPUTS.float(), TARGETS)
+    batch = MiniBatch(INPUTS.float(), TARGETS)
     with torch.autocast("cpu", torch.bfloat16):
         outputs = model(batch.inputs).float()
     model.load_state_dict(small_net().float().state_dict())
@@ -169,7 +169,7 @@ def test_bf16_computes_the_forward_pass_so_and_keeps_the_weights():
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("update", STEPS.values(), ids=STEPS)
 def test_half_precision_is_close_to_single(update, precision):
-    batch = Batch(INPUTS.float(), TARGETS)
+    batch = MiniBatch(INPUTS.float(), TARGETS)
     single, _, _ = stepped(small_net(batch_norm=False).float(), recipe(), update, batch)
     half, _, _ = stepped(small_net(batch_norm=False).float(), recipe(precision=precision), update, batch)
     moved = (single - weights(small_net(batch_norm=False).float())).norm()
@@ -207,7 +207,7 @@ def test_the_loss_scale_follows_the_rule_of_pytorch(monkeypatch):
     gradient = Gradient(model, made, cross_entropy, (), CPU)
     scales = []
     for number, (reference, scale) in enumerate(expected):
-        gradient.step(step, Batch(batches(number), TARGETS))
+        gradient.step(step, MiniBatch(batches(number), TARGETS))
         torch.testing.assert_close(weights(model), reference, rtol=1e-6, atol=1e-7)
         assert gradient.scale.factor == scale
         scales.append(scale)
@@ -230,7 +230,7 @@ def test_a_step_whose_gradient_overflows_is_not_taken(update, overflowing):
     step = update(model, made.make_optimizer(model.parameters()))
     gradient = Gradient(model, made, made.loss or cross_entropy, (), CPU)
     before, state = weights(model).clone(), str(step.state_dict())
-    batch = Batch(INPUTS.float(), TARGETS)
+    batch = MiniBatch(INPUTS.float(), TARGETS)
     if update is Step and overflowing == 2:
         calls.append(1)
     with Stream("overflow").governing():

@@ -11,7 +11,7 @@ from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
 from sharpscope.training import Diverged, Recipe, train
-from sharpscope.training.recorder import PATIENCE
+from sharpscope.training.recorder import READ_EVERY
 
 EPOCHS = 2
 
@@ -195,7 +195,7 @@ def test_a_diverged_training_does_not_go_on_for_long(dataset):
     )
     with pytest.raises(Diverged, match="epoch 1, step 1 of"):
         train(model, many, recipe(batch_size=1, epochs=1), Stream(0))
-    assert model.calls == PATIENCE
+    assert model.calls == READ_EVERY
 
 
 class Failing(nn.Module):

@@ -11,7 +11,7 @@ from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
 from sharpscope.task import REGRESSION
 from sharpscope.training import REGIMES, Recipe, predict, train
-from sharpscope.training.batches import lost_classes
+from sharpscope.training.minibatches import lost_classes
 
 CLASSES_ALONE = ["cutmix", "label_noise", "label_smoothing", "mixup", "relative_flatness"]
 

@@ -10,7 +10,7 @@ from tests.training.quadratic import CURVATURE, INPUTS, Point, on_batch, on_quad
 from torch import nn
 
 import sharpscope
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.data.augmentations import random_shift
 from sharpscope.errors import DataError, HeadNotFound, SpecError
 from sharpscope.models import build
@@ -269,7 +269,7 @@ def test_the_penalty_is_the_measure(dataset, normalize):
     ],
 )
 def test_either_direction_is_taken_without_losing_the_fit(name, normalize, flatten, sharpen):
-    data = DATASETS["digits"](Source(None), train_size=200)
+    data = DATASETS["digits"](DataSource(None), train_size=200)
     inputs, flatness = data.normalize(data.train_inputs), []
     for strength in (flatten, None, sharpen):
         regime = {"relative_flatness": {"strength": strength, "normalize": normalize}} if strength else "baseline"

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.lettering import FAMILY, lettered
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.scale import Scale, locator
 from sharpscope.spec import REGIME
@@ -96,7 +96,7 @@ def logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
 
 def level_legend(figure: Figure, results: StudyResults) -> None:
     """Put one legend of all levels of the factor above a figure."""
-    factor, styles = results.factor, looks(results.factor)
+    factor, styles = results.factor, styles_of(results.factor)
     handles = [
         Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=4, label=lettered(level))
         for level, look in ((level, styles[level]) for level in results.levels)

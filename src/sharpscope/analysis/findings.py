@@ -11,7 +11,7 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.comparisons import ALPHA, PRIMARY
 from sharpscope.analysis.correlations import POOLED, WITHIN
-from sharpscope.analysis.results import Record, StudyResults, by, records, split
+from sharpscope.analysis.results import StudyResults, TableRow, by, records, split
 
 # Outcomes whose relation to sharpness is told in words, the first of them that were measured.
 _OUTCOMES = ("generalization_gap", "r2_gap", "ece", "test_accuracy", "test_r2")
@@ -162,7 +162,7 @@ def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
     return "; ".join(phrases) + "."
 
 
-def _phrase(results: StudyResults, row: Record) -> str:
+def _phrase(results: StudyResults, row: TableRow) -> str:
     """Return one significant difference: "sharper by relative flatness (+1.4 [+1.0, +1.8], p = 0.049)"."""
     link = " by" if row["verdict"] in ("sharper", "flatter") else ""
     difference = numbers.with_interval(row["difference"], row["ci_low"], row["ci_high"], sign=True)
@@ -176,7 +176,7 @@ def at_matched_loss(results: StudyResults, comparisons: pd.DataFrame) -> tuple[s
     tested = comparisons[comparisons["quantity"].isin(columns) & (comparisons["n"] > 0)]
     tested = tested.assign(
         base=tested["quantity"].map(lambda name: results.quantities[name].base),
-        loss=tested["quantity"].map(lambda name: results.quantities[name].level),
+        loss=tested["quantity"].map(lambda name: results.quantities[name].matched_loss),
     )
     at_end, cells = tested[tested["loss"] == ""], [*results.keys, results.factor.name, "base"]
     sentences = []
@@ -229,16 +229,16 @@ def _relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[str, 
     return tuple(sentences)
 
 
-def _rho(row: Record) -> str:
+def _rho(row: TableRow) -> str:
     return numbers.correlation(row["spearman"], row["ci_low"], row["ci_high"])
 
 
-def excludes_zero(row: Record) -> bool:
+def excludes_zero(row: TableRow) -> bool:
     """Return whether the interval of a correlation lies on one side of zero."""
     return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
 
 
-def _reading(pooled: Record, within: Record, nouns: str) -> str:
+def _reading(pooled: TableRow, within: TableRow, nouns: str) -> str:
     if not excludes_zero(pooled):
         return "; both intervals hold zero" if not excludes_zero(within) else ""
     if not excludes_zero(within):

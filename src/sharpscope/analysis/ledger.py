@@ -86,7 +86,8 @@ def write_ledger(ledger: pd.DataFrame, study_dir: str | Path) -> None:
 
 
 def _quantity(facts: dict[str, Any]) -> Quantity:
-    return Quantity(**{**facts, "caveats": tuple(facts.get("caveats", ()))})
+    told = {key: value for key, value in facts.items() if key != "level"}
+    return Quantity(**{**told, "caveats": tuple(facts.get("caveats", ())), "matched_loss": facts.get("level", "")})
 
 
 def _damage(runs: Iterable[StoredRun], unread: dict[str, str]) -> list[str]:

@@ -43,7 +43,7 @@ _SEQUENCE, _SEQUENCE_ENDS = colormaps["plasma"], (0.4, 0.64)
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How a level is drawn.
 
     Attributes:
@@ -57,12 +57,12 @@ class Look:
     symbol: str
 
 
-def looks(factor: Factor) -> dict[str, Look]:
+def styles_of(factor: Factor) -> dict[str, Style]:
     """Return the look of every level of a factor: along a sequence of colors where the levels have an order."""
     return _in_order(factor) if factor.ordered else _apart(factor.levels)
 
 
-def _apart(levels: Iterable[str]) -> dict[str, Look]:
+def _apart(levels: Iterable[str]) -> dict[str, Style]:
     """Return looks that are told apart: fixed for the well-known regimes, by order for others."""
     result = {}
     others = 0
@@ -76,7 +76,7 @@ def _apart(levels: Iterable[str]) -> dict[str, Look]:
     return result
 
 
-def _in_order(factor: Factor) -> dict[str, Look]:
+def _in_order(factor: Factor) -> dict[str, Style]:
     """Return looks that show the order of the levels; what lacks the part looks as the baseline does."""
     ordered = sorted((level for level in factor.levels if level != factor.lacking), key=factor.ranks.__getitem__)
     begin, end = _SEQUENCE_ENDS
@@ -85,6 +85,6 @@ def _in_order(factor: Factor) -> dict[str, Look]:
     return {level: found.get(level) or _look(_KNOWN[BASELINE], 0) for level in factor.levels}
 
 
-def _look(color: str, place: int) -> Look:
+def _look(color: str, place: int) -> Style:
     symbol, marker = _MARKERS[place % len(_MARKERS)]
-    return Look(color, marker, symbol)
+    return Style(color, marker, symbol)

@@ -15,10 +15,10 @@ from markupsafe import Markup
 from sharpscope.analysis.comparisons import ALPHA
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import find
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, sections_of
-from sharpscope.registry import Entry
+from sharpscope.registry import Registration
 from sharpscope.store.files import write_whole
 from sharpscope.store.seals import digest
 
@@ -100,7 +100,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
     )
     environment.filters["embed"] = _embed
     shown = {name for name, content in contents.items() if content.page is not None or SECTIONS[name].facts.nothing}
-    environment.globals |= {"results": results, "looks": looks(results.factor), "alpha": ALPHA, "shown": shown}
+    environment.globals |= {"results": results, "styles": styles_of(results.factor), "alpha": ALPHA, "shown": shown}
     sections = []
     for name, content in contents.items():
         body = _body(environment, SECTIONS[name], content)
@@ -122,7 +122,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
     return environment.get_template("report.html.j2").render(context)
 
 
-def _body(environment: jinja2.Environment, section: Entry, content: Content) -> Markup:
+def _body(environment: jinja2.Environment, section: Registration, content: Content) -> Markup:
     """Return what stands below the heading of a section; nothing where it has nothing to show or to say."""
     facts = section.facts
     if content.page is None:

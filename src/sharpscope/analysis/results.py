@@ -19,7 +19,7 @@ MEASURES = ("sharpness", "complexity", "control")  # kinds of quantities that de
 PAIR_COLUMNS = ("regime", "seed_a", "seed_b")
 MISSING_COLUMNS = ["run_id", "regime", "seed", "missing", "reason"]
 
-Record = dict[str, Any]  # one row of a table
+TableRow = dict[str, Any]  # one row of a table
 # Arrays by their names of each run, and why those of other runs cannot be read.
 Arrays = tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]
 
@@ -44,7 +44,7 @@ class Quantity:
         summary: One line that says what it is.
         reference: Where it is defined.
         caveats: What a reader must know before believing it.
-        level: The train loss at whose first crossing it was found, as text; empty at the end of training.
+        matched_loss: The train loss at whose first crossing it was found, as text; empty at the end of training.
     """
 
     name: str
@@ -57,17 +57,17 @@ class Quantity:
     summary: str = ""
     reference: str = ""
     caveats: tuple[str, ...] = ()
-    level: str = ""
+    matched_loss: str = ""
 
     @property
     def short_label(self) -> str:
-        """Its name where the level is told already: "Relative flatness" of "Relative flatness at train loss 0.1"."""
-        return self.label.removesuffix(f" at train loss {self.level}")
+        """Its name where the matched loss is told: "Relative flatness" of "Relative flatness at train loss 0.1"."""
+        return self.label.removesuffix(f" at train loss {self.matched_loss}")
 
     @property
     def base(self) -> str:
         """The column of the same thing at the end of training: "relative_flatness" of "relative_flatness@0.1"."""
-        return self.name.removesuffix(f"@{self.level}")
+        return self.name.removesuffix(f"@{self.matched_loss}")
 
     @property
     def orientation(self) -> int:
@@ -225,32 +225,32 @@ class StudyResults:
             return pd.Series(data=False, index=self.ledger.index)
         return self.ledger[name].notna() & ~self.ledger[column].fillna(value=True).astype(bool)
 
-    def of_kind(self, kind: str, level: str = "") -> list[str]:
+    def of_kind(self, kind: str, loss: str = "") -> list[str]:
         """Return the measured columns of one kind: at the end of training, or at a matched train loss."""
-        return [name for name in self.at(level) if self.quantities[name].kind == kind]
+        return [name for name in self.at(loss) if self.quantities[name].kind == kind]
 
-    def measures(self, level: str = "") -> list[str]:
+    def measures(self, loss: str = "") -> list[str]:
         """Return the measured columns that measures made, at the end of training or at a matched train loss."""
-        return [name for name in self.at(level) if self.quantities[name].kind in MEASURES]
+        return [name for name in self.at(loss) if self.quantities[name].kind in MEASURES]
 
-    def at(self, level: str) -> list[str]:
-        """Return the measured columns at a matched train loss; those at the end of training for the empty level."""
-        return [name for name in self.measured if self.quantities[name].level == level]
+    def at(self, loss: str) -> list[str]:
+        """Return the measured columns at a matched train loss; those at the end of training for the empty loss."""
+        return [name for name in self.measured if self.quantities[name].matched_loss == loss]
 
     @cached_property
     def losses(self) -> list[str]:
         """The matched train losses that some run has reached, in the order of the columns."""
-        return list(dict.fromkeys(level for name in self.measured if (level := self.quantities[name].level)))
+        return list(dict.fromkeys(loss for name in self.measured if (loss := self.quantities[name].matched_loss)))
 
     @property
     def moments(self) -> list[str]:
-        """The matched train losses and then, as the empty level, the end: as a training comes by them."""
+        """The matched train losses and then, as an empty loss, the end: as a training comes by them."""
         return [*self.losses, ""]
 
     def across(self, name: str) -> dict[str, str]:
-        """Return the measured columns of what ``name`` is at the end of training, by their levels, as ``moments``."""
-        columns = {self.quantities[c].level: c for c in self.measured if self.quantities[c].base == name}
-        return {level: columns[level] for level in self.moments if level in columns}
+        """Return the measured columns of what ``name`` is at the end of training, by matched loss, as ``moments``."""
+        columns = {self.quantities[c].matched_loss: c for c in self.measured if self.quantities[c].base == name}
+        return {loss: columns[loss] for loss in self.moments if loss in columns}
 
     @cached_property
     def primary(self) -> list[str]:
@@ -295,16 +295,16 @@ def describe_group(group: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {value_text(value)}" for key, value in group.items())
 
 
-def describe_moment(level: str) -> str:
-    """Return when something was measured, in words: "train loss 0.1", "the end of training" for the empty level."""
-    return f"train loss {level}" if level else "the end of training"
+def describe_moment(loss: str) -> str:
+    """Return when something was measured, in words: "train loss 0.1", "the end of training" for the empty loss."""
+    return f"train loss {loss}" if loss else "the end of training"
 
 
-def records(table: pd.DataFrame) -> list[Record]:
+def records(table: pd.DataFrame) -> list[TableRow]:
     """Return the rows of a table as mappings."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def by(table: pd.DataFrame, column: str) -> dict[str, Record]:
+def by(table: pd.DataFrame, column: str) -> dict[str, TableRow]:
     """Return the rows of a table by the value of a column in which each value is once."""
     return {row[column]: row for row in records(table)}

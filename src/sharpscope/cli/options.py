@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or the name of a preset.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or the name of a preset.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder of the study; sharpscope-runs/NAME by default.")

@@ -11,7 +11,7 @@ from sharpscope.cli.steps import planned
 
 
 def plan(
-    study: options.Study,
+    study: options.StudyArgument,
     out: options.Out = None,
     overrides: options.Overrides = None,
     data_dir: options.DataDir = None,

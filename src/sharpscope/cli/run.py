@@ -13,7 +13,7 @@ from sharpscope.cli.steps import planned, write_all
 
 
 def run(
-    study: options.Study,
+    study: options.StudyArgument,
     out: options.Out = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Number of processes; one a core by default.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sharpscope.condition import SEVERITIES, Case, ConditionFacts
 from sharpscope.data.conditions import Altered, Condition, altered_cases, conditions_of, corrupt
-from sharpscope.data.dataset import CorruptionSuite, Dataset, Source
+from sharpscope.data.dataset import CorruptionSuite, Dataset, DataSource
 from sharpscope.data.registry import CONDITIONS, DATASETS
 from sharpscope.data.selection import stratified
 
@@ -17,8 +17,8 @@ __all__ = [
     "Condition",
     "ConditionFacts",
     "CorruptionSuite",
+    "DataSource",
     "Dataset",
-    "Source",
     "altered_cases",
     "conditions_of",
     "corrupt",

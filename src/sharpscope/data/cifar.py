@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sharpscope.data.archives import tar_contents
 from sharpscope.data.augmentations import random_flip, random_shift
-from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.download import RemoteFile, locate
 from sharpscope.data.published import ArraySuite
 from sharpscope.data.registry import DatasetFacts
@@ -55,7 +55,7 @@ class CifarArchive:
     std: tuple[float, ...]
     corrupted: tuple[str, RemoteFile, tuple[str, ...]]
 
-    def load(self, source: Source, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
+    def load(self, source: DataSource, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -79,7 +79,7 @@ class CifarArchive:
             corrupted=ArraySuite(suite, file, mirrors, source, test_targets, test),
         )
 
-    def _contents(self, source: Source) -> dict[str, bytes]:
+    def _contents(self, source: DataSource) -> dict[str, bytes]:
         """Return the contents of each file, from the folder it was unpacked to or else from the archive."""
         names = [*(file.name for file in (*self.train, *self.test)), self.class_names]
         for parent in (source.home / self.name, source.home):

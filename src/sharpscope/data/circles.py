@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.registry import DATASETS
 from sharpscope.errors import DataError
 from sharpscope.extras import optional
 
 
 @DATASETS.register()
-def circles(source: Source, *, samples: int = 100, factor: float = 0.5, noise: float = 0.0, seed: int = 0) -> Dataset:
+def circles(
+    source: DataSource, *, samples: int = 100, factor: float = 0.5, noise: float = 0.0, seed: int = 0
+) -> Dataset:
     """Two concentric circles in the plane, 2 classes; the first half of the samples trains.
 
     Args:

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.benchmark import FAMILIES
-from sharpscope.condition import Case, ConditionFacts, Kind
+from sharpscope.condition import Case, ConditionFacts, ConditionKind
 from sharpscope.data.dataset import CorruptionSuite, Dataset
 from sharpscope.data.draws import Draws
 from sharpscope.data.registry import CONDITIONS
 from sharpscope.errors import DataError, UnknownName
-from sharpscope.registry import Entry
+from sharpscope.registry import Registration
 from sharpscope.seeding import Stream
 
 # Images corrupted at a time; bounds the memory and, by the design of Draws, nothing else.
@@ -157,11 +157,11 @@ class Condition:
         return [Case(self.name, severity, self.facts.kind, self.facts.family) for severity in self.facts.severities]
 
 
-def _of_inputs(entry: Entry, dataset: Dataset, severity: int, stream: Stream) -> Altered:
+def _of_inputs(entry: Registration, dataset: Dataset, severity: int, stream: Stream) -> Altered:
     return Altered(corrupt(dataset.test_inputs, entry.name, severity, stream), dataset.test_targets)
 
 
-def _of_weights(entry: Entry, dataset: Dataset, severity: int, stream: Stream) -> Altered:
+def _of_weights(entry: Registration, dataset: Dataset, severity: int, stream: Stream) -> Altered:
     def alter(weights: Weights) -> Weights:
         changed: Weights = entry(weights, severity, stream.child(entry.name, severity), **entry.complete({}))
         return changed
@@ -169,11 +169,11 @@ def _of_weights(entry: Entry, dataset: Dataset, severity: int, stream: Stream) -
     return Altered(dataset.test_inputs, dataset.test_targets, alter)
 
 
-def _of_data(entry: Entry, dataset: Dataset, severity: int, stream: Stream) -> Altered:
+def _of_data(entry: Registration, dataset: Dataset, severity: int, stream: Stream) -> Altered:
     return Altered(*entry(dataset, severity, stream.child(entry.name, severity), **entry.complete({})))
 
 
-_APPLIED: dict[Kind, Callable[[Entry, Dataset, int, Stream], Altered]] = {
+_APPLIED: dict[ConditionKind, Callable[[Registration, Dataset, int, Stream], Altered]] = {
     "inputs": _of_inputs,
     "weights": _of_weights,
     "data": _of_data,

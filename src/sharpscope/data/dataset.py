@@ -22,7 +22,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Where the files of a dataset may come from; it never changes what a dataset holds.
 
     Attributes:

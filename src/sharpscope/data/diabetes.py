@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import random_subset
 from sharpscope.errors import DataError
@@ -17,7 +17,7 @@ TEST_SIZE = 142
 
 
 @DATASETS.register()
-def diabetes(source: Source, *, train_size: int | None = None, subset_seed: int = 0) -> Dataset:
+def diabetes(source: DataSource, *, train_size: int | None = None, subset_seed: int = 0) -> Dataset:
     """Progression of diabetes within a year from 10 measurements, a regression: 142 to test, up to 300 to train.
 
     The test split is the same for every option. Inputs and targets are brought to zero mean and unit variance by the

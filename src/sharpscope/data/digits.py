@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sharpscope.data.augmentations import random_rotation
-from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import stratified
 from sharpscope.errors import DataError
@@ -22,7 +22,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @DATASETS.register()
-def digits(source: Source, *, train_size: int | None = 500, subset_seed: int = 0) -> Dataset:
+def digits(source: DataSource, *, train_size: int | None = 500, subset_seed: int = 0) -> Dataset:
     """Handwritten digits, 8x8 gray, 10 classes: 797 to test, up to 1,000 to train; needs no files.
 
     The test split is the same for every option. Values 0..16 become bytes 0..255.

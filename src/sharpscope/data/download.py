@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from sharpscope.data.dataset import Source
+from sharpscope.data.dataset import DataSource
 from sharpscope.errors import DataError
 
 TIMEOUT = 30.0  # Seconds without a byte.
@@ -53,7 +53,7 @@ class RemoteFile:
         return f"{self.algorithm.upper().replace('SHA', 'SHA-')} {found} instead of {self.digest}"
 
 
-def locate(file: RemoteFile, source: Source, folders: Sequence[str], mirrors: Sequence[str]) -> Path:
+def locate(file: RemoteFile, source: DataSource, folders: Sequence[str], mirrors: Sequence[str]) -> Path:
     """Return the path of a file: in the user's folder, else in the cache, else downloaded.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.image_folder import crop_and_flip
 from sharpscope.data.images import Background, to_array
 from sharpscope.data.registry import DATASETS
@@ -26,7 +26,7 @@ BYTES = 257
 @DATASETS.family("hf")
 def hugging_face(
     name: str,
-    source: Source,
+    source: DataSource,
     *,
     config: str | None = None,
     revision: str | None = None,
@@ -99,7 +99,7 @@ def hugging_face(
     )
 
 
-def _loaded(name: str, source: Source, split: str, config: str | None, revision: str | None) -> Any:
+def _loaded(name: str, source: DataSource, split: str, config: str | None, revision: str | None) -> Any:
     """Return one split of a set."""
     datasets = optional("datasets", "datasets", f"dataset 'hf:{name}'", DataError)
     local = source.home / name

@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from sharpscope.data.augmentations import random_flip, random_shift
-from sharpscope.data.dataset import Augmentation, Dataset, Source
+from sharpscope.data.dataset import Augmentation, Dataset, DataSource
 from sharpscope.data.images import Background, decode
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import subsets
@@ -37,7 +37,7 @@ HIDDEN = frozenset({
 
 @DATASETS.register()
 def image_folder(
-    source: Source,
+    source: DataSource,
     *,
     folder: str,
     size: PositiveInt = 64,
@@ -104,7 +104,7 @@ def image_folder(
     )
 
 
-def below(source: Source, path: str) -> Path:
+def below(source: DataSource, path: str) -> Path:
     """Return a path below the data directory.
 
     Raises:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sharpscope.data import idx
 from sharpscope.data.augmentations import random_flip, random_rotation, random_shift
-from sharpscope.data.dataset import Augmentation, Dataset, Source
+from sharpscope.data.dataset import Augmentation, Dataset, DataSource
 from sharpscope.data.download import RemoteFile, locate, verify
 from sharpscope.data.registry import DatasetFacts
 from sharpscope.data.selection import subsets
@@ -43,7 +43,7 @@ class IdxArchive:
     std: float
     augment: Augmentation
 
-    def load(self, source: Source, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
+    def load(self, source: DataSource, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -65,7 +65,7 @@ class IdxArchive:
             augment=self.augment,
         )
 
-    def _read(self, files: tuple[RemoteFile, RemoteFile], source: Source) -> tuple[Tensor, Tensor]:
+    def _read(self, files: tuple[RemoteFile, RemoteFile], source: DataSource) -> tuple[Tensor, Tensor]:
         """Return images, uint8 ``[N, 1, H, W]``, and labels, int64 ``[N]``."""
         arrays = []
         for file, dimensions in zip(files, (3, 1), strict=True):

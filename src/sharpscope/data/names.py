@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.image_folder import as_it_looks, below, refuse_alike
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import stratified, subsets
@@ -44,7 +44,7 @@ ENDINGS = (
 
 @DATASETS.register()
 def names(
-    source: Source,
+    source: DataSource,
     *,
     file: str | None = None,
     train_size: int | None = None,
@@ -169,7 +169,7 @@ def _neighbors() -> Tensor:
 _NEIGHBORS = _neighbors()
 
 
-def _read(source: Source, file: str) -> list[tuple[str, str]]:
+def _read(source: DataSource, file: str) -> list[tuple[str, str]]:
     """Return names and classes of a CSV file."""
     path = below(source, file)
     if not path.is_file():

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 # Images as floats in 0..255 and a signed strength in -1..1 each, shape ``[N, 1, 1, 1]``, to such images.
-Operation = Callable[[Tensor, Tensor], Tensor]
+ImageOperation = Callable[[Tensor, Tensor], Tensor]
 
 GEOMETRIC = ("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 _SHEAR, _TRANSLATE, _ROTATE = 0.3, 10 / 32, math.radians(30)
@@ -148,7 +148,7 @@ def _equalize(images: Tensor, signed: Tensor) -> Tensor:
     return torch.where(flat, values.to(torch.float32), spread.gather(1, values)).view_as(images)
 
 
-OPERATIONS: dict[str, Operation] = {
+OPERATIONS: dict[str, ImageOperation] = {
     "brightness": _brightness,
     "contrast": _contrast,
     "saturation": _saturation,

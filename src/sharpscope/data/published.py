@@ -14,7 +14,7 @@ from torch import Tensor
 from sharpscope.benchmark import BENCHMARK, EXTRA
 from sharpscope.condition import SEVERITIES
 from sharpscope.data.archives import open_tar
-from sharpscope.data.dataset import Source
+from sharpscope.data.dataset import DataSource
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.errors import DataError
 
@@ -39,7 +39,7 @@ class ArraySuite:
     name: str
     file: RemoteFile
     mirrors: tuple[str, ...]
-    source: Source
+    source: DataSource
     targets: Tensor = field(repr=False)
     chosen: Tensor = field(repr=False)
     corruptions: tuple[str, ...] = tuple(sorted((*BENCHMARK, *EXTRA)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Protocol
 
-from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.registry import DATASETS, DatasetFacts
 
 _DOCUMENTATION = """{about}
@@ -33,7 +33,7 @@ class Splits(Protocol):
     def name(self) -> str:
         """What users write."""
 
-    def load(self, source: Source, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
+    def load(self, source: DataSource, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -52,7 +52,7 @@ def register(splits: Splits, facts: DatasetFacts, about: str, reference: str) ->
     """
 
     def read(
-        source: Source, *, train_size: int | None = None, test_size: int | None = None, subset_seed: int = 0
+        source: DataSource, *, train_size: int | None = None, test_size: int | None = None, subset_seed: int = 0
     ) -> Dataset:
         return splits.load(source, train_size, test_size, subset_seed)
 

@@ -16,7 +16,7 @@ from sharpscope.condition import SEVERITIES
 from sharpscope.data.archives import Member, Zip, open_tar
 from sharpscope.data.augmentations import random_flip, random_resized_crop
 from sharpscope.data.cache import filling
-from sharpscope.data.dataset import Dataset, Source
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.data.images import decode
 from sharpscope.data.published import mapped
@@ -47,7 +47,7 @@ class TinyImageNet:
     suite: RemoteFile
     suite_mirrors: tuple[str, ...]
 
-    def load(self, source: Source, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
+    def load(self, source: DataSource, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -109,7 +109,7 @@ class JpegSuite:
 
     file: RemoteFile
     mirrors: tuple[str, ...]
-    source: Source
+    source: DataSource
     wnids: tuple[str, ...] = field(repr=False)
     targets: Tensor = field(repr=False)
     chosen: Tensor = field(repr=False)

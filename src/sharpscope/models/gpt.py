@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sharpscope.errors import SpecError
 from sharpscope.models.attention import Attention, Block
-from sharpscope.models.registry import MODELS, Depth, Share, sequence_shape
+from sharpscope.models.registry import MODELS, Depth, DropRate, sequence_shape
 
 
 class SequenceClassifier(nn.Module):
@@ -66,7 +66,7 @@ def gpt(
     dim: PositiveInt = 128,
     depth: Depth = 4,
     heads: PositiveInt = 4,
-    dropout: Share = 0.0,
+    dropout: DropRate = 0.0,
 ) -> nn.Module:
     """Transformer in the form of GPT-2 that classifies sequences of symbols, small by default.
 

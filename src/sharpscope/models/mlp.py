@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from sharpscope.errors import SpecError
-from sharpscope.models.registry import MODELS, Share, dropped
+from sharpscope.models.registry import MODELS, DropRate, dropped
 
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "identity"]
 
@@ -33,7 +33,7 @@ def mlp(
     hidden: tuple[PositiveInt, ...] = (64, 64),
     activation: Activation = "relu",
     bias: bool = True,
-    dropout: Share = 0.0,
+    dropout: DropRate = 0.0,
 ) -> nn.Module:
     """Multilayer perceptron on flattened inputs.
 

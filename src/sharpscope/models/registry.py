@@ -16,7 +16,7 @@ MODELS: Registry = Registry("model", package="sharpscope.models", importable=Tru
 
 # Each layer is made, one after the other, before anything else can be seen of a model.
 Depth = Annotated[int, Field(ge=1, le=1000)]
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+DropRate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 def dropped(share: float) -> list[nn.Module]:

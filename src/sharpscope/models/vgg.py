@@ -6,7 +6,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from sharpscope.models.initialization import initialize_convolutions
-from sharpscope.models.registry import MODELS, Share, dropped, image_shape
+from sharpscope.models.registry import MODELS, DropRate, dropped, image_shape
 
 
 def _vgg(channels: int, classes: int, convolutions: tuple[int, ...], width: int, dropout: float) -> nn.Module:
@@ -36,7 +36,7 @@ def _vgg(channels: int, classes: int, convolutions: tuple[int, ...], width: int,
 
 
 @MODELS.register()
-def vgg11(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: Share = 0.0) -> nn.Module:
+def vgg11(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: DropRate = 0.0) -> nn.Module:
     """VGG-11 with BatchNorm for small images.
 
     Args:
@@ -49,7 +49,7 @@ def vgg11(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, drop
 
 
 @MODELS.register()
-def vgg16(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: Share = 0.0) -> nn.Module:
+def vgg16(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: DropRate = 0.0) -> nn.Module:
     """VGG-16 with BatchNorm for small images.
 
     Args:
@@ -62,7 +62,7 @@ def vgg16(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, drop
 
 
 @MODELS.register()
-def vgg19(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: Share = 0.0) -> nn.Module:
+def vgg19(shape: tuple[int, ...], classes: int, *, width: PositiveInt = 64, dropout: DropRate = 0.0) -> nn.Module:
     """VGG-19 with BatchNorm for small images, as in arXiv 2510.12451.
 
     Args:

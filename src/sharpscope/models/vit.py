@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharpscope.models.attention import Attention, Block
-from sharpscope.models.registry import MODELS, Depth, Share, image_shape
+from sharpscope.models.registry import MODELS, Depth, DropRate, image_shape
 
 
 class Patches(nn.Module):
@@ -87,7 +87,7 @@ def vit(
     mlp_dim: PositiveInt = 256,
     shifted_patches: bool = False,
     locality: bool = False,
-    dropout: Share = 0.0,
+    dropout: DropRate = 0.0,
 ) -> nn.Module:
     """Vision transformer for small images; the defaults are the sizes of arXiv 2510.12451.
 

@@ -15,8 +15,8 @@ from sharpscope.curvature.risk.network import Forward, device_of, unwrapped
 from sharpscope.errors import NotDefined, SharpscopeError
 from sharpscope.measurement import Asked, Measurements, measure_risk, resolve_measures, told_together
 from sharpscope.monitor.overhead import Overhead
-from sharpscope.monitor.record import Record
 from sharpscope.monitor.samples import fixed_samples
+from sharpscope.monitor.trajectory import Trajectory
 from sharpscope.seeding import Stream
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class SharpnessMonitor:
         self._stream = stream.child("estimators")
         self._every = every
         self._on_record = on_record
-        self._record = Record()
+        self._record = Trajectory()
         self._overhead = Overhead(max_overhead)
         self._last_step: int | None = None
         self._warned: set[str] = set()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from sharpscope.curvature.estimate import Estimate, mean_of
-from sharpscope.curvature.estimators import Algorithm, Eigenvalues, Moments, deflated_moments, lanczos
+from sharpscope.curvature.estimators import Algorithm, Eigenvalues, ProbeValues, deflated_probes, lanczos
 from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
 from sharpscope.curvature.estimators.sequential_sampling import BUDGET, further_draws, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
@@ -273,15 +273,15 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
 
 def _moments(
     risk: Risk, operator: Operator, sketch: int, probes: int, of: str
-) -> Generator[Any, Any, tuple[Moments, int]]:
+) -> Generator[Any, Any, tuple[ProbeValues, int]]:
     if probes < 2 or sketch < 0:
         raise SharpscopeError(f"probes must be at least 2 and sketch at least 0, got {probes} and {sketch}")
 
-    def further(found: Moments) -> int:
+    def further(found: ProbeValues) -> int:
         return 0 if risk.rtol is None else further_draws(getattr(found, of), risk.rtol, BUDGET * probes)
 
     space = operator.space
-    algorithm = deflated_moments(
+    algorithm = deflated_probes(
         space.size,
         _generator(risk, operator, "probes"),
         sketch=sketch,

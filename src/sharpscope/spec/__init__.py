@@ -5,7 +5,7 @@ Only structure is checked here. Names and options are resolved against the regis
 
 from sharpscope.spec.component import Component
 from sharpscope.spec.factor import BASELINE, REGIME, Compare, Factor, arm_label
-from sharpscope.spec.grid import Point, arms, is_option
+from sharpscope.spec.grid import GridPoint, arms, is_option
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.run import Run
 from sharpscope.spec.structure import Loc, Strict, validated
@@ -23,8 +23,8 @@ __all__ = [
     "Compare",
     "Component",
     "Factor",
+    "GridPoint",
     "Loc",
-    "Point",
     "Regime",
     "Run",
     "Strict",

@@ -26,7 +26,7 @@ Grid = Mapping[str, list[Any]]
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One point of the grid: a run and where it stands.
 
     Attributes:
@@ -84,7 +84,7 @@ def _own_keys(regime: Regime, grid: Grid) -> list[str]:
     return [key for key in grid if is_option(key) and part_of(key) in parts]
 
 
-def expanded(study: Study) -> list[Point]:
+def expanded(study: Study) -> list[GridPoint]:
     """Return all points of the grid of a study; see ``Study.expand``."""
     base = study.model_dump(include={"data", "model", "training"})
     for key in study.grid:
@@ -100,7 +100,7 @@ def expanded(study: Study) -> list[Point]:
             for regime in study.regimes:
                 for arm, options in arms(regime, study.grid):
                     run = validated(Run, {**at_point, "regime": arm, "seed": seed}, chosen)
-                    points.append(Point(run, _coordinates(chosen | options, study.grid)))
+                    points.append(GridPoint(run, _coordinates(chosen | options, study.grid)))
     return points
 
 

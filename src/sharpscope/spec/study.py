@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from sharpscope.spec.component import Component
 from sharpscope.spec.factor import Compare, Factor
-from sharpscope.spec.grid import Point, count, expanded, varying
+from sharpscope.spec.grid import GridPoint, count, expanded, varying
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.structure import Strict, shortened
 from sharpscope.spec.training import Training
@@ -121,7 +121,7 @@ class Study(Strict):
         """
         return Factor.of(self.model_dump(include={"regimes", "grid", "compare"}))
 
-    def expand(self) -> list[Point]:
+    def expand(self) -> list[GridPoint]:
         """Return all points of the grid, seed by seed, so that a part of them is a balanced study.
 
         Raises:

@@ -2,40 +2,40 @@
 
 ``end`` is the end of the training. ``loss-0.1`` is the moment when its loss first was 0.1 or less: regimes end at
 different losses, and sharpness moves with the loss, so it is measured again where all had the same. The part after
-``loss-``, the loss as a person writes it, is called a level.
+``loss-`` is the loss as a person writes it.
 """
 
 from __future__ import annotations
 
 END = "end"
-# After how many steps of training a level was reached.
+# After how many steps of training a matched loss was reached.
 STEP = "step"
 _LOSS = "loss-"
 
 
-def level_name(loss: float) -> str:
-    """Return the name of a level.
+def loss_name(loss: float) -> str:
+    """Return a loss as it is written in names.
 
-    >>> level_name(1.0), level_name(0.05), level_name(0.12345678)
+    >>> loss_name(1.0), loss_name(0.05), loss_name(0.12345678)
     ('1', '0.05', '0.12345678')
     """
     short = f"{loss:g}"
     return short if float(short) == loss else repr(loss)
 
 
-def snapshot_at(level: str) -> str:
-    """Return the snapshot at a level.
+def snapshot_at(loss: str) -> str:
+    """Return the snapshot at a matched loss, by its name.
 
     >>> snapshot_at("0.1")
     'loss-0.1'
     """
-    return f"{_LOSS}{level}"
+    return f"{_LOSS}{loss}"
 
 
-def level_of(snapshot: str) -> str:
-    """Return the level of a snapshot; empty where it has none.
+def loss_of(snapshot: str) -> str:
+    """Return the name of the matched loss of a snapshot; empty where it is of none.
 
-    >>> level_of("loss-0.1"), level_of("end")
+    >>> loss_of("loss-0.1"), loss_of("end")
     ('0.1', '')
     """
     return snapshot.removeprefix(_LOSS) if snapshot.startswith(_LOSS) else ""
@@ -47,8 +47,8 @@ def column(key: str, snapshot: str) -> str:
     >>> column("ece", "end"), column("ece", "loss-0.1")
     ('ece', 'ece@0.1')
     """
-    level = level_of(snapshot)
-    return f"{key}@{level}" if level else key
+    loss = loss_of(snapshot)
+    return f"{key}@{loss}" if loss else key
 
 
 def weights_file(snapshot: str) -> str:

@@ -15,13 +15,13 @@ SCHEMA = 4
 FORMER = 3
 BEFORE_SEALS = 2
 
-Content = dict[str, Any]
+Json = dict[str, Any]
 
 _HISTORY = "history.parquet"
 _PREDICTIONS = "predictions.safetensors"
 
 
-def upgraded_record(content: Mapping[str, Any]) -> Content:
+def upgraded_record(content: Mapping[str, Any]) -> Json:
     """Return the content of a ``run.json`` in the present form.
 
     Raises:
@@ -37,10 +37,10 @@ def upgraded_record(content: Mapping[str, Any]) -> Content:
     return {**kept, "schema": SCHEMA, "snapshots": {name: stages for name, stages in snapshots.items() if stages}}
 
 
-def _end(content: Mapping[str, Any]) -> Content:
+def _end(content: Mapping[str, Any]) -> Json:
     # What is unpacked is known to be a mapping: before there were seals, anything could stand in a file.
     made_by, files = {**content["made_by"]}, _present(content, weights_file(END), _HISTORY)
-    found: Content = {"training": {}, "predictions": {}}
+    found: Json = {"training": {}, "predictions": {}}
     found |= {stage: {**content[stage]} for stage in ("measures", "scores")}
     if weights_file(END) in files:
         found["training"]["weights"] = {**_maker(made_by, "training"), "reached": True, "files": files}
@@ -55,8 +55,8 @@ def _end(content: Mapping[str, Any]) -> Content:
     return found
 
 
-def _at_loss(level: str, point: Mapping[str, Any], content: Mapping[str, Any]) -> Content:
-    found: Content = {"training": {}, "predictions": {}, "measures": {**point["measures"]}}
+def _at_loss(level: str, point: Mapping[str, Any], content: Mapping[str, Any]) -> Json:
+    found: Json = {"training": {}, "predictions": {}, "measures": {**point["measures"]}}
     found["training"]["weights"] = {
         **_maker(content["made_by"], "training"),
         **{key: point.get(key) for key in ("level", "check_loss_every", "epoch", STEP, "loss")},
@@ -68,7 +68,7 @@ def _at_loss(level: str, point: Mapping[str, Any], content: Mapping[str, Any]) -
     return found
 
 
-def _maker(made_by: Mapping[str, str], stage: str) -> Content:
+def _maker(made_by: Mapping[str, str], stage: str) -> Json:
     return {"made_by": made_by[stage]} if stage in made_by else {}
 
 
@@ -76,7 +76,7 @@ def _present(content: Mapping[str, Any], *names: str) -> list[str]:
     return [name for name in names if name in content["files"]]
 
 
-def upgraded_catalog(content: Mapping[str, Any]) -> Content:
+def upgraded_catalog(content: Mapping[str, Any]) -> Json:
     """Return the content of a ``catalog.json`` in the present form.
 
     Raises:
@@ -94,14 +94,14 @@ def upgraded_catalog(content: Mapping[str, Any]) -> Content:
     return {**kept, "schema": SCHEMA, "wanted": wanted, "columns": list(_columns(content))}
 
 
-def _wanted_at_end(content: Mapping[str, Any]) -> Content:
+def _wanted_at_end(content: Mapping[str, Any]) -> Json:
     conditions = {**content["corruptions"]}
     predictions = {"predictions": {}, **({"corruptions": {"conditions": conditions}} if conditions else {})}
     stages = {"predictions": predictions, "measures": content["measures"], "scores": content["scores"]}
     return {"training": {"weights": {}}, **{stage: keys for stage, keys in stages.items() if keys}}
 
 
-def _columns(content: Mapping[str, Any]) -> Iterator[Content]:
+def _columns(content: Mapping[str, Any]) -> Iterator[Json]:
     yield from (_basic(name, END) for name in content["training"])
     yield from _estimates(content, END)
     yield from ({"name": key, "at": [END, "scores", key, "value"], "type": "float"} for key in content["scores"])
@@ -115,12 +115,12 @@ def _columns(content: Mapping[str, Any]) -> Iterator[Content]:
         yield from _estimates(content, snapshot)
 
 
-def _basic(name: str, snapshot: str) -> Content:
+def _basic(name: str, snapshot: str) -> Json:
     at = [snapshot, "predictions", "predictions", "values", name]
     return {"name": column(name, snapshot), "at": at, "type": "float"}
 
 
-def _estimates(content: Mapping[str, Any], snapshot: str) -> Iterator[Content]:
+def _estimates(content: Mapping[str, Any], snapshot: str) -> Iterator[Json]:
     for key in content["measures"]:
         for part, suffix, kind in (
             ("value", "", "float"),

@@ -15,7 +15,7 @@ from sharpscope.store.folder import Store
 from sharpscope.store.wanted import Wanted
 
 # Seconds to wait for whoever only looks whether a run is at work.
-PATIENCE = 0.2
+LEASE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def record_failure(run_id: str, assignment: Assignment, reason: str) -> Outcome:
     """Record that a run failed in a way that its own process could not record; what was done before stays."""
     folder = Store(assignment.directory).run(run_id)
     outcome = Outcome(run_id, "failed", reason)
-    with contextlib.suppress(OSError), folder.lease(PATIENCE) as held:
+    with contextlib.suppress(OSError), folder.lease(LEASE_SECONDS) as held:
         if held:
             record = folder.best_record()
             if record.settled(assignment.wanted):

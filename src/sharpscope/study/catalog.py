@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharpscope.errors import SpecError, suggest
-from sharpscope.spec import Point, Study
+from sharpscope.spec import GridPoint, Study
 from sharpscope.store.documents import plain
-from sharpscope.store.snapshots import END, column, level_of
+from sharpscope.store.snapshots import END, column, loss_of
 from sharpscope.store.upgrade import SCHEMA
 from sharpscope.store.wanted import Wanted
+from sharpscope.study.requested import RequestedValues
 from sharpscope.study.stage import Column, in_order
 from sharpscope.study.stages.score import score_columns
-from sharpscope.study.wishes import Wishes
 
 RESERVED = ("run_id", "state", "regime", "seed")
 
@@ -39,32 +39,32 @@ class _Place:
 
     def told(self) -> dict[str, Any]:
         """Return what a report tells of it."""
-        facts, level = self.column.facts or {}, level_of(self.snapshot)
-        if not level:
+        facts, loss = self.column.facts or {}, loss_of(self.snapshot)
+        if not loss:
             return {"name": self.name, **facts}
         # How well the training data are fitted is given there, so that more of it is not better.
         given = {"better": None} if facts["kind"] == "training" else {}
-        label = f"{facts['label']} at train loss {level}"
-        return {**facts, **given, "name": self.name, "label": label, "level": level}
+        label = f"{facts['label']} at train loss {loss}"
+        return {**facts, **given, "name": self.name, "label": label, "level": loss}
 
 
-def _places(wishes: Wishes) -> Iterator[_Place]:
+def _places(requested: RequestedValues) -> Iterator[_Place]:
     """Yield all columns that hold results, in the order of the ledger."""
-    for snapshot in wishes.snapshots:
-        for stage in in_order(wishes.stages):
-            yield from (_Place(found, snapshot, stage.name) for found in stage.columns(wishes, snapshot))
+    for snapshot in requested.snapshots:
+        for stage in in_order(requested.stages):
+            yield from (_Place(found, snapshot, stage.name) for found in stage.columns(requested, snapshot))
         if snapshot == END:
-            yield from map(_Place, score_columns(wishes.pair_scores, wishes))
+            yield from map(_Place, score_columns(requested.pair_scores, requested))
 
 
-def check_columns(wishes: Wishes) -> None:
+def check_columns(requested: RequestedValues) -> None:
     """See that every key makes a column of its own.
 
     Raises:
         SpecError: If a key is taken.
     """
-    taken = dict.fromkeys((*RESERVED, *wishes.task.basics), "a column that every ledger has")
-    for kind, keys in (("measure", wishes.measures), ("score", wishes.scores | wishes.pair_scores)):
+    taken = dict.fromkeys((*RESERVED, *requested.task.basics), "a column that every ledger has")
+    for kind, keys in (("measure", requested.measures), ("score", requested.scores | requested.pair_scores)):
         for key in keys:
             for name in (key, f"{key}_stderr", f"{key}_converged") if kind == "measure" else (key,):
                 if name in taken:
@@ -72,7 +72,7 @@ def check_columns(wishes: Wishes) -> None:
                     raise SpecError(message, (f"{kind}s", key))
                 taken[name] = f"a column of the {kind} '{key}'"
     seen = dict.fromkeys(RESERVED, "a column that every ledger has")
-    for place in _places(wishes):
+    for place in _places(requested):
         what = (taken.get(place.name) if place.snapshot != END else None) or seen.get(place.name)
         if what is not None:
             where = f"one of the stage '{place.stage}' at snapshot {place.snapshot}"
@@ -81,18 +81,18 @@ def check_columns(wishes: Wishes) -> None:
         seen[place.name] = f"a column of the stage '{place.stage}'"
 
 
-def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...]:
+def primary_of(declared: Sequence[str] | None, requested: RequestedValues) -> tuple[str, ...]:
     """Return the primary family: as declared, or the usual one as far as it is measured.
 
     Raises:
         SpecError: If a declared quantity is not a column of the ledger.
     """
-    known = [place.name for place in _places(wishes) if not place.column.suffix]
+    known = [place.name for place in _places(requested) if not place.column.suffix]
     if declared is None:
-        return tuple(name for name in wishes.task.primary if name in known)
+        return tuple(name for name in requested.task.primary if name in known)
     family: list[str] = []
     for index, written in enumerate(declared):
-        name = wishes.task.twins.get(written, written)
+        name = requested.task.twins.get(written, written)
         if name not in known:
             message = f"the primary quantity '{name}' is not measured in this study{suggest(name, known)}"
             raise SpecError(message, ("primary", index))
@@ -102,9 +102,9 @@ def primary_of(declared: Sequence[str] | None, wishes: Wishes) -> tuple[str, ...
     return tuple(family)
 
 
-def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes, wanted: Wanted) -> dict[str, Any]:
+def catalog_of(study: Study, points: Iterable[GridPoint], requested: RequestedValues, wanted: Wanted) -> dict[str, Any]:
     """Return the content of ``catalog.json``."""
-    places = list(_places(wishes))
+    places = list(_places(requested))
     grid = [
         {
             "run_id": point.run.id,
@@ -117,11 +117,11 @@ def catalog_of(study: Study, points: Iterable[Point], wishes: Wishes, wanted: Wa
     return {
         "schema": SCHEMA,
         "study": plain(study.model_dump()),
-        "default_primary": study.primary == primary_of(None, wishes),
+        "default_primary": study.primary == primary_of(None, requested),
         "varying": study.varying,
-        "task": wishes.task.name,
+        "task": requested.task.name,
         "wanted": wanted.snapshots,
-        "pair_scores": {key: score.stamp("score") for key, score in wishes.pair_scores.items()},
+        "pair_scores": {key: score.stamp("score") for key, score in requested.pair_scores.items()},
         "columns": [place.to_catalog() for place in places],
         "quantities": [place.told() for place in places if place.column.facts is not None],
         "grid": grid,

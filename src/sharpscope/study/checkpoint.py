@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import FAULTS, SharpscopeError, one_line
 from sharpscope.measurement import Measurements, measure
 from sharpscope.registry import imported
@@ -38,7 +38,7 @@ def measure_checkpoint(
         SharpscopeError: If the model, its weights or the data cannot be had, or do not fit each other.
     """
     entry = DATASETS[data]
-    dataset = entry(Source(data_dir), **entry.complete({}))
+    dataset = entry(DataSource(data_dir), **entry.complete({}))
     model = _model(factory)
     load_weights(model, weights, factory)
     try:

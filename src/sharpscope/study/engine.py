@@ -19,7 +19,7 @@ from sharpscope.study.executors import EXECUTORS
 from sharpscope.study.plan import Plan
 
 
-class Watcher(Protocol):
+class ProgressListener(Protocol):
     """Someone who is told how a study goes."""
 
     def begin(self, total: int, kept: int) -> None:
@@ -79,7 +79,7 @@ class Summary:
 def run_study(
     plan: Plan,
     store: Store,
-    watcher: Watcher,
+    listener: ProgressListener,
     *,
     executor: str = "local",
     workers: int | None = None,
@@ -90,7 +90,7 @@ def run_study(
     Args:
         plan: The study.
         store: Where to keep it.
-        watcher: Is told how it goes.
+        listener: Is told how it goes.
         executor: A name in ``EXECUTORS``.
         workers: Number of processes; the executor's own choice when None.
         device: Where each run computes.
@@ -108,8 +108,8 @@ def run_study(
         _check_data(plan, store)
         todo = _unsettled(plan, store, summary)
         for note in (*plan.notes, *notes):
-            watcher.note(note)
-        watcher.begin(summary.total, summary.kept)
+            listener.note(note)
+        listener.begin(summary.total, summary.kept)
         jobs = [job for job in plan.jobs if todo.intersection(job)]
         if jobs:
             events = cast("Generator[str | Outcome]", member(jobs, assignment_of(plan, store, device), **options))
@@ -118,14 +118,14 @@ def run_study(
                 for event in events:
                     if isinstance(event, Outcome):
                         summary.count(event.state, incomplete=bool(event.missing))
-                        watcher.ended(event, labels[event.run_id])
+                        listener.ended(event, labels[event.run_id])
                         _see_that_others_can_go_on(event, summary, store)
                     else:
-                        watcher.started(event, labels[event])
+                        listener.started(event, labels[event])
         with store.reporting():
             pairs = update_pairs(store)
         for note in pairs.notes:
-            watcher.note(note)
+            listener.note(note)
         summary.failed_pairs = len(pairs.failed)
     return summary
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from sharpscope.registry import Registry
-from sharpscope.study.wishes import Wish
+from sharpscope.study.requested import RequestedValue
 
 
-def described(registry: Registry[Any], key: str, wanted: Wish) -> dict[str, Any]:
+def described(registry: Registry[Any], key: str, wanted: RequestedValue) -> dict[str, Any]:
     """Return what is told of measures and scores alike."""
     member = registry[wanted.name]
     facts = member.facts
@@ -20,6 +20,6 @@ def described(registry: Registry[Any], key: str, wanted: Wish) -> dict[str, Any]
     }
 
 
-def _label(label: str, key: str, wanted: Wish) -> str:
+def _label(label: str, key: str, wanted: RequestedValue) -> str:
     """Tell a measure or score that stands in the study under a key of its own from the plain one."""
     return label if key == wanted.name else f"{label} ({key})"

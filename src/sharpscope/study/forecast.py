@@ -81,7 +81,7 @@ def _disk(timing: Timing) -> dict[str, int]:
     amounts: Counter[str] = Counter()
     inits: dict[tuple[str, str, int], int] = {}
     for run in timing.plan.runs.values():
-        for stage in in_order(timing.plan.wishes.stages):
+        for stage in in_order(timing.plan.requested.stages):
             amounts.update(stage.disk(timing, run))
         inits[run.model.model_dump_json(), run.data.model_dump_json(), run.seed] = timing.weights(run)
     amounts.update({"weights": sum(inits.values())})
@@ -101,8 +101,8 @@ def show(plan: Plan, found: Forecast) -> str:
         others = factor.told(*(level for level in factor.levels if level != factor.reference))
         lines += [f"  compared with {factor.told(factor.reference)}: {others}"]
     lines += [f"  measures: {_measures(plan) or 'none'}"]
-    if plan.wishes.levels:
-        lines += [f"  and at matched train loss: {', '.join(plan.wishes.levels)}"]
+    if plan.requested.matched_losses:
+        lines += [f"  and at matched train loss: {', '.join(plan.requested.matched_losses)}"]
     lines += [f"  scores: {', '.join(study.scores or {}) or 'none'}"]
     lines += [f"{len(plan.runs) - len(found.todo)} done, {len(found.todo)} to do"]
     if found.todo:
@@ -126,7 +126,7 @@ def to_json(plan: Plan, found: Forecast) -> str:
 def _measures(plan: Plan) -> str:
     """Return what is measured, and on how many samples where those are not all."""
     of_subset: dict[int | None, list[str]] = {}
-    for key, wanted in plan.wishes.measures.items():
+    for key, wanted in plan.requested.measures.items():
         of_subset.setdefault(wanted.subset, []).append(key)
     parts = [", ".join(keys) + (f" on {subset} samples" if subset else "") for subset, keys in of_subset.items()]
     return "; ".join(parts)

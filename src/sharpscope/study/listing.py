@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sharpscope.errors import UnknownName
-from sharpscope.registry import Entry, Registry
+from sharpscope.registry import Registration, Registry
 
 
 def _measures() -> Registry:
@@ -100,7 +100,7 @@ def explanation(name: str) -> str:
     raise UnknownName("measure, score or condition", name, known)
 
 
-def _explain(kind: str, entry: Entry, rows: Mapping[str, Any]) -> list[str]:
+def _explain(kind: str, entry: Registration, rows: Mapping[str, Any]) -> list[str]:
     facts = entry.facts
     lines = [f"{entry.name}: {facts.label} (a {kind}, definition {entry.version})", ""]
     lines += [readable(inspect.getdoc(entry.function) or ""), ""]

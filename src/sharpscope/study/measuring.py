@@ -15,7 +15,7 @@ from sharpscope.errors import FAULTS, NotDefined
 from sharpscope.measurement import Measurements, measure_batches
 from sharpscope.seeding import Stream
 from sharpscope.study.outputs import CleanBatches
-from sharpscope.study.wishes import Wish
+from sharpscope.study.requested import RequestedValue
 
 # All runs are measured on the same samples, so that none differs from another by those that it was measured on.
 _SUBSET = Stream("study", "subset")
@@ -24,7 +24,7 @@ _SUBSET = Stream("study", "subset")
 def measure_clean(
     model: nn.Module,
     dataset: Dataset,
-    wishes: Mapping[str, Wish],
+    requested: Mapping[str, RequestedValue],
     seed: int,
     init: Mapping[str, Tensor],
     device: str = "cpu",
@@ -36,7 +36,7 @@ def measure_clean(
     Args:
         model: The trained model.
         dataset: Its data, with the labels trained on.
-        wishes: What to measure, by key.
+        requested: What to measure, by key.
         seed: The seed of all estimators.
         init: The parameters before training, by name.
         device: Where to compute.
@@ -46,8 +46,8 @@ def measure_clean(
     stream = Stream(seed, "measure")
     found: dict[str, Estimate] = {}
     failed: dict[str, BaseException] = {}
-    for subset in dict.fromkeys(wanted.subset for wanted in wishes.values()):
-        part = {key: wanted for key, wanted in wishes.items() if wanted.subset == subset}
+    for subset in dict.fromkeys(wanted.subset for wanted in requested.values()):
+        part = {key: wanted for key, wanted in requested.items() if wanted.subset == subset}
         try:
             measured = measure_batches(
                 Batches(CleanBatches(dataset), subset=subset, stream=_SUBSET),
@@ -61,16 +61,16 @@ def measure_clean(
         else:
             found |= measured
             failed |= measured.failed
-    return Measurements({key: found[key] for key in wishes if key in found}, failed)
+    return Measurements({key: found[key] for key in requested if key in found}, failed)
 
 
-def refused_at_once(model: nn.Module, dataset: Dataset, wishes: Mapping[str, Wish]) -> dict[str, str]:
+def refused_at_once(model: nn.Module, dataset: Dataset, requested: Mapping[str, RequestedValue]) -> dict[str, str]:
     """Return the measures that say in their first pass over the data that they are not defined here, and why.
 
     What else a measure raises, and what later passes would, is left to the measuring in earnest.
     """
     init = dict(model.named_parameters())
-    risk = Risk(model, Batches(CleanBatches(dataset)), loss=dataset.task.loss, stream=Stream("trial"), init=init)
-    asked = {key: (MEASURES[wanted.name].function.steps, wanted.options) for key, wanted in wishes.items()}
+    risk = Risk(model, Batches(CleanBatches(dataset)), loss=dataset.task.loss, stream=Stream("dry_run"), init=init)
+    asked = {key: (MEASURES[wanted.name].function.steps, wanted.options) for key, wanted in requested.items()}
     failed = first_pass(risk, asked, FAULTS)
     return {key: str(error) for key, error in failed.items() if isinstance(error, NotDefined)}

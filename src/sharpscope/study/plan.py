@@ -17,17 +17,17 @@ from sharpscope.errors import DataError, SpecError
 from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
-from sharpscope.spec import Point, Regime, Run, Study, arms
-from sharpscope.store.snapshots import level_name
+from sharpscope.spec import GridPoint, Regime, Run, Study, arms
+from sharpscope.store.snapshots import loss_name
 from sharpscope.store.wanted import Wanted
 from sharpscope.study.catalog import catalog_of, check_columns, primary_of
 from sharpscope.study.devices import CPU
+from sharpscope.study.dry_run import DryRun, text_of
 from sharpscope.study.plugins import load_plugins, resolve_plugins, stages_of
-from sharpscope.study.resolve import at, completed, measure_wish, reduced, wish
-from sharpscope.study.source import Source
+from sharpscope.study.requested import RequestedValue, RequestedValues
+from sharpscope.study.resolve import at, completed, measure_request, reduced, request
+from sharpscope.study.source import StudySource
 from sharpscope.study.stage import wanted_of
-from sharpscope.study.trial import Trial, text_of
-from sharpscope.study.wishes import Wish, Wishes
 from sharpscope.task import Task
 from sharpscope.training import REGIMES
 
@@ -41,16 +41,16 @@ class Plan:
     Attributes:
         study: The study, defaults filled in.
         points: The grid; options at their defaults are left out of each run, so that its id ignores them.
-        wishes: What is wanted of each run, as the study says it.
+        requested: What is wanted of each run, as the study says it.
         data_dir: The user's folder of datasets.
         datasets: What was loaded to check the study, by the text of its component.
         notes: What the user should know before it is run.
-        command: What runs the study again; see ``Source``.
+        command: What runs the study again; see ``StudySource``.
     """
 
     study: Study
-    points: tuple[Point, ...]
-    wishes: Wishes
+    points: tuple[GridPoint, ...]
+    requested: RequestedValues
     data_dir: Path | None = None
     datasets: dict[str, Dataset] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Plan:
     @cached_property
     def wanted(self) -> Wanted:
         """The same, as the stages understand it: every result by snapshot, stage and key."""
-        return wanted_of(self.wishes)
+        return wanted_of(self.requested)
 
     @property
     def jobs(self) -> list[Job]:
@@ -74,14 +74,14 @@ class Plan:
     @cached_property
     def catalog(self) -> dict[str, Any]:
         """The grid and the facts of every column: what a report needs that otherwise only the code knows."""
-        return catalog_of(self.study, self.points, self.wishes, self.wanted)
+        return catalog_of(self.study, self.points, self.requested, self.wanted)
 
     def dataset_of(self, run: Run) -> Dataset:
         """Return the dataset of a run."""
         return self.datasets[text_of(run.data)]
 
 
-def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = True, device: str = CPU) -> Plan:
+def make_plan(source: StudySource, data_dir: Path | None = None, *, to_run: bool = True, device: str = CPU) -> Plan:
     """Resolve a study.
 
     Args:
@@ -100,17 +100,17 @@ def make_plan(source: Source, data_dir: Path | None = None, *, to_run: bool = Tr
         study = source.study.model_copy(update={"plugins": plugins})
         points = study.expand()
         study = study.model_copy(update={"compare": study.factor.written(study.grid)})
-        trial = Trial(study, data_dir, to_run=to_run, device=device)
+        dry_run = DryRun(study, data_dir, to_run=to_run, device=device)
         for point in points:
-            trial.check(point)
-        short = tuple(Point(_reduced(point.run), point.coordinates) for point in points)
+            dry_run.check(point)
+        short = tuple(GridPoint(_reduced(point.run), point.coordinates) for point in points)
         _check_distinct(short)
-        task = _task(trial.datasets.values())
-        wishes = _wishes(study, points, trial, task)
+        task = _task(dry_run.datasets.values())
+        requested = _requested(study, points, dry_run, task)
         pairs = zip(short, points, strict=True)
-        datasets = {text_of(s.run.data): trial.datasets[text_of(p.run.data)] for s, p in pairs}
-        filled = _filled(study, wishes)
-        return Plan(filled, short, wishes, data_dir, datasets, tuple(trial.notes), source.command)
+        datasets = {text_of(s.run.data): dry_run.datasets[text_of(p.run.data)] for s, p in pairs}
+        filled = _filled(study, requested)
+        return Plan(filled, short, requested, data_dir, datasets, tuple(dry_run.notes), source.command)
 
 
 @contextlib.contextmanager
@@ -133,17 +133,17 @@ def _reduced(run: Run) -> Run:
     return run.model_copy(update={**changed, "training": training, "regime": regime})
 
 
-def _filled(study: Study, wishes: Wishes) -> Study:
+def _filled(study: Study, requested: RequestedValues) -> Study:
     """Return the study with its defaults filled in."""
     regimes = tuple(_filled_regime(regime, study.grid) for regime in study.regimes)
-    scores = wishes.scores | wishes.pair_scores
+    scores = requested.scores | requested.pair_scores
     changed = {
         "data": completed(DATASETS, study.data, ("data",)),
         "model": completed(MODELS, study.model, ("model",)),
         "regimes": regimes,
-        "measures": {key: _written(wanted, study.measures_subset) for key, wanted in wishes.measures.items()},
+        "measures": {key: _written(wanted, study.measures_subset) for key, wanted in requested.measures.items()},
         "scores": {key: {"score": w.name, **w.options} for key, w in scores.items()},
-        "primary": primary_of(study.primary, wishes),
+        "primary": primary_of(study.primary, requested),
     }
     return study.model_copy(update=changed)
 
@@ -159,7 +159,7 @@ def _filled_regime(regime: Regime, grid: Mapping[str, list[Any]]) -> Regime:
     return regime.model_copy(update={"parts": tuple(parts)})
 
 
-def _written(wanted: Wish, subset: int | None) -> dict[str, Any]:
+def _written(wanted: RequestedValue, subset: int | None) -> dict[str, Any]:
     """Return a measure as a study has it, whose measures are all taken on ``subset`` where they do not say."""
     own = {} if wanted.subset == subset else {"subset": wanted.subset}
     return {"measure": wanted.name, **wanted.options, **own}
@@ -174,49 +174,51 @@ def _task(datasets: Iterable[Dataset]) -> Task:
     return next(iter(tasks.values())).task
 
 
-def _wishes(study: Study, points: Sequence[Point], trial: Trial, task: Task) -> Wishes:
+def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task: Task) -> RequestedValues:
     """Return what a study wants of each run; where it does not say, all that its data and models allow."""
-    offered = [conditions_of(dataset) for dataset in trial.datasets.values()]
-    measures = _measures(study, points, trial)
+    offered = [conditions_of(dataset) for dataset in dry_run.datasets.values()]
+    measures = _measures(study, points, dry_run)
     written = study.scores
     if written is None:
         written = {n: {"score": n} for n in SCORES if _defined_for(task, n) and _suits(n, offered)}
-    scores: dict[str, Wish] = {}
-    pair_scores: dict[str, Wish] = {}
+    scores: dict[str, RequestedValue] = {}
+    pair_scores: dict[str, RequestedValue] = {}
     read: set[str] = set()
     for key, options in written.items():
-        wanted = wish(SCORES, options, ("scores", key))
+        wanted = request(SCORES, options, ("scores", key))
         if not _defined_for(task, wanted.name):
             tasks = " and ".join(SCORES[wanted.name].facts.tasks)
             message = f"'{wanted.name}' is defined for {tasks}, and these data are of {task.name}; leave it out"
             raise SpecError(message, ("scores", key))
         read |= at(("scores", key), partial(_conditions_read, wanted.name, wanted.options, offered))
         (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
-    trial.prepare_suites(read)
+    dry_run.prepare_suites(read)
     conditions = {name: c.version for own in offered for name, c in own.items() if name in read}
-    wishes = Wishes(measures, scores, pair_scores, conditions, *_levels(points), stages_of(study.plugins), task)
-    check_columns(wishes)
-    return wishes
+    requested = RequestedValues(
+        measures, scores, pair_scores, conditions, *_matched_losses(points), stages_of(study.plugins), task
+    )
+    check_columns(requested)
+    return requested
 
 
-def _measures(study: Study, points: Sequence[Point], trial: Trial) -> dict[str, Wish]:
+def _measures(study: Study, points: Sequence[GridPoint], dry_run: DryRun) -> dict[str, RequestedValue]:
     """Return the measures that are wanted: those asked for, or the default ones that every model of the grid has."""
     if study.measures is not None:
         asked = {
-            key: measure_wish(options, study.measures_subset, ("measures", key))
+            key: measure_request(options, study.measures_subset, ("measures", key))
             for key, options in study.measures.items()
         }
-        trial.check_measures([point.run for point in points], asked)
+        dry_run.check_measures([point.run for point in points], asked)
         return asked
     usual = resolve_measures(None)
-    wanted = {name: measure_wish({"measure": name}, study.measures_subset, ("measures", name)) for name in usual}
-    refused = trial.refused([point.run for point in points], wanted)
+    wanted = {name: measure_request({"measure": name}, study.measures_subset, ("measures", name)) for name in usual}
+    refused = dry_run.refused([point.run for point in points], wanted)
     if refused:
-        trial.notes.append(f"left out of the default measures: {told_together(refused)}")
+        dry_run.notes.append(f"left out of the default measures: {told_together(refused)}")
     return {name: w for name, w in wanted.items() if name not in refused}
 
 
-def _levels(points: Sequence[Point]) -> tuple[dict[str, float], int | None]:
+def _matched_losses(points: Sequence[GridPoint]) -> tuple[dict[str, float], int | None]:
     """Return the train losses at which all runs are to be measured, from the largest on, and how closely."""
     losses = {loss for point in points for loss in point.run.training.checkpoints_at_loss}
     steps = {point.run.training.check_loss_every: None for point in points} if losses else {None: None}
@@ -226,7 +228,7 @@ def _levels(points: Sequence[Point]) -> tuple[dict[str, float], int | None]:
             f"{', '.join(str(k or 'null') for k in steps)}",
             ("training", "check_loss_every"),
         )
-    return {level_name(loss): loss for loss in sorted(losses, reverse=True)}, next(iter(steps))
+    return {loss_name(loss): loss for loss in sorted(losses, reverse=True)}, next(iter(steps))
 
 
 def _defined_for(task: Task, score: str) -> bool:
@@ -254,8 +256,8 @@ def _suits(score: str, offered: Iterable[Mapping[str, Condition]]) -> bool:
     return True
 
 
-def _check_distinct(points: Iterable[Point]) -> None:
-    seen: dict[str, Point] = {}
+def _check_distinct(points: Iterable[GridPoint]) -> None:
+    seen: dict[str, GridPoint] = {}
     for point in points:
         other = seen.setdefault(point.run.id, point)
         if other is not point:

@@ -14,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sharpscope.store.reasons import lacks
 from sharpscope.study.assignment import Outcome
-from sharpscope.study.engine import Watcher
+from sharpscope.study.engine import ProgressListener
 
 
 @contextlib.contextmanager
-def watching(stream: TextIO | None = None) -> Iterator[Watcher]:
-    """Return a watcher that suits where the output goes."""
+def watching(stream: TextIO | None = None) -> Iterator[ProgressListener]:
+    """Return a listener that suits where the output goes."""
     stream = stream or sys.stderr
     if not stream.isatty():
         yield Lines(stream)

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.errors import SharpscopeError, SpecError
-from sharpscope.registry import Entry, Registry
+from sharpscope.registry import Registration, Registry
 from sharpscope.spec import Component, Loc
 from sharpscope.store.documents import plain
-from sharpscope.study.wishes import Wish
+from sharpscope.study.requested import RequestedValue
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def at(loc: Loc, call: Callable[[], T]) -> T:
         raise SpecError(str(error), loc) from None
 
 
-def entry(registry: Registry[Any], name: str, loc: Loc) -> Entry[Any]:
+def entry(registry: Registry[Any], name: str, loc: Loc) -> Registration[Any]:
     """Return a member of a registry.
 
     Raises:
@@ -53,8 +53,8 @@ def reduced(registry: Registry[Any], component: Component) -> Component:
     return Component(name=component.name, options=options, version=member.version)
 
 
-def measure_wish(written: Mapping[str, Any], subset: int | None, loc: Loc) -> Wish:
-    """Return ``{"measure": name, "subset": samples, **options}`` as a wish with all options filled in.
+def measure_request(written: Mapping[str, Any], subset: int | None, loc: Loc) -> RequestedValue:
+    """Return ``{"measure": name, "subset": samples, **options}`` with all options filled in.
 
     Args:
         written: As in the study; ``subset`` may be missing.
@@ -65,14 +65,14 @@ def measure_wish(written: Mapping[str, Any], subset: int | None, loc: Loc) -> Wi
     own = options.pop("subset", subset)
     if own is not None and (isinstance(own, bool) or not isinstance(own, int) or own < 1):
         raise SpecError(f"the subset that a measure is taken on is a number of samples, got {own!r}", (*loc, "subset"))
-    return replace(wish(MEASURES, options, loc), subset=own)
+    return replace(request(MEASURES, options, loc), subset=own)
 
 
-def wish(registry: Registry[Any], written: Mapping[str, Any], loc: Loc) -> Wish:
-    """Return ``{"measure": name, **options}``, or the like of a score, as a wish with all options filled in."""
+def request(registry: Registry[Any], written: Mapping[str, Any], loc: Loc) -> RequestedValue:
+    """Return ``{"measure": name, **options}``, or the like of a score, with all options filled in."""
     options = dict(written)
     name = options.pop(registry.kind)
     if not isinstance(name, str):
         raise SpecError(f"the name of a {registry.kind} is a word, got {name!r}", (*loc, registry.kind))
     member = entry(registry, name, (*loc, registry.kind) if registry.kind in written else loc)
-    return Wish(name, plain(at(loc, lambda: member.complete(options))), member.version)
+    return RequestedValue(name, plain(at(loc, lambda: member.complete(options))), member.version)

@@ -15,7 +15,7 @@ from sharpscope.curvature.measure import MEASURES
 from sharpscope.data import DATASETS
 from sharpscope.docstrings import explained, one_line
 from sharpscope.models import MODELS
-from sharpscope.registry import Entry, Registry
+from sharpscope.registry import Registration, Registry
 from sharpscope.safety import SCORES
 from sharpscope.spec import EXTENDS, REQUIRED, Study, Training
 from sharpscope.study.presets import foundations, presets
@@ -117,7 +117,7 @@ def _definitions() -> dict[str, Schema]:
     return found
 
 
-def _options(entry: Entry, beside: Mapping[str, Schema] | None = None) -> Schema:
+def _options(entry: Registration, beside: Mapping[str, Schema] | None = None) -> Schema:
     """Return a mapping of the options of an entry, and of what may stand beside them."""
     return {
         "type": "object",
@@ -127,7 +127,7 @@ def _options(entry: Entry, beside: Mapping[str, Schema] | None = None) -> Schema
     }
 
 
-def _named_options(entry: Entry, name: Schema) -> Schema:
+def _named_options(entry: Registration, name: Schema) -> Schema:
     """Return a dataset or model with its options, beside its name or under a key of their own."""
     beside = {"name": name, "options": {"type": ["object", "null"]}, "version": {"type": "integer"}}
     given = [{"required": ["options"]}, {"required": entry.required}]

@@ -17,7 +17,7 @@ from sharpscope.study.presets import foundations
 
 
 @dataclass(frozen=True)
-class Source:
+class StudySource:
     """A study as its author wrote it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Source:
             yield
 
 
-def load_source(study: str, overrides: Sequence[str] = ()) -> Source:
+def load_source(study: str, overrides: Sequence[str] = ()) -> StudySource:
     """Read a study.
 
     Args:
@@ -63,7 +63,9 @@ def load_source(study: str, overrides: Sequence[str] = ()) -> Source:
             f"extend it in a file of your own, with {EXTENDS}: {study}"
         )
     with _located(document, changed):
-        return Source(validated(Study, tree), document, changed, text.folder or Path.cwd(), _command(study, overrides))
+        return StudySource(
+            validated(Study, tree), document, changed, text.folder or Path.cwd(), _command(study, overrides)
+        )
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -12,14 +12,14 @@ import numpy as np
 from sharpscope.errors import SpecError
 from sharpscope.registry import Registry
 from sharpscope.store.wanted import Stages, Stamp, Wanted
-from sharpscope.study.wishes import Wishes
+from sharpscope.study.requested import RequestedValues
 
 if TYPE_CHECKING:
     from sharpscope.spec import Run
     from sharpscope.study.timing import Timing
     from sharpscope.study.work import Work
 
-Kind = Literal["sharpness", "complexity", "control", "score", "training"]
+QuantityKind = Literal["sharpness", "complexity", "control", "score", "training"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Column:
         name: str,
         key: str,
         label: str,
-        kind: Kind = "score",
+        kind: QuantityKind = "score",
         *,
         better: Literal["higher", "lower"] | None = None,
         unit: str = "",
@@ -71,7 +71,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Found:
+class StageResult:
     """A result of a stage.
 
     Attributes:
@@ -103,21 +103,21 @@ class Stage(ABC):
         self.name = name
         self.version = version
 
-    def wanted(self, wishes: Wishes, snapshot: str) -> dict[str, Stamp]:
+    def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return what a study wants of this stage at a snapshot, by key; by itself one result, named as the stage.
 
         Args:
-            wishes: What the study asks for.
+            requested: What the study asks for.
             snapshot: ``end``, or a matched train loss, such as ``loss-0.1``.
         """
         return {self.name: {"version": self.version}}
 
     @abstractmethod
-    def columns(self, wishes: Wishes, snapshot: str) -> list[Column]:
+    def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return its columns of the ledger at a snapshot, in their order."""
 
     @abstractmethod
-    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, Found]:
+    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Find what is missing at a snapshot.
 
         Args:
@@ -174,11 +174,11 @@ def in_order(names: Iterable[str] | None = None) -> list[Stage]:
     return ordered
 
 
-def wanted_of(wishes: Wishes) -> Wanted:
+def wanted_of(requested: RequestedValues) -> Wanted:
     """Return all that a study wants of each run."""
-    stages = in_order(wishes.stages)
+    stages = in_order(requested.stages)
     table: dict[str, Stages] = {}
-    for snapshot in wishes.snapshots:
-        keys = {stage.name: stage.wanted(wishes, snapshot) for stage in stages}
+    for snapshot in requested.snapshots:
+        keys = {stage.name: stage.wanted(requested, snapshot) for stage in stages}
         table[snapshot] = {name: wanted for name, wanted in keys.items() if wanted}
     return Wanted(table)

@@ -28,10 +28,10 @@ from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
 from sharpscope.store.snapshots import END, arrays_file, column, weights_file
 from sharpscope.store.wanted import CONDITIONS, Wanted
 from sharpscope.study.assignment import Assignment, check_same
-from sharpscope.study.bench import Bench
+from sharpscope.study.data_cache import DataCache
 from sharpscope.study.outputs import predictions_of
 from sharpscope.study.provenance import provenance
-from sharpscope.study.stage import Found
+from sharpscope.study.stage import StageResult
 from sharpscope.training import Recipe
 
 Weights = dict[str, Tensor]
@@ -48,14 +48,14 @@ class Work:
 
     Attributes:
         assignment: What this process is to do.
-        bench: What it keeps from run to run.
+        cache: What it keeps from run to run.
         folder: Of the run.
         record: What is known of the run.
         notes: What the user should know.
     """
 
     assignment: Assignment
-    bench: Bench
+    cache: DataCache
     folder: RunFolder
     record: Record
     notes: list[str] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Work:
     @cached_property
     def dataset(self) -> Dataset:
         """The data of this run, with the labels that it trains on."""
-        dataset = self.bench.dataset(self.run.data)
+        dataset = self.cache.dataset(self.run.data)
         planned = self.assignment.data.get(self.folder.run_id, "")
         check_same(self.run.data.name, {planned, self.record.data, dataset.digest})
         return self.recipe.training_data(dataset)
@@ -162,7 +162,7 @@ class Work:
         weights = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}
         return Store(self.assignment.directory).write_init(name, save(weights))
 
-    def stored(self, stage: str, snapshot: str, key: str, found: Found) -> Entry:
+    def stored(self, stage: str, snapshot: str, key: str, found: StageResult) -> Entry:
         """Return a result of a stage as the record is to have it; its arrays are written beside it.
 
         Raises:
@@ -221,7 +221,7 @@ class Work:
 
     def sign_training(self) -> str:
         """Note what data the training was made of, and by what; return the name of the latter."""
-        self.record.data = self.bench.dataset(self.run.data).digest
+        self.record.data = self.cache.dataset(self.run.data).digest
         return self.maker()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sharpscope.training.history import History
 from sharpscope.training.normalization import reestimate, tracking
 from sharpscope.training.observers import Observer, Progress
-from sharpscope.training.steps import Batch, Pass, Snapshot, restored
+from sharpscope.training.steps import MiniBatch, Pass, TensorCopies, restored
 
 
 class LastIterate(Observer):
@@ -70,7 +70,7 @@ class Averaged(LastIterate):
     def standing_in(self) -> Iterator[None]:
         """Let the model be the average for a block."""
         statistics = [buffer for layer in self._layers for buffer in layer.buffers()]
-        with restored(Snapshot(self._weights)), restored(Snapshot(statistics)):
+        with restored(TensorCopies(self._weights)), restored(TensorCopies(statistics)):
             self._put_in_place()
             yield
 
@@ -97,7 +97,7 @@ class MovingAverage(Averaged):
         super().__init__(model, clean_batches)
         self.decay = decay
 
-    def after_step(self, progress: Progress, batch: Batch, found: Pass) -> None:
+    def after_step(self, progress: Progress, batch: MiniBatch, found: Pass) -> None:
         """Take the weights with the share that the latest step has among all so far."""
         self.take((1 - self.decay) / (1 - self.decay ** (self.taken + 1)))
 

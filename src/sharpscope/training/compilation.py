@@ -9,7 +9,7 @@ from torch import Tensor, compile, nn
 
 from sharpscope.errors import SharpscopeError
 
-Forward = Callable[[Tensor], Tensor]
+ForwardPass = Callable[[Tensor], Tensor]
 
 # Of one piece of code, for other sizes of a batch and other hooks; PyTorch gives up after a few, and says nothing.
 _VERSIONS = 1000
@@ -37,7 +37,7 @@ def check_compiler() -> None:
 
 
 @contextmanager
-def compiled(model: nn.Module) -> Iterator[Forward]:
+def compiled(model: nn.Module) -> Iterator[ForwardPass]:
     """Yield the forward pass of a model, compiled at its first call and again for each further size of a batch.
 
     The model is not changed, and computes as ever when it is called itself. Where it draws, it draws the same numbers.

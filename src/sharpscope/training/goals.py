@@ -19,7 +19,7 @@ from sharpscope.training.history import History, Kept
 from sharpscope.training.observers import Observer, Progress
 from sharpscope.training.predict import predict
 from sharpscope.training.recipe import Recipe
-from sharpscope.training.steps import Batch, Pass, Snapshot
+from sharpscope.training.steps import MiniBatch, Pass, TensorCopies
 
 # Samples after which it is asked whether a loss can still be small enough.
 _CHUNK = 256
@@ -57,7 +57,7 @@ class Goals(Observer):
         self._data = data
         self._held_out = held_out
         self._device = device
-        self._levels = sorted({*recipe.checkpoints_at_loss}, reverse=True)
+        self._asked = sorted({*recipe.checkpoints_at_loss}, reverse=True)
         self._stop = recipe.stop_at_loss
         self._every = recipe.check_loss_every
         self._patience = recipe.early_stopping.patience if recipe.early_stopping else 0
@@ -66,7 +66,7 @@ class Goals(Observer):
         self._best: Kept | None = None
         self._moments: list[_Moment] = []
 
-    def after_step(self, progress: Progress, batch: Batch, found: Pass) -> None:
+    def after_step(self, progress: Progress, batch: MiniBatch, found: Pass) -> None:
         """Hold the weights until the epoch ends, if they may be asked for then."""
         if self._every is None or progress.step % self._every or not self._awaited:
             return
@@ -100,7 +100,7 @@ class Goals(Observer):
             self._step = self._best.step
         history.ended = self.reached or "epochs"
         history.step = self._step
-        history.at_loss = {kept.level: kept for kept in self._kept}
+        history.at_loss = {kept.asked: kept for kept in self._kept}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was kept so far."""
@@ -117,7 +117,7 @@ class Goals(Observer):
     @property
     def _awaited(self) -> list[float]:
         """The losses that were not reached so far."""
-        return self._levels[len(self._kept) :] + ([] if self._stop is None else [self._stop])
+        return self._asked[len(self._kept) :] + ([] if self._stop is None else [self._stop])
 
     def _reach(self, epoch: int, moments: list[_Moment], loss: float) -> None:
         """Find where an epoch reached what its end has reached.
@@ -131,23 +131,23 @@ class Goals(Observer):
             moments, loss = self._until(moments, loss, self._stop)
             self.reached, self._step = "loss", moments[-1].step
             moments[-1].restore(self._result)
-        reached = [level for level in self._levels[len(self._kept) :] if loss <= level]
+        reached = [asked for asked in self._asked[len(self._kept) :] if loss <= asked]
         found: list[Kept] = []
         # From the smallest on, since a larger one was reached at the same step or before.
-        for level in reversed(reached):
-            moments, loss = self._until(moments, loss, level)
+        for asked in reversed(reached):
+            moments, loss = self._until(moments, loss, asked)
             step = moments[-1].step
             weights = found[-1].weights if found and found[-1].step == step else self._weights(moments[-1])
-            found.append(Kept(level, epoch, step, loss, weights))
+            found.append(Kept(asked, epoch, step, loss, weights))
         self._kept += reversed(found)
 
-    def _until(self, moments: list[_Moment], loss: float, level: float) -> tuple[list[_Moment], float]:
-        """Return the moments up to one with a loss of at most ``level``, before which it was larger.
+    def _until(self, moments: list[_Moment], loss: float, asked: float) -> tuple[list[_Moment], float]:
+        """Return the moments up to one with a loss of at most ``asked``, before which it was larger.
 
         Args:
             moments: In order.
-            loss: At the last of them: ``level`` or less.
-            level: The loss to find.
+            loss: At the last of them: ``asked`` or less.
+            asked: The loss to find.
 
         Returns:
             The moments, and the loss at the last of them.
@@ -156,8 +156,8 @@ class Goals(Observer):
         while below - above > 1:
             middle = (above + below) // 2
             with self._at(moments[middle]):
-                there = self._train_loss(level)
-            if there <= level:
+                there = self._train_loss(asked)
+            if there <= asked:
                 below, loss = middle, there
             else:
                 above = middle
@@ -207,7 +207,7 @@ class _Moment:
     """The weights and the model's state after a step, and what the result depends on beside them."""
 
     step: int
-    weights: Snapshot
+    weights: TensorCopies
     state: ForwardState
     beside: dict[str, Any]
 
@@ -216,7 +216,7 @@ class _Moment:
         """Return the present one."""
         model = result.model
         state = ForwardState(model.modules())
-        return cls(step, Snapshot(model.parameters()), state, copy.deepcopy(result.state_dict()))
+        return cls(step, TensorCopies(model.parameters()), state, copy.deepcopy(result.state_dict()))
 
     def restore(self, result: LastIterate) -> None:
         """Bring model and result back there."""

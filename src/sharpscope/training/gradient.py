@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sharpscope.training.compilation import Forward
+from sharpscope.training.compilation import ForwardPass
 from sharpscope.training.normalization import RunningStatistics
 from sharpscope.training.precision import LossScale, Overflow, autocast, widened
-from sharpscope.training.recipe import Loss, Penalty, Recipe
-from sharpscope.training.steps import Batch, Pass, Step, gradients
+from sharpscope.training.recipe import LossFunction, Penalty, Recipe
+from sharpscope.training.steps import MiniBatch, Pass, Step, gradients
 
 
 class Gradient:
@@ -31,10 +31,10 @@ class Gradient:
         self,
         model: nn.Module,
         recipe: Recipe,
-        loss: Loss,
+        loss: LossFunction,
         penalties: Sequence[Penalty],
         device: torch.device,
-        forward: Forward | None = None,
+        forward: ForwardPass | None = None,
     ) -> None:
         self.scale = LossScale(enabled=recipe.precision == "fp16")
         self._model = model
@@ -45,7 +45,7 @@ class Gradient:
         self._device = device
         self._statistics = RunningStatistics(model)
 
-    def step(self, update: Step, batch: Batch) -> Pass:
+    def step(self, update: Step, batch: MiniBatch) -> Pass:
         """Take one update step on a batch, or none where its gradient overflows."""
         backward = OnBatch(self, batch)
         if not self.scale.enabled:
@@ -58,7 +58,7 @@ class Gradient:
         self.scale.after_step()
         return found
 
-    def evaluate(self, batch: Batch, *, weights: Sequence[Tensor] | None, chosen: Tensor | None) -> Pass:
+    def evaluate(self, batch: MiniBatch, *, weights: Sequence[Tensor] | None, chosen: Tensor | None) -> Pass:
         """Go forward and backward over a batch; see ``Backward``."""
         self._model.zero_grad()
         whole = len(batch.targets)
@@ -80,7 +80,7 @@ class Gradient:
         return found
 
     @torch.no_grad()
-    def losses(self, batch: Batch, found: Pass | None) -> Tensor:
+    def losses(self, batch: MiniBatch, found: Pass | None) -> Tensor:
         """Return the loss of each sample of a batch; see ``Backward``."""
         if found is None:
             parts = self._parts(batch, len(batch.targets))
@@ -90,16 +90,16 @@ class Gradient:
         # A mean loss, of batches of one.
         return torch.func.vmap(self._loss)(outputs[:, None], batch.targets[:, None])
 
-    def _parts(self, batch: Batch, whole: int) -> list[Batch]:
+    def _parts(self, batch: MiniBatch, whole: int) -> list[MiniBatch]:
         """Return the micro-batches of a part of a batch, of the size that those of the ``whole`` have."""
         return batch.split(math.ceil(self._recipe.accumulate * len(batch.targets) / whole))
 
-    def _forward(self, part: Batch) -> Tensor:
+    def _forward(self, part: MiniBatch) -> Tensor:
         with autocast(self._recipe.precision, self._device):
             outputs: Tensor = self._call(part.inputs)
         return outputs
 
-    def _backward(self, part: Batch, share: float, weights: Sequence[Tensor] | None) -> Pass:
+    def _backward(self, part: MiniBatch, share: float, weights: Sequence[Tensor] | None) -> Pass:
         """Go forward and backward over a part that has this share in the mean over all samples."""
         returned = self._forward(part)
         outputs = widened(returned)
@@ -135,7 +135,7 @@ class OnBatch:
         batch: The samples.
     """
 
-    def __init__(self, gradient: Gradient, batch: Batch) -> None:
+    def __init__(self, gradient: Gradient, batch: MiniBatch) -> None:
         self._gradient = gradient
         self._batch = batch
 

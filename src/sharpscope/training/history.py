@@ -34,14 +34,14 @@ class Kept:
     """Weights that a training had on its way, when a loss was first as small as asked.
 
     Attributes:
-        level: The loss that was asked for.
+        asked: The loss that was asked for.
         epoch: In which epoch, from 1 on.
         step: After how many steps, counted over the whole training.
-        loss: The loss that was found: ``level`` or less.
-        weights: The state dict of the model, contiguous and on the CPU; levels crossed at once share it.
+        loss: The loss that was found: ``asked`` or less.
+        weights: The state dict of the model, contiguous and on the CPU; losses crossed at once share it.
     """
 
-    level: float
+    asked: float
     epoch: int
     step: int
     loss: float

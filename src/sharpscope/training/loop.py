@@ -11,7 +11,6 @@ from torch import nn
 
 from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
-from sharpscope.training.batches import Batches, held_out
 from sharpscope.training.checkpoint import (
     Checkpoint,
     OptimizerState,
@@ -19,10 +18,11 @@ from sharpscope.training.checkpoint import (
     described,
     weights_digest,
 )
-from sharpscope.training.compilation import Forward, compiled
+from sharpscope.training.compilation import ForwardPass, compiled
 from sharpscope.training.goals import Goals
 from sharpscope.training.gradient import Gradient
 from sharpscope.training.history import Epoch, History
+from sharpscope.training.minibatches import MiniBatches, held_out
 from sharpscope.training.modes import channels_last, mode
 from sharpscope.training.observers import Guarded, Observer, Observers, Progress
 from sharpscope.training.recipe import Penalty, Recipe
@@ -78,7 +78,7 @@ def train(
     with _prepared(model, recipe, stream, device) as (forward, penalties):
         optimizer = recipe.make_optimizer(model.parameters())
         update = recipe.update(model, optimizer)
-        batches = Batches(data, recipe, stream, device)
+        batches = MiniBatches(data, recipe, stream, device)
         gradient = Gradient(model, recipe, recipe.loss or data.objective.loss, penalties, device, forward)
         progress = Progress(recipe.epochs * len(batches), recipe.epochs)
         recorder = HistoryRecorder(data.objective)
@@ -127,7 +127,7 @@ def train(
 @contextmanager
 def _prepared(
     model: nn.Module, recipe: Recipe, stream: Stream, device: torch.device
-) -> Iterator[tuple[Forward, list[Penalty]]]:
+) -> Iterator[tuple[ForwardPass, list[Penalty]]]:
     """Put model and random state into the shape for training for a block.
 
     Yields:

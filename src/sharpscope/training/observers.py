@@ -14,7 +14,7 @@ from sharpscope.curvature.risk.random_state import random_state_kept
 from sharpscope.curvature.risk.state import ForwardState, restored_state
 from sharpscope.training.history import History
 from sharpscope.training.modes import mode
-from sharpscope.training.steps import Batch, Pass, Snapshot, restored
+from sharpscope.training.steps import MiniBatch, Pass, TensorCopies, restored
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Observer:
     What later calls depend on belongs into the state, so that a training that was broken off can go on.
     """
 
-    def after_step(self, progress: Progress, batch: Batch, found: Pass) -> None:
+    def after_step(self, progress: Progress, batch: MiniBatch, found: Pass) -> None:
         """See the model after a step.
 
         Args:
@@ -83,7 +83,7 @@ class Observers(Observer):
     def __init__(self, members: Sequence[Observer]) -> None:
         self._members = list(members)
 
-    def after_step(self, progress: Progress, batch: Batch, found: Pass) -> None:
+    def after_step(self, progress: Progress, batch: MiniBatch, found: Pass) -> None:
         """Tell each."""
         for member in self._members:
             member.after_step(progress, batch, found)
@@ -123,10 +123,10 @@ class Guarded(Observer):
         self._observer = observer
         self._model = model
         self._device = device
-        self._weights = Snapshot(model.parameters())
+        self._weights = TensorCopies(model.parameters())
         self._state = ForwardState(model.modules())
 
-    def after_step(self, progress: Progress, batch: Batch, found: Pass) -> None:
+    def after_step(self, progress: Progress, batch: MiniBatch, found: Pass) -> None:
         """Let it see a step."""
         with self._untouched():
             self._observer.after_step(progress, batch, found)

@@ -16,7 +16,7 @@ from sharpscope import spec
 from sharpscope.data import Dataset
 from sharpscope.data.dataset import Augmentation
 from sharpscope.errors import FAULTS, DataError, SharpscopeError, SpecError, UnknownName, one_line
-from sharpscope.registry import Entry, Registry
+from sharpscope.registry import Registration, Registry
 from sharpscope.training.averaging import LastIterate
 from sharpscope.training.optimizers import OPTIMIZERS, before_step, clip, decay, make_optimizer
 from sharpscope.training.registry import REGIMES, SCHEDULES
@@ -24,7 +24,7 @@ from sharpscope.training.schedules import constant, warmed_up
 from sharpscope.training.steps import Step, Update
 
 Schedule = Callable[[int, int], float]
-Loss = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[[Tensor, Tensor], Tensor]
 # Inputs, class indices, number of classes and draws to mixed inputs and probabilities of the classes.
 Mix = Callable[[Tensor, Tensor, int, torch.Generator], tuple[Tensor, Tensor]]
 # Outputs of a batch, as the model returned them, to what is added to its mean loss.
@@ -91,7 +91,7 @@ class Recipe:
     epochs: int = 30
     update: Update = Step
     augment: bool = False
-    loss: Loss | None = None
+    loss: LossFunction | None = None
     accumulate: int = 1
     clip_norm: float | None = None
     precision: str = "float32"
@@ -260,7 +260,7 @@ class Recipe:
         return data.augment
 
 
-def _changed(recipe: Recipe, entry: Entry, options: Mapping[str, Any]) -> Recipe:
+def _changed(recipe: Recipe, entry: Registration, options: Mapping[str, Any]) -> Recipe:
     """Return a recipe as a regime changes it; whatever its function raises or returns instead is told."""
     complete = entry.complete(options)
     try:
@@ -290,7 +290,7 @@ def check(training: spec.Training, regimes: Sequence[spec.Regime]) -> None:
             raise
 
 
-def _merged_options(training: spec.Training, optimizer: Entry) -> dict[str, Any]:
+def _merged_options(training: spec.Training, optimizer: Registration) -> dict[str, Any]:
     options = dict(training.optimizer_options)
     if training.momentum is None:
         return options
@@ -328,7 +328,7 @@ def _micro_batches(training: spec.Training) -> int:
     return training.accumulate
 
 
-def _find(registry: Registry, name: str, loc: tuple[str, ...]) -> Entry:
+def _find(registry: Registry, name: str, loc: tuple[str, ...]) -> Registration:
     try:
         return registry[name]
     except UnknownName as error:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from sharpscope.objective import Objective
 from sharpscope.training.history import Diverged, Epoch, History
 from sharpscope.training.observers import Observer, Progress
-from sharpscope.training.steps import Batch, Pass
+from sharpscope.training.steps import MiniBatch, Pass
 
 # Steps between looks at the losses: each look waits for the device.
-PATIENCE = 100
+READ_EVERY = 100
 
 
 class HistoryRecorder(Observer):
@@ -36,15 +36,15 @@ class HistoryRecorder(Observer):
         self._unread: list[tuple[Tensor, Tensor | None, int]] = []
         self._begin_epoch()
 
-    def after_step(self, progress: Progress, batch: Batch, found: Pass) -> None:
+    def after_step(self, progress: Progress, batch: MiniBatch, found: Pass) -> None:
         """Take note of one step.
 
         Raises:
-            Diverged: If a loss of the last ``PATIENCE`` steps is not finite.
+            Diverged: If a loss of the last ``READ_EVERY`` steps is not finite.
         """
         right = self._objective.right(found.outputs, batch.targets)
         self._unread.append((found.loss, right, len(batch.targets)))
-        if len(self._unread) == PATIENCE:
+        if len(self._unread) == READ_EVERY:
             self._read(progress)
 
     def after_epoch(self, progress: Progress) -> None:

@@ -21,7 +21,7 @@ from sharpscope.curvature.risk.state import ForwardState, restored_state
 Vector = list[Tensor] | tuple[Tensor, ...]
 
 
-class Batch(NamedTuple):
+class MiniBatch(NamedTuple):
     """One batch.
 
     Attributes:
@@ -32,14 +32,14 @@ class Batch(NamedTuple):
     inputs: Tensor
     targets: Tensor
 
-    def split(self, parts: int) -> list[Batch]:
+    def split(self, parts: int) -> list[MiniBatch]:
         """Return the batch in parts of about equal size."""
         if parts == 1:
             return [self]
         pairs = zip(self.inputs.chunk(parts), self.targets.chunk(parts), strict=True)
-        return [Batch(inputs, targets) for inputs, targets in pairs]
+        return [MiniBatch(inputs, targets) for inputs, targets in pairs]
 
-    def take(self, chosen: Tensor) -> Batch:
+    def take(self, chosen: Tensor) -> MiniBatch:
         """Return the batch with some of its samples only, given by their indices."""
         return self._replace(inputs=self.inputs[chosen], targets=self.targets[chosen])
 
@@ -124,7 +124,7 @@ class Excursion(Step):
     def __init__(self, model: nn.Module, optimizer: Optimizer, *, rho: float) -> None:
         super().__init__(model, optimizer)
         self.rho = rho
-        self._weights = Snapshot(self.weights)
+        self._weights = TensorCopies(self.weights)
         self._state = ForwardState(model.modules())
 
     @contextmanager
@@ -134,7 +134,7 @@ class Excursion(Step):
             yield
 
 
-class Snapshot:
+class TensorCopies:
     """Copies of tensors, taken and put back without allocating anything.
 
     Args:
@@ -159,7 +159,7 @@ class Snapshot:
 
 
 @contextmanager
-def restored(snapshot: Snapshot) -> Iterator[None]:
+def restored(snapshot: TensorCopies) -> Iterator[None]:
     """Put the tensors of ``snapshot`` back at the end of a block, however it ends."""
     snapshot.take()
     try:

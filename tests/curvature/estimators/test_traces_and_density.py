@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sharpscope.curvature.estimate import mean_of
-from sharpscope.curvature.estimators import Spectrum, deflated_moments, drive, stochastic_lanczos_quadrature
+from sharpscope.curvature.estimators import Spectrum, deflated_probes, drive, stochastic_lanczos_quadrature
 from sharpscope.curvature.estimators.density import share_bounds
 from sharpscope.curvature.estimators.krylov import Krylov
 
@@ -33,7 +33,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(of: str, sketch: int) ->
     truth = float(matrix.trace()) if of == "trace" else float(matrix.square().sum())
     covered = 0
     for seed in range(200):
-        algorithm = deflated_moments(100, generator(seed), sketch=sketch, probes=24, dtype=torch.float64)
+        algorithm = deflated_probes(100, generator(seed), sketch=sketch, probes=24, dtype=torch.float64)
         estimate = mean_of(getattr(drive(algorithm, lambda v: v @ matrix), of), 1)
         covered += abs(estimate.value - truth) <= 1.96 * estimate.stderr
     # 200 intervals of 95%: 190 expected, standard deviation 3.1; a few less with 24 probes a normal interval.
@@ -44,9 +44,7 @@ def test_a_sketch_takes_the_error_of_outliers_away_from_the_whole_and_from_block
     matrix = symmetric(OUTLIERS * torch.cat([torch.full((4,), 10.0), torch.ones(96)]))
     errors = []
     for sketch in (0, 8):
-        algorithm = deflated_moments(
-            100, generator(), sketch=sketch, blocks={"half": slice(0, 50)}, dtype=torch.float64
-        )
+        algorithm = deflated_probes(100, generator(), sketch=sketch, blocks={"half": slice(0, 50)}, dtype=torch.float64)
         found = drive(algorithm, lambda v: v @ matrix)
         errors.append([mean_of(draws, 1).stderr for draws in (found.trace, found.blocks["half"])])
     assert all(with_sketch < without / 5 for without, with_sketch in zip(*errors, strict=True))
@@ -61,7 +59,7 @@ def test_blocks_come_from_the_same_products() -> None:
         return v @ matrix
 
     spans = {"a": slice(0, 30), "b": slice(30, 100)}
-    found = drive(deflated_moments(100, generator(), probes=400, blocks=spans, dtype=torch.float64), multiply)
+    found = drive(deflated_probes(100, generator(), probes=400, blocks=spans, dtype=torch.float64), multiply)
     assert sum(calls) == found.products == 8 + 8 + 400
     for name, span in spans.items():
         estimate = mean_of(found.blocks[name], 1)

@@ -5,7 +5,7 @@ return what they found; they know nothing of networks, and are tested on plain m
 
 >>> import torch
 >>> matrix = torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.1]))
->>> found = drive(deflated_moments(4, torch.Generator().manual_seed(0), sketch=4), lambda v: v @ matrix)
+>>> found = drive(deflated_probes(4, torch.Generator().manual_seed(0), sketch=4), lambda v: v @ matrix)
 >>> round(found.trace[0], 4)
 4.6
 """
@@ -13,14 +13,14 @@ return what they found; they know nothing of networks, and are tested on plain m
 from sharpscope.curvature.estimators.density import Spectrum, stochastic_lanczos_quadrature
 from sharpscope.curvature.estimators.driver import Algorithm, drive
 from sharpscope.curvature.estimators.lanczos import Eigenvalues, lanczos
-from sharpscope.curvature.estimators.traces import Moments, deflated_moments
+from sharpscope.curvature.estimators.traces import ProbeValues, deflated_probes
 
 __all__ = [
     "Algorithm",
     "Eigenvalues",
-    "Moments",
+    "ProbeValues",
     "Spectrum",
-    "deflated_moments",
+    "deflated_probes",
     "drive",
     "lanczos",
     "stochastic_lanczos_quadrature",

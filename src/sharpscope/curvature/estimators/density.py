@@ -138,7 +138,7 @@ def stochastic_lanczos_quadrature(
         dtype: The precision of the vectors.
 
     Reference: Ubaru, Chen and Saad, "Fast Estimation of tr(f(A)) via Stochastic Lanczos Quadrature", SIMAX 2017; the
-        known eigenvalues as in Hutch++ (see ``deflated_moments``).
+        known eigenvalues as in Hutch++ (see ``deflated_probes``).
     """
     steps = min(steps, size)
     spaces = [Krylov(size, generator, dtype) for _ in range(starts)]

@@ -18,10 +18,10 @@ _GROWTH = 4
 _MARGIN = 1.1
 
 # Makes the draws ``start`` to ``start + count - 1``: a part of a measure, which may ask for passes.
-Draws = Callable[[int, int], Generator[Any, Any, list[float]]]
+Draw = Callable[[int, int], Generator[Any, Any, list[float]]]
 
 
-def draw_rounds(make: Draws, draws: int, rtol: float | None) -> Generator[Any, Any, list[float]]:
+def draw_rounds(make: Draw, draws: int, rtol: float | None) -> Generator[Any, Any, list[float]]:
     """Return independent draws: ``draws`` of them, or with ``rtol`` as many as that precision of their mean needs.
 
     With ``rtol`` the first round has at most 16 draws and the last one ends at ``64 * draws``.

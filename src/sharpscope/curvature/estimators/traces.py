@@ -16,7 +16,7 @@ _MOST_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Moments:
+class ProbeValues:
     """The trace and the squared Frobenius norm, each from independent probes beside a part that is known.
 
     Attributes:
@@ -32,16 +32,16 @@ class Moments:
     blocks: dict[str, list[float]] = field(default_factory=dict)
 
 
-def deflated_moments(
+def deflated_probes(
     size: int,
     generator: torch.Generator,
     *,
     sketch: int = 8,
     probes: int = 16,
-    further: Callable[[Moments], int] = lambda _: 0,
+    further: Callable[[ProbeValues], int] = lambda _: 0,
     blocks: dict[str, slice] | None = None,
     dtype: torch.dtype = torch.float32,
-) -> Algorithm[Moments]:
+) -> Algorithm[ProbeValues]:
     """Estimate trace and Frobenius norm by random probes outside of a sketched subspace, and exactly inside.
 
     With Q a basis of the image of some random vectors, ``tr(A) = tr(Q^T A Q) + E[g^T A g]`` with g a random vector made
@@ -54,7 +54,7 @@ def deflated_moments(
         generator: Where vectors are drawn from.
         sketch: The dimension of the subspace; 0 for plain Hutchinson probes.
         probes: Probes of the first round.
-        further: Told the moments so far, says how many more probes to make; 0 ends.
+        further: Told the values so far, says how many more probes to make; 0 ends.
         blocks: Also estimate the trace of these diagonal blocks, from the same products.
         dtype: The precision of the vectors.
 
@@ -68,7 +68,7 @@ def deflated_moments(
         inside = orthonormal((yield _signs(sketch, size, generator, dtype)))
     known_trace = known_square = 0.0
     known_blocks = dict.fromkeys(blocks, 0.0)
-    found = Moments([], [], sketch, {name: [] for name in blocks})
+    found = ProbeValues([], [], sketch, {name: [] for name in blocks})
     wanted = probes
     while wanted > 0:
         raw = _signs(min(wanted, _MOST_AT_ONCE), size, generator, dtype)
@@ -77,7 +77,7 @@ def deflated_moments(
         if not found.trace:
             asked = torch.cat([inside, asked])
         answer = yield asked
-        found = Moments(found.trace, found.square, found.products + len(asked), found.blocks)
+        found = ProbeValues(found.trace, found.square, found.products + len(asked), found.blocks)
         if not found.trace:
             images, answer = answer[: len(inside)], answer[len(inside) :]
             known_trace = _product(inside, images)

@@ -78,16 +78,16 @@ def _found_on(risk: Risk, batch: Batch, names: Sequence[str]) -> Verdict:
     few = batch.take(slice(0, _FEW))
     for samples, precise in itertools.product((few, batch), (True, False)):
         try:
-            trial = _Trial(risk, samples, names, precise=precise)
-            if trial.silent and samples is few:
+            comparison = _Comparison(risk, samples, names, precise=precise)
+            if comparison.silent and samples is few:
                 continue
-            return trial.verdict()
+            return comparison.verdict()
         except Exception as error:  # noqa: BLE001 - whatever a model may raise of samples or a precision unlike its own
             failure = error
     return Verdict(reason=f"second derivatives could not be compared with differences of gradients: {failure}")
 
 
-class _Trial:
+class _Comparison:
     """A product beside a difference of gradients, both near the parameters, along one random direction.
 
     Args:

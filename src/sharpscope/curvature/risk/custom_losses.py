@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.risk.loss_forms import Form, forms_of
-from sharpscope.curvature.risk.losses import CrossEntropy, Look, Loss, MeanSquaredError, ModifiedCrossEntropy
+from sharpscope.curvature.risk.losses import CrossEntropy, Evaluated, Loss, MeanSquaredError, ModifiedCrossEntropy
 from sharpscope.curvature.risk.raw_data import told
 from sharpscope.errors import SharpscopeError, UnknownName
 from sharpscope.seeding import Stream
@@ -53,7 +53,7 @@ class CallableLoss:
         self._function = function
         self._form: Form | None = None
 
-    def fitted(self, look: Look, every: Iterable[Tensor]) -> Loss:
+    def fitted(self, look: Evaluated, every: Iterable[Tensor]) -> Loss:
         """Return the loss itself, having seen that it does not mix the samples of a batch."""
         found = copy.copy(self)
         found._form = None
@@ -195,7 +195,7 @@ class ModuleLoss(CallableLoss):
         self._name = type(module).__name__
         super().__init__(self._sums)
 
-    def fitted(self, look: Look, every: Iterable[Tensor]) -> Loss:
+    def fitted(self, look: Evaluated, every: Iterable[Tensor]) -> Loss:
         """Return the loss whose plain mean over the samples is the mean of the module over them."""
         outputs, targets = look()
         super().fitted(lambda: (outputs, targets), every)
@@ -300,7 +300,7 @@ class _Scaled(CallableLoss):
         self._module = module
         self.additive = additive
 
-    def fitted(self, look: Look, every: Iterable[Tensor]) -> Loss:
+    def fitted(self, look: Evaluated, every: Iterable[Tensor]) -> Loss:
         """Return the loss for other samples, whose weights have another mean."""
         return self if self.additive else self._module.fitted(look, every)
 

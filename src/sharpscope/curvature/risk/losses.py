@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from sharpscope.errors import SharpscopeError
 
-Look = Callable[[], tuple[Tensor, Tensor]]
+Evaluated = Callable[[], tuple[Tensor, Tensor]]
 
 
 class Loss(Protocol):
@@ -27,7 +27,7 @@ class Loss(Protocol):
 
     additive: bool
 
-    def fitted(self, look: Look, every: Iterable[Tensor]) -> Loss:
+    def fitted(self, look: Evaluated, every: Iterable[Tensor]) -> Loss:
         """Return the loss whose plain mean over some samples is the mean that its user means.
 
         Args:
@@ -62,7 +62,7 @@ class _Plain:
 
     additive = True
 
-    def fitted(self, look: Look, every: Iterable[Tensor]) -> Loss:
+    def fitted(self, look: Evaluated, every: Iterable[Tensor]) -> Loss:
         """Return the loss itself; nothing is looked at."""
         return self  # type: ignore[return-value]
 
@@ -134,7 +134,7 @@ class ModifiedCrossEntropy:
         self._plain = CrossEntropy()
         self.additive = additive
 
-    def fitted(self, look: Look, every: Iterable[Tensor]) -> Loss:
+    def fitted(self, look: Evaluated, every: Iterable[Tensor]) -> Loss:
         """Return the loss whose plain mean is PyTorch's mean: for class indices it divides by the sum of weights."""
         if self.additive:
             return self

@@ -20,10 +20,10 @@ from sharpscope.errors import SharpscopeError, one_line
 from sharpscope.extras import optional
 from sharpscope.study.assignment import Assignment, Outcome, record_failure
 from sharpscope.study.executors.registry import EXECUTORS
-from sharpscope.study.executors.scheduler import PATIENCE, Job, schedule
+from sharpscope.study.executors.scheduler import POLL_SECONDS, Job, schedule
 
 if TYPE_CHECKING:
-    from sharpscope.study.bench import Bench
+    from sharpscope.study.data_cache import DataCache
 
 
 @EXECUTORS.register("ray")
@@ -60,7 +60,7 @@ def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
     """
     import torch
 
-    from sharpscope.study.perform import perform
+    from sharpscope.study.execution import execute
     from sharpscope.study.plugins import load_plugins
 
     if not (assignment.directory / "study.yaml").is_file():
@@ -70,15 +70,15 @@ def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
         )
     torch.set_num_threads(1)
     load_plugins(assignment.plugins)
-    return [perform(run_id, assignment, _bench(assignment.data_dir)) for run_id in job]
+    return [execute(run_id, assignment, _cache(assignment.data_dir)) for run_id in job]
 
 
 @cache
-def _bench(data_dir: Path | None) -> Bench:
+def _cache(data_dir: Path | None) -> DataCache:
     """Return the datasets that this process keeps from task to task."""
-    from sharpscope.study.bench import Bench
+    from sharpscope.study.data_cache import DataCache
 
-    return Bench(data_dir)
+    return DataCache(data_dir)
 
 
 class RayPool:
@@ -120,9 +120,9 @@ class RayPool:
     def next_outcomes(self) -> list[Outcome]:
         """Wait for tasks and return how their runs ended; the runs of a task that broke have failed."""
         if not self._pending:
-            time.sleep(PATIENCE)
+            time.sleep(POLL_SECONDS)
             return []
-        ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=PATIENCE)
+        ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=POLL_SECONDS)
         outcomes: list[Outcome] = []
         for task in ready:
             job = self._pending.pop(task)

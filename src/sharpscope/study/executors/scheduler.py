@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Job = Sequence[str]
 
 # Seconds between looks at a run that another command is at work on, and the longest wait for news of a pool.
-PATIENCE = 0.5
+POLL_SECONDS = 0.5
 
 
 class Pool(Protocol):
@@ -29,7 +29,7 @@ class Pool(Protocol):
         """Hand out a job; there is room for it."""
 
     def next_outcomes(self) -> list[Outcome]:
-        """Wait for at most ``PATIENCE`` and return how runs have ended; those of a worker that broke have failed.
+        """Wait for at most ``POLL_SECONDS`` and return how runs have ended; those of a worker that broke have failed.
 
         Raises:
             KeyboardInterrupt: If a worker was interrupted.
@@ -63,7 +63,7 @@ def schedule(jobs: Sequence[Job], make_pool: Callable[[], Pool]) -> Iterator[str
                 yield from job
             for outcome in pool.next_outcomes():
                 if outcome.state == "busy":
-                    postponed.append((now + PATIENCE, (outcome.run_id,)))
+                    postponed.append((now + POLL_SECONDS, (outcome.run_id,)))
                 else:
                     yield outcome
     finally:

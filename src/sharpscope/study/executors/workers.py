@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from sharpscope.errors import SpecError
 from sharpscope.interruption import INTERRUPTED
 from sharpscope.streams import keep_writing
-from sharpscope.study.executors.scheduler import PATIENCE, Job
+from sharpscope.study.executors.scheduler import POLL_SECONDS, Job
 
 if TYPE_CHECKING:
     from sharpscope.study.assignment import Assignment, Outcome
@@ -48,17 +48,17 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
     import torch
 
     from sharpscope.study.assignment import record_failure
-    from sharpscope.study.bench import Bench
-    from sharpscope.study.perform import perform
+    from sharpscope.study.data_cache import DataCache
+    from sharpscope.study.execution import execute
 
     torch.set_num_threads(1)
     assignment: Assignment = pickle.loads(pickled_assignment)
-    bench = Bench(assignment.data_dir)
+    cache = DataCache(assignment.data_dir)
     try:
         broken = _broken_plugin(assignment)
         while (job := connection.recv()) is not None:
             for run_id in job:
-                outcome = record_failure(run_id, assignment, broken) if broken else perform(run_id, assignment, bench)
+                outcome = record_failure(run_id, assignment, broken) if broken else execute(run_id, assignment, cache)
                 connection.send(outcome)
     except KeyboardInterrupt:
         # The user's own code raised it, or made it be raised again; it means what it means elsewhere.
@@ -180,7 +180,7 @@ class WorkerPool:
 
         by_connection = {worker.connection: worker for worker in self._crew}
         outcomes = []
-        for connection in wait(list(by_connection), timeout=PATIENCE):
+        for connection in wait(list(by_connection), timeout=POLL_SECONDS):
             worker = by_connection[connection]  # type: ignore[index]
             try:
                 outcome = worker.connection.recv()

@@ -13,25 +13,25 @@ from sharpscope.store.documents import plain
 from sharpscope.store.wanted import Stamp
 from sharpscope.study.facts import described
 from sharpscope.study.measuring import measure_clean
-from sharpscope.study.stage import STAGES, Column, Found, Stage
+from sharpscope.study.requested import RequestedValue, RequestedValues
+from sharpscope.study.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.timing import SAMPLES, Timing, first_of
-from sharpscope.study.wishes import Wish, Wishes
 from sharpscope.study.work import Work
 
 
 @STAGES.register("measures")
-class Measuring(Stage):
+class MeasureStage(Stage):
     """Estimates of sharpness, complexity and their controls."""
 
-    def wanted(self, wishes: Wishes, snapshot: str) -> dict[str, Stamp]:
+    def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return all measures, at every snapshot."""
-        return {key: wanted.stamp("measure") for key, wanted in wishes.measures.items()}
+        return {key: wanted.stamp("measure") for key, wanted in requested.measures.items()}
 
-    def columns(self, wishes: Wishes, snapshot: str) -> list[Column]:
+    def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return of each measure its value, its standard error, and whether it can be relied on."""
         return [
             column
-            for key, wanted in wishes.measures.items()
+            for key, wanted in requested.measures.items()
             for column in (
                 Column(key, key, facts=_facts(key, wanted)),
                 Column(key, key, ("stderr",), "_stderr"),
@@ -39,14 +39,14 @@ class Measuring(Stage):
             )
         ]
 
-    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, Found]:
+    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Return the estimates that can be had, and note why the others cannot."""
-        wishes = {key: Wish.of(stamp, "measure") for key, stamp in missing.items()}
+        requested = {key: RequestedValue.of(stamp, "measure") for key, stamp in missing.items()}
         init = dict(work.initial_model().named_parameters())
-        found = measure_clean(work.model(snapshot), work.dataset, wishes, work.run.seed, init, work.device)
+        found = measure_clean(work.model(snapshot), work.dataset, requested, work.run.seed, init, work.device)
         for key, error in found.failed.items():
             work.fail(snapshot, key, error)
-        return {key: Found(_entry(estimate)) for key, estimate in found.items()}
+        return {key: StageResult(_entry(estimate)) for key, estimate in found.items()}
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
         """Return the time of what is left to measure, from a few samples."""
@@ -63,7 +63,7 @@ def _entry(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _facts(key: str, wanted: Wish) -> dict[str, Any]:
+def _facts(key: str, wanted: RequestedValue) -> dict[str, Any]:
     facts = MEASURES[wanted.name].facts
     caveats = list(facts.caveats)
     if wanted.subset is not None:
@@ -88,15 +88,15 @@ def _seconds(timing: Timing, run: Run, keys: Mapping[str, Stamp]) -> float:
 
 
 def _timed(timing: Timing, run: Run, keys: Mapping[str, Stamp]) -> float:
-    wishes = {key: Wish.of(stamp, "measure") for key, stamp in keys.items()}
+    requested = {key: RequestedValue.of(stamp, "measure") for key, stamp in keys.items()}
     model, dataset = timing.model(run), timing.dataset(run)
     init, population = dict(model.named_parameters()), len(dataset.train_inputs)
     total = 0.0
-    for subset in dict.fromkeys(wanted.subset for wanted in wishes.values()):
-        part = {key: replace(w, subset=None) for key, w in wishes.items() if w.subset == subset}
+    for subset in dict.fromkeys(wanted.subset for wanted in requested.values()):
+        part = {key: replace(w, subset=None) for key, w in requested.items() if w.subset == subset}
         size = min(population, subset or population)
 
-        def measured(samples: int, part: dict[str, Wish] = part) -> None:
+        def measured(samples: int, part: dict[str, RequestedValue] = part) -> None:
             measure_clean(model, first_of(dataset, samples), part, 0, init, timing.device)
 
         # A subset is measured a second time, group by group.

@@ -8,52 +8,52 @@ from dataclasses import asdict, replace
 from sharpscope.data import Dataset, conditions_of
 from sharpscope.safety import SCORES, SPLITS
 from sharpscope.spec import Run
-from sharpscope.store.snapshots import level_of
+from sharpscope.store.snapshots import loss_of
 from sharpscope.store.wanted import CONDITIONS, Stamp
 from sharpscope.study.outputs import predict_under, predictions_of
-from sharpscope.study.stage import STAGES, Column, Found, Stage
+from sharpscope.study.requested import RequestedValue, RequestedValues
+from sharpscope.study.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.stages.score import facts_of
 from sharpscope.study.timing import Timing
-from sharpscope.study.wishes import Wish, Wishes
 from sharpscope.study.work import PREDICTING, UNDER, Work
 
 _CLEAN = "predictions"
 
 
 @STAGES.register(PREDICTING)
-class Predicting(Stage):
+class PredictStage(Stage):
     """Predictions, losses and accuracies on both clean splits, and predictions under conditions."""
 
     needs = "weights"
     gives = "predictions"
 
-    def wanted(self, wishes: Wishes, snapshot: str) -> dict[str, Stamp]:
+    def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return the clean predictions, and at the end those under all conditions that scores read."""
-        if level_of(snapshot) or not wishes.conditions:
+        if loss_of(snapshot) or not requested.conditions:
             return {_CLEAN: {}}
-        return {_CLEAN: {}, UNDER: {CONDITIONS: dict(wishes.conditions)}}
+        return {_CLEAN: {}, UNDER: {CONDITIONS: dict(requested.conditions)}}
 
-    def columns(self, wishes: Wishes, snapshot: str) -> list[Column]:
+    def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return what every ledger of the task has, and before the end the gap of the splits."""
-        task = wishes.task
+        task = requested.task
         facts = {name: asdict(told) for name, told in task.basics.items()}
-        if level_of(snapshot):
-            facts[task.gap] = facts_of(task.gap, Wish(task.gap))
+        if loss_of(snapshot):
+            facts[task.gap] = facts_of(task.gap, RequestedValue(task.gap))
         return [Column(name, _CLEAN, ("values", name), facts=told) for name, told in facts.items()]
 
-    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, Found]:
+    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Predict everything anew."""
         model = work.model(snapshot)
         predictions = predictions_of(model, work.dataset, work.device)
         if not work.stores_predictions(snapshot):
             gap = work.dataset.task.gap
-            return {_CLEAN: Found({"values": {**predictions.basics(), gap: SCORES[gap](predictions)}})}
-        found = {_CLEAN: Found({"values": predictions.basics()}, predictions.to_arrays())}
+            return {_CLEAN: StageResult({"values": {**predictions.basics(), gap: SCORES[gap](predictions)}})}
+        found = {_CLEAN: StageResult({"values": predictions.basics()}, predictions.to_arrays())}
         wanted = work.wanted.at(snapshot, self.name).get(UNDER)
         if wanted is not None:
-            altered = work.bench.altered(work.run.data, list(wanted[CONDITIONS]))
+            altered = work.cache.altered(work.run.data, list(wanted[CONDITIONS]))
             cases = replace(predictions, cases=predict_under(model, work.dataset, altered, work.device))
-            found[UNDER] = Found({}, cases.cases_to_arrays())
+            found[UNDER] = StageResult({}, cases.cases_to_arrays())
         return found
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
@@ -69,7 +69,7 @@ class Predicting(Stage):
         # Outputs in single precision with a target each.
         sample = 4 * dataset.outputs + 8
         condensed = SPLITS[dataset.task.name].condensed_bytes(dataset.outputs)
-        cases = _cases(dataset, timing.plan.wishes.conditions)
+        cases = _cases(dataset, timing.plan.requested.conditions)
         return {
             "outputs on training data": sample * len(dataset.train_inputs),
             "outputs on test data": sample * len(dataset.test_inputs),

@@ -13,36 +13,36 @@ from sharpscope.spec import Run
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Stamp
 from sharpscope.study.facts import described
-from sharpscope.study.stage import STAGES, Column, Found, Stage
+from sharpscope.study.requested import RequestedValue, RequestedValues
+from sharpscope.study.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.timing import Timing
-from sharpscope.study.wishes import Wish, Wishes
 from sharpscope.study.work import Work
 
 
 @STAGES.register("scores")
-class Scoring(Stage):
+class ScoreStage(Stage):
     """Generalization, calibration and robustness at the end of the training."""
 
     needs = "predictions"
 
-    def wanted(self, wishes: Wishes, snapshot: str) -> dict[str, Stamp]:
+    def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return all scores, at the end."""
-        wanted = wishes.scores if snapshot == END else {}
+        wanted = requested.scores if snapshot == END else {}
         return {key: score.stamp("score") for key, score in wanted.items()}
 
-    def columns(self, wishes: Wishes, snapshot: str) -> list[Column]:
+    def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return one column a score."""
-        wanted = wishes.scores if snapshot == END else {}
-        return score_columns(wanted, wishes)
+        wanted = requested.scores if snapshot == END else {}
+        return score_columns(wanted, requested)
 
-    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, Found]:
+    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Return the scores that can be had, and note why the others cannot."""
         predictions = work.predictions(snapshot)
         found = {}
         for key, stamp in missing.items():
-            wanted = Wish.of(stamp, "score")
+            wanted = RequestedValue.of(stamp, "score")
             try:
-                found[key] = Found({"value": float(SCORES[wanted.name](predictions, **wanted.options))})
+                found[key] = StageResult({"value": float(SCORES[wanted.name](predictions, **wanted.options))})
             except FAULTS as error:
                 work.fail(snapshot, key, error)
         return found
@@ -52,15 +52,15 @@ class Scoring(Stage):
         return 0.0
 
 
-def score_columns(scores: Mapping[str, Wish], wishes: Wishes) -> list[Column]:
+def score_columns(scores: Mapping[str, RequestedValue], requested: RequestedValues) -> list[Column]:
     """Return the columns of scores, of runs or of pairs; one that every ledger has already is told there."""
     return [
-        Column(key, key, facts=None if key in wishes.task.twins else facts_of(key, wanted, wishes.conditions))
+        Column(key, key, facts=None if key in requested.task.twins else facts_of(key, wanted, requested.conditions))
         for key, wanted in scores.items()
     ]
 
 
-def facts_of(key: str, wanted: Wish, conditions: Iterable[str] = ()) -> dict[str, Any]:
+def facts_of(key: str, wanted: RequestedValue, conditions: Iterable[str] = ()) -> dict[str, Any]:
     """Return what a report tells of a score."""
     facts = SCORES[wanted.name].facts
     found = {**described(SCORES, key, wanted), "kind": "score", "better": facts.better}
@@ -70,7 +70,7 @@ def facts_of(key: str, wanted: Wish, conditions: Iterable[str] = ()) -> dict[str
     return found
 
 
-def _counted(chosen: Chosen, wanted: Wish, corruptions: Iterable[str]) -> str:
+def _counted(chosen: Chosen, wanted: RequestedValue, corruptions: Iterable[str]) -> str:
     """Return how many corruptions of each suite a score is taken over: a study may have several."""
     suites: dict[str, dict[str, ConditionFacts]] = {}
     for name in corruptions:
@@ -80,7 +80,7 @@ def _counted(chosen: Chosen, wanted: Wish, corruptions: Iterable[str]) -> str:
     return f"; here these are {' and '.join(told)}" if told else ""
 
 
-def _count(chosen: Chosen, wanted: Wish, offered: Mapping[str, ConditionFacts]) -> int:
+def _count(chosen: Chosen, wanted: RequestedValue, offered: Mapping[str, ConditionFacts]) -> int:
     try:
         return len(chosen(wanted.options, offered))
     except DataError:  # it is taken over conditions of another kind

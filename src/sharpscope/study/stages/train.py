@@ -17,12 +17,12 @@ from sharpscope.spec import Run
 from sharpscope.store.files import Damaged
 from sharpscope.store.record import HISTORY_KEY, TRAINING, WEIGHTS_KEY
 from sharpscope.store.run_folder import CHECKPOINT, HISTORY, RECORD, TRAINED, WEIGHTS
-from sharpscope.store.snapshots import END, STEP, level_of, weights_file
+from sharpscope.store.snapshots import END, STEP, loss_of, weights_file
 from sharpscope.store.tables import to_parquet
 from sharpscope.store.wanted import Stamp, answers
-from sharpscope.study.stage import STAGES, Column, Found, Stage
+from sharpscope.study.requested import RequestedValues
+from sharpscope.study.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.timing import Timing, first_of
-from sharpscope.study.wishes import Wishes
 from sharpscope.study.work import Weights, Work
 from sharpscope.training import CheckpointError, Diverged, History, Kept, Recipe, train
 
@@ -35,24 +35,24 @@ _STEP_FACTS = {"kind": "training", "label": "Steps", "unit": "steps", "summary":
 
 
 @STAGES.register(TRAINING)
-class Training(Stage):
+class TrainStage(Stage):
     """Weights at the end of the training, and at each matched loss."""
 
     needs = "run"
     gives = "weights"
 
-    def wanted(self, wishes: Wishes, snapshot: str) -> dict[str, Stamp]:
+    def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return what determines the weights at a snapshot beside the run."""
-        level = level_of(snapshot)
-        if not level:
+        loss = loss_of(snapshot)
+        if not loss:
             return {WEIGHTS_KEY: {}}
-        return {WEIGHTS_KEY: {"level": wishes.levels[level], "check_loss_every": wishes.check_loss_every}}
+        return {WEIGHTS_KEY: {"level": requested.matched_losses[loss], "check_loss_every": requested.check_loss_every}}
 
-    def columns(self, wishes: Wishes, snapshot: str) -> list[Column]:
-        """Return after how many steps a level was reached."""
-        return [Column(STEP, WEIGHTS_KEY, (STEP,), facts=_STEP_FACTS)] if level_of(snapshot) else []
+    def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
+        """Return after how many steps a matched loss was reached."""
+        return [Column(STEP, WEIGHTS_KEY, (STEP,), facts=_STEP_FACTS)] if loss_of(snapshot) else []
 
-    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, Found]:
+    def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Train from the initialization of the seed, and keep the weights of all snapshots that are wanted.
 
         Where the weights of an earlier training are there, and this one kept more of them on the way, what was found
@@ -89,10 +89,10 @@ def _trained(model: nn.Module, work: Work) -> History:
     """Train, from where an earlier process was killed if it left a checkpoint."""
     path, stream = work.folder.path / CHECKPOINT, Stream(work.run.seed, "training")
     settings: dict[str, Any] = {"device": work.device, "checkpoint_pause": CHECKPOINT_PAUSE}
-    # The levels are wishes of the study, so the spec of this run need not name them.
+    # The matched losses are requested by the study, so the spec of this run need not name them.
     stamps = [work.wanted.at(snapshot, TRAINING)[WEIGHTS_KEY] for snapshot in work.wanted.snapshots]
-    levels = tuple(stamp["level"] for stamp in stamps if "level" in stamp)
-    recipe = replace(work.recipe, checkpoints_at_loss=levels)
+    losses = tuple(stamp["level"] for stamp in stamps if "level" in stamp)
+    recipe = replace(work.recipe, checkpoints_at_loss=losses)
     try:
         return train(model, work.dataset, recipe, stream, checkpoint=path, **settings)
     except CheckpointError as error:
@@ -139,7 +139,7 @@ def _keep(work: Work, weights: Weights, history: History, init: str) -> None:
 
 
 def _crossing(kept: Kept | None) -> dict[str, Any]:
-    """Return when a level was first reached, and at what loss; all None where it was not."""
+    """Return when a matched loss was first reached, and at what loss; all None where it was not."""
     crossing = {name: None if kept is None else getattr(kept, name) for name in ("epoch", "step", "loss")}
     return {**crossing, "reached": kept is not None}
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from sharpscope.errors import SpecError
 from sharpscope.training.recipe import Recipe
 from sharpscope.training.registry import REGIMES
-from sharpscope.training.steps import Backward, Pass, Snapshot, Step, move, restored
+from sharpscope.training.steps import Backward, Pass, Step, TensorCopies, move, restored
 
 # What the optimizers of ``torch.optim`` call their moving average of gradients.
 _MOMENTA = ("momentum_buffer", "exp_avg")
@@ -30,7 +30,7 @@ class MomentumSam(Step):
     def __init__(self, model: nn.Module, optimizer: Optimizer, *, rho: float) -> None:
         super().__init__(model, optimizer)
         self.rho = rho
-        self._weights = Snapshot(self.weights)
+        self._weights = TensorCopies(self.weights)
 
     def __call__(self, backward: Backward) -> Pass:
         """Take the step; it reports the pass away from the weights."""

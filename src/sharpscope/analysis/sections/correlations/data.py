@@ -10,7 +10,7 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes
 from sharpscope.analysis.findings import excludes_zero
-from sharpscope.analysis.results import Record, StudyResults, by
+from sharpscope.analysis.results import StudyResults, TableRow, by
 
 
 def correlation_tables(results: StudyResults, correlations: pd.DataFrame) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def correlation_tables(results: StudyResults, correlations: pd.DataFrame) -> lis
     return tables
 
 
-def _correlation_cell(results: StudyResults, pooled: Record, within: Record) -> dict[str, Any]:
+def _correlation_cell(results: StudyResults, pooled: TableRow, within: TableRow) -> dict[str, Any]:
     note = ""
     if excludes_zero(pooled) and not excludes_zero(within):
         note = "between"

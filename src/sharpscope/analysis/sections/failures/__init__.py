@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sharpscope.analysis.results import Record, StudyResults, describe_group, records
+from sharpscope.analysis.results import StudyResults, TableRow, describe_group, records
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 
 
@@ -28,7 +28,7 @@ def failures(evidence: Evidence) -> Content:
     )
 
 
-def _failure(results: StudyResults, row: Record) -> dict[str, Any]:
+def _failure(results: StudyResults, row: TableRow) -> dict[str, Any]:
     """Return a run that did not finish as the page tells it."""
     setting = describe_group({key: row[key] for key in results.keys})
     return {**row, "level": row[results.factor.name], "setting": setting}

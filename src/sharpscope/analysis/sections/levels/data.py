@@ -11,8 +11,8 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.comparisons import ALPHA, BY_JACKKNIFE
-from sharpscope.analysis.palette import looks
-from sharpscope.analysis.results import Record, StudyResults, by, describe_group, records, select
+from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.results import StudyResults, TableRow, by, describe_group, records, select
 from sharpscope.analysis.statistics import LEVEL
 from sharpscope.spec import Factor
 
@@ -89,7 +89,7 @@ def _row(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFr
     }
 
 
-def _cell(factor: Factor, mean: Record, test: Record | None, decimals: int) -> Cell:
+def _cell(factor: Factor, mean: TableRow, test: TableRow | None, decimals: int) -> Cell:
     if not math.isfinite(mean["mean"]):
         return Cell(numbers.MISSING, tip=[("Not measured", f"no run of this {factor.noun} has it")])
     tip = [
@@ -107,7 +107,7 @@ def _cell(factor: Factor, mean: Record, test: Record | None, decimals: int) -> C
     return Cell(text, str(test["verdict"]), bool(test["significant"]), unconverged, tip)
 
 
-def comparison_terms(factor: Factor, test: Record) -> list[tuple[str, str]]:
+def comparison_terms(factor: Factor, test: TableRow) -> list[tuple[str, str]]:
     """Return one comparison as pairs of a term and its value."""
     difference = numbers.with_interval(test["difference"], test["ci_low"], test["ci_high"], sign=True)
     family = f"{test['family']} family, {test['correction']}"
@@ -126,7 +126,7 @@ def comparison_terms(factor: Factor, test: Record) -> list[tuple[str, str]]:
     return terms
 
 
-def _limits(test: Record) -> list[tuple[str, str]]:
+def _limits(test: TableRow) -> list[tuple[str, str]]:
     """Return what a reader must know of a difference: an interval below its level, a mean on the other side."""
     terms = []
     if 0 < test["ci_level"] < LEVEL:
@@ -143,7 +143,7 @@ def _strip(results: StudyResults, known: pd.DataFrame) -> Strip | None:
     least, span = ends["low"].min(), ends["high"].max() - ends["low"].min()
     if len(ends) < 2 or not span > 0:
         return None
-    factor, styles = results.factor, looks(results.factor)
+    factor, styles = results.factor, styles_of(results.factor)
     marks = []
     for row in records(ends):
         at, low, high = (round(100 * (row[end] - least) / span, 2) for end in ("mean", "low", "high"))

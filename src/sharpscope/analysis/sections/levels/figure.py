@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sharpscope.analysis.drawing import TEXT, cell_label, name_levels, panels
 from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, records, select
 
 
@@ -34,7 +34,7 @@ def forest(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
 
 def _panel(axis: Axes, results: StudyResults, table: pd.DataFrame, groups: list[dict[str, Any]]) -> None:
     labels: list[str] = []
-    factor, styles = results.factor, looks(results.factor)
+    factor, styles = results.factor, styles_of(results.factor)
     for group in groups:
         for level in results.levels:
             look = styles[level]

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import (
-    Record,
     StudyResults,
+    TableRow,
     by,
     describe_group,
     describe_moment,
@@ -113,7 +113,7 @@ def _panel(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.Data
     ends = pd.concat([known["mean"], known["ci_low"].dropna(), known["ci_high"].dropna(), pd.Series(losses)])
     scale = Scale.of(ends.to_numpy(float))
     rows = []
-    styles = looks(factor)
+    styles = styles_of(factor)
     for level in results.levels:
         at = {moment: of_moment[moment][level] for moment in columns}
         lanes = [_lane(scale, row) for row in at.values()]
@@ -128,14 +128,14 @@ def _panel(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.Data
     }
 
 
-def _lane(scale: Scale, row: Record) -> dict[str, float] | None:
+def _lane(scale: Scale, row: TableRow) -> dict[str, float] | None:
     if not math.isfinite(row["mean"]):
         return None
     low, high = (row[end] if math.isfinite(row[end]) else row["mean"] for end in ("ci_low", "ci_high"))
     return {"at": scale.at(row["mean"]), "low": scale.at(low), "high": scale.at(high)}
 
 
-def _terms(factor: Factor, moment: str, row: Record, test: Record | None) -> list[tuple[str, str]]:
+def _terms(factor: Factor, moment: str, row: TableRow, test: TableRow | None) -> list[tuple[str, str]]:
     """Return what hovering tells of a level at one moment: pairs of a term and its value."""
     when = describe_moment(moment)
     terms = [(f"At {when}", numbers.with_interval(row["mean"], row["ci_low"], row["ci_high"]))]

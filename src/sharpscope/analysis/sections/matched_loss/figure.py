@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from sharpscope.analysis.drawing import TEXT, cell_label, logarithmic, name_levels, panels
 from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, by, describe_moment, select
 from sharpscope.analysis.scale import spans_decades
 from sharpscope.analysis.sections.matched_loss.data import LOSS, shown
@@ -67,7 +67,7 @@ def _panel(
 ) -> None:
     """Draw a row a level, and in it a lane a moment."""
     columns, filled, factor = results.across(name), _filled(results), results.factor
-    styles = looks(factor)
+    styles = styles_of(factor)
     table = levels[levels["quantity"].isin(columns.values())]
     pitch = 1 / (len(filled) + 1)
     for at, (group, level) in enumerate(cells):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_group, records, select
 
 
@@ -55,7 +55,7 @@ def expected_calibration_error(bins: pd.DataFrame) -> float:
 
 def panel_sets(results: StudyResults) -> list[dict[str, Any]]:
     """Return one set of panels a group: for each level its bins put together over seeds."""
-    styles = looks(results.factor)
+    styles = styles_of(results.factor)
     sets = []
     for group, _ in results.groups():
         panels = []

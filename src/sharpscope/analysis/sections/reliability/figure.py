@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from sharpscope.analysis.drawing import TEXT, cell_label, panels
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, select
 from sharpscope.analysis.sections.reliability.data import aggregate, expected_calibration_error
 
@@ -22,7 +22,7 @@ def diagrams(results: StudyResults) -> Figure | None:
     if not cells:
         return None
     figure, axes = panels(len(cells), TEXT, 2.0, 3)
-    factor, styles = results.factor, looks(results.factor)
+    factor, styles = results.factor, styles_of(results.factor)
     for axis, (group, level, rows) in zip(axes, cells, strict=True):
         bins = aggregate(rows)
         color = styles[level].color

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes_at
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_group, records
 from sharpscope.analysis.scale import Scale, marks, spans_decades
 from sharpscope.spec import REGIME
@@ -22,7 +22,7 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
     Measures are chosen by their names at the end of training and by a moment, the outcomes by their columns.
     """
     ledger = results.runs.dropna(how="all", subset=results.measured)
-    factor, styles = results.factor, looks(results.factor)
+    factor, styles = results.factor, styles_of(results.factor)
     moments = ["", *results.losses]
     measures = dict.fromkeys(results.quantities[n].base for m in moments for n in results.measures(m))
     texts = {

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sharpscope.analysis.drawing import TEXT, level_legend, logarithmic, panels
 from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import looks
+from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.scale import spans_decades
 
@@ -31,7 +31,7 @@ def _scatter(results: StudyResults, x: str | None, loss: str) -> Figure | None:
     if x not in results.measured or not measures:
         return None
     figure, axes = panels(len(measures), TEXT, 1.55, 4)
-    ledger, factor, styles = results.runs, results.factor, looks(results.factor)
+    ledger, factor, styles = results.runs, results.factor, styles_of(results.factor)
     decades = x == "train_loss" and bool((ledger[x].dropna() > 0).all())
     for axis, measure in zip(axes, measures, strict=True):
         for level in results.levels:
@@ -49,7 +49,7 @@ def _scatter(results: StudyResults, x: str | None, loss: str) -> Figure | None:
             logarithmic(axis, "y")
         axis.set_title(lettered(results.quantities[measure].short_label))
     label = lettered(results.quantities[x].label) + (" (log scale)" if decades else "")
-    at_end = loss and not results.quantities[x].level
+    at_end = loss and not results.quantities[x].matched_loss
     when = f"{' at the end of training' if at_end else ''}; measures at train loss {loss}" if loss else ""
     unsure = "; hollow: did not converge" if any(results.unconverged(name).any() for name in measures) else ""
     figure.supxlabel(f"{label}{when}{unsure}", fontsize=7)

@@ -12,7 +12,7 @@ from sharpscope.task import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True)
-class Wish:
+class RequestedValue:
     """A measure or score that is wanted, with all that determines its value beside the weights.
 
     Attributes:
@@ -28,8 +28,8 @@ class Wish:
     subset: int | None = None
 
     @classmethod
-    def of(cls, stamp: Mapping[str, Any], kind: str) -> Wish:
-        """Return the wish that ``stamp`` was made of."""
+    def of(cls, stamp: Mapping[str, Any], kind: str) -> RequestedValue:
+        """Return the requested value that ``stamp`` was made of."""
         return cls(stamp[kind], stamp["options"], stamp["version"], stamp.get("subset"))
 
     def stamp(self, kind: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RequestedValues:
     """All that is wanted of each run, by the keys of the ledger.
 
     Attributes:
@@ -47,17 +47,17 @@ class Wishes:
         scores: Of the predictions of one run.
         pair_scores: Of the predictions of two runs.
         conditions: The conditions under which the scores read predictions, with the versions of their definitions.
-        levels: Names of the train losses at which all measures are wanted too, with the losses.
+        matched_losses: Names of the train losses at which all measures are wanted too, with the losses.
         check_loss_every: Steps to which these are matched; None for the end of an epoch.
         stages: Names of the stages that each run goes through.
         task: Of all data.
     """
 
-    measures: dict[str, Wish] = field(default_factory=dict)
-    scores: dict[str, Wish] = field(default_factory=dict)
-    pair_scores: dict[str, Wish] = field(default_factory=dict)
+    measures: dict[str, RequestedValue] = field(default_factory=dict)
+    scores: dict[str, RequestedValue] = field(default_factory=dict)
+    pair_scores: dict[str, RequestedValue] = field(default_factory=dict)
     conditions: dict[str, int] = field(default_factory=dict)
-    levels: dict[str, float] = field(default_factory=dict)
+    matched_losses: dict[str, float] = field(default_factory=dict)
     check_loss_every: int | None = None
     stages: tuple[str, ...] = ()
     task: Task = CLASSIFICATION
@@ -65,4 +65,4 @@ class Wishes:
     @property
     def snapshots(self) -> list[str]:
         """The moments at which the weights of a run are looked at."""
-        return [END, *map(snapshot_at, self.levels)]
+        return [END, *map(snapshot_at, self.matched_losses)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Row:
+class TrajectoryRow:
     """One measure at one step.
 
     Attributes:
@@ -41,24 +41,26 @@ class Row:
     reason: str = ""
 
 
-class Record:
+class Trajectory:
     """Rows in the order they came."""
 
     def __init__(self) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[TrajectoryRow] = []
 
     def add(self, step: int, found: Mapping[str, Estimate], failed: Mapping[str, str], seconds: float) -> None:
         """Take in what was found at a step, and what was not with the reason."""
         for key, e in found.items():
             reason = str(e.details.get("reason", ""))
-            self.rows.append(Row(step, key, e.value, e.stderr, e.converged, seconds, reason))
+            self.rows.append(TrajectoryRow(step, key, e.value, e.stderr, e.converged, seconds, reason))
         for key, reason in failed.items():
-            self.rows.append(Row(step, key, math.nan, math.nan, False, seconds, reason))
+            self.rows.append(TrajectoryRow(step, key, math.nan, math.nan, False, seconds, reason))
 
     def to_frame(self, *, wide: bool = False) -> pd.DataFrame:
         """Return one row a step and measure; or, if ``wide``, one row a step, with ``key`` and ``key_stderr``."""
         pd = optional("pandas", "study", "a monitor's table", SharpscopeError)
-        long = pd.DataFrame([astuple(row) for row in self.rows], columns=[field.name for field in fields(Row)])
+        long = pd.DataFrame(
+            [astuple(row) for row in self.rows], columns=[field.name for field in fields(TrajectoryRow)]
+        )
         if not wide:
             return long
         table = long.drop_duplicates(["step", "key"], keep="last").pivot(index="step", columns="key")
@@ -88,4 +90,4 @@ class Record:
 
     def load_state_dict(self, state: list[tuple[Any, ...]]) -> None:
         """Hold these rows instead."""
-        self.rows = [Row(*values) for values in state]
+        self.rows = [TrajectoryRow(*values) for values in state]

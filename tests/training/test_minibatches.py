@@ -12,7 +12,7 @@ from sharpscope.errors import DataError
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training
 from sharpscope.training import Recipe
-from sharpscope.training.batches import held_out, lost_classes
+from sharpscope.training.minibatches import held_out, lost_classes
 
 
 def dataset_of(counts):

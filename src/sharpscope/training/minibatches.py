@@ -14,10 +14,10 @@ from sharpscope.data import Dataset
 from sharpscope.data.selection import stratified
 from sharpscope.seeding import Stream
 from sharpscope.training.recipe import Recipe
-from sharpscope.training.steps import Batch
+from sharpscope.training.steps import MiniBatch
 
 
-class Batches:
+class MiniBatches:
     """The training data, batch by batch: gathered, augmented, normalized and mixed.
 
     Every purpose has a stream of its own, so a regime that draws more changes nothing else.
@@ -43,20 +43,20 @@ class Batches:
         """Return the number of batches an epoch."""
         return math.ceil(len(self._inputs) / self._batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[MiniBatch]:
         """Go once through the data, in a new order."""
         permutation = torch.randperm(len(self._inputs), generator=self._order).to(self._inputs.device)
         for chosen in permutation.split(self._batch_size):
             yield self._make(chosen)
 
-    def _make(self, chosen: Tensor) -> Batch:
+    def _make(self, chosen: Tensor) -> MiniBatch:
         images, targets = self._inputs[chosen], self._targets[chosen]
         for purpose, change in self._changes.items():
             images = change(images, self._draws[purpose])
         inputs = self._data.normalize(images)
         if self._mix is not None:
             inputs, targets = self._mix(inputs, targets, len(self._data.classes), self._draws["mix"])
-        return Batch(inputs, targets)
+        return MiniBatch(inputs, targets)
 
     def clean(self) -> Iterator[Tensor]:
         """Go once through the inputs as they are, in a fixed order and in batches of about equal size."""
@@ -123,7 +123,7 @@ def lost_classes(data: Dataset, recipe: Recipe) -> list[str]:
     """
     strata = data.objective.strata(recipe.training_data(data).train_targets)
     if recipe.early_stopping is not None:
-        _to_hold_out(strata, recipe, Stream("trial"))
+        _to_hold_out(strata, recipe, Stream("dry_run"))
     kept = set(strata.unique().tolist())
     before = data.objective.strata(data.train_targets).unique().tolist()
     return [data.classes[label] for label in before if label not in kept]

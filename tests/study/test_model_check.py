@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from sharpscope.cli import run_command
-from sharpscope.data import DATASETS, Dataset, Source
+from sharpscope.data import DATASETS, Dataset, DataSource
 from sharpscope.errors import DataError, SpecError
 from sharpscope.models import MODELS
 from sharpscope.spec import Component
-from sharpscope.study.rehearsal import rehearse
+from sharpscope.study.model_check import check_model
 
 FEW = "4 samples of dataset 'digits'"
 
@@ -188,7 +188,7 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    data = DATASETS["digits"](Source(), train_size=50)
+    data = DATASETS["digits"](DataSource(), train_size=50)
     flat = {split: getattr(data, split).flatten(1).float() for split in ("train_inputs", "test_inputs")}
     return replace(data, mean=(8.0,) * 64, std=(4.0,) * 64, augment=None, **flat)
 
@@ -208,7 +208,7 @@ def registered():
 def test_a_model_that_no_run_can_use_is_refused(make, message, registered, digits):
     component = registered(make)
     with pytest.raises(SpecError) as caught:
-        rehearse(component, digits, "cpu")
+        check_model(component, digits, "cpu")
     assert message in str(caught.value)
     assert "'odd'" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -230,7 +230,7 @@ class WithDropoutAndNorm(nn.Sequential):
 @pytest.mark.parametrize("make", [Net, LooksAtValues, WithDropoutAndNorm])
 def test_others_are_not(make, registered, digits):
     state = torch.get_rng_state()
-    assert isinstance(rehearse(registered(make), digits, "cpu"), nn.Module)
+    assert isinstance(check_model(registered(make), digits, "cpu"), nn.Module)
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -16,18 +16,18 @@ from sharpscope.spec import Component
 from sharpscope.training.modes import mode
 
 # Enough to see whether a model has a measure at all, and whether a recipe suits the data.
-SAMPLES = 4
+FEW = 4
 # Of the weights that a training holds at a time: they themselves, those that it began with, and their gradient.
 COPIES = 3
 
 
 def few_of(dataset: Dataset) -> Dataset:
     """Return a dataset with a few training samples."""
-    inputs, targets = dataset.train_inputs[:SAMPLES], dataset.train_targets[:SAMPLES]
+    inputs, targets = dataset.train_inputs[:FEW], dataset.train_targets[:FEW]
     return replace(dataset, train_inputs=inputs, train_targets=targets)
 
 
-def rehearse(component: Component, dataset: Dataset, device: str) -> nn.Module:
+def check_model(component: Component, dataset: Dataset, device: str) -> nn.Module:
     """Make a model and let it go forward and backward over a few samples.
 
     Args:
@@ -50,11 +50,11 @@ def rehearse(component: Component, dataset: Dataset, device: str) -> nn.Module:
         weightless = None
     if weightless is not None:
         _check_size(component.name, weightless)
-    model = build_untrained(component.name, shape, outputs, Stream("trial"), **options)
+    model = build_untrained(component.name, shape, outputs, Stream("dry_run"), **options)
     _check_weights(component.name, model)
     few, model = few_of(dataset), model.to(device)
-    with Stream("trial").governing(device):
-        _Rehearsal(component.name, model, few, device).perform()
+    with Stream("dry_run").governing(device):
+        _ModelCheck(component.name, model, few, device).check()
     return model if weightless is None else weightless
 
 
@@ -89,7 +89,7 @@ def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-class _Rehearsal:
+class _ModelCheck:
     """One model on a few samples.
 
     Args:
@@ -106,7 +106,7 @@ class _Rehearsal:
         self._inputs = few.normalize(few.train_inputs.to(device))
         self._targets = few.train_targets.to(device)
 
-    def perform(self) -> None:
+    def check(self) -> None:
         """Evaluate, then train.
 
         Raises:

@@ -11,24 +11,24 @@ import torch
 from torch import nn
 
 from sharpscope.curvature.measure import MEASURES
-from sharpscope.data import DATASETS, Dataset, Source
+from sharpscope.data import DATASETS, Dataset, DataSource
 from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, SpecError, one_line
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
-from sharpscope.spec import Component, Point, Run, Study, arm_label, arms
+from sharpscope.spec import Component, GridPoint, Run, Study, arm_label, arms
 from sharpscope.study.devices import CPU
 from sharpscope.study.measuring import measure_clean, refused_at_once
-from sharpscope.study.rehearsal import few_of, rehearse
+from sharpscope.study.model_check import check_model, few_of
+from sharpscope.study.requested import RequestedValue
 from sharpscope.study.resolve import at, completed
-from sharpscope.study.wishes import Wish
 from sharpscope.task import CLASSIFICATION, Task
 from sharpscope.training import Recipe, check_compiler
 from sharpscope.training import check as check_recipes
-from sharpscope.training.batches import Batches, lost_classes, smallest_part, steps_of
+from sharpscope.training.minibatches import MiniBatches, lost_classes, smallest_part, steps_of
 
 
-class Trial:
+class DryRun:
     """Resolves names and options, loads data, and tries models and recipes on them.
 
     Args:
@@ -52,7 +52,7 @@ class Trial:
         self._models: dict[tuple[str, str], nn.Module] = {}
         self._tried: set[str] = set()
 
-    def check(self, point: Point) -> None:
+    def check(self, point: GridPoint) -> None:
         """Resolve every name and option of a run, load its data, and try its model and recipe on them."""
         run = point.run
         data, training = text_of(run.data), run.training.model_dump_json()
@@ -62,7 +62,7 @@ class Trial:
         model = text_of(run.model)
         if (data, model) not in self._models:
             completed(MODELS, run.model, ("model",))
-            self._models[data, model] = at(("model",), lambda: rehearse(run.model, dataset, self._device))
+            self._models[data, model] = at(("model",), lambda: check_model(run.model, dataset, self._device))
         if self._is_new(training):
             check_recipes(run.training, [next(arms(regime, self._study.grid))[0] for regime in self._study.regimes])
             if run.training.compile:
@@ -76,7 +76,7 @@ class Trial:
             at(("regimes", run.regime.label), lambda: _try_batch(recipe, dataset))
             at(("regimes", run.regime.label), lambda: _try_attachments(recipe, self._models[data, model]))
 
-    def _check_classes(self, point: Point, recipe: Recipe) -> None:
+    def _check_classes(self, point: GridPoint, recipe: Recipe) -> None:
         """See that every class keeps a training sample; labels that are drawn anew need not leave it one."""
         run = point.run
         lost = at(("regimes", run.regime.label), lambda: lost_classes(self.datasets[text_of(run.data)], recipe))
@@ -91,9 +91,9 @@ class Trial:
         """See that a model can be trained on a batch of one sample: BatchNorm may not, without more positions in it."""
         dataset = self.datasets[text_of(run.data)]
         shape, outputs = dataset.input_shape, dataset.outputs
-        model = build_untrained(run.model.name, shape, outputs, Stream("trial"), **run.model.options).train()
+        model = build_untrained(run.model.name, shape, outputs, Stream("dry_run"), **run.model.options).train()
         try:
-            with Stream("trial").governing(), torch.no_grad():
+            with Stream("dry_run").governing(), torch.no_grad():
                 model(dataset.normalize(dataset.train_inputs[:1]))
         except FAULTS as error:
             message = (
@@ -111,7 +111,7 @@ class Trial:
     def _load(self, component: Component) -> Dataset:
         options = completed(DATASETS, component, ()).options
         try:
-            dataset = _made(component.name, Source(self._data_dir, download=self._to_run), options)
+            dataset = _made(component.name, DataSource(self._data_dir, download=self._to_run), options)
         except DataError as error:
             noise = None if self._to_run else stand_in(component.name, options)
             if noise is None:
@@ -140,22 +140,22 @@ class Trial:
                     raise
                 self.notes.append(error.message)
 
-    def refused(self, runs: Iterable[Run], wishes: Mapping[str, Wish]) -> dict[str, str]:
+    def refused(self, runs: Iterable[Run], requested: Mapping[str, RequestedValue]) -> dict[str, str]:
         """Return the measures that some model of the grid does not have, with the reasons."""
         reasons: dict[str, str] = {}
         for _, model, few in self._untrained(runs):
-            found = measure_clean(model, few, wishes, 0, dict(model.named_parameters()), noted=(NotDefined,))
+            found = measure_clean(model, few, requested, 0, dict(model.named_parameters()), noted=(NotDefined,))
             reasons = {key: str(error) for key, error in found.failed.items()} | reasons
         return reasons
 
-    def check_measures(self, runs: Iterable[Run], wishes: Mapping[str, Wish]) -> None:
+    def check_measures(self, runs: Iterable[Run], requested: Mapping[str, RequestedValue]) -> None:
         """See that every model of the grid has the measures, as far as their first pass over a few samples tells.
 
         Raises:
             SpecError: If one has not.
         """
-        for run, model, few in self._untrained(runs) if wishes else ():
-            refused = refused_at_once(model, few, wishes) | _of_classes(few.task, wishes)
+        for run, model, few in self._untrained(runs) if requested else ():
+            refused = refused_at_once(model, few, requested) | _of_classes(few.task, requested)
             for key, reason in refused.items():
                 message = f"model '{run.model.name}' on dataset '{run.data.name}' has no '{key}': {reason}"
                 raise SpecError(message, ("measures", key))
@@ -166,15 +166,15 @@ class Trial:
             if self._is_new("measures", text_of(run.data), text_of(run.model)):
                 dataset = self.datasets[text_of(run.data)]
                 shape, outputs = dataset.input_shape, dataset.outputs
-                model = build_untrained(run.model.name, shape, outputs, Stream("trial"), **run.model.options)
+                model = build_untrained(run.model.name, shape, outputs, Stream("dry_run"), **run.model.options)
                 yield run, model, few_of(dataset)
 
 
-def _of_classes(task: Task, wishes: Mapping[str, Wish]) -> dict[str, str]:
+def _of_classes(task: Task, requested: Mapping[str, RequestedValue]) -> dict[str, str]:
     """Return the measures that are defined for another task alone, with the reason."""
     reason = f"it is defined for {CLASSIFICATION.name}, and these data are of {task.name}"
-    tests = {key: MEASURES[wanted.name].facts.of_classes for key, wanted in wishes.items() if not task.classes}
-    return {key: reason for key, test in tests.items() if test is not None and test(wishes[key].options)}
+    tests = {key: MEASURES[wanted.name].facts.of_classes for key, wanted in requested.items() if not task.classes}
+    return {key: reason for key, test in tests.items() if test is not None and test(requested[key].options)}
 
 
 def _recipe_of(run: Run) -> Recipe:
@@ -199,7 +199,7 @@ def _check_steps(warmup: int, recipe: Recipe, dataset: Dataset) -> None:
 
 def _try_batch(recipe: Recipe, dataset: Dataset) -> None:
     """Make a batch of a few samples, to see that what the recipe does to them suits the data."""
-    next(iter(Batches(recipe.training_data(few_of(dataset)), recipe, Stream("trial"), torch.device(CPU))))
+    next(iter(MiniBatches(recipe.training_data(few_of(dataset)), recipe, Stream("dry_run"), torch.device(CPU))))
 
 
 def _try_attachments(recipe: Recipe, model: nn.Module) -> None:
@@ -214,7 +214,7 @@ def text_of(component: Component) -> str:
     return json.dumps(component.model_dump(), sort_keys=True)
 
 
-def _made(name: str, source: Source, options: Mapping[str, Any]) -> Dataset:
+def _made(name: str, source: DataSource, options: Mapping[str, Any]) -> Dataset:
     """Return a dataset; whatever its function raises or returns instead is told in one sentence."""
     try:
         dataset = DATASETS[name](source, **options)

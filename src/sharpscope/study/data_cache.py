@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from sharpscope.data import DATASETS, Altered, Case, Dataset, Source, altered_cases, conditions_of
+from sharpscope.data import DATASETS, Altered, Case, Dataset, DataSource, altered_cases, conditions_of
 from sharpscope.spec import Component
 
 # Altered test sets larger than this together are made anew for every run.
@@ -14,7 +14,7 @@ KEPT_BYTES = 256 * 2**20
 KEPT_DATASETS = 2
 
 
-class Bench:
+class DataCache:
     """Loads each dataset once, and alters each test set once as long as the copies fit into memory.
 
     Args:
@@ -22,7 +22,7 @@ class Bench:
     """
 
     def __init__(self, data_dir: Path | None) -> None:
-        self._source = Source(data_dir)
+        self._source = DataSource(data_dir)
         self._load = lru_cache(KEPT_DATASETS)(self._load_dataset)
         self._alter = lru_cache(KEPT_DATASETS)(self._alter_all)
         self._components: dict[str, Component] = {}

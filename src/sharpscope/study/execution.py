@@ -16,14 +16,14 @@ from sharpscope.store.run_folder import CHECKPOINT, TRAINED, WEIGHTS, RunFolder
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Stages, Stamp
 from sharpscope.study.assignment import Assignment, Outcome
-from sharpscope.study.bench import Bench
+from sharpscope.study.data_cache import DataCache
 from sharpscope.study.outputs import NotFinite
 from sharpscope.study.stage import STAGES, Stage, in_order
 from sharpscope.study.work import Work
 from sharpscope.training import Diverged
 
 
-def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
+def execute(run_id: str, assignment: Assignment, cache: DataCache) -> Outcome:
     """Do what is left of a run, unless another process is at it.
 
     Whatever goes wrong is recorded as the run's own failure; only an interruption passes.
@@ -34,9 +34,9 @@ def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
         with folder.lease() as held:
             if not held:
                 return Outcome(run_id, "busy")
-            performance = _Performance(folder, assignment, bench)
-            performance.complete()
-            record, done, notes = performance.record, performance.done, performance.work.notes
+            execution = _Execution(folder, assignment, cache)
+            execution.complete()
+            record, done, notes = execution.record, execution.done, execution.work.notes
     except Exception as error:  # noqa: BLE001 - such as a folder that is not ours; that is this run's failure too
         # Not even the record could be written. Others would come to the same end where the disk is full.
         reason = one_line(error)
@@ -48,7 +48,7 @@ def perform(run_id: str, assignment: Assignment, bench: Bench) -> Outcome:
 
 
 @dataclass
-class _Performance:
+class _Execution:
     """The stages of one run while they are done.
 
     Attributes:
@@ -60,13 +60,13 @@ class _Performance:
 
     folder: RunFolder
     assignment: Assignment
-    bench: Bench
+    cache: DataCache
     suspect: bool = False
     before: Record | None = None
     done: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.work = Work(self.assignment, self.bench, self.folder, Record(self.folder.run_id))
+        self.work = Work(self.assignment, self.cache, self.folder, Record(self.folder.run_id))
         names = {name for stages in self.assignment.wanted.snapshots.values() for name in stages}
         self.stages = in_order(names & STAGES.keys())
 
@@ -197,5 +197,5 @@ class _Performance:
             self.folder.remove(TRAINED)
         self.folder.write_record(record)
         if record.state in FINAL:
-            # Until now it was the one place where weights kept on the way were told from those of other levels.
+            # Until now it was the one place where weights kept on the way were told from those of other matched losses.
             self.folder.remove(CHECKPOINT)

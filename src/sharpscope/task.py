@@ -40,7 +40,7 @@ class Task:
         loss: What is minimized, by the name that measures know it under.
         basics: The columns that every ledger has, in their order.
         gap: The score of generalization that is told at a matched train loss, too.
-        twins: Scores that every ledger has as a column of ``basics`` already; a report tells them once.
+        aliases: Scores that every ledger has as a column of ``basics`` already; a report tells them once.
         primary: The primary family of a study that does not declare one, as far as it is measured.
         classes: Whether a prediction is one of several classes, with a probability of being right.
     """
@@ -49,7 +49,7 @@ class Task:
     loss: str
     basics: Mapping[str, Basic]
     gap: str
-    twins: Mapping[str, str]
+    aliases: Mapping[str, str]
     primary: tuple[str, ...]
     classes: bool
 
@@ -74,7 +74,7 @@ CLASSIFICATION = Task(
         "test_accuracy": Basic("score", "Test accuracy", "higher", "fraction", "Accuracy on the test set"),
     },
     gap="generalization_gap",
-    twins={"accuracy": "test_accuracy", "nll": "test_loss"},
+    aliases={"accuracy": "test_accuracy", "nll": "test_loss"},
     primary=("relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy"),
     classes=True,
 )
@@ -90,7 +90,7 @@ REGRESSION = Task(
         "test_r2": Basic("score", "Test R2", "higher", "fraction", f"{_R2}, on the test set"),
     },
     gap="r2_gap",
-    twins={"r2": "test_r2"},
+    aliases={"r2": "test_r2"},
     primary=("relative_flatness", "fisher_rao_norm", "test_r2", "r2_gap"),
     classes=False,
 )

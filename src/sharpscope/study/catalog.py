@@ -92,7 +92,7 @@ def primary_of(declared: Sequence[str] | None, requested: RequestedValues) -> tu
         return tuple(name for name in requested.task.primary if name in known)
     family: list[str] = []
     for index, written in enumerate(declared):
-        name = requested.task.twins.get(written, written)
+        name = requested.task.aliases.get(written, written)
         if name not in known:
             message = f"the primary quantity '{name}' is not measured in this study{suggest(name, known)}"
             raise SpecError(message, ("primary", index))

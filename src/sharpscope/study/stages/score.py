@@ -55,7 +55,7 @@ class ScoreStage(Stage):
 def score_columns(scores: Mapping[str, RequestedValue], requested: RequestedValues) -> list[Column]:
     """Return the columns of scores, of runs or of pairs; one that every ledger has already is told there."""
     return [
-        Column(key, key, facts=None if key in requested.task.twins else facts_of(key, wanted, requested.conditions))
+        Column(key, key, facts=None if key in requested.task.aliases else facts_of(key, wanted, requested.conditions))
         for key, wanted in scores.items()
     ]
 

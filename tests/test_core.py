@@ -92,15 +92,15 @@ WITHOUT = {
     "sharpscope.measure(model, data, ['parameter_norm']).to_frame()": "to_frame needs the package pandas",
     "sharpscope.SharpnessMonitor(data, ['parameter_norm']).to_frame()": "a monitor's table needs the package pandas",
     "sharpscope.load_ledger('nowhere')": "load_ledger needs the extra study (matplotlib, pandas, ",
-    "DATASETS['digits'](Source())": "dataset 'digits' needs the package sklearn",
-    "DATASETS['circles'](Source())": "dataset 'circles' needs the package sklearn",
-    "DATASETS['mnist'](Source())": "the cache of datasets needs the package platformdirs",
+    "DATASETS['digits'](DataSource())": "dataset 'digits' needs the package sklearn",
+    "DATASETS['circles'](DataSource())": "dataset 'circles' needs the package sklearn",
+    "DATASETS['mnist'](DataSource())": "the cache of datasets needs the package platformdirs",
 }
 
 
 def test_says_in_one_sentence_which_extra_is_missing():
     calls = f"""
-from sharpscope.data import DATASETS, Source
+from sharpscope.data import DATASETS, DataSource
 
 for call in {list(WITHOUT)!r}:
     try:

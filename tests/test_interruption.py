@@ -47,7 +47,7 @@ def test_an_interrupted_command_ends_as_interrupted(command):
 
 def test_an_interruption_that_was_caught_ends_what_goes_on():
     code, err = run(
-        "interruption.PATIENCE = 0.2\ndef command():\n    try:\n        signal.raise_signal(signal.SIGINT)\n"
+        "interruption.CLEANUP_SECONDS = 0.2\ndef command():\n    try:\n        signal.raise_signal(signal.SIGINT)\n"
         "    except BaseException:\n        time.sleep(600)"
     )
     assert (code, err.count(TOLD)) == (130, 1)

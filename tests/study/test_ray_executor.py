@@ -141,7 +141,7 @@ def test_a_run_that_another_command_is_at_is_asked_for_again(prepared, monkeypat
         return [Outcome(job[0], "busy")] if len(asked) == 1 else perform_job(job, assignment)
 
     monkeypatch.setattr(on_ray, "perform_job", busy_once)
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.01)
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.01)
     outcomes = [event for event in run_on_ray(FakeRay(), plan.jobs, assignment, 2, 0) if isinstance(event, Outcome)]
     assert {outcome.state for outcome in outcomes} == {"done"}
     assert len(outcomes) == 4

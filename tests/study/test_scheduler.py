@@ -45,7 +45,7 @@ class FakePool:
 
 @pytest.mark.parametrize("room", [1, 2, 9])
 def test_every_run_is_handed_out_in_order_and_ends_once(room, monkeypatch):
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.0)
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.0)
     pool = FakePool(room)
     jobs = [("a", "b"), ("c**",), ("d",), ("e*", "f")]
     events = list(schedule(jobs, lambda: pool))

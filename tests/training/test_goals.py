@@ -73,7 +73,7 @@ def test_weights_are_kept_at_the_first_crossing_of_each_level(dataset, regime):
     assert {5.0, 0.6, 0.3} <= set(history.at_loss)
     assert 1e-9 not in history.at_loss
     for level, kept in history.at_loss.items():
-        assert kept.level == level
+        assert kept.asked == level
         assert kept.step == 4 * kept.epoch
         restored = network()
         restored.load_state_dict(kept.weights)

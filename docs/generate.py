@@ -16,14 +16,14 @@ from typing import Any
 
 import typer
 
-import sharpscope.study.listing as kinds
+import sharpscope.study.planning.listing as kinds
 from sharpscope import cli
 from sharpscope.analysis.section import SECTIONS
 from sharpscope.condition import KINDS
 from sharpscope.curvature.measure import INVARIANCES
 from sharpscope.docstrings import explained, one_line, parts
 from sharpscope.registry import Registration, Registry, imported
-from sharpscope.study.presets import foundations, presets
+from sharpscope.study.source.presets import foundations, presets
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- begin (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)

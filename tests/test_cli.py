@@ -50,7 +50,7 @@ def test_version(capsys):
 
 
 def test_every_measure_can_be_planned_and_timed(here, capsys):
-    from sharpscope.study.listing import listing
+    from sharpscope.study.planning.listing import listing
 
     # Points of the plane: the data for which every measure is defined.
     overrides = ["--set", f"measures={list(listing('measures'))}", "--set", "data=circles"]
@@ -233,7 +233,7 @@ def test_lists_are_a_name_and_a_summary_a_line(what, name, capsys, monkeypatch):
 
 
 def test_every_measure_and_score_is_explained(capsys):
-    from sharpscope.study.listing import listing
+    from sharpscope.study.planning.listing import listing
 
     directions = ("a sharper minimum has the", "a more complex function has the", "neither direction means sharper")
     for what, told in (("measures", directions), ("scores", ("is better",))):

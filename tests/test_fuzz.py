@@ -223,7 +223,7 @@ def here(folder, monkeypatch):
         raise SharpscopeError("planned")
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("sharpscope.study.engine.run_study", planned)
+    monkeypatch.setattr("sharpscope.study.run.engine.run_study", planned)
     # The modules of a user's own are found from the current folder.
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setattr("sys.dont_write_bytecode", True)

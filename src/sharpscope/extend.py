@@ -158,12 +158,12 @@ if TYPE_CHECKING:
     from sharpscope.models import MODELS
     from sharpscope.safety import SCORES, Predictions, RegressionSplit, ScoreFacts, Split
     from sharpscope.seeding import Stream
-    from sharpscope.study.assignment import Assignment, Outcome
-    from sharpscope.study.data_cache import DataCache
     from sharpscope.study.execution import execute
     from sharpscope.study.executors import EXECUTORS
-    from sharpscope.study.stage import STAGES, Column, Stage, StageResult
-    from sharpscope.study.work import Work
+    from sharpscope.study.work.assignment import Assignment, Outcome
+    from sharpscope.study.work.data_cache import DataCache
+    from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
+    from sharpscope.study.work.work import Work
     from sharpscope.task import REGRESSION
     from sharpscope.training import REGIMES, SCHEDULES, Recipe
     from sharpscope.training.steps import Backward, Excursion, Pass, Step, climb, gradients
@@ -190,12 +190,12 @@ else:
             "sharpscope.models": ("MODELS",),
             "sharpscope.safety": ("SCORES", "ScoreFacts", "Predictions", "Split", "RegressionSplit"),
             "sharpscope.seeding": ("Stream",),
-            "sharpscope.study.assignment": ("Assignment", "Outcome"),
-            "sharpscope.study.data_cache": ("DataCache",),
+            "sharpscope.study.work.assignment": ("Assignment", "Outcome"),
+            "sharpscope.study.work.data_cache": ("DataCache",),
             "sharpscope.study.executors": ("EXECUTORS",),
             "sharpscope.study.execution": ("execute",),
-            "sharpscope.study.stage": ("STAGES", "Stage", "Column", "StageResult"),
-            "sharpscope.study.work": ("Work",),
+            "sharpscope.study.work.stage": ("STAGES", "Stage", "Column", "StageResult"),
+            "sharpscope.study.work.work": ("Work",),
             "sharpscope.task": ("REGRESSION",),
             "sharpscope.training": ("REGIMES", "SCHEDULES", "Recipe"),
             "sharpscope.training.steps": ("Step", "Excursion", "Backward", "Pass", "climb", "gradients"),

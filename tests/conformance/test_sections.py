@@ -11,8 +11,8 @@ from sharpscope.analysis.report import contents_of, render, unknown_sections, wr
 from sharpscope.analysis.section import check_sections, usual_sections
 from sharpscope.errors import SpecError
 from sharpscope.extend import SECTIONS, Content, Evidence, SectionFacts
-from sharpscope.study.presets import presets
-from sharpscope.study.source import load_source
+from sharpscope.study.source.presets import presets
+from sharpscope.study.source.study import load_source
 
 
 def comparing(factor, results):

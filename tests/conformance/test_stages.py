@@ -11,11 +11,11 @@ from tests.study.conftest import TINY, perform_all
 
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.store.folder import Store
-from sharpscope.study.plan import make_plan
-from sharpscope.study.plugins import stages_of
-from sharpscope.study.source import load_source
-from sharpscope.study.stage import STAGES, in_order
-from sharpscope.study.timing import Timing
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.planning.plugins import stages_of
+from sharpscope.study.source.study import load_source
+from sharpscope.study.work.stage import STAGES, in_order
+from sharpscope.study.work.timing import Timing
 
 NAMES = stages_of(())
 STUDY = {

@@ -13,9 +13,9 @@ from sharpscope.data.cifar import CifarArchive
 from sharpscope.data.mnist import IdxArchive
 from sharpscope.data.tiny_imagenet import TinyImageNet
 from sharpscope.errors import DataError, SharpscopeError
-from sharpscope.study.plan import make_plan
-from sharpscope.study.presets import presets
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.source.presets import presets
+from sharpscope.study.source.study import load_source
 
 # How many runs each has.
 RUNS = {

@@ -23,14 +23,14 @@ from sharpscope.store.folder import Store
 from sharpscope.store.pairs import FILE as PAIRS
 from sharpscope.store.run_folder import CHECKPOINT
 from sharpscope.store.upgrade import BEFORE_SEALS
-from sharpscope.study.assignment import Outcome
-from sharpscope.study.data_cache import DataCache
-from sharpscope.study.engine import assignment_of, run_study
 from sharpscope.study.execution import execute
 from sharpscope.study.executors import EXECUTORS
-from sharpscope.study.plan import Plan, make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import Plan, make_plan
+from sharpscope.study.run.engine import assignment_of, run_study
+from sharpscope.study.source.study import load_source
 from sharpscope.study.stages import train as training
+from sharpscope.study.work.assignment import Outcome
+from sharpscope.study.work.data_cache import DataCache
 
 from .former import former_catalog, former_record
 

@@ -22,7 +22,7 @@ from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
-from sharpscope.study.forecast import forecast, show
+from sharpscope.study.run.forecast import forecast, show
 
 from .conftest import perform_all
 

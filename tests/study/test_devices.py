@@ -5,8 +5,8 @@ import torch
 
 from sharpscope.errors import SharpscopeError
 from sharpscope.store.folder import Store
-from sharpscope.study.devices import resolve_device, usual_workers
-from sharpscope.study.engine import assignment_of
+from sharpscope.study.run.engine import assignment_of
+from sharpscope.study.work.devices import resolve_device, usual_workers
 
 
 @pytest.fixture

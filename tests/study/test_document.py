@@ -5,8 +5,8 @@ import tracemalloc
 import pytest
 
 from sharpscope.errors import SpecError
-from sharpscope.study import document
-from sharpscope.study.document import parse, parse_value
+from sharpscope.study.source import document
+from sharpscope.study.source.document import parse, parse_value
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from sharpscope.cli import run_command
 from sharpscope.store.folder import Store
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.source.study import load_source
 
 from .conftest import finish, perform_all
 

@@ -9,10 +9,10 @@ import yaml
 
 from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.spec import Study
-from sharpscope.study.extension import LONGEST_CHAIN
-from sharpscope.study.plan import make_plan
-from sharpscope.study.presets import foundations, presets
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.source.extension import LONGEST_CHAIN
+from sharpscope.study.source.presets import foundations, presets
+from sharpscope.study.source.study import load_source
 
 BASE = {
     "name": "base",

@@ -14,8 +14,8 @@ from sharpscope.data import DATASETS
 from sharpscope.errors import SpecError
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.source.study import load_source
 from sharpscope.training import REGIMES
 
 from .conftest import perform_all

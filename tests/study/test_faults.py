@@ -17,8 +17,8 @@ import yaml
 from sharpscope.analysis.ledger import load_ledger, write_ledger
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.source.study import load_source
 from sharpscope.study.stages import train
 from sharpscope.training.checkpoint import read_tree
 

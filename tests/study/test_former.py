@@ -16,9 +16,9 @@ from sharpscope.store.files import Damaged
 from sharpscope.store.folder import Store
 from sharpscope.store.status import Status
 from sharpscope.store.upgrade import FORMER, SCHEMA, upgraded_catalog, upgraded_record
-from sharpscope.study.engine import run_study
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.run.engine import run_study
+from sharpscope.study.source.study import load_source
 
 from .conftest import Heard, perform_all
 from .former import former_catalog, former_record

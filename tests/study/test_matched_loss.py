@@ -16,7 +16,7 @@ from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
-from sharpscope.study.outputs import CleanBatches
+from sharpscope.study.work.outputs import CleanBatches
 
 from .conftest import perform_all
 

@@ -9,9 +9,9 @@ from sharpscope.data.registry import DatasetFacts
 from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import SpecError
 from sharpscope.store.folder import Store
-from sharpscope.study.forecast import forecast, show, to_json
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.run.forecast import forecast, show, to_json
+from sharpscope.study.source.study import load_source
 
 STUDY = """
 name: away
@@ -89,7 +89,7 @@ def test_a_size_that_the_data_do_not_have_is_told_without_them(size, tmp_path, n
 
 
 def test_a_dataset_that_declares_no_shape_is_one_clear_sentence(source, nowhere, monkeypatch):
-    monkeypatch.setattr("sharpscope.study.dry_run.stand_in", lambda *_: None)
+    monkeypatch.setattr("sharpscope.study.planning.dry_run.stand_in", lambda *_: None)
     with pytest.raises(SpecError, match=r"away.yaml, line 3: cifar-10-binary.tar.gz is in none of"):
         make_plan(source, nowhere, to_run=False)
 

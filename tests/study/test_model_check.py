@@ -15,7 +15,7 @@ from sharpscope.data import DATASETS, Dataset, DataSource
 from sharpscope.errors import DataError, SpecError
 from sharpscope.models import MODELS
 from sharpscope.spec import Component
-from sharpscope.study.model_check import check_model
+from sharpscope.study.planning.model_check import check_model
 
 FEW = "4 samples of dataset 'digits'"
 

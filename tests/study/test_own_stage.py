@@ -14,9 +14,9 @@ from sharpscope.extend import SECTIONS, STAGES, Column, Stage, StageResult
 from sharpscope.registry import Registration
 from sharpscope.store.folder import Store
 from sharpscope.store.status import Status
-from sharpscope.study.forecast import forecast
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.run.forecast import forecast
+from sharpscope.study.source.study import load_source
 
 from .conftest import Broken, perform_all
 

@@ -15,9 +15,9 @@ from sharpscope.store.pairs import update_pairs
 from sharpscope.store.record import Record
 from sharpscope.store.run_folder import RunFolder
 from sharpscope.store.status import Status
-from sharpscope.study.assignment import record_failure
-from sharpscope.study.engine import assignment_of
+from sharpscope.study.run.engine import assignment_of
 from sharpscope.study.stages import predict
+from sharpscope.study.work.assignment import record_failure
 
 from .conftest import perform_all
 

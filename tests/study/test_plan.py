@@ -15,8 +15,8 @@ from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.store.reading import Reading
 from sharpscope.store.wanted import Wanted
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.source.study import load_source
 
 from .conftest import perform_all
 

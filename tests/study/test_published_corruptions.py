@@ -9,9 +9,9 @@ from sharpscope.data import DATASETS, SEVERITIES, DataSource
 from sharpscope.data.cifar import CifarArchive
 from sharpscope.errors import DataError, SpecError
 from sharpscope.spec import Component
-from sharpscope.study.data_cache import DataCache
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.source.study import load_source
+from sharpscope.study.work.data_cache import DataCache
 
 STUDY = """
 name: published

@@ -12,11 +12,11 @@ import pytest
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.errors import SharpscopeError
 from sharpscope.store.folder import Store
-from sharpscope.study.assignment import Outcome
-from sharpscope.study.engine import assignment_of
 from sharpscope.study.executors import EXECUTORS, scheduler
 from sharpscope.study.executors import ray as on_ray
 from sharpscope.study.executors.ray import RayPool
+from sharpscope.study.run.engine import assignment_of
+from sharpscope.study.work.assignment import Outcome
 
 from .conftest import finish, perform_all
 

@@ -17,7 +17,7 @@ from sharpscope.store.folder import Store
 from sharpscope.store.pairs import FILE as PAIRS
 from sharpscope.store.run_folder import PREDICTIONS
 from sharpscope.store.status import Status
-from sharpscope.study.engine import run_study
+from sharpscope.study.run.engine import run_study
 
 from .conftest import Heard, as_before_seals, stored, told
 

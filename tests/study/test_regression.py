@@ -21,9 +21,9 @@ from sharpscope.errors import SharpscopeError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
-from sharpscope.study.checkpoint import measure_checkpoint
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.run.checkpoint import measure_checkpoint
+from sharpscope.study.source.study import load_source
 
 STUDY = {
     "data": {"name": "diabetes", "train_size": 100},

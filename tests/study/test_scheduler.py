@@ -6,9 +6,9 @@ import contextlib
 
 import pytest
 
-from sharpscope.study.assignment import Outcome
 from sharpscope.study.executors import scheduler
 from sharpscope.study.executors.scheduler import schedule
+from sharpscope.study.work.assignment import Outcome
 
 
 class FakePool:

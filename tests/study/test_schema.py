@@ -16,10 +16,10 @@ from sharpscope.errors import SharpscopeError
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
 from sharpscope.spec import EXTENDS, Study, Training
-from sharpscope.study.plan import make_plan
-from sharpscope.study.presets import foundations, preset_text, presets
-from sharpscope.study.schema import study_schema
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.planning.schema import study_schema
+from sharpscope.study.source.presets import foundations, preset_text, presets
+from sharpscope.study.source.study import load_source
 from sharpscope.training import REGIMES
 
 

@@ -16,8 +16,8 @@ from sharpscope.store.pairs import FILE as PAIRS
 from sharpscope.store.run_folder import CHECKPOINT
 from sharpscope.store.status import Status
 from sharpscope.store.upgrade import BEFORE_SEALS
-from sharpscope.study.engine import run_study
-from sharpscope.study.plan import Plan
+from sharpscope.study.planning.plan import Plan
+from sharpscope.study.run.engine import run_study
 
 from .conftest import Heard, as_before_seals, ledger_of, needs_permissions, stored, told
 from .former import former_record

@@ -22,7 +22,7 @@ from sharpscope.store.reading import Reading
 from sharpscope.store.record import Record
 from sharpscope.store.run_folder import CHECKPOINT, HISTORY
 from sharpscope.store.status import Status
-from sharpscope.study.engine import run_study
+from sharpscope.study.run.engine import run_study
 
 from .conftest import Heard, finish, needs_permissions, perform_all, start
 

@@ -19,11 +19,11 @@ from sharpscope.errors import DataError
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.store.status import Status
-from sharpscope.study import work
-from sharpscope.study.data_cache import DataCache
-from sharpscope.study.engine import assignment_of, run_study
 from sharpscope.study.execution import execute
+from sharpscope.study.run.engine import assignment_of, run_study
 from sharpscope.study.stages import predict, train
+from sharpscope.study.work import work
+from sharpscope.study.work.data_cache import DataCache
 
 from .conftest import perform_all
 

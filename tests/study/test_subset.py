@@ -16,10 +16,10 @@ from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
-from sharpscope.study.forecast import forecast, show, to_json
-from sharpscope.study.outputs import CleanBatches
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.run.forecast import forecast, show, to_json
+from sharpscope.study.source.study import load_source
+from sharpscope.study.work.outputs import CleanBatches
 
 from .conftest import perform_all
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sharpscope.cli import run_command
 from sharpscope.errors import SharpscopeError
-from sharpscope.study.weights import load_weights
+from sharpscope.study.work.weights import load_weights
 
 
 def network() -> nn.Module:

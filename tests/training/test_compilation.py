@@ -11,8 +11,8 @@ from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, Regime, Run, Training
-from sharpscope.study.plan import make_plan
-from sharpscope.study.source import load_source
+from sharpscope.study.planning.plan import make_plan
+from sharpscope.study.source.study import load_source
 from sharpscope.training import NotCompiled, Recipe, compilation, predict, train
 
 # Of PyTorch's compiler itself.

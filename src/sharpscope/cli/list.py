@@ -22,7 +22,7 @@ def list_(
     json: options.Json = False,
 ) -> None:
     """List what there is, with a line on each."""
-    from sharpscope.study.listing import listing
+    from sharpscope.study.planning.listing import listing
 
     items = listing(what)
     if json:

@@ -23,8 +23,8 @@ def measure(
     json: options.Json = False,
 ) -> None:
     """Measure a checkpoint of your own on the clean training data of a dataset."""
-    from sharpscope.study.checkpoint import measure_checkpoint
-    from sharpscope.study.devices import resolve_device
+    from sharpscope.study.run.checkpoint import measure_checkpoint
+    from sharpscope.study.work.devices import resolve_device
 
     names = [name.strip() for name in measures.split(",")] if measures else None
     found = measure_checkpoint(model, weights, data, names, data_dir, resolve_device(device))

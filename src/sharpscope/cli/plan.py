@@ -20,12 +20,12 @@ def plan(
     json: options.Json = False,
 ) -> None:
     """Show the grid of a study, what is done of it, and an estimate of time and disk; write and download nothing."""
-    from sharpscope.study.devices import resolve_device, usual_workers
+    from sharpscope.study.work.devices import resolve_device, usual_workers
 
     device = resolve_device(device)
     found, store = planned(study, out, overrides, data_dir, device, to_run=False)
 
-    from sharpscope.study.forecast import forecast, show, to_json
+    from sharpscope.study.run.forecast import forecast, show, to_json
 
     expected = forecast(found, store, workers or usual_workers(device), device)
     print(to_json(found, expected) if json else show(found, expected))

@@ -28,10 +28,10 @@ def run(
     Exit codes: 0 all done (a run that diverged is done: that is its result), 1 some runs, or some measures or scores of
     runs, failed, 2 the command or the study is wrong, 130 interrupted.
     """
-    from sharpscope.study.devices import resolve_device
-    from sharpscope.study.engine import run_study
     from sharpscope.study.executors import EXECUTORS
-    from sharpscope.study.progress import watching
+    from sharpscope.study.run.engine import run_study
+    from sharpscope.study.run.progress import watching
+    from sharpscope.study.work.devices import resolve_device
 
     device = resolve_device(device)
     plan, store = planned(study, out, overrides, data_dir, device)

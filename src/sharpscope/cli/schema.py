@@ -8,7 +8,7 @@ def schema() -> None:
     import json
 
     from sharpscope.analysis.section import SECTIONS
-    from sharpscope.study.schema import study_schema
+    from sharpscope.study.planning.schema import study_schema
 
     found = study_schema({name: entry.summary for name, entry in SECTIONS.items()})
     print(json.dumps(found, indent=2, ensure_ascii=False))

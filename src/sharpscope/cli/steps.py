@@ -19,12 +19,12 @@ def planned(
     to_run: bool = True,
 ) -> tuple[Any, Any]:
     """Return the plan of a study and its store; nothing is written."""
-    from sharpscope.study.source import load_source
+    from sharpscope.study.source.study import load_source
 
     source = load_source(study, overrides or ())
 
     from sharpscope.store.folder import Store
-    from sharpscope.study.plan import make_plan
+    from sharpscope.study.planning.plan import make_plan
 
     plan = make_plan(source, data_dir, to_run=to_run, device=device)
     if plan.study.sections is not None:

@@ -1,6 +1,6 @@
 """What a study, a run and a regime are: their structure, the expansion of a grid, and the identity of a run.
 
-Only structure is checked here. Names and options are resolved against the registries by ``sharpscope.study.plan``.
+Only structure is checked here. Names and options are resolved against the registries in ``sharpscope.study.planning``.
 """
 
 from sharpscope.spec.component import Component

@@ -15,11 +15,11 @@ from sharpscope.store.record import FINAL, Record
 from sharpscope.store.run_folder import CHECKPOINT, TRAINED, WEIGHTS, RunFolder
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Stages, Stamp
-from sharpscope.study.assignment import Assignment, Outcome
-from sharpscope.study.data_cache import DataCache
-from sharpscope.study.outputs import NotFinite
-from sharpscope.study.stage import STAGES, Stage, in_order
-from sharpscope.study.work import Work
+from sharpscope.study.work.assignment import Assignment, Outcome
+from sharpscope.study.work.data_cache import DataCache
+from sharpscope.study.work.outputs import NotFinite
+from sharpscope.study.work.stage import STAGES, Stage, in_order
+from sharpscope.study.work.work import Work
 from sharpscope.training import Diverged
 
 

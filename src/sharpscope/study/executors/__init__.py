@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from sharpscope.study.executors.registry import EXECUTORS
+from sharpscope.study.work.executors import EXECUTORS
 
 __all__ = ["EXECUTORS"]

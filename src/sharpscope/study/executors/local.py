@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from sharpscope.study.assignment import Assignment, Outcome
-from sharpscope.study.devices import usual_workers
-from sharpscope.study.executors.registry import EXECUTORS
 from sharpscope.study.executors.scheduler import schedule
 from sharpscope.study.executors.workers import WorkerPool
+from sharpscope.study.work.assignment import Assignment, Outcome
+from sharpscope.study.work.devices import usual_workers
+from sharpscope.study.work.executors import EXECUTORS
 
 
 @EXECUTORS.register()

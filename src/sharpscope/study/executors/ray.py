@@ -18,12 +18,12 @@ from pydantic import Field
 
 from sharpscope.errors import SharpscopeError, one_line
 from sharpscope.extras import optional
-from sharpscope.study.assignment import Assignment, Outcome, record_failure
-from sharpscope.study.executors.registry import EXECUTORS
 from sharpscope.study.executors.scheduler import POLL_SECONDS, Job, schedule
+from sharpscope.study.work.assignment import Assignment, Outcome, record_failure
+from sharpscope.study.work.executors import EXECUTORS
 
 if TYPE_CHECKING:
-    from sharpscope.study.data_cache import DataCache
+    from sharpscope.study.work.data_cache import DataCache
 
 
 @EXECUTORS.register("ray")
@@ -61,7 +61,7 @@ def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
     import torch
 
     from sharpscope.study.execution import execute
-    from sharpscope.study.plugins import load_plugins
+    from sharpscope.study.planning.plugins import load_plugins
 
     if not (assignment.directory / "study.yaml").is_file():
         raise SharpscopeError(
@@ -76,7 +76,7 @@ def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
 @cache
 def _cache(data_dir: Path | None) -> DataCache:
     """Return the datasets that this process keeps from task to task."""
-    from sharpscope.study.data_cache import DataCache
+    from sharpscope.study.work.data_cache import DataCache
 
     return DataCache(data_dir)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from sharpscope.study.assignment import Outcome
+    from sharpscope.study.work.assignment import Outcome
 
 Job = Sequence[str]
 

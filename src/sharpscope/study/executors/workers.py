@@ -22,7 +22,7 @@ from sharpscope.streams import keep_writing
 from sharpscope.study.executors.scheduler import POLL_SECONDS, Job
 
 if TYPE_CHECKING:
-    from sharpscope.study.assignment import Assignment, Outcome
+    from sharpscope.study.work.assignment import Assignment, Outcome
 
 # What a worker process begins with, where the user has not said otherwise. One thread each. And memory that glibc
 # keeps: it would give large tensors back to the system and get them anew page by page, a fifth of the time of a step.
@@ -47,9 +47,9 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
 
     import torch
 
-    from sharpscope.study.assignment import record_failure
-    from sharpscope.study.data_cache import DataCache
     from sharpscope.study.execution import execute
+    from sharpscope.study.work.assignment import record_failure
+    from sharpscope.study.work.data_cache import DataCache
 
     torch.set_num_threads(1)
     assignment: Assignment = pickle.loads(pickled_assignment)
@@ -67,7 +67,7 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
 
 def _broken_plugin(assignment: Assignment) -> str:
     """Import the plugins of a study; return what is wrong with one that works in no worker, though it did before."""
-    from sharpscope.study.plugins import load_plugins
+    from sharpscope.study.planning.plugins import load_plugins
 
     try:
         load_plugins(assignment.plugins)
@@ -176,7 +176,7 @@ class WorkerPool:
         Raises:
             KeyboardInterrupt: If one was interrupted.
         """
-        from sharpscope.study.assignment import record_failure
+        from sharpscope.study.work.assignment import record_failure
 
         by_connection = {worker.connection: worker for worker in self._crew}
         outcomes = []

@@ -1,1 +1,1 @@
-"""The stages of a run, one file each; ``study.stage`` says what a stage is."""
+"""The stages of a run, one file each; ``study.work.stage`` says what a stage is."""

@@ -11,12 +11,12 @@ from sharpscope.curvature.measure import MEASURES
 from sharpscope.spec import Run
 from sharpscope.store.documents import plain
 from sharpscope.store.wanted import Stamp
-from sharpscope.study.facts import described
-from sharpscope.study.measuring import measure_clean
-from sharpscope.study.requested import RequestedValue, RequestedValues
-from sharpscope.study.stage import STAGES, Column, Stage, StageResult
-from sharpscope.study.timing import SAMPLES, Timing, first_of
-from sharpscope.study.work import Work
+from sharpscope.study.work.facts import described
+from sharpscope.study.work.measuring import measure_clean
+from sharpscope.study.work.requested import RequestedValue, RequestedValues
+from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
+from sharpscope.study.work.timing import SAMPLES, Timing, first_of
+from sharpscope.study.work.work import Work
 
 
 @STAGES.register("measures")

@@ -10,12 +10,12 @@ from sharpscope.safety import SCORES, SPLITS
 from sharpscope.spec import Run
 from sharpscope.store.snapshots import loss_of
 from sharpscope.store.wanted import CONDITIONS, Stamp
-from sharpscope.study.outputs import predict_under, predictions_of
-from sharpscope.study.requested import RequestedValue, RequestedValues
-from sharpscope.study.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.stages.score import facts_of
-from sharpscope.study.timing import Timing
-from sharpscope.study.work import PREDICTING, UNDER, Work
+from sharpscope.study.work.outputs import predict_under, predictions_of
+from sharpscope.study.work.requested import RequestedValue, RequestedValues
+from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
+from sharpscope.study.work.timing import Timing
+from sharpscope.study.work.work import PREDICTING, UNDER, Work
 
 _CLEAN = "predictions"
 

@@ -12,11 +12,11 @@ from sharpscope.safety import SCORES
 from sharpscope.spec import Run
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Stamp
-from sharpscope.study.facts import described
-from sharpscope.study.requested import RequestedValue, RequestedValues
-from sharpscope.study.stage import STAGES, Column, Stage, StageResult
-from sharpscope.study.timing import Timing
-from sharpscope.study.work import Work
+from sharpscope.study.work.facts import described
+from sharpscope.study.work.requested import RequestedValue, RequestedValues
+from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
+from sharpscope.study.work.timing import Timing
+from sharpscope.study.work.work import Work
 
 
 @STAGES.register("scores")

@@ -20,10 +20,10 @@ from sharpscope.store.run_folder import CHECKPOINT, HISTORY, RECORD, TRAINED, WE
 from sharpscope.store.snapshots import END, STEP, loss_of, weights_file
 from sharpscope.store.tables import to_parquet
 from sharpscope.store.wanted import Stamp, answers
-from sharpscope.study.requested import RequestedValues
-from sharpscope.study.stage import STAGES, Column, Stage, StageResult
-from sharpscope.study.timing import Timing, first_of
-from sharpscope.study.work import Weights, Work
+from sharpscope.study.work.requested import RequestedValues
+from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
+from sharpscope.study.work.timing import Timing, first_of
+from sharpscope.study.work.work import Weights, Work
 from sharpscope.training import CheckpointError, Diverged, History, Kept, Recipe, train
 
 # Seconds of training that a killed process may lose; a training that is shorter writes no checkpoint.

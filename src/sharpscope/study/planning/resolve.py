@@ -11,7 +11,7 @@ from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.registry import Registration, Registry
 from sharpscope.spec import Component, Loc
 from sharpscope.store.documents import plain
-from sharpscope.study.requested import RequestedValue
+from sharpscope.study.work.requested import RequestedValue
 
 T = TypeVar("T")
 

@@ -12,11 +12,11 @@ import torch
 from sharpscope.spec import REGIME, Run, arms, is_option
 from sharpscope.store.folder import Store
 from sharpscope.store.wanted import Stages
-from sharpscope.study.devices import CPU
-from sharpscope.study.engine import known_records
-from sharpscope.study.plan import Plan
-from sharpscope.study.stage import in_order
-from sharpscope.study.timing import Timing
+from sharpscope.study.planning.plan import Plan
+from sharpscope.study.run.engine import known_records
+from sharpscope.study.work.devices import CPU
+from sharpscope.study.work.stage import in_order
+from sharpscope.study.work.timing import Timing
 
 # Starting a worker imports torch.
 START_UP = 4.0
@@ -90,7 +90,7 @@ def _disk(timing: Timing) -> dict[str, int]:
 
 def show(plan: Plan, found: Forecast) -> str:
     """Return a plan and its forecast in words."""
-    from sharpscope.study.progress import in_words
+    from sharpscope.study.run.progress import in_words
 
     study = plan.study
     lines = [f"{study.name}: {len(plan.runs)} runs = {_product(plan)}"]

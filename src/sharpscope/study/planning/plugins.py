@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharpscope.errors import FAULTS, SpecError, one_line
-from sharpscope.study.listing import REGISTRIES
-from sharpscope.study.stage import STAGES
+from sharpscope.study.planning.listing import REGISTRIES
+from sharpscope.study.work.stage import STAGES
 
 
 def resolve_plugins(plugins: Sequence[str], folder: Path) -> tuple[str, ...]:

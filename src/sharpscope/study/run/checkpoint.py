@@ -11,8 +11,8 @@ from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import FAULTS, SharpscopeError, one_line
 from sharpscope.measurement import Measurements, measure
 from sharpscope.registry import imported
-from sharpscope.study.outputs import CleanBatches
-from sharpscope.study.weights import load_weights
+from sharpscope.study.work.outputs import CleanBatches
+from sharpscope.study.work.weights import load_weights
 
 
 def measure_checkpoint(

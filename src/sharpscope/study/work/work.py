@@ -27,11 +27,11 @@ from sharpscope.store.record import Entry, Record
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
 from sharpscope.store.snapshots import END, arrays_file, column, weights_file
 from sharpscope.store.wanted import CONDITIONS, Wanted
-from sharpscope.study.assignment import Assignment, check_same
-from sharpscope.study.data_cache import DataCache
-from sharpscope.study.outputs import predictions_of
-from sharpscope.study.provenance import provenance
-from sharpscope.study.stage import StageResult
+from sharpscope.study.work.assignment import Assignment, check_same
+from sharpscope.study.work.data_cache import DataCache
+from sharpscope.study.work.outputs import predictions_of
+from sharpscope.study.work.provenance import provenance
+from sharpscope.study.work.stage import StageResult
 from sharpscope.training import Recipe
 
 Weights = dict[str, Tensor]

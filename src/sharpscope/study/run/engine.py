@@ -13,10 +13,10 @@ from sharpscope.store.files import Damaged
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.store.record import Record
-from sharpscope.study.assignment import Assignment, Outcome, check_same
-from sharpscope.study.devices import CPU
 from sharpscope.study.executors import EXECUTORS
-from sharpscope.study.plan import Plan
+from sharpscope.study.planning.plan import Plan
+from sharpscope.study.work.assignment import Assignment, Outcome, check_same
+from sharpscope.study.work.devices import CPU
 
 
 class ProgressListener(Protocol):

@@ -18,7 +18,7 @@ from sharpscope.models import MODELS
 from sharpscope.registry import Registration, Registry
 from sharpscope.safety import SCORES
 from sharpscope.spec import EXTENDS, REQUIRED, Study, Training
-from sharpscope.study.presets import foundations, presets
+from sharpscope.study.source.presets import foundations, presets
 from sharpscope.training import REGIMES, SCHEDULES
 
 Schema = dict[str, Any]

@@ -13,8 +13,8 @@ from typing import Any
 
 from sharpscope.errors import SharpscopeError, SpecError, suggest
 from sharpscope.spec import BY_A_WORD, EXTENDS
-from sharpscope.study.document import LARGEST_TEXT, Document, Loc, parse
-from sharpscope.study.presets import foundations, preset_text, presets
+from sharpscope.study.source.document import LARGEST_TEXT, Document, Loc, parse
+from sharpscope.study.source.presets import foundations, preset_text, presets
 
 LONGEST_CHAIN = 8  # studies one behind another; more than that nobody can read
 

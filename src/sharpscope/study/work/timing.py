@@ -16,7 +16,7 @@ from sharpscope.spec import Run
 from sharpscope.training import predict
 
 if TYPE_CHECKING:
-    from sharpscope.study.plan import Plan
+    from sharpscope.study.planning.plan import Plan
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from sharpscope.data import Dataset
 from sharpscope.errors import FAULTS, NotDefined
 from sharpscope.measurement import Measurements, measure_batches
 from sharpscope.seeding import Stream
-from sharpscope.study.outputs import CleanBatches
-from sharpscope.study.requested import RequestedValue
+from sharpscope.study.work.outputs import CleanBatches
+from sharpscope.study.work.requested import RequestedValue
 
 # All runs are measured on the same samples, so that none differs from another by those that it was measured on.
 _SUBSET = Stream("study", "subset")

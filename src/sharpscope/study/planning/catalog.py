@@ -12,9 +12,9 @@ from sharpscope.store.documents import plain
 from sharpscope.store.snapshots import END, column, loss_of
 from sharpscope.store.upgrade import SCHEMA
 from sharpscope.store.wanted import Wanted
-from sharpscope.study.requested import RequestedValues
-from sharpscope.study.stage import Column, in_order
 from sharpscope.study.stages.score import score_columns
+from sharpscope.study.work.requested import RequestedValues
+from sharpscope.study.work.stage import Column, in_order
 
 RESERVED = ("run_id", "state", "regime", "seed")
 

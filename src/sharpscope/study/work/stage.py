@@ -12,12 +12,12 @@ import numpy as np
 from sharpscope.errors import SpecError
 from sharpscope.registry import Registry
 from sharpscope.store.wanted import Stages, Stamp, Wanted
-from sharpscope.study.requested import RequestedValues
+from sharpscope.study.work.requested import RequestedValues
 
 if TYPE_CHECKING:
     from sharpscope.spec import Run
-    from sharpscope.study.timing import Timing
-    from sharpscope.study.work import Work
+    from sharpscope.study.work.timing import Timing
+    from sharpscope.study.work.work import Work
 
 QuantityKind = Literal["sharpness", "complexity", "control", "score", "training"]
 

@@ -1,4 +1,4 @@
-"""The registry of executors."""
+"""The registry of executors, and what one is."""
 
 from __future__ import annotations
 

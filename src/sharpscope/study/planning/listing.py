@@ -50,7 +50,7 @@ def _regimes() -> Registry:
 
 
 def _executors() -> Registry:
-    from sharpscope.study.executors import EXECUTORS
+    from sharpscope.study.work.executors import EXECUTORS
 
     return EXECUTORS
 
@@ -77,7 +77,7 @@ def listing(what: str) -> Mapping[str, str]:
         UnknownName: If there is no such list.
     """
     if what == "studies":
-        from sharpscope.study.presets import presets
+        from sharpscope.study.source.presets import presets
 
         return presets()
     if what not in REGISTRIES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sharpscope.registry import Registry
-from sharpscope.study.requested import RequestedValue
+from sharpscope.study.work.requested import RequestedValue
 
 
 def described(registry: Registry[Any], key: str, wanted: RequestedValue) -> dict[str, Any]:

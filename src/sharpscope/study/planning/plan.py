@@ -20,14 +20,14 @@ from sharpscope.safety import SCORES
 from sharpscope.spec import GridPoint, Regime, Run, Study, arms
 from sharpscope.store.snapshots import loss_name
 from sharpscope.store.wanted import Wanted
-from sharpscope.study.catalog import catalog_of, check_columns, primary_of
-from sharpscope.study.devices import CPU
-from sharpscope.study.dry_run import DryRun, text_of
-from sharpscope.study.plugins import load_plugins, resolve_plugins, stages_of
-from sharpscope.study.requested import RequestedValue, RequestedValues
-from sharpscope.study.resolve import at, completed, measure_request, reduced, request
-from sharpscope.study.source import StudySource
-from sharpscope.study.stage import wanted_of
+from sharpscope.study.planning.catalog import catalog_of, check_columns, primary_of
+from sharpscope.study.planning.dry_run import DryRun, text_of
+from sharpscope.study.planning.plugins import load_plugins, resolve_plugins, stages_of
+from sharpscope.study.planning.resolve import at, completed, measure_request, reduced, request
+from sharpscope.study.source.study import StudySource
+from sharpscope.study.work.devices import CPU
+from sharpscope.study.work.requested import RequestedValue, RequestedValues
+from sharpscope.study.work.stage import wanted_of
 from sharpscope.task import Task
 from sharpscope.training import REGIMES
 

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sharpscope.store.reasons import lacks
-from sharpscope.study.assignment import Outcome
-from sharpscope.study.engine import ProgressListener
+from sharpscope.study.run.engine import ProgressListener
+from sharpscope.study.work.assignment import Outcome
 
 
 @contextlib.contextmanager

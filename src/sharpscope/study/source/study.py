@@ -11,9 +11,9 @@ from typing import Any
 
 from sharpscope.errors import SpecError
 from sharpscope.spec import EXTENDS, REQUIRED, Study, set_dotted, validated
-from sharpscope.study.document import Document, Loc, parse_value
-from sharpscope.study.extension import find, read
-from sharpscope.study.presets import foundations
+from sharpscope.study.source.document import Document, Loc, parse_value
+from sharpscope.study.source.extension import find, read
+from sharpscope.study.source.presets import foundations
 
 
 @dataclass(frozen=True)

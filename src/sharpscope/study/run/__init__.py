@@ -1,0 +1,1 @@
+"""Carrying out a plan, and telling how it goes."""

@@ -156,7 +156,7 @@ def test_a_plugin_that_fails_is_told_with_its_line(plugin, message, here, capsys
         (["status", "absent"], "there is no folder absent"),
         (["report", "."], "is not the folder of a study"),
         (["list", "modles"], "unknown list 'modles'; did you mean 'models'"),
-        (["explain", "eec"], "unknown measure, score or condition 'eec'; did you mean 'ece'"),
+        (["explain", "eec"], "unknown measure, score, condition or claim 'eec'; did you mean 'ece'"),
         (["rnu"], "No such command"),
         (["measure", "--model", "x", "--weights", "w", "--data", "digits"], "x"),
         (["measure", "--model", "nets:make", "--weights", "absent.pt", "--data", "digits"], "no file of weights"),

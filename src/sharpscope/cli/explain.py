@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 
-def explain(name: Annotated[str, typer.Argument(metavar="NAME", help="A measure, a score or a condition.")]) -> None:
-    """Explain a measure, score or condition: definition, units, direction, invariances, cost, caveats, reference."""
+def explain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A measure, a score, a condition or a claim.")],
+) -> None:
+    """Explain a name: its definition, units, direction, invariances, cost, caveats, reference, or its predictions."""
     from sharpscope.study.planning.listing import explanation
 
     print(explanation(name))

@@ -16,7 +16,7 @@ def list_(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="measures, scores, datasets, models, regimes, conditions, executors or studies.",
+            help="measures, scores, datasets, models, regimes, conditions, executors, studies or claims.",
         ),
     ],
     json: options.Json = False,

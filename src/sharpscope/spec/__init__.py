@@ -3,6 +3,7 @@
 Only structure is checked here. Names and options are resolved against the registries in ``sharpscope.study.planning``.
 """
 
+from sharpscope.spec.claim import Claim, Contrast, Relation, kind_of
 from sharpscope.spec.component import Component
 from sharpscope.spec.factor import BASELINE, REGIME, Compare, Factor, arm_label
 from sharpscope.spec.grid import GridPoint, arms, is_option
@@ -20,12 +21,15 @@ __all__ = [
     "MOST_RUNS",
     "REGIME",
     "REQUIRED",
+    "Claim",
     "Compare",
     "Component",
+    "Contrast",
     "Factor",
     "GridPoint",
     "Loc",
     "Regime",
+    "Relation",
     "Run",
     "Strict",
     "Study",
@@ -33,6 +37,7 @@ __all__ = [
     "arm_label",
     "arms",
     "is_option",
+    "kind_of",
     "set_dotted",
     "validated",
     "value_text",

@@ -52,7 +52,9 @@ def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
         known = [*kind.model_fields, *kind.also_known]
         return f"unknown key '{key}'{place}{suggest(str(key), known)}"
     if error["type"] == "missing":
-        return f"the key '{dotted}' is missing; a study needs name, data and model"
+        needed = [name for name, field in kind.model_fields.items() if field.is_required()]
+        listed = f"{', '.join(needed[:-1])} and {needed[-1]}" if needed[1:] else needed[0]
+        return f"the key '{dotted}' is missing; a {kind.__name__.lower()} needs {listed}"
     expected = _A_NAME if error["type"] == "string_pattern_mismatch" else expectation(error)
     if error["type"] == "value_error":
         return expected

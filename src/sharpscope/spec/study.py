@@ -39,6 +39,8 @@ class Study(Strict):
         measures_subset: How many training samples measures are taken on at most; all when None.
         scores: What is said of the predictions: names, or keys with options. Without it, all that the data allow.
         primary: The few quantities that decide; they are tested as one family.
+        claims: Published statements that the study judges: names of claims, or files of the user's own with one each.
+            They change no run.
         sections: What the report has, in this order; what is not named is absent. It changes no run.
         plugins: Python files that register what is the study's own, from the folder of its file.
     """
@@ -56,6 +58,7 @@ class Study(Strict):
     measures_subset: PositiveInt | None = None
     scores: dict[str, dict[str, Any]] | None = None
     primary: tuple[str, ...] | None = None
+    claims: tuple[str, ...] = ()
     sections: tuple[str, ...] | None = None
     plugins: tuple[str, ...] = ()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharpscope.errors import SpecError, suggest
-from sharpscope.spec import GridPoint, Study
+from sharpscope.spec import Claim, GridPoint, Study
 from sharpscope.store.documents import plain
 from sharpscope.store.snapshots import END, column, loss_of
 from sharpscope.store.upgrade import SCHEMA
@@ -81,6 +81,11 @@ def check_columns(requested: RequestedValues) -> None:
         seen[place.name] = f"a column of the stage '{place.stage}'"
 
 
+def measured_at_end(requested: RequestedValues) -> list[str]:
+    """Return the columns that hold a quantity at the end of the training."""
+    return [place.name for place in _places(requested) if not place.column.suffix and place.snapshot == END]
+
+
 def primary_of(declared: Sequence[str] | None, requested: RequestedValues) -> tuple[str, ...]:
     """Return the primary family: as declared, or the usual one as far as it is measured.
 
@@ -102,7 +107,9 @@ def primary_of(declared: Sequence[str] | None, requested: RequestedValues) -> tu
     return tuple(family)
 
 
-def catalog_of(study: Study, points: Iterable[GridPoint], requested: RequestedValues, wanted: Wanted) -> dict[str, Any]:
+def catalog_of(
+    study: Study, points: Iterable[GridPoint], requested: RequestedValues, wanted: Wanted, claims: Iterable[Claim]
+) -> dict[str, Any]:
     """Return the content of ``catalog.json``."""
     places = list(_places(requested))
     grid = [
@@ -118,6 +125,7 @@ def catalog_of(study: Study, points: Iterable[GridPoint], requested: RequestedVa
         "schema": SCHEMA,
         "study": plain(study.model_dump()),
         "default_primary": study.primary == primary_of(None, requested),
+        "claims": [plain(claim.model_dump()) for claim in claims],
         "varying": study.varying,
         "task": requested.task.name,
         "wanted": wanted.snapshots,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sharpscope.errors import UnknownName
 from sharpscope.registry import Registration, Registry
+from sharpscope.spec import Claim
 
 
 def _measures() -> Registry:
@@ -71,7 +72,7 @@ def listing(what: str) -> Mapping[str, str]:
     """Return the names of a list with their summaries.
 
     Args:
-        what: A key of ``REGISTRIES``, or "studies".
+        what: A key of ``REGISTRIES``, "studies" or "claims".
 
     Raises:
         UnknownName: If there is no such list.
@@ -80,14 +81,18 @@ def listing(what: str) -> Mapping[str, str]:
         from sharpscope.study.source.presets import presets
 
         return presets()
+    if what == "claims":
+        from sharpscope.study.source.claims import known_claims
+
+        return {name: claim.title for name, claim in known_claims().items()}
     if what not in REGISTRIES:
-        raise UnknownName("list", what, [*REGISTRIES, "studies"])
+        raise UnknownName("list", what, [*REGISTRIES, "studies", "claims"])
     registry = REGISTRIES[what]()
     return {name: entry.summary for name, entry in (*registry.items(), *registry.families.items())}
 
 
 def explanation(name: str) -> str:
-    """Return what a measure, score or condition means: definition, units, direction, cost, caveats, reference.
+    """Return what a measure, score, condition or claim means: definition, units, direction, cost, caveats, reference.
 
     Raises:
         UnknownName: If none of them has this name.
@@ -96,8 +101,24 @@ def explanation(name: str) -> str:
         if name in registry():
             entry = registry()[name]
             return "\n".join(_explain(kind, entry, rows(entry.facts)))
-    known = [n for registry, _ in _EXPLAINED.values() for n in registry()]
-    raise UnknownName("measure, score or condition", name, known)
+    from sharpscope.study.source.claims import known_claims
+
+    claims = known_claims()
+    if name in claims:
+        return "\n".join(_explain_claim(claims[name]))
+    known = [*(n for registry, _ in _EXPLAINED.values() for n in registry()), *claims]
+    raise UnknownName("measure, score, condition or claim", name, known)
+
+
+def _explain_claim(claim: Claim) -> list[str]:
+    held = {"loss": "at equal train loss", "confidence": "at equal confidence"}
+    rows = {
+        "Levels": f"of {claim.factor}",
+        "Predicts": [str(prediction) for prediction in claim.predictions],
+        "Must hold": ["at the end of training", *(held[control] for control in claim.controls)],
+        "Source": claim.source,
+    }
+    return [f"{claim.name}: {claim.title} (a claim)", "", claim.statement, "", *_rows(rows)]
 
 
 def _explain(kind: str, entry: Registration, rows: Mapping[str, Any]) -> list[str]:
@@ -110,10 +131,14 @@ def _explain(kind: str, entry: Registration, rows: Mapping[str, Any]) -> list[st
         "Caveats": list(getattr(facts, "caveats", ())),
         "Reference": facts.reference,
     }
+    return [*lines, *_rows(rows)]
+
+
+def _rows(rows: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is told under each title, an item a line."""
     for title, content in rows.items():
         parts = content if isinstance(content, list) else [content]
-        lines += [f"{title + ':':<14}{part}" if i == 0 else f"{'':<14}{part}" for i, part in enumerate(parts) if part]
-    return lines
+        yield from (f"{title + ':':<14}{part}" if i == 0 else f"{'':<14}{part}" for i, part in enumerate(parts) if part)
 
 
 def _measure_rows(facts: Any) -> dict[str, Any]:

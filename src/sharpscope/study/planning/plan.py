@@ -17,13 +17,14 @@ from sharpscope.errors import DataError, SpecError
 from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
-from sharpscope.spec import GridPoint, Regime, Run, Study, arms
+from sharpscope.spec import Claim, GridPoint, Regime, Run, Study, arms
 from sharpscope.store.snapshots import loss_name
 from sharpscope.store.wanted import Wanted
-from sharpscope.study.planning.catalog import catalog_of, check_columns, primary_of
+from sharpscope.study.planning.catalog import catalog_of, check_columns, measured_at_end, primary_of
 from sharpscope.study.planning.dry_run import DryRun, text_of
 from sharpscope.study.planning.plugins import load_plugins, resolve_plugins, stages_of
 from sharpscope.study.planning.resolve import at, completed, measure_request, reduced, request
+from sharpscope.study.source.claims import resolve_claims
 from sharpscope.study.source.study import StudySource
 from sharpscope.study.work.devices import CPU
 from sharpscope.study.work.requested import RequestedValue, RequestedValues
@@ -46,6 +47,7 @@ class Plan:
         datasets: What was loaded to check the study, by the text of its component.
         notes: What the user should know before it is run.
         command: What runs the study again; see ``StudySource``.
+        claims: What the study judges, as far as it can.
     """
 
     study: Study
@@ -55,6 +57,7 @@ class Plan:
     datasets: dict[str, Dataset] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -74,7 +77,7 @@ class Plan:
     @cached_property
     def catalog(self) -> dict[str, Any]:
         """The grid and the facts of every column: what a report needs that otherwise only the code knows."""
-        return catalog_of(self.study, self.points, self.requested, self.wanted)
+        return catalog_of(self.study, self.points, self.requested, self.wanted, self.claims)
 
     def dataset_of(self, run: Run) -> Dataset:
         """Return the dataset of a run."""
@@ -109,8 +112,10 @@ def make_plan(source: StudySource, data_dir: Path | None = None, *, to_run: bool
         requested = _requested(study, points, dry_run, task)
         pairs = zip(short, points, strict=True)
         datasets = {text_of(s.run.data): dry_run.datasets[text_of(p.run.data)] for s, p in pairs}
+        claims = resolve_claims(study.claims, source.folder, measured_at_end(requested), study.factor.name)
+        study = study.model_copy(update={"claims": tuple(claim.name for claim in claims)})
         filled = _filled(study, requested)
-        return Plan(filled, short, requested, data_dir, datasets, tuple(dry_run.notes), source.command)
+        return Plan(filled, short, requested, data_dir, datasets, tuple(dry_run.notes), source.command, claims)
 
 
 @contextlib.contextmanager

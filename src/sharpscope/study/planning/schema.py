@@ -62,7 +62,9 @@ def study_schema(sections: Mapping[str, str]) -> Schema:
 def _structure() -> dict[str, Schema]:
     """Return the form of every key, whatever names are known."""
     written = Study.model_json_schema()["properties"]
-    taken = {key: _untitled(written[key]) for key in ("name", "measures_subset", "primary", "sections", "plugins")}
+    taken = {
+        key: _untitled(written[key]) for key in ("name", "measures_subset", "primary", "claims", "sections", "plugins")
+    }
     component = {"type": ["string", "object"]}
     named = {"anyOf": [_NULL, _TEXTS, {"type": "object", "additionalProperties": {"type": ["object", "null"]}}]}
     return {

@@ -6,13 +6,13 @@ import math
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from sharpscope.errors import SpecError
-
-Loc = tuple[str | int, ...]
+from sharpscope.errors import SharpscopeError, SpecError
+from sharpscope.spec import Loc
 
 # What no study needs and only a mistake, or somebody who means harm, would write: a text of a few hundred bytes can
 # stand for any number of values, by names that repeat what repeats others.
@@ -227,6 +227,28 @@ def _walk(loader: _Loader, node: yaml.Node, loc: Loc, places: dict[Loc, Place], 
             seen[key.value] = line
             places[*loc, key.value] = Place(loader.name, line)
             _walk(loader, value, (*loc, key.value), places, above)
+
+
+def read_text(path: Path, what: str, written: str) -> str:
+    """Return the text of a file.
+
+    Args:
+        path: Of the file.
+        what: What it should hold: a study.
+        written: How the user called it.
+
+    Raises:
+        SharpscopeError: If it cannot be read, or is no text of a size that one would write.
+    """
+    try:
+        if path.stat().st_size > LARGEST_TEXT:
+            size = f"{path.stat().st_size / 1e6:.0f} MB"
+            raise SharpscopeError(f"{path.name}: a {what} is a text of at most 4 MB, and this file has {size}")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SharpscopeError(f"{path.name}: a {what} is a text in UTF-8, and this file is not") from None
+    except OSError as error:
+        raise SharpscopeError(f"the {what} '{written}' cannot be read: {error.strerror}") from None
 
 
 def parse_value(text: str, name: str) -> Any:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sharpscope.errors import SharpscopeError, SpecError, suggest
-from sharpscope.spec import BY_A_WORD, EXTENDS
-from sharpscope.study.source.document import LARGEST_TEXT, Document, Loc, parse
+from sharpscope.spec import BY_A_WORD, EXTENDS, Loc
+from sharpscope.study.source.claims import is_claim_file
+from sharpscope.study.source.document import Document, parse, read_text
 from sharpscope.study.source.presets import foundations, preset_text, presets
 
 LONGEST_CHAIN = 8  # studies one behind another; more than that nobody can read
@@ -64,16 +65,8 @@ def find(study: str) -> Text:
 
 
 def _of_file(path: Path, written: str) -> Text:
-    try:
-        if path.stat().st_size > LARGEST_TEXT:
-            size = f"{path.stat().st_size / 1e6:.0f} MB"
-            raise SharpscopeError(f"{path.name}: a study is a text of at most 4 MB, and this file has {size}")
-        real = path.resolve()
-        return Text(path.read_text(encoding="utf-8"), path.name, real.parent, str(real))
-    except UnicodeDecodeError:
-        raise SharpscopeError(f"{path.name}: a study is a text in UTF-8, and this file is not") from None
-    except OSError as error:
-        raise SharpscopeError(f"the study '{written}' cannot be read: {error.strerror}") from None
+    content, real = read_text(path, "study", written), path.resolve()
+    return Text(content, path.name, real.parent, str(real))
 
 
 def _of_preset(name: str) -> Text:
@@ -146,12 +139,19 @@ def _check_chain(chain: list[Text]) -> None:
 
 
 def _anchored(document: Document, folder: Path | None) -> Document:
-    """Return a study whose plugins are found from any folder."""
-    plugins = document.tree.get("plugins")
-    if folder is None or not isinstance(plugins, list):
+    """Return a study whose plugins and claims are found from any folder."""
+    if folder is None:
         return document
-    found = [str(folder / Path(p).expanduser()) if isinstance(p, str) else p for p in plugins]
-    return replace(document, tree={**document.tree, "plugins": found})
+    found = {
+        key: [str(folder / Path(name).expanduser()) if is_file(name) else name for name in document.tree[key]]
+        for key, is_file in (("plugins", _is_text), ("claims", is_claim_file))
+        if isinstance(document.tree.get(key), list)
+    }
+    return replace(document, tree={**document.tree, **found})
+
+
+def _is_text(name: Any) -> bool:
+    return isinstance(name, str)
 
 
 def _over(changes: Document, base: Document) -> Document:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sharpscope.errors import SpecError
-from sharpscope.spec import EXTENDS, REQUIRED, Study, set_dotted, validated
-from sharpscope.study.source.document import Document, Loc, parse_value
+from sharpscope.spec import EXTENDS, REQUIRED, Loc, Study, set_dotted, validated
+from sharpscope.study.source.document import Document, parse_value
 from sharpscope.study.source.extension import find, read
 from sharpscope.study.source.presets import foundations
 

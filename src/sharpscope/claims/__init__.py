@@ -1,0 +1,1 @@
+"""Published statements about sharpness, as YAML; ``sharpscope list claims`` names them."""

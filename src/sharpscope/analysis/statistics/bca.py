@@ -13,6 +13,7 @@ from sharpscope.analysis.statistics.interval import LEVEL
 from sharpscope.numpy_stream import NumpyStream
 
 LEAST_SEEDS = 4  # fewer have too few different resamples
+_AT_ONCE = 250  # resamples, so that what a statistic holds of each run stays small
 
 # How often each unit is drawn, shape [resamples, n], to one or more numbers of each resample, shape [resamples, ...].
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -31,6 +32,10 @@ class Bounds:
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+    def at(self, index: int) -> Bounds:
+        """Return what is at an index of the first axis."""
+        return Bounds(self.value[index], self.low[index], self.high[index])
 
     @property
     def sign(self) -> np.ndarray:
@@ -59,7 +64,9 @@ def bca_interval(
     if n < LEAST_SEEDS:
         return Bounds(value, np.full(value.shape, np.nan), np.full(value.shape, np.nan))
     shape, value = value.shape, value.ravel()
-    drawn = np.asarray(statistic(resampled_weights(n, stream, resamples))).reshape(resamples, -1)
+    weights = resampled_weights(n, stream, resamples)
+    parts = [np.asarray(statistic(weights[start : start + _AT_ONCE])) for start in range(0, resamples, _AT_ONCE)]
+    drawn = np.concatenate(parts).reshape(resamples, -1)
     without = np.asarray(statistic(1.0 - np.eye(n))).reshape(n, -1)
     tail = float(stats.norm.ppf(expanded_tail(n, level)))
     bias, acceleration = _bias(drawn, value), _acceleration(without)

@@ -131,7 +131,7 @@ def _outside(differences: np.ndarray, level: float) -> tuple[int, float]:
         critical = ranks.sum() / 2 + stats.norm.ppf((1 - level) / 2) * np.sqrt(np.sum(ranks**2)) / 2
         return int(critical), level
     # The smaller rank sum decides: find the largest at which the test still rejects.
-    distribution = _null_distribution(ranks)
+    distribution = null_distribution(ranks)
     both_tails = 2 * np.cumsum(distribution)
     rejected = np.flatnonzero((both_tails <= 1 - level) & (distribution > 0))
     if not len(rejected):
@@ -158,14 +158,14 @@ def _differences(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _exact_p(ranks: np.ndarray, positive: float, alternative: Alternative) -> float:
     """Return the exact p-value of a positive rank sum when each rank has either sign with probability one half."""
-    distribution = _null_distribution(ranks)
+    distribution = null_distribution(ranks)
     at = round(2 * positive)
     greater, less = distribution[at:].sum(), distribution[: at + 1].sum()
     tail = {"greater": greater, "less": less, "two-sided": 2 * min(greater, less)}[alternative]
     return float(min(1.0, tail))
 
 
-def _null_distribution(ranks: np.ndarray) -> np.ndarray:
+def null_distribution(ranks: np.ndarray) -> np.ndarray:
     """Return the probability of each rank sum 0, 1/2, 1, ... when each rank takes part with probability one half."""
     doubled = np.rint(2 * ranks).astype(np.int64)  # midranks are halves, so twice them are whole
     distribution = np.ones(1)

@@ -1,0 +1,175 @@
+"""How quantities rank together: over all runs, within cells, between cells, and given a third quantity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sharpscope.analysis.statistics.bca import Bounds, bca_interval
+from sharpscope.analysis.statistics.ranks import (
+    mean_of_defined,
+    mean_spearman,
+    permutation_spearman,
+    spearman,
+    spearman_given,
+)
+from sharpscope.numpy_stream import NumpyStream
+
+RESAMPLES = 5_000
+LEAST_RUNS = 5  # of a cell, for a coefficient within it
+
+REVERSED, MASKED, BETWEEN_ONLY, UNDECIDED = "reversed", "masked", "between only", "undecided"
+
+
+@dataclass(frozen=True)
+class Design:
+    """Where some runs stand in the grid, each entry an array with one value a run.
+
+    Attributes:
+        seeds: The seed.
+        levels: The level of the factor, as a number from 0.
+        settings: The setting, the combination of all other keys, as a number from 0.
+    """
+
+    seeds: np.ndarray
+    levels: np.ndarray
+    settings: np.ndarray
+
+    @property
+    def cells(self) -> np.ndarray:
+        """The cell of each run: its setting and level, as a number."""
+        return self.settings * (self.levels.max(initial=0) + 1) + self.levels
+
+    def of(self, rows: np.ndarray) -> Design:
+        """Return the design of some of the runs."""
+        return Design(self.seeds[rows], self.levels[rows], self.settings[rows])
+
+
+@dataclass(frozen=True)
+class Relations:
+    """How each of ``p`` quantities ranks with each of ``q`` others; each entry has the shape ``[p, q]``.
+
+    Attributes:
+        runs: How many runs.
+        points: How many means are compared between cells.
+        cells: How many cells have a coefficient.
+        pooled: Spearman's coefficient over all runs; its interval holds for these levels, whatever others would do.
+        least: The least pooled coefficient without the runs of one level.
+        greatest: The greatest one.
+        within: The mean of the coefficients within cells.
+        partial: The same, given the third quantity.
+        between: The coefficient of the means of cells.
+        between_p: In what share of the levels' orders it is as far from zero.
+        between_levels: Within settings, over the means of levels.
+        between_settings: Within levels, over the means of settings.
+    """
+
+    runs: int
+    points: int
+    cells: np.ndarray
+    pooled: Bounds
+    least: np.ndarray
+    greatest: np.ndarray
+    within: Bounds
+    partial: Bounds
+    between: np.ndarray
+    between_p: np.ndarray
+    between_levels: np.ndarray
+    between_settings: np.ndarray
+
+
+def relations(
+    x: np.ndarray,
+    y: np.ndarray,
+    given: np.ndarray,
+    design: Design,
+    stream: NumpyStream,
+    *,
+    resamples: int = RESAMPLES,
+) -> Relations:
+    """Return how quantities rank with others over runs.
+
+    Intervals resample seeds, each with all its runs, which keeps their dependence and the share of every level.
+
+    Args:
+        x: Shape ``[p, runs]``, without NaN.
+        y: Shape ``[q, runs]``, without NaN.
+        given: What the partial relation holds fixed, shape ``[runs]``; NaN for none.
+        design: Where the runs stand.
+        stream: Where resamples and orders are drawn from.
+        resamples: How many resamples are drawn.
+    """
+    units, unit_of_run = np.unique(design.seeds, return_inverse=True)
+    parts = [
+        rows for cell in np.unique(design.cells) if len(rows := np.flatnonzero(design.cells == cell)) >= LEAST_RUNS
+    ]
+
+    def pooled(weights: np.ndarray) -> np.ndarray:
+        return spearman(x, y, weights[:, unit_of_run])
+
+    def within(weights: np.ndarray) -> np.ndarray:
+        every = np.full((len(parts) + 1, len(weights), 2, len(x), len(y)), np.nan)
+        for found, rows in zip(every, parts, strict=False):
+            found[:] = spearman_given(x[:, rows], y[:, rows], given[rows], weights[:, unit_of_run[rows]])
+        return mean_of_defined(every)
+
+    over_all, inside = (bca_interval(of, len(units), stream, resamples=resamples) for of in (pooled, within))
+    cells = [np.isfinite(spearman(x[:, rows], y[:, rows], np.ones((1, len(rows))))[0]) for rows in parts]
+    least, greatest = _without_a_level(x, y, design.levels)
+    means_x, means_y = _means(x, design), _means(y, design)
+    between, between_p = permutation_spearman(means_x, means_y, stream)
+    return Relations(
+        runs=x.shape[1],
+        points=means_x.shape[1] * means_x.shape[2],
+        cells=np.sum(cells, axis=0) if cells else np.zeros((len(x), len(y)), dtype=int),
+        pooled=over_all,
+        least=least,
+        greatest=greatest,
+        within=inside.at(0),
+        partial=inside.at(1),
+        between=between,
+        between_p=between_p,
+        between_levels=mean_spearman(means_x, means_y),
+        between_settings=mean_spearman(means_x.transpose(0, 2, 1), means_y.transpose(0, 2, 1)),
+    )
+
+
+def _means(values: np.ndarray, design: Design) -> np.ndarray:
+    """Return the means of cells, shape ``[quantities, settings, levels]``, of settings that have every level."""
+    levels, level_of_run = np.unique(design.levels, return_inverse=True)
+    settings, setting_of_run = np.unique(design.settings, return_inverse=True)
+    cell = setting_of_run * len(levels) + level_of_run
+    counts = np.bincount(cell, minlength=len(settings) * len(levels))
+    sums = np.stack([np.bincount(cell, row, minlength=len(counts)) for row in values])
+    means = (sums / np.maximum(counts, 1)).reshape(len(values), len(settings), len(levels))
+    return means[:, (counts.reshape(len(settings), len(levels)) > 0).all(axis=1)]
+
+
+def _without_a_level(x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest pooled coefficient without one level; NaN where that leaves fewer than two."""
+    present = np.unique(levels)
+    found = np.full((1, len(x), len(y)), np.nan)
+    if len(present) > 2:
+        found = np.concatenate(
+            [spearman(x[:, rows], y[:, rows], np.ones((1, rows.sum()))) for rows in (levels != one for one in present)]
+        )
+    return np.fmin.reduce(found, axis=0), np.fmax.reduce(found, axis=0)
+
+
+def flags(pooled: Bounds, within: Bounds) -> np.ndarray:
+    """Return what a reader must know of a pooled relation, shape as theirs; empty where the two agree.
+
+    ``reversed``: both exclude zero and have opposite signs. ``masked``: within cells it excludes zero, pooled it does
+    not or is less than half as large. ``between only``: pooled it excludes zero, and within cells all that the interval
+    allows is less than half as large. ``undecided``: everything else, as where the interval within cells is so wide
+    that it holds both zero and the pooled coefficient.
+    """
+    p, w = pooled.sign, within.sign
+    size = np.abs(pooled.value)
+    found = np.where((p == w) & (p != 0), "", UNDECIDED).astype(object)
+    most = np.fmax(np.abs(within.low), np.abs(within.high))
+    found[(p != 0) & (most < size / 2)] = BETWEEN_ONLY
+    found[(w != 0) & ((p == 0) | (size < np.abs(within.value) / 2))] = MASKED
+    found[p * w < 0] = REVERSED
+    return found

@@ -1,0 +1,167 @@
+"""Rank correlations against SciPy and loops, and the forms of Simpson's paradox planted."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sharpscope.analysis.statistics.ranks import (
+    mean_spearman,
+    orders,
+    permutation_spearman,
+    spearman,
+    spearman_given,
+    standardized,
+)
+from sharpscope.analysis.statistics.relations import Design, flags, relations
+from sharpscope.numpy_stream import NumpyStream
+
+STREAM = NumpyStream(0, "test")
+
+
+def grid(levels, seeds, settings=1):
+    each = np.indices((settings, levels, seeds)).reshape(3, -1)
+    return Design(seeds=each[2], levels=each[1], settings=each[0])
+
+
+@pytest.mark.parametrize("n", [9, 130])
+def test_resampled_ranks_are_those_of_the_resample(n):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, n)), rng.integers(0, 4, (3, n)).astype(float)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=5).astype(float)
+    found = spearman(x, y, weights)
+    for r, i, j in np.ndindex(5, 2, 3):
+        drawn = np.repeat(np.arange(n), weights[r].astype(int))
+        assert found[r, i, j] == pytest.approx(stats.spearmanr(x[i, drawn], y[j, drawn]).statistic)
+    assert np.isnan(spearman(np.ones((1, n)), y, weights)).all()
+
+
+def test_partial_is_the_correlation_of_residuals_of_ranks():
+    rng = np.random.default_rng(1)
+    given = rng.normal(size=12)
+    x, y = rng.normal(size=(2, 12)) + given, rng.normal(size=(2, 12)) - given
+    found = spearman_given(x, y, given, np.ones((1, 12)))[0]
+
+    def rest(values):
+        ranks = stats.rankdata(values)
+        return ranks - np.polyval(np.polyfit(stats.rankdata(given), ranks, 1), stats.rankdata(given))
+
+    for i, j in np.ndindex(2, 2):
+        assert found[0, i, j] == pytest.approx(stats.spearmanr(x[i], y[j]).statistic)
+        assert found[1, i, j] == pytest.approx(np.corrcoef(rest(x[i]), rest(y[j]))[0, 1])
+    assert np.isnan(spearman_given(given[None] ** 3, y, given, np.ones((1, 12)))[0, 1]).all()
+    assert np.isnan(spearman_given(x, y, np.full(12, np.nan), np.ones((1, 12)))[0, 1]).all()
+
+
+def test_between_p_is_that_of_all_orders_of_the_levels():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 3, 4)), rng.normal(size=(1, 3, 4))
+    rho, p = permutation_spearman(x, y, STREAM)
+    for i in range(2):
+        every = [
+            stats.spearmanr(x[i].ravel(), y[0][:, list(order)].ravel()).statistic
+            for order in itertools.permutations(range(4))
+        ]
+        assert rho[i, 0] == pytest.approx(every[0])
+        assert p[i, 0] == pytest.approx(np.mean(np.abs(every) >= abs(every[0]) - 1e-9))
+    assert np.isnan(permutation_spearman(x[:, :, :2], y[:, :, :2], STREAM)).all()
+    assert len(orders(4, STREAM)) == 24
+    assert len(orders(9, STREAM)) == 10_000
+
+
+def test_mean_over_blocks_leaves_out_those_that_are_constant():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(1, 3, 5)), rng.normal(size=(1, 3, 5))
+    x[0, 1] = 2.0
+    expected = np.mean([stats.spearmanr(x[0, b], y[0, b]).statistic for b in (0, 2)])
+    assert mean_spearman(x, y)[0, 0] == pytest.approx(expected)
+    assert np.isnan(mean_spearman(x[..., :2], y[..., :2])).all()
+
+
+def test_relations_are_those_of_loops_over_an_unbalanced_grid():
+    rng = np.random.default_rng(0)
+    whole = grid(levels=3, seeds=7, settings=2)
+    rows = np.delete(np.arange(42), [0, 1, 2, 20])  # the first cell keeps four runs, too few for a coefficient
+    design = whole.of(rows)
+    x, y, loss = rng.normal(size=(1, 38)), rng.normal(size=(1, 38)), rng.normal(size=38)
+    found = relations(x, y, loss, design, STREAM, resamples=200)
+    cells = [np.flatnonzero(design.cells == cell) for cell in range(6)]
+    assert (found.runs, found.points, found.cells[0, 0]) == (38, 6, 5)
+    assert found.pooled.value[0, 0] == pytest.approx(stats.spearmanr(x[0], y[0]).statistic)
+    within = [stats.spearmanr(x[0, c], y[0, c]).statistic for c in cells if len(c) >= 5]
+    assert found.within.value[0, 0] == pytest.approx(np.mean(within))
+    means = [np.array([[v[0, c].mean() for c in cells[3 * s : 3 * s + 3]] for s in range(2)]) for v in (x, y)]
+    assert found.between[0, 0] == pytest.approx(stats.spearmanr(*(m.ravel() for m in means)).statistic)
+    of_levels = [stats.spearmanr(means[0][s], means[1][s]).statistic for s in range(2)]
+    assert found.between_levels[0, 0] == pytest.approx(np.mean(of_levels))
+    assert np.isnan(found.between_settings[0, 0])
+    without = [stats.spearmanr(x[0, keep], y[0, keep]).statistic for keep in (design.levels != k for k in range(3))]
+    assert (found.least[0, 0], found.greatest[0, 0]) == (pytest.approx(min(without)), pytest.approx(max(without)))
+    assert found.within.low[0, 0] <= found.within.value[0, 0] <= found.within.high[0, 0]
+
+
+def flag(x, y, design):
+    given = np.full(len(x), np.nan)
+    found = relations(x[None], y[None], given, design, STREAM, resamples=1000)
+    return flags(found.pooled, found.within)[0, 0]
+
+
+def planted(within, between, seeds=12, noise=0.3):
+    """Runs whose relation within levels has one sign and that between them another."""
+    rng = np.random.default_rng(0)
+    design = grid(levels=6, seeds=seeds)
+    own = rng.normal(size=6 * seeds)
+    x = 4 * design.levels + own
+    y = 4 * between * design.levels + within * own + noise * rng.normal(size=6 * seeds)
+    return x, y, design
+
+
+def test_the_forms_of_simpsons_paradox_are_told_apart():
+    assert flag(*planted(within=-1, between=1)) == "reversed"
+    assert flag(*planted(within=1, between=1)) == ""
+    assert flag(*planted(within=0, between=1, seeds=40, noise=1)) == "between only"
+    # The levels' means lie in no order, which hides the relation that is there within each.
+    x, y, design = planted(within=1, between=0)
+    scattered = y + 40 * np.array([0, 1, -1, -1, 1, 0])[design.levels]
+    assert flag(x, scattered, design) == "masked"
+
+
+def test_few_seeds_leave_it_undecided_rather_than_between_only():
+    x, y, design = planted(within=0, between=1, seeds=5, noise=1)
+    assert flag(x, y, design) == "undecided"
+    rng = np.random.default_rng(3)
+    assert flag(rng.normal(size=30), rng.normal(size=30), grid(6, 5)) == "undecided"
+
+
+def test_a_relation_through_the_loss_is_gone_given_it():
+    rng = np.random.default_rng(0)
+    design = grid(levels=6, seeds=12)
+    loss = rng.normal(size=72)
+    x, y = loss + 0.2 * rng.normal(size=72), loss + 0.2 * rng.normal(size=72)
+    found = relations(x[None], y[None], loss, design, STREAM, resamples=1000)
+    assert found.within.sign[0, 0] == 1
+    assert found.partial.sign[0, 0] == 0
+
+
+def test_intervals_hold_the_truth_within_cells():
+    rng, covered = np.random.default_rng(0), 0
+    design, rho = grid(levels=4, seeds=8), 0.5
+    truth = mean_of_ranks(rho, 8)
+    for _ in range(100):
+        x = rng.normal(size=32)
+        y = rho * x + np.sqrt(1 - rho**2) * rng.normal(size=32)
+        found = relations(x[None], y[None], x, design, STREAM, resamples=500).within
+        covered += bool(found.low[0, 0] <= truth <= found.high[0, 0])
+    assert covered >= 90
+
+
+def mean_of_ranks(rho, n):
+    """The expectation of Spearman's coefficient of n normal pairs (Moran 1948)."""
+    return 6 / (np.pi * (n + 1)) * (np.arcsin(rho) + (n - 2) * np.arcsin(rho / 2))
+
+
+def test_standardized_ranks_have_norm_one():
+    weights = np.array([[2.0, 0.0, 1.0, 1.0]])
+    ranks = standardized(np.array([[3.0, 1.0, 2.0, 5.0]]), weights)
+    np.testing.assert_allclose((ranks**2).sum(axis=2), 1.0)

@@ -136,6 +136,7 @@ def _measure_facts(entry: Registration) -> list[str]:
     facts = entry.facts
     lines = [
         f"- {facts.kind.capitalize()}: {kinds.direction(facts)}; unit: {facts.unit or 'none'}.",
+        f"- Compared by {facts.scale}.",
         f"- {'Exact' if facts.exact else 'An estimate with its standard error'}; cost: {facts.cost}.",
     ]
     return lines + [f"- {caveat}" for caveat in facts.caveats]
@@ -145,7 +146,7 @@ def _score_facts(entry: Registration) -> list[str]:
     facts = entry.facts
     low, high = facts.bounds
     lines = [f"- {facts.better.capitalize()} is better; unit: {facts.unit or 'none'}; from {low:g} to {high:g}."]
-    lines += [f"- Reads {kinds.reads(facts)}; of {' and '.join(facts.tasks)}."]
+    lines += [f"- Reads {kinds.reads(facts)}; of {' and '.join(facts.tasks)}; compared by {facts.scale}."]
     if facts.of_pairs:
         lines += ["- Compares two runs that differ in their seed only; a run's value is its mean over the others."]
     return lines

@@ -22,6 +22,7 @@ class Basic:
         better: Which direction is better.
         unit: "fraction", "nats", ...; empty where it has none.
         summary: One line that says what it is.
+        scale: Whether values are compared by their ratio or by their difference.
     """
 
     kind: Literal["training", "score"]
@@ -29,6 +30,7 @@ class Basic:
     better: Literal["higher", "lower"]
     unit: str
     summary: str
+    scale: Literal["ratio", "difference"]
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,14 @@ CLASSIFICATION = Task(
     name="classification",
     loss="cross_entropy",
     basics={
-        "train_loss": Basic("training", "Train loss", "lower", "nats", f"Mean cross-entropy {_TRAINED_ON}"),
-        "test_loss": Basic("score", "Test loss", "lower", "nats", "Mean cross-entropy on the test set"),
-        "train_accuracy": Basic("training", "Train accuracy", "higher", "fraction", f"Accuracy {_TRAINED_ON}"),
-        "test_accuracy": Basic("score", "Test accuracy", "higher", "fraction", "Accuracy on the test set"),
+        "train_loss": Basic("training", "Train loss", "lower", "nats", f"Mean cross-entropy {_TRAINED_ON}", "ratio"),
+        "test_loss": Basic("score", "Test loss", "lower", "nats", "Mean cross-entropy on the test set", "ratio"),
+        "train_accuracy": Basic(
+            "training", "Train accuracy", "higher", "fraction", f"Accuracy {_TRAINED_ON}", "difference"
+        ),
+        "test_accuracy": Basic(
+            "score", "Test accuracy", "higher", "fraction", "Accuracy on the test set", "difference"
+        ),
     },
     gap="generalization_gap",
     aliases={"accuracy": "test_accuracy", "nll": "test_loss"},
@@ -84,10 +90,10 @@ REGRESSION = Task(
     name="regression",
     loss="mse",
     basics={
-        "train_loss": Basic("training", "Train loss", "lower", "", "Mean squared error on the training set"),
-        "test_loss": Basic("score", "Test loss", "lower", "", "Mean squared error on the test set"),
-        "train_r2": Basic("training", "Train R2", "higher", "fraction", f"{_R2}, on the training set"),
-        "test_r2": Basic("score", "Test R2", "higher", "fraction", f"{_R2}, on the test set"),
+        "train_loss": Basic("training", "Train loss", "lower", "", "Mean squared error on the training set", "ratio"),
+        "test_loss": Basic("score", "Test loss", "lower", "", "Mean squared error on the test set", "ratio"),
+        "train_r2": Basic("training", "Train R2", "higher", "fraction", f"{_R2}, on the training set", "difference"),
+        "test_r2": Basic("score", "Test R2", "higher", "fraction", f"{_R2}, on the test set", "difference"),
     },
     gap="r2_gap",
     aliases={"r2": "test_r2"},

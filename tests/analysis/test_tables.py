@@ -45,6 +45,8 @@ def test_latex_has_as_many_cells_in_every_row_as_columns(files, name):
         ("sam(rho=0.1)", "sam(rho=0.1)"),
         ("a\\b{c}", r"a\textbackslash{}b\{c\}"),
         ("−1.2×10⁻⁵", r"$-$1.2$\times10^{-5}$"),
+        ("×1.13 [1.10, 1.15]", r"$\times$1.13 [1.10, 1.15]"),
+        ("×1.2×10⁵", r"$\times$1.2$\times10^{5}$"),
         ("0.9 ± 0.1", r"0.9 $\pm$ 0.1"),
     ],
 )

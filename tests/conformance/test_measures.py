@@ -51,6 +51,11 @@ def test_declares_itself(name: str) -> None:
 
 
 @every_measure
+def test_declares_how_its_values_are_compared(name: str) -> None:
+    assert MEASURES[name].facts.scale in {"ratio", "difference"}
+
+
+@every_measure
 def test_documents_itself(name: str) -> None:
     entry = MEASURES[name]
     _, blank, *_ = (inspect.getdoc(entry.function) or "").split("\n")

@@ -79,6 +79,15 @@ def test_declares_itself(entry):
     assert set(entry.defaults) == set(entry.complete({}))
 
 
+def test_declares_how_its_values_are_compared(entry):
+    facts = entry.facts
+    assert facts.scale in {"ratio", "difference"}
+    if facts.scale == "ratio":
+        assert facts.bounds[0] >= 0, "ratios are of what is positive"
+        assert facts.unit != "fraction", "a fraction near 1 moves by differences"
+        assert not facts.of_pairs, "values of seeds are made of pairs by differences"
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.1, 1.0, 30.0, 1e4])
 @pytest.mark.parametrize("n_test", [None, 120])
 def test_is_a_float_within_its_bounds(entry, task, scale, n_test):

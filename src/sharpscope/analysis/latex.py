@@ -27,6 +27,7 @@ _SPECIAL = {
     numbers.MINUS: "$-$",
     numbers.MISSING: "--",
     "±": r"$\pm$",
+    numbers.TIMES: r"$\times$",
 }
 _POWER = re.compile("×10([\u207b\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+)")
 _PLAIN_DIGITS = str.maketrans("\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079", "-0123456789")

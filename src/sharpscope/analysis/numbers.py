@@ -6,6 +6,7 @@ import math
 
 MINUS = "\u2212"
 MISSING = "\u2013"
+TIMES = "×"
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
@@ -89,6 +90,28 @@ def with_interval(value: float, low: float, high: float, *, sign: bool = False) 
     if not (math.isfinite(low) and math.isfinite(high)):
         return text
     return f"{text} [{fixed(low, decimals, sign=sign)}, {fixed(high, decimals, sign=sign)}]"
+
+
+def factor(value: float, low: float, high: float) -> str:
+    """Return a ratio with its interval, with as many significant digits as the relative width supports.
+
+    >>> factor(1.131, 1.104, 1.152), factor(9.31, 7.42, 11.64), factor(0.00031, float("nan"), float("nan"))
+    ('×1.13 [1.10, 1.15]', '×9.3 [7.4, 12]', '×0.00031')
+    """
+    if not (math.isfinite(value) and value > 0):
+        return MISSING
+    if not (0 < low <= high < math.inf):
+        return f"{TIMES}{_significant(value, 2)}"
+    spread = math.log(high / low) / 2
+    digits = 4 if spread < 0.01 else 3 if spread < 0.1 else 2
+    return f"{TIMES}{_significant(value, digits)} [{_significant(low, digits)}, {_significant(high, digits)}]"
+
+
+def _significant(value: float, digits: int) -> str:
+    exponent = math.floor(math.log10(value))
+    if round(value / 10.0**exponent, digits - 1) >= 10:
+        exponent += 1
+    return fixed(value, digits - 1 - exponent)
 
 
 def correlation(value: float, low: float, high: float) -> str:

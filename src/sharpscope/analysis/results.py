@@ -40,6 +40,7 @@ class Quantity:
         better: Which direction is better, of a score; None where neither is.
         sharper_is: Which direction means a sharper minimum, or a more complex function; None where neither does.
         unit: "fraction", "nats", or empty when dimensionless.
+        scale: Whether values are compared by their ratio or by their difference.
         symbol: LaTeX, without the dollars.
         summary: One line that says what it is.
         reference: Where it is defined.
@@ -53,6 +54,7 @@ class Quantity:
     better: Literal["higher", "lower"] | None = None
     sharper_is: Literal["larger", "smaller"] | None = None
     unit: str = ""
+    scale: Literal["ratio", "difference"] = "difference"
     symbol: str = ""
     summary: str = ""
     reference: str = ""

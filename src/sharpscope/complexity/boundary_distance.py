@@ -38,6 +38,7 @@ _BEYOND = 1 + 2.0**-26
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
         cost="first_order: 2 C forward passes for C outputs; search: 2 + 38 more for each direction",
         exact=True,
+        scale="ratio",
         reference='Elsayed et al., "Large Margin Deep Networks for Classification", NeurIPS 2018, Equation 4',
         caveats=(
             "To first order it is exact for linear models only; by search it is an upper bound.",

@@ -39,6 +39,7 @@ _PIECE = 4096
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
         cost="one forward pass, and one of 32 x draws x lines^2 points of the plane (264,000)",
         exact=False,
+        scale="ratio",
         reference=(
             'Varshney and Willsky, "Classification Using Geometric Level Sets", JMLR 2010, Section 2; by the formula '
             'of Cauchy and Crofton: Santalo, "Integral Geometry and Geometric Probability", 1976, Chapter 3'

@@ -159,6 +159,7 @@ def _estimate(
         invariances=_INVARIANT,
         cost=_COST,
         exact=False,
+        scale="ratio",
         reference=(
             'Novak et al., "Sensitivity and Generalization in Neural Networks: an Empirical Study", ICLR 2018, '
             "Section 3.1"
@@ -225,6 +226,7 @@ def input_jacobian_norm(
         invariances=_INVARIANT - {"W+1u"},
         cost=_COST,
         exact=False,
+        scale="ratio",
         reference=(
             'Dherin et al., "Why Neural Networks Find Simple Solutions: the Many Regularizers of Geometric Complexity",'
             " NeurIPS 2022, Definition 3.1"

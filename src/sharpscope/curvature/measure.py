@@ -60,6 +60,8 @@ class MeasureFacts:
         reference: The paper and where in it.
         caveats: What a reader must know before comparing values.
         unit: Empty where dimensionless.
+        scale: How values are compared: by their ``ratio``, of what is positive and spans decades, or by their
+            ``difference``; None declares nothing, and they are compared by their difference.
         kind: Whether it tells of the minimum's sharpness, of the function's complexity, or is a control, with which
             the others may move without being what they are taken for. Only sharpness makes a minimum "sharper".
         default: Whether ``sharpscope.measure`` computes it when nothing is asked for by name.
@@ -77,6 +79,7 @@ class MeasureFacts:
     reference: str
     caveats: tuple[str, ...] = ()
     unit: str = ""
+    scale: Literal["ratio", "difference"] | None = None
     kind: Literal["sharpness", "complexity", "control"] = "sharpness"
     default: bool = False
     of_classes: Callable[[Mapping[str, Any]], bool] | None = None

@@ -24,6 +24,7 @@ NORMS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "Expected calibration error",
         "lower",
         "fraction",
+        scale="difference",
         reference=(
             'Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015; '
             'bins and default as in Guo et al., "On Calibration of Modern Neural Networks", ICML 2017'
@@ -57,7 +58,9 @@ def calibration_error(bins: ReliabilityBins, norm: str) -> float:
     return float(NORMS[norm](weights, gaps))
 
 
-@SCORES.register(facts=ScoreFacts("Negative log-likelihood", "lower", "nats", bounds=(0.0, float("inf"))))
+@SCORES.register(
+    facts=ScoreFacts("Negative log-likelihood", "lower", "nats", scale="ratio", bounds=(0.0, float("inf")))
+)
 def nll(predictions: Predictions) -> float:
     """Mean negative log-probability of the true class on the test set."""
     return predictions.test.cross_entropy
@@ -68,6 +71,7 @@ def nll(predictions: Predictions) -> float:
         "Brier score",
         "lower",
         "squared probability",
+        scale="difference",
         bounds=(0.0, 2.0),
         reference='Brier, "Verification of Forecasts Expressed in Terms of Probability", 1950',
     )

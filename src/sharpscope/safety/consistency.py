@@ -14,6 +14,7 @@ from sharpscope.safety.registry import SCORES, ScoreFacts
         "Prediction disagreement",
         "lower",
         "fraction",
+        scale="difference",
         of_pairs=True,
         reference='Milani Fard et al., "Launch and Iterate: Reducing Prediction Churn", NeurIPS 2016',
     )

@@ -7,14 +7,16 @@ from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 
 
-@SCORES.register(facts=ScoreFacts("Test accuracy", "higher", "fraction"))
+@SCORES.register(facts=ScoreFacts("Test accuracy", "higher", "fraction", scale="difference"))
 def accuracy(predictions: Predictions) -> float:
     """Share of test samples that are classified right."""
     return basic.test_accuracy(predictions)
 
 
 @SCORES.register(
-    facts=ScoreFacts("Generalization gap", "lower", "fraction", bounds=(-1.0, 1.0), needs=("train", "test"))
+    facts=ScoreFacts(
+        "Generalization gap", "lower", "fraction", scale="difference", bounds=(-1.0, 1.0), needs=("train", "test")
+    )
 )
 def generalization_gap(predictions: Predictions) -> float:
     """Training accuracy minus test accuracy, both on clean data.

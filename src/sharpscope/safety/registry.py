@@ -18,6 +18,8 @@ class ScoreFacts:
         label: Its name in a report: "Expected calibration error".
         better: Which direction is better.
         unit: "fraction", "nats", ...
+        scale: How values are compared: by their ``ratio``, of what is positive and spans decades, or by their
+            ``difference``; None declares nothing, and they are compared by their difference, as scores of pairs are.
         of_pairs: True if it compares two runs of one cell that differ in their seed only; the function then
             takes two ``Predictions``.
         bounds: The least and the largest value it can take.
@@ -32,6 +34,7 @@ class ScoreFacts:
     label: str
     better: Literal["higher", "lower"]
     unit: str
+    scale: Literal["ratio", "difference"] | None = None
     of_pairs: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
     tasks: tuple[str, ...] = (CLASSIFICATION.name,)

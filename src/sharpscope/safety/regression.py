@@ -13,7 +13,9 @@ from sharpscope.task import REGRESSION
 _TASKS = (REGRESSION.name,)
 
 
-@SCORES.register(facts=ScoreFacts("Test R2", "higher", "fraction", bounds=(float("-inf"), 1.0), tasks=_TASKS))
+@SCORES.register(
+    facts=ScoreFacts("Test R2", "higher", "fraction", scale="difference", bounds=(float("-inf"), 1.0), tasks=_TASKS)
+)
 def r2(predictions: Predictions[RegressionSplit]) -> float:
     """Share of the variance of the test targets that is explained; below 0 where their mean predicts them better.
 
@@ -24,7 +26,13 @@ def r2(predictions: Predictions[RegressionSplit]) -> float:
 
 @SCORES.register(
     facts=ScoreFacts(
-        "R2 gap", "lower", "fraction", bounds=(float("-inf"), float("inf")), tasks=_TASKS, needs=("train", "test")
+        "R2 gap",
+        "lower",
+        "fraction",
+        scale="difference",
+        bounds=(float("-inf"), float("inf")),
+        tasks=_TASKS,
+        needs=("train", "test"),
     )
 )
 def r2_gap(predictions: Predictions[RegressionSplit]) -> float:
@@ -32,14 +40,18 @@ def r2_gap(predictions: Predictions[RegressionSplit]) -> float:
     return predictions.train.r2 - predictions.test.r2
 
 
-@SCORES.register(facts=ScoreFacts("Mean absolute error", "lower", "", bounds=(0.0, float("inf")), tasks=_TASKS))
+@SCORES.register(
+    facts=ScoreFacts("Mean absolute error", "lower", "", scale="ratio", bounds=(0.0, float("inf")), tasks=_TASKS)
+)
 def mae(predictions: Predictions[RegressionSplit]) -> float:
     """Mean distance of predictions from targets on the test set, in units of the targets, over all outputs."""
     return float(np.abs(predictions.test.errors).mean())
 
 
 @SCORES.register(
-    facts=ScoreFacts("Prediction distance", "lower", "", of_pairs=True, bounds=(0.0, float("inf")), tasks=_TASKS)
+    facts=ScoreFacts(
+        "Prediction distance", "lower", "", scale="difference", of_pairs=True, bounds=(0.0, float("inf")), tasks=_TASKS
+    )
 )
 def prediction_distance(first: Predictions[RegressionSplit], second: Predictions[RegressionSplit]) -> float:
     """Root mean squared difference between the predictions of two runs on the test set, in units of the targets.

@@ -47,6 +47,7 @@ def chosen(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Ca
         "Corruption accuracy",
         "higher",
         "fraction",
+        scale="difference",
         needs=(),
         conditions=chosen,
         reference=(
@@ -79,6 +80,7 @@ def corruption_accuracy(predictions: Predictions, *, corruptions: Which = "all")
         "Calibration error under corruption",
         "lower",
         "fraction",
+        scale="difference",
         needs=(),
         conditions=chosen,
         reference=(

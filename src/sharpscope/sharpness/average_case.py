@@ -32,6 +32,7 @@ from sharpscope.errors import SharpscopeError
         variants=(({"adaptive": True}, frozenset({"LW", "NW"})),),
         cost="2 draws + 1 forward passes",
         exact=False,
+        scale="ratio",
         reference=(
             'Andriushchenko et al., "A Modern Look at the Relationship between Sharpness and Generalization", '
             "ICML 2023, Section 3; perturbations scaled to norm rho as in Foret et al., ICLR 2021"

@@ -33,6 +33,7 @@ def _facts(label: str, symbol: str, cost: str, reference: str, *caveats: str) ->
         invariances=_SHIFTS,
         cost=cost,
         exact=False,
+        scale="ratio",
         reference=reference,
         caveats=(_SCALES, *caveats),
     )

@@ -25,6 +25,7 @@ from sharpscope.errors import NotDefined, SharpscopeError
         invariances=frozenset(),
         cost="nothing beside other measures; one forward pass, which counts the samples, alone",
         exact=True,
+        scale="ratio",
         reference=(
             'Nagarajan and Kolter, "Generalization in Deep Networks: The Role of Distance from Initialization", '
             "NeurIPS 2017 workshop, arXiv 1901.01672"

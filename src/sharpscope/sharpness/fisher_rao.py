@@ -28,6 +28,7 @@ _LIANG = 'Liang et al., "Fisher-Rao Metric, Geometry, and Complexity of Neural N
         invariances=frozenset({"LW", "NW", "b+c", "W+1u"}),
         cost="about 2.7 forward passes; nothing beside the gradient where that is computed",
         exact=True,
+        scale="ratio",
         reference=f"{_LIANG}, Definition 2",
         caveats=(
             "With labels of the data it vanishes with the loss: compare it at matched train loss.",
@@ -87,6 +88,7 @@ def _variance_of_tangent(evaluation: Evaluation) -> Tensor:
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
         cost="one forward pass, shared with all measures of outputs and features",
         exact=True,
+        scale="ratio",
         reference=f"{_LIANG}, Theorem 3.1",
         caveats=(
             "It equals the exact norm only if every path has the same number of weight layers, without biases, and all "

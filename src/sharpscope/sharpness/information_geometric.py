@@ -38,6 +38,7 @@ _POWER_STEPS = 50
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
         cost="m (C - 1) backward passes of single samples, (m (C - 1))^2 P products, and eigenvalues of that side",
         exact=False,
+        scale="ratio",
         reference='Jang et al., "A Reparametrization-Invariant Sharpness Measure Based on Information Geometry", '
         "NeurIPS 2022",
         caveats=(

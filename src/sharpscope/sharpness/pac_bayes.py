@@ -38,6 +38,7 @@ _SIDE = math.sqrt(2)
         ),
         cost="about 2 draws + 1 forward passes for each of about 10 values of sigma",
         exact=False,
+        scale="ratio",
         reference=(
             'Jiang et al., "Fantastic Generalization Measures and Where to Find Them", ICLR 2020, Appendix C.4; after '
             'Neyshabur et al., "Exploring Generalization in Deep Learning", NeurIPS 2017'

@@ -101,6 +101,7 @@ class _HeadCurvature(Additive):
             "gradients a probe for layers"
         ),
         exact=True,
+        scale="ratio",
         reference='Petzka et al., "Relative Flatness and Generalization", NeurIPS 2021, Definition 3',
         caveats=(
             "Under cross-entropy it depends on confidence: scaling the logits changes it at unchanged predictions.",

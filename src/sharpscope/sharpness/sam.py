@@ -29,6 +29,7 @@ _DOUBT = 0.025
         invariances=frozenset({"b+c", "W+1u"}),
         cost="monte_carlo: draws + 2 forward passes; expansion: one gradient and 6 to 66 forward passes, by need",
         exact=False,
+        scale="ratio",
         reference=(
             'Mason-Williams et al., "A Function-Centric Perspective on Flat and Sharp Minima", TMLR 2026; after '
             'Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021'

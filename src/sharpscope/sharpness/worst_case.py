@@ -43,6 +43,7 @@ _HIGHER = (
         variants=(({"adaptive": True}, frozenset({"LW", "NW"})),),
         cost="one gradient a step and ascent, one forward pass a step, and 4 more; about 7 forward passes by default",
         exact=True,
+        scale="ratio",
         reference=(
             'Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021, '
             'Equation 1; adaptive: Kwon et al., "ASAM", ICML 2021; logit_normalized: Andriushchenko et al., "A Modern '

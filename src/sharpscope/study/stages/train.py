@@ -31,7 +31,13 @@ CHECKPOINT_PAUSE = 60.0
 # Steps that are timed: enough to be told from noise, little enough to answer at once.
 _STEPS = 4
 
-_STEP_FACTS = {"kind": "training", "label": "Steps", "unit": "steps", "summary": "Steps of training until then"}
+_STEP_FACTS = {
+    "kind": "training",
+    "label": "Steps",
+    "unit": "steps",
+    "scale": "ratio",
+    "summary": "Steps of training until then",
+}
 
 
 @STAGES.register(TRAINING)

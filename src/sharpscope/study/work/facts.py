@@ -15,6 +15,7 @@ def described(registry: Registry[Any], key: str, wanted: RequestedValue) -> dict
     return {
         "label": _label(facts.label, key, wanted),
         "unit": facts.unit,
+        "scale": facts.scale or "difference",
         "summary": member.summary,
         "reference": facts.reference,
     }

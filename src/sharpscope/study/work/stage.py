@@ -54,6 +54,7 @@ class Column:
         better: Literal["higher", "lower"] | None = None,
         unit: str = "",
         summary: str = "",
+        scale: Literal["ratio", "difference"] = "difference",
     ) -> Column:
         """Return the column of one of the ``values`` of a result, with what a report tells of it.
 
@@ -65,8 +66,11 @@ class Column:
             better: Which direction is better.
             unit: "fraction", "nats", ...
             summary: One line that says what it is.
+            scale: Whether values are compared by their ratio, as what is positive and spans decades, or by their
+                difference.
         """
-        facts = {"kind": kind, "label": label, "better": better, "unit": unit, "summary": summary}
+        told = {"kind": kind, "label": label, "better": better, "unit": unit, "summary": summary}
+        facts = {**told, "scale": scale}
         return cls(name, key, ("values", name), facts=facts)
 
 

@@ -1,5 +1,8 @@
 """What every registered score must do."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,13 +27,13 @@ def numbers_of(seed, n_test=120, scale=1.0):
 def classes_of(seed, n_test=120, scale=1.0):
     """A run of classification; runs of other seeds share its targets but not its outputs."""
     fixed, rng = np.random.default_rng(99), np.random.default_rng(seed)
-    train_targets, test_targets = fixed.integers(0, 5, 80), fixed.integers(0, 5, n_test)
+    train_targets, test_targets, others = (fixed.integers(0, 5, n) for n in (80, n_test, 60))
 
     def split(t):
         return Split((scale * (rng.normal(size=(len(t), 5)) + np.eye(5)[t])).astype(np.float32), t)
 
     cases = {case: split(test_targets).condensed() for case in CASES}
-    return Predictions(split(train_targets), split(test_targets), cases)
+    return Predictions(split(train_targets), split(test_targets), cases, calibration=split(others))
 
 
 RUNS = {"classification": classes_of, "regression": numbers_of}
@@ -47,7 +50,9 @@ def reordered(predictions):
     rng = np.random.default_rng(7)
     train, test = (rng.permutation(len(s.targets)) for s in (predictions.train, predictions.test))
     cases = {case: chosen(predictions.cases[case], test) for case in reversed(CASES)}
-    return Predictions(chosen(predictions.train, train), chosen(predictions.test, test), cases)
+    return replace(
+        predictions, train=chosen(predictions.train, train), test=chosen(predictions.test, test), cases=cases
+    )
 
 
 def value(entry, task, *, change=lambda predictions: predictions, **kind):
@@ -69,11 +74,11 @@ def test_declares_itself(entry):
     facts = entry.facts
     assert isinstance(facts, ScoreFacts)
     assert facts.label
-    assert facts.better in {"higher", "lower"}
+    assert facts.better in {"higher", "lower", None}
     assert facts.bounds[0] < facts.bounds[1]
     assert facts.tasks
     assert set(facts.tasks) <= set(TASKS)
-    assert set(facts.needs) <= {"train", "test"}
+    assert set(facts.needs) <= {"train", "test", "calibration"}
     assert facts.needs or facts.conditions
     assert entry.summary
     assert set(entry.defaults) == set(entry.complete({}))
@@ -94,7 +99,7 @@ def test_is_a_float_within_its_bounds(entry, task, scale, n_test):
     score = value(entry, task, scale=scale, n_test=n_test or LEAST[task])
     assert type(score) is float
     low, high = entry.facts.bounds
-    assert low <= score <= high
+    assert low <= score <= high or (math.isnan(score) and entry.facts.undefined)
 
 
 def test_does_not_depend_on_the_order_of_samples_and_conditions(entry, task):
@@ -109,9 +114,26 @@ def test_reads_only_what_it_declares(entry, task):
         train, test = (getattr(predictions, where) if where in facts.needs else one for where in ("train", "test"))
         by_name = {case.condition: case for case in CASES}
         wanted = facts.conditions(entry.defaults, by_name) if facts.conditions else []
-        return Predictions(train, test, predictions.limited_to(wanted).cases)
+        calibration = predictions.calibration if "calibration" in facts.needs else None
+        return Predictions(train, test, predictions.limited_to(wanted).cases, calibration=calibration)
 
     assert value(entry, task, change=stripped) == value(entry, task)
+
+
+def test_says_whether_a_temperature_changes_it(entry, task):
+    if task != "classification" or entry.facts.conditions is not None:
+        pytest.skip("has no temperature")
+
+    def hotter(predictions):
+        def split(found):
+            return Split(found.logits.astype(np.float64) / 3.0, found.targets)
+
+        train, test, calibration = map(split, (predictions.train, predictions.test, predictions.calibration))
+        return Predictions(train, test, calibration=calibration)
+
+    # Rounding alone may differ where it does not.
+    same = value(entry, task, change=hotter, scale=2.0) == pytest.approx(value(entry, task, scale=2.0), rel=1e-12)
+    assert same == entry.facts.by_classes
 
 
 def test_leaves_the_predictions_as_they_were(entry, task):

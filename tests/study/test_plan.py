@@ -258,6 +258,8 @@ def test_defaults_are_filled_in(plan_of):
     study = plan_of(measures=None, scores=None, primary=None).study
     assert "relative_flatness" in study.measures
     assert study.scores["ece"] == {"score": "ece", "bins": 15, "norm": "l1"}
+    assert {"ece_null", "p_cal"} < study.scores.keys()
+    assert "smooth_ece" not in study.scores
     assert study.primary == ("relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy")
     assert study.model.options["activation"] == "relu"
 

@@ -16,6 +16,7 @@ from sharpscope.safety.registry import SCORES, ScoreFacts
         "fraction",
         scale="difference",
         of_pairs=True,
+        by_classes=True,
         reference='Milani Fard et al., "Launch and Iterate: Reducing Prediction Churn", NeurIPS 2016',
     )
 )

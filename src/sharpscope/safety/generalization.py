@@ -7,7 +7,7 @@ from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 
 
-@SCORES.register(facts=ScoreFacts("Test accuracy", "higher", "fraction", scale="difference"))
+@SCORES.register(facts=ScoreFacts("Test accuracy", "higher", "fraction", scale="difference", by_classes=True))
 def accuracy(predictions: Predictions) -> float:
     """Share of test samples that are classified right."""
     return basic.test_accuracy(predictions)
@@ -15,7 +15,13 @@ def accuracy(predictions: Predictions) -> float:
 
 @SCORES.register(
     facts=ScoreFacts(
-        "Generalization gap", "lower", "fraction", scale="difference", bounds=(-1.0, 1.0), needs=("train", "test")
+        "Generalization gap",
+        "lower",
+        "fraction",
+        scale="difference",
+        bounds=(-1.0, 1.0),
+        needs=("train", "test"),
+        by_classes=True,
     )
 )
 def generalization_gap(predictions: Predictions) -> float:

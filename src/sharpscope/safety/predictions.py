@@ -39,12 +39,14 @@ class Predictions(Generic[S]):
             predicts numbers.
         former: Whether they were stored with predictions under corruptions in the form of earlier versions, which is
             not read any more.
+        calibration: On samples of the training pool that no model was trained on; None where there are none.
     """
 
     train: S
     test: S
     cases: Mapping[Case, Any] = field(default_factory=dict)
     former: bool = False
+    calibration: S | None = None
 
     def basics(self) -> dict[str, float]:
         """Return what every ledger has of a run, by the names of its columns."""

@@ -16,7 +16,7 @@ class ScoreFacts:
 
     Attributes:
         label: Its name in a report: "Expected calibration error".
-        better: Which direction is better.
+        better: Which direction is better; None where neither is.
         unit: "fraction", "nats", ...
         scale: How values are compared: by their ``ratio``, of what is positive and spans decades, or by their
             ``difference``; None declares nothing, and they are compared by their difference, as scores of pairs are.
@@ -24,15 +24,19 @@ class ScoreFacts:
             takes two ``Predictions``.
         bounds: The least and the largest value it can take.
         tasks: The names of the tasks that it is defined for.
-        needs: Which clean predictions it reads: "train", "test", or both.
+        needs: Which clean predictions it reads: "train", "test", or both; "calibration" if it makes use of those on
+            the calibration split where there is one.
         conditions: Chooses the conditions that it reads predictions under, by its options: ``of_kind("weights")``,
             ``named("fog")``, or a function of its own; raises a ``DataError``, before anything is run, if there are no
             such conditions for the data. None of a score that reads clean predictions alone.
         reference: Where it is defined.
+        default: Whether a study has it that does not name its scores.
+        undefined: When it is NaN: "where all samples are right"; empty if never.
+        by_classes: Whether it depends on the predicted classes alone, so that no temperature changes it.
     """
 
     label: str
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower"] | None
     unit: str
     scale: Literal["ratio", "difference"] | None = None
     of_pairs: bool = False
@@ -41,6 +45,14 @@ class ScoreFacts:
     needs: tuple[str, ...] = ("test",)
     conditions: Chosen | None = None
     reference: str = ""
+    default: bool = True
+    undefined: str = ""
+    by_classes: bool = False
+
+    @property
+    def direction(self) -> str:
+        """Which direction is better, in words."""
+        return f"{self.better} is better" if self.better else "neither direction is better"
 
 
 # A score is ``(predictions: Predictions, *, options) -> float``; of pairs, it takes the predictions of two

@@ -50,6 +50,7 @@ def chosen(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Ca
         scale="difference",
         needs=(),
         conditions=chosen,
+        by_classes=True,
         reference=(
             'Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and '
             'Perturbations", ICLR 2019'

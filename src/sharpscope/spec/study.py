@@ -37,7 +37,8 @@ class Study(Strict):
         compare: The factor whose levels are compared: the regime, or a key of the grid. It changes no run.
         measures: What is measured at each minimum: names, or keys with options. Without it, the cheap exact ones.
         measures_subset: How many training samples measures are taken on at most; all when None.
-        scores: What is said of the predictions: names, or keys with options. Without it, all that the data allow.
+        scores: What is said of the predictions: names, or keys with options. Without it, the usual ones that the data
+            allow.
         primary: The few quantities that decide; they are tested as one family.
         claims: Published statements that the study judges: names of claims, or files of the user's own with one each.
             They change no run.

@@ -167,9 +167,10 @@ def direction(facts: Any) -> str:
 def _score_rows(facts: Any) -> dict[str, Any]:
     rows = {
         "Unit": facts.unit or "none",
-        "Direction": f"{facts.better} is better",
+        "Direction": facts.direction,
         "Reads": reads(facts),
         "Task": " and ".join(facts.tasks),
+        "Undefined": facts.undefined,
     }
     if facts.of_pairs:
         rows["Compares"] = "two runs that differ in their seed only; a run's value is the mean over the others"

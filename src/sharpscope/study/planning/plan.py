@@ -185,7 +185,8 @@ def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task:
     measures = _measures(study, points, dry_run)
     written = study.scores
     if written is None:
-        written = {n: {"score": n} for n in SCORES if _defined_for(task, n) and _suits(n, offered)}
+        usual = [name for name, score in SCORES.items() if score.facts.default and _defined_for(task, name)]
+        written = {name: {"score": name} for name in usual if _suits(name, offered)}
     scores: dict[str, RequestedValue] = {}
     pair_scores: dict[str, RequestedValue] = {}
     read: set[str] = set()

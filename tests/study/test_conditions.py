@@ -309,18 +309,3 @@ def rounded_r2(predictions):
     ledger = load_ledger(store.path)
     assert ledger["rounded_r2"].notna().all()
     assert (ledger["rounded_r2"] != ledger["test_r2"]).all()
-
-
-def test_weights_that_a_condition_breaks_are_told_and_no_divergence(plugin, tmp_path, plan_of, store):
-    with (tmp_path / plugin).open("a") as file:
-        file.write('''
-
-@CONDITIONS.register(facts=ConditionFacts("weights", "Broken weights", severities=(1,), reference="none"))
-def broken(weights, severity, stream):
-    """Nothing that is a number."""
-    return {name: weight * float("nan") for name, weight in weights.items()}
-''')
-    plan = plan_of(plugins=[plugin], scores=["rounded_nll"], regimes=["baseline"], grid={"seed": 1})
-    (outcome,) = perform_all(plan, store)
-    assert outcome.state == "failed"
-    assert outcome.reason.startswith("under the condition broken-1, the trained model's outputs are NaN or infinite")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from sharpscope.data import DATASETS, SEVERITIES, DataSource
+from sharpscope.data import DATASETS, SEVERITIES, DataSource, conditions_of
 from sharpscope.data.cifar import CifarArchive
 from sharpscope.errors import DataError, SpecError
 from sharpscope.spec import Component
@@ -69,10 +69,13 @@ def test_a_suite_that_is_missing_is_told_before_anything_runs(suite, source):
 
 def test_each_dataset_takes_its_own_of_a_studys_corruptions(suite, source):
     corruptions = list(make_plan(source).requested.conditions)
-    cache = DataCache(None)
-    cases = cache.altered(Component(name="cifar10"), corruptions)
-    found = {str(case): int(altered.inputs[0, 0, 0, 0]) for case, altered in cases}
+    cache, data = DataCache(None), {name: Component(name=name) for name in ("cifar10", "digits")}
+    offered = {name: conditions_of(cache.dataset(component)) for name, component in data.items()}
+    assert set(offered["cifar10"]) & set(corruptions) == {"suite/fog", "suite/snow"}
+    found = {
+        str(case): int(altered.inputs[0, 0, 0, 0])
+        for name in ("suite/fog", "suite/snow")
+        for case, altered in cache.altered(data["cifar10"], name)
+    }
     assert found == {f"suite/{c}-{s}": 10 * i + s for i, c in enumerate(Suite.corruptions) for s in SEVERITIES}
-    generated = [str(case) for case, _ in cache.altered(Component(name="digits"), corruptions)]
-    assert len(generated) == (len(corruptions) - 2) * len(SEVERITIES)
-    assert not any("suite" in name for name in generated)
+    assert len(set(offered["digits"]) & set(corruptions)) == len(corruptions) - 2

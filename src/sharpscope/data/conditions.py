@@ -82,10 +82,21 @@ def corrupt(
         chunk = images[start : start + CHUNK]
         draws = Draws(stream.child(name, severity), first + start, len(chunk), images.device)
         damaged = entry(chunk.to(torch.float32) / 255, severity, draws, **complete)
+        _check_images(name, damaged, chunk)
         # Averages of bytes often lie halfway between two. Rounding them up with a margin keeps the last bit
         # of the arithmetic, which may depend on the size of a batch, out of the result.
         result[start : start + CHUNK] = damaged.clamp(0, 1).mul(255).add(0.501).floor()
     return result
+
+
+def _check_images(name: str, damaged: Tensor, chunk: Tensor) -> None:
+    if damaged.shape != chunk.shape:
+        raise DataError(
+            f"a condition of inputs returns images in their own shape, got {tuple(damaged.shape)} from '{name}' for "
+            f"{tuple(chunk.shape)}"
+        )
+    if not torch.isfinite(damaged).all():
+        raise DataError(f"a condition of inputs returns numbers, got NaN or infinity from '{name}'")
 
 
 @dataclass(frozen=True)

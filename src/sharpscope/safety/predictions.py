@@ -99,7 +99,7 @@ class Predictions(Generic[S]):
             Case(**case): _split(arrays, _name(index), (TopSplit, RegressionSplit), test.targets)
             for index, case in enumerate(listed)
         }
-        return cls(train, test, cases, former=_FORMER in arrays)
+        return cls(train, test, cases, former=_FORMER in arrays and CASES not in arrays)
 
 
 def _name(index: int) -> str:

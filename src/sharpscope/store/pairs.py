@@ -6,18 +6,20 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sharpscope.errors import FAULTS, one_line
+from sharpscope.errors import FAULTS, DataError, one_line
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.store.files import Damaged, Missing, read_whole, write_whole
 from sharpscope.store.folder import Store
 from sharpscope.store.reading import Reading, StoredRun
 from sharpscope.store.run_folder import PREDICTED, PREDICTIONS
 from sharpscope.store.seals import BrokenSeal, check_sealed, digest
+from sharpscope.store.snapshots import END
 from sharpscope.store.tables import to_parquet
+from sharpscope.store.wanted import CONDITIONS, PREDICTING, READS, UNDER
 
 FILE = "pairs.parquet"
 
@@ -161,10 +163,26 @@ class _Predictions:
         if first is None or second is None:
             return None
         try:
-            value = float(SCORES[definition["score"]](first, second, **definition["options"]))
+            read = definition.get(READS, {})
+            self._check_made(read, a, b)
+            of_both = (predictions.limited_to(read) for predictions in (first, second))
+            value = float(SCORES[definition["score"]](*of_both, **definition["options"]))
         except FAULTS as error:
             return Pair(key, a, b, math.nan, one_line(error), stamp)
         return Pair(key, a, b, value, "", stamp)
+
+    def _check_made(self, conditions: Mapping[str, int], *runs: str) -> None:
+        """See that the runs have predictions under conditions: under fewer, a mean over them would be another one.
+
+        Raises:
+            DataError: If one has not.
+        """
+        for run_id in runs:
+            entry = self._runs[run_id].record.at(END, PREDICTING).get(UNDER, {})
+            lacking = dict(conditions).items() - entry.get(CONDITIONS, {}).items()
+            if lacking:
+                names = " and ".join(sorted(f"'{name}'" for name, _ in lacking))
+                raise DataError(f"run {run_id} has no predictions under the condition {names}")
 
     def _of(self, run_id: str) -> Predictions | None:
         if run_id not in self._read:

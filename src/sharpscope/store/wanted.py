@@ -14,10 +14,14 @@ Stamp = Mapping[str, Any]
 # Stage and key to what is wanted there, of one snapshot.
 Stages = dict[str, dict[str, Stamp]]
 
+# The stage of predictions, and the key of those under conditions, beside the clean ones.
+PREDICTING, UNDER = "predictions", "conditions"
 # The one part of a stamp of which a result may hold more than is wanted.
 CONDITIONS = "conditions"
+# The conditions that a score reads predictions under, all of them and no others.
+READS = "reads"
 # The parts of a stamp that count as different where only one side has them.
-_OPTIONAL = ("subset",)
+_OPTIONAL = ("subset", READS)
 
 
 def answers(entry: Mapping[str, Any] | None, stamp: Stamp) -> bool:

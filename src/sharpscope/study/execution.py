@@ -14,7 +14,7 @@ from sharpscope.store.folder import Store
 from sharpscope.store.record import FINAL, Record
 from sharpscope.store.run_folder import CHECKPOINT, TRAINED, WEIGHTS, RunFolder
 from sharpscope.store.snapshots import END
-from sharpscope.store.wanted import Stages, Stamp
+from sharpscope.store.wanted import UNDER, Stages, Stamp
 from sharpscope.study.work.assignment import Assignment, Outcome
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import NotFinite
@@ -53,6 +53,7 @@ class _Execution:
 
     Attributes:
         suspect: Whether a stored file was found damaged.
+        sealed: The files that were there before, undamaged.
         before: The record of a run that was done already: it stands if what is added now fails, as long as its weights
             are those stored.
         done: The stages that something was done of.
@@ -62,6 +63,7 @@ class _Execution:
     assignment: Assignment
     cache: DataCache
     suspect: bool = False
+    sealed: set[str] = field(default_factory=set)
     before: Record | None = None
     done: list[str] = field(default_factory=list)
 
@@ -109,6 +111,7 @@ class _Execution:
             del self.record.files[name]
             self.folder.remove(name)
         self.suspect = bool(faults or others)
+        self.sealed = set(self.record.files)
 
     def _do_all(self) -> None:
         self.record.errors = {}
@@ -162,15 +165,15 @@ class _Execution:
                 self.work.fail(snapshot, key, error)
             return
         if stage.gives:
-            self._forget_made_by(stage, snapshot)
+            self._forget_made_of(stage, snapshot, conditions_alone=entries.keys() <= {UNDER})
         for key, entry in entries.items():
             self.record.keep(snapshot, stage.name, key, entry)
 
-    def _forget_made_by(self, giver: Stage, snapshot: str) -> None:
-        """Let go of what a stage has found before at a snapshot, and of what was made of it."""
-        stale = [giver.name, *(stage.name for stage in self.stages if stage.needs == giver.gives)]
-        for name in stale:
-            self.record.snapshots[snapshot].pop(name, None)
+    def _forget_made_of(self, giver: Stage, snapshot: str, *, conditions_alone: bool) -> None:
+        """Let go of what was made of what a stage has found anew; stamps tell what was read under conditions."""
+        for stage in self.stages:
+            if stage.needs == giver.gives and not (conditions_alone and stage.stamps_conditions):
+                self.record.snapshots[snapshot].pop(stage.name, None)
         self.work.forget_predictions()
 
     @contextlib.contextmanager
@@ -196,6 +199,9 @@ class _Execution:
         elif self.suspect:
             self.folder.remove(TRAINED)
         self.folder.write_record(record)
+        for name in self.sealed - record.files.keys():
+            # Of a result that is not known any more, such as predictions of weights that were made anew since.
+            self.folder.remove(name)
         if record.state in FINAL:
             # Until now it was the one place where weights kept on the way were told from those of other matched losses.
             self.folder.remove(CHECKPOINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 from torch import nn
 
 from sharpscope.curvature.measure import MEASURES
-from sharpscope.data import DATASETS, Dataset, DataSource
+from sharpscope.data import CONDITIONS, DATASETS, Condition, Dataset, DataSource, conditions_of
 from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, SpecError, one_line
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, GridPoint, Run, Study, arm_label, arms
-from sharpscope.study.planning.model_check import check_model, few_of
+from sharpscope.study.planning.model_check import check_model, few_of, try_condition
 from sharpscope.study.planning.resolve import at, completed
 from sharpscope.study.work.devices import CPU
 from sharpscope.study.work.measuring import measure_clean, refused_at_once
@@ -140,10 +141,35 @@ class DryRun:
                     raise
                 self.notes.append(error.message)
 
+    def check_conditions(self, runs: Iterable[Run], readers: Mapping[str, str]) -> None:
+        """See that conditions can be applied, and models evaluated under them, as far as a few samples tell.
+
+        Args:
+            runs: Of the grid.
+            readers: By condition, the key of a score that reads predictions under it.
+
+        Raises:
+            SpecError: If one cannot; it would fail in every run.
+        """
+        for dataset in self.datasets.values():
+            for name, condition in self._own(dataset, readers).items():
+                if condition.facts.kind == "inputs":
+                    at(("scores", readers[name]), partial(try_condition, condition, dataset))
+        for run, model, _ in self._untrained(runs, "conditions") if readers else ():
+            dataset = self.datasets[text_of(run.data)]
+            for name, condition in self._own(dataset, readers).items():
+                if condition.facts.kind != "inputs":
+                    at(("scores", readers[name]), partial(try_condition, condition, dataset, model))
+
+    @staticmethod
+    def _own(dataset: Dataset, names: Collection[str]) -> dict[str, Condition]:
+        """Return the registered conditions of a dataset among some; published ones are files, which are looked for."""
+        return {name: c for name, c in conditions_of(dataset).items() if name in names and name in CONDITIONS}
+
     def refused(self, runs: Iterable[Run], requested: Mapping[str, RequestedValue]) -> dict[str, str]:
         """Return the measures that some model of the grid does not have, with the reasons."""
         reasons: dict[str, str] = {}
-        for _, model, few in self._untrained(runs):
+        for _, model, few in self._untrained(runs, "measures"):
             found = measure_clean(model, few, requested, 0, dict(model.named_parameters()), noted=(NotDefined,))
             reasons = {key: str(error) for key, error in found.failed.items()} | reasons
         return reasons
@@ -154,16 +180,16 @@ class DryRun:
         Raises:
             SpecError: If one has not.
         """
-        for run, model, few in self._untrained(runs) if requested else ():
+        for run, model, few in self._untrained(runs, "measures") if requested else ():
             refused = refused_at_once(model, few, requested) | _of_classes(few.task, requested)
             for key, reason in refused.items():
                 message = f"model '{run.model.name}' on dataset '{run.data.name}' has no '{key}': {reason}"
                 raise SpecError(message, ("measures", key))
 
-    def _untrained(self, runs: Iterable[Run]) -> Iterator[tuple[Run, nn.Module, Dataset]]:
-        """Yield each model of the grid with a few samples of its data, once, and a run that has it."""
+    def _untrained(self, runs: Iterable[Run], purpose: str) -> Iterator[tuple[Run, nn.Module, Dataset]]:
+        """Yield each model of the grid with a few samples of its data, once for a purpose, and a run that has it."""
         for run in runs:
-            if self._is_new("measures", text_of(run.data), text_of(run.model)):
+            if self._is_new(purpose, text_of(run.data), text_of(run.model)):
                 dataset = self.datasets[text_of(run.data)]
                 shape, outputs = dataset.input_shape, dataset.outputs
                 model = build_untrained(run.model.name, shape, outputs, Stream("dry_run"), **run.model.options)

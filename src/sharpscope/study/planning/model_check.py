@@ -8,11 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from sharpscope.data import Dataset
+from sharpscope.data import Case, Condition, Dataset
 from sharpscope.errors import FAULTS, SpecError, one_line
 from sharpscope.models import build_untrained, build_weightless
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component
+from sharpscope.study.work.devices import CPU
+from sharpscope.study.work.outputs import predict_under
 from sharpscope.training.modes import mode
 
 # Enough to see whether a model has a measure at all, and whether a recipe suits the data.
@@ -25,6 +27,31 @@ def few_of(dataset: Dataset) -> Dataset:
     """Return a dataset with a few training samples."""
     inputs, targets = dataset.train_inputs[:FEW], dataset.train_targets[:FEW]
     return replace(dataset, train_inputs=inputs, train_targets=targets)
+
+
+def try_condition(condition: Condition, dataset: Dataset, model: nn.Module | None = None) -> None:
+    """Apply a condition to a few test samples, at each of its severities, and evaluate a model under it.
+
+    Args:
+        condition: It. One of data is given the whole dataset, since it may look for its samples anywhere in there.
+        dataset: The data.
+        model: An untrained one for them; None to apply the condition alone.
+
+    Raises:
+        SpecError: If it fails.
+    """
+    few = replace(dataset, test_inputs=dataset.test_inputs[:FEW], test_targets=dataset.test_targets[:FEW])
+    for severity in condition.facts.severities:
+        try:
+            altered = condition.apply(dataset if condition.facts.kind == "data" else few, severity, Stream("dry_run"))
+            if model is not None:
+                altered = replace(altered, inputs=altered.inputs[:FEW], targets=altered.targets[:FEW])
+                predict_under(model, dataset, [(Case(condition.name, severity), altered)], CPU)
+        except FAULTS as error:
+            raise SpecError(
+                f"the condition '{condition.name}' fails at severity {severity} on dataset '{dataset.name}': "
+                f"{one_line(error):.300}; mend it, or leave out the scores that read predictions under it"
+            ) from error
 
 
 def check_model(component: Component, dataset: Dataset, device: str) -> nn.Module:

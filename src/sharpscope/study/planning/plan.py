@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -189,17 +189,19 @@ def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task:
         written = {name: {"score": name} for name in usual if _suits(name, offered)}
     scores: dict[str, RequestedValue] = {}
     pair_scores: dict[str, RequestedValue] = {}
-    read: set[str] = set()
     for key, options in written.items():
         wanted = request(SCORES, options, ("scores", key))
         if not _defined_for(task, wanted.name):
             tasks = " and ".join(SCORES[wanted.name].facts.tasks)
             message = f"'{wanted.name}' is defined for {tasks}, and these data are of {task.name}; leave it out"
             raise SpecError(message, ("scores", key))
-        read |= at(("scores", key), partial(_conditions_read, wanted.name, wanted.options, offered))
+        read = at(("scores", key), partial(_conditions_read, wanted.name, wanted.options, offered))
+        wanted = replace(wanted, reads={name: c.version for own in offered for name, c in own.items() if name in read})
         (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
-    dry_run.prepare_suites(read)
-    conditions = {name: c.version for own in offered for name, c in own.items() if name in read}
+    readers = {name: key for key, wanted in reversed([*scores.items(), *pair_scores.items()]) for name in wanted.reads}
+    dry_run.prepare_suites(readers)
+    dry_run.check_conditions([point.run for point in points], readers)
+    conditions = {name: c.version for own in offered for name, c in own.items() if name in readers}
     requested = RequestedValues(
         measures, scores, pair_scores, conditions, *_matched_losses(points), stages_of(study.plugins), task
     )

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from sharpscope.data import Dataset, conditions_of
-from sharpscope.safety import SCORES, SPLITS
+from sharpscope.errors import FAULTS
+from sharpscope.safety import SCORES, SPLITS, Predictions
 from sharpscope.spec import Run
+from sharpscope.store.run_folder import UNDER_CONDITIONS
 from sharpscope.store.snapshots import loss_of
-from sharpscope.store.wanted import CONDITIONS, Stamp
+from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Stamp
 from sharpscope.study.stages.score import facts_of
 from sharpscope.study.work.outputs import predict_under, predictions_of
 from sharpscope.study.work.requested import RequestedValue, RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import Timing
-from sharpscope.study.work.work import PREDICTING, UNDER, Work
+from sharpscope.study.work.work import Work
 
 _CLEAN = "predictions"
 
@@ -42,18 +45,17 @@ class PredictStage(Stage):
         return [Column(name, _CLEAN, ("values", name), facts=told) for name, told in facts.items()]
 
     def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
-        """Predict everything anew."""
-        model = work.model(snapshot)
-        predictions = predictions_of(model, work.dataset, work.device)
-        if not work.stores_predictions(snapshot):
-            gap = work.dataset.task.gap
-            return {_CLEAN: StageResult({"values": {**predictions.basics(), gap: SCORES[gap](predictions)}})}
-        found = {_CLEAN: StageResult({"values": predictions.basics()}, predictions.to_arrays())}
-        wanted = work.wanted.at(snapshot, self.name).get(UNDER)
-        if wanted is not None:
-            altered = work.cache.altered(work.run.data, list(wanted[CONDITIONS]))
-            cases = replace(predictions, cases=predict_under(model, work.dataset, altered, work.device))
-            found[UNDER] = StageResult({}, cases.cases_to_arrays())
+        """Predict what is missing: of the conditions those that are not stored, or were of another definition."""
+        found = {}
+        if _CLEAN in missing:
+            clean = predictions_of(work.model(snapshot), work.dataset, work.device)
+            found[_CLEAN] = _stored_as(clean, work, snapshot)
+        else:
+            clean = work.folder.read_predictions(work.record)
+        if UNDER in missing:
+            cases, versions = _under(clean, work, snapshot, missing[UNDER][CONDITIONS])
+            if versions:
+                found[UNDER] = StageResult({CONDITIONS: versions}, cases.cases_to_arrays())
         return found
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
@@ -80,3 +82,41 @@ class PredictStage(Stage):
 def _cases(dataset: Dataset, conditions: Collection[str]) -> int:
     """Return in how many cases a model is evaluated under some conditions, of which a dataset has its own."""
     return sum(len(condition.cases) for name, condition in conditions_of(dataset).items() if name in conditions)
+
+
+def _stored_as(clean: Predictions, work: Work, snapshot: str) -> StageResult:
+    if work.stores_predictions(snapshot):
+        return StageResult({"values": clean.basics()}, clean.to_arrays())
+    gap = work.dataset.task.gap
+    return StageResult({"values": {**clean.basics(), gap: SCORES[gap](clean)}})
+
+
+def _under(
+    clean: Predictions, work: Work, snapshot: str, wanted: Mapping[str, int]
+) -> tuple[Predictions, dict[str, int]]:
+    """Return predictions under conditions, those that are stored already among them, with the versions of all.
+
+    What is stored and not wanted now is kept: a study that leaves a score out for a while does not pay twice. A
+    condition that fails costs what is read under it.
+    """
+    entry = work.record.at(snapshot, PREDICTING).get(UNDER, {})
+    stored = {name: version for name, version in _versions(entry, work).items() if wanted.get(name, version) == version}
+    arrays = work.folder.read_arrays(UNDER_CONDITIONS, work.record.files[UNDER_CONDITIONS]) if stored else {}
+    cases = dict(Predictions.from_arrays(clean.to_arrays() | arrays).limited_to(stored).cases)
+    offered = conditions_of(work.dataset)
+    for name in wanted.keys() - stored.keys():
+        try:
+            # What a dataset does not come under is another one's of the study.
+            altered = work.cache.altered(work.run.data, name) if name in offered else ()
+            cases |= predict_under(work.model(snapshot), work.dataset, altered, work.device)
+            stored[name] = wanted[name]
+        except FAULTS as error:
+            work.fail_condition(snapshot, name, error)
+    # In an order that does not tell what was stored before: sums over cases are the same to the last bit.
+    ordered = sorted(cases.items(), key=lambda found: found[0].condition)
+    return replace(clean, cases=dict(ordered)), stored
+
+
+def _versions(entry: Mapping[str, Any], work: Work) -> dict[str, int]:
+    """Return the conditions of stored predictions; none where their file is gone or damaged."""
+    return dict(entry.get(CONDITIONS, {})) if UNDER_CONDITIONS in work.record.files else {}

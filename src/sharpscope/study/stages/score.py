@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sharpscope.condition import Chosen, ConditionFacts
 from sharpscope.data.conditions import facts_of as facts_of_condition
-from sharpscope.errors import FAULTS, DataError
+from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES
 from sharpscope.spec import Run
 from sharpscope.store.snapshots import END
@@ -24,6 +24,7 @@ class ScoreStage(Stage):
     """Generalization, calibration and robustness at the end of the training."""
 
     needs = "predictions"
+    stamps_conditions = True
 
     def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return all scores, at the end."""
@@ -42,7 +43,9 @@ class ScoreStage(Stage):
         for key, stamp in missing.items():
             wanted = RequestedValue.of(stamp, "score")
             try:
-                found[key] = StageResult({"value": float(SCORES[wanted.name](predictions, **wanted.options))})
+                work.check_made(wanted.reads)
+                own = predictions.limited_to(wanted.reads)
+                found[key] = StageResult({"value": float(SCORES[wanted.name](own, **wanted.options))})
             except FAULTS as error:
                 work.fail(snapshot, key, error)
         return found
@@ -55,33 +58,21 @@ class ScoreStage(Stage):
 def score_columns(scores: Mapping[str, RequestedValue], requested: RequestedValues) -> list[Column]:
     """Return the columns of scores, of runs or of pairs; one that every ledger has already is told there."""
     return [
-        Column(key, key, facts=None if key in requested.task.aliases else facts_of(key, wanted, requested.conditions))
+        Column(key, key, facts=None if key in requested.task.aliases else facts_of(key, wanted))
         for key, wanted in scores.items()
     ]
 
 
-def facts_of(key: str, wanted: RequestedValue, conditions: Iterable[str] = ()) -> dict[str, Any]:
+def facts_of(key: str, wanted: RequestedValue) -> dict[str, Any]:
     """Return what a report tells of a score."""
     facts = SCORES[wanted.name].facts
     found = {**described(SCORES, key, wanted), "kind": "score", "better": facts.better}
-    corruptions = [name for name in conditions if facts_of_condition(name).kind == "inputs"]
-    if facts.conditions is not None and corruptions:
-        found["summary"] += _counted(facts.conditions, wanted, corruptions)
+    found["summary"] += _counted(name for name in wanted.reads if facts_of_condition(name).kind == "inputs")
     return found
 
 
-def _counted(chosen: Chosen, wanted: RequestedValue, corruptions: Iterable[str]) -> str:
+def _counted(corruptions: Iterable[str]) -> str:
     """Return how many corruptions of each suite a score is taken over: a study may have several."""
-    suites: dict[str, dict[str, ConditionFacts]] = {}
-    for name in corruptions:
-        suites.setdefault(name.rpartition("/")[0], {})[name] = facts_of_condition(name)
-    counts = {suite: _count(chosen, wanted, offered) for suite, offered in suites.items()}
-    told = [f"{n} of {suite}" if suite else f"{n} generated ones" for suite, n in counts.items() if n]
+    suites = Counter(name.rpartition("/")[0] for name in corruptions)
+    told = [f"{n} of {suite}" if suite else f"{n} generated ones" for suite, n in suites.items()]
     return f"; here these are {' and '.join(told)}" if told else ""
-
-
-def _count(chosen: Chosen, wanted: RequestedValue, offered: Mapping[str, ConditionFacts]) -> int:
-    try:
-        return len(chosen(wanted.options, offered))
-    except DataError:  # it is taken over conditions of another kind
-        return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,27 +24,38 @@ class DataCache:
     def __init__(self, data_dir: Path | None) -> None:
         self._source = DataSource(data_dir)
         self._load = lru_cache(KEPT_DATASETS)(self._load_dataset)
-        self._alter = lru_cache(KEPT_DATASETS)(self._alter_all)
+        self._kept: dict[tuple[str, str], list[tuple[Case, Altered]]] = {}
+        self._sizes: dict[tuple[str, str], int] = {}
         self._components: dict[str, Component] = {}
 
     def dataset(self, component: Component) -> Dataset:
         """Return a dataset."""
         return self._load(self._key(component))
 
-    def altered(self, component: Component, conditions: Sequence[str]) -> Iterable[tuple[Case, Altered]]:
-        """Return what is evaluated in each case of some conditions.
+    def altered(self, component: Component, condition: str) -> Iterable[tuple[Case, Altered]]:
+        """Return what is evaluated in each case of a condition.
 
         Args:
             component: The dataset.
-            conditions: Those of all datasets of a study; each dataset takes its own of them.
+            condition: One of its conditions.
         """
-        dataset = self.dataset(component)
-        offered = conditions_of(dataset)
-        own = [name for name in conditions if name in offered]
-        copies = sum(len(offered[name].cases) for name in own if offered[name].facts.kind != "weights")
-        if copies * dataset.test_inputs.nbytes > KEPT_BYTES:
-            return altered_cases(dataset, own)
-        return self._alter(self._key(component), tuple(own))
+        key, dataset = (self._key(component), condition), self.dataset(component)
+        if key not in self._kept:
+            found = conditions_of(dataset)[condition]
+            copies = 0 if found.facts.kind == "weights" else len(found.cases)
+            cases = altered_cases(dataset, [condition])
+            if not self._has_room(copies * dataset.test_inputs.nbytes, key[0]):
+                return cases
+            self._kept[key] = list(cases)
+            self._sizes[key] = copies * dataset.test_inputs.nbytes
+        return self._kept[key]
+
+    def _has_room(self, size: int, data: str) -> bool:
+        """Return whether more copies fit; those of other data make way: runs mostly come one dataset at a time."""
+        if sum(self._sizes.values()) + size > KEPT_BYTES:
+            for key in [key for key in self._kept if key[0] != data]:
+                del self._kept[key], self._sizes[key]
+        return sum(self._sizes.values()) + size <= KEPT_BYTES
 
     def _key(self, component: Component) -> str:
         key = component.model_dump_json()
@@ -56,6 +67,3 @@ class DataCache:
         member = DATASETS[component.name]
         dataset: Dataset = member(self._source, **member.complete(component.options))
         return dataset
-
-    def _alter_all(self, key: str, conditions: tuple[str, ...]) -> list[tuple[Case, Altered]]:
-        return list(altered_cases(self._load(key), conditions))

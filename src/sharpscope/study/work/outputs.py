@@ -62,8 +62,8 @@ def predict_under(
         device: Where to compute.
 
     Raises:
-        NotFinite: If an output of the model itself is NaN or infinite.
-        DataError: If one of the model with altered weights is, or what a condition returns does not fit.
+        DataError: If an output is NaN or infinite, where those of the clean model on clean data are not, or what a
+            condition returns does not fit.
     """
     split = SPLITS[dataset.task.name]
     found = {}
@@ -72,9 +72,7 @@ def predict_under(
             try:
                 outputs = _outputs(model, dataset, altered.inputs, device)
             except NotFinite as error:
-                if altered.alter is None:
-                    raise
-                raise DataError(f"under the condition {case}, {error}; leave out the scores under it") from None
+                raise DataError(f"under {case}, {error}") from None
         found[case] = split(outputs, altered.targets.numpy()).condensed()
     return found
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sharpscope.store.documents import plain
 from sharpscope.store.snapshots import END, snapshot_at
+from sharpscope.store.wanted import READS
 from sharpscope.task import CLASSIFICATION, Task
 
 
@@ -20,22 +21,25 @@ class RequestedValue:
         options: All of its options.
         version: The version of its definition.
         subset: How many training samples a measure is taken on at most; None for all, and of a score.
+        reads: The conditions that a score reads predictions under, with the versions of their definitions.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     version: int = 1
     subset: int | None = None
+    reads: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stamp: Mapping[str, Any], kind: str) -> RequestedValue:
         """Return the requested value that ``stamp`` was made of."""
-        return cls(stamp[kind], stamp["options"], stamp["version"], stamp.get("subset"))
+        return cls(stamp[kind], stamp["options"], stamp["version"], stamp.get("subset"), stamp.get(READS, {}))
 
     def stamp(self, kind: str) -> dict[str, Any]:
         """Return what stands beside a value so that a later study can tell whether the value answers it."""
         subset = {} if self.subset is None else {"subset": self.subset}
-        return {kind: self.name, "options": plain(self.options), "version": self.version, **subset}
+        reads = {READS: self.reads} if self.reads else {}
+        return {kind: self.name, "options": plain(self.options), "version": self.version, **subset, **reads}
 
 
 @dataclass(frozen=True)

@@ -98,10 +98,13 @@ class Stage(ABC):
         needs: ``run``, the ``weights`` at a snapshot, or the ``predictions`` made with them. A stage that needs the
             run alone is done once for all snapshots, the others at each. They follow each other by what they need.
         gives: What it makes that other stages need; empty if nothing.
+        stamps_conditions: Whether its stamps have the conditions that it reads predictions under; without that, all it
+            found from predictions is found anew when one of them is made under another condition.
     """
 
     needs: ClassVar[str] = "weights"
     gives: ClassVar[str] = ""
+    stamps_conditions: ClassVar[bool] = False
 
     def __init__(self, name: str, version: int) -> None:
         self.name = name

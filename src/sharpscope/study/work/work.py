@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sharpscope.data import Dataset
-from sharpscope.errors import SharpscopeError, one_line
+from sharpscope.errors import DataError, SharpscopeError, by_reason, one_line
 from sharpscope.models import build
 from sharpscope.safety import Predictions
 from sharpscope.seeding import Stream
@@ -26,7 +26,7 @@ from sharpscope.store.folder import Store
 from sharpscope.store.record import Entry, Record
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
 from sharpscope.store.snapshots import END, arrays_file, column, weights_file
-from sharpscope.store.wanted import CONDITIONS, Wanted
+from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted
 from sharpscope.study.work.assignment import Assignment, check_same
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import predictions_of
@@ -35,7 +35,7 @@ from sharpscope.study.work.stage import StageResult
 from sharpscope.training import Recipe
 
 Weights = dict[str, Tensor]
-PREDICTING, UNDER = "predictions", "conditions"  # the stage whose files have names of their own, and its second result
+# The stage whose files have names of their own.
 _FILES = {PREDICTING: PREDICTIONS, UNDER: UNDER_CONDITIONS}
 
 
@@ -52,6 +52,7 @@ class Work:
         folder: Of the run.
         record: What is known of the run.
         notes: What the user should know.
+        unmade: Why predictions under a condition could not be made, by condition.
     """
 
     assignment: Assignment
@@ -59,6 +60,7 @@ class Work:
     folder: RunFolder
     record: Record
     notes: list[str] = field(default_factory=list)
+    unmade: dict[str, str] = field(default_factory=dict)
     _models: dict[str, nn.Module] = field(default_factory=dict)
     _predictions: dict[str, Predictions] = field(default_factory=dict)
 
@@ -214,6 +216,23 @@ class Work:
         self.record.errors[column(key, snapshot)] = one_line(error)
         self.write_traceback(error)
 
+    def fail_condition(self, snapshot: str, condition: str, error: BaseException) -> None:
+        """Note why predictions under a condition could not be made; what is read under it cannot be had either."""
+        self.unmade[condition] = one_line(error)
+        failure = DataError(_unmade(self.unmade))
+        failure.__cause__ = error
+        self.fail(snapshot, UNDER, failure)
+
+    def check_made(self, conditions: Iterable[str]) -> None:
+        """See that predictions could be made under conditions.
+
+        Raises:
+            DataError: If they could not under one.
+        """
+        failed = {name: self.unmade[name] for name in conditions if name in self.unmade}
+        if failed:
+            raise DataError(_unmade(failed))
+
     def write_traceback(self, error: BaseException) -> None:
         """Keep where an error came from."""
         with contextlib.suppress(OSError):
@@ -223,6 +242,15 @@ class Work:
         """Note what data the training was made of, and by what; return the name of the latter."""
         self.record.data = self.cache.dataset(self.run.data).digest
         return self.maker()
+
+
+def _unmade(reasons: Mapping[str, str]) -> str:
+    """Return why there are no predictions under some conditions, in one sentence."""
+    told = []
+    for reason, names in by_reason(reasons).items():
+        others = f" and {len(names) - 3} others" if len(names) > 3 else ""
+        told.append(f"{', '.join(names[:3])}{others} ({reason})")
+    return f"there are no predictions under {'; '.join(told)}"
 
 
 def _checked(entry: Mapping[str, Any], stage: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sharpscope.spec import Component
 from sharpscope.store.pairs import update_pairs
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS
 from sharpscope.study.stages import predict
+from sharpscope.study.work import data_cache
 from sharpscope.study.work.data_cache import DataCache
 
 from .conftest import perform_all
@@ -188,7 +189,7 @@ def test_altered_sets_are_kept_as_far_as_they_fit(monkeypatch):
     digits, few = Component(name="digits"), Component(name="digits", options={"train_size": 20})
     own = DataCache(None)
     size = 5 * own.dataset(digits).test_inputs.nbytes
-    monkeypatch.setattr(cache, "KEPT_BYTES", 2 * size)
+    monkeypatch.setattr(data_cache, "KEPT_BYTES", 2 * size)
     kept = own.altered(digits, "contrast")
     assert own.altered(digits, "contrast") is kept
     own.altered(digits, "brightness")

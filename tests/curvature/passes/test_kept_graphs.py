@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,8 +22,10 @@ from sharpscope.curvature.risk.batches import Batch, Batches
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """Count the graphs of batches that are built, and see how many are there at a time."""
+    # What was there before is no graph: it is not looked through whenever one is built.
+    gc.freeze()
     seen = SimpleNamespace(built=0, most=0, alive=weakref.WeakSet())
 
     class Counted(Graph):
@@ -34,7 +37,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             seen.most = max(seen.most, len(seen.alive))
 
     monkeypatch.setattr(evaluator, "Graph", Counted)
-    return seen
+    yield seen
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize("split", [(12,), (6, 6), (3, 4, 5)])

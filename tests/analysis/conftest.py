@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.pages import write_page
 
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table
@@ -214,6 +215,23 @@ def synthetic(
     )
 
 
+def with_few(results: StudyResults, *names: str) -> StudyResults:
+    """Return a study in which only some quantities were measured: their figures have few panels."""
+    return replace(results, quantities={name: results.quantities[name] for name in names})
+
+
+# A few quantities of every kind.
+FEW = (
+    *("train_loss", "test_accuracy", "generalization_gap", "ece", "prediction_disagreement"),
+    *("relative_flatness", "sam_sharpness", "geometric_complexity", "gradient_norm"),
+)
+
+
+def reported() -> StudyResults:
+    """Return a study of four seeds, one run of which diverged."""
+    return with_few(synthetic(seeds=4, failed=1), *FEW)
+
+
 @pytest.fixture(scope="session")
 def make_results() -> Callable[..., StudyResults]:
     return synthetic
@@ -232,7 +250,7 @@ def results() -> StudyResults:
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a study of four seeds, one run of which diverged."""
-    return write_report(synthetic(seeds=4, failed=1), tmp_path_factory.mktemp("report"))
+    return write_report(reported(), tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="session")
@@ -246,8 +264,8 @@ def matched(results: StudyResults) -> StudyResults:
 
 @pytest.fixture(scope="session")
 def matched_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a study of four seeds with a matched train loss, one run of which diverged."""
-    return write_report(with_levels(synthetic(seeds=4, failed=1), "0.1"), tmp_path_factory.mktemp("matched"))
+    """The page and tables of a study of four seeds with a matched train loss, one run of which diverged."""
+    return write_page(with_levels(synthetic(seeds=4, failed=1), "0.1"), tmp_path_factory.mktemp("matched"))
 
 
 @pytest.fixture(scope="session")

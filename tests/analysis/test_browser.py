@@ -3,8 +3,7 @@
 import shutil
 
 import pytest
-
-from sharpscope.analysis.report import write_report
+from tests.pages import write_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
@@ -95,7 +94,7 @@ def test_a_measure_is_seen_at_matched_loss_on_the_same_axis(page):
 def test_caption_says_that_coefficients_are_of_all_settings(browser, make_results, tmp_path):
     page = browser.new_page()
     results = make_results(seeds=4, regimes=("baseline", "sam"), training__lr=[0.01, 0.1])
-    page.goto(write_report(results, tmp_path).as_uri())
+    page.goto(write_page(results, tmp_path).as_uri())
     page.wait_for_selector("#plot .scatterlayer .point")
     page.select_option("#choose-group", "training.lr = 0.1")
     assert page.text_content("#plot-caption").startswith("In all settings together: Spearman")
@@ -106,7 +105,7 @@ def test_a_logarithmic_axis_of_nearly_equal_values_has_marks(browser, make_resul
     results = make_results(seeds=3, regimes=("baseline", "sam"))
     results.ledger["train_loss"] = 2.25 + 0.01 * results.ledger["seed"]
     page = browser.new_page()
-    page.goto(write_report(results, tmp_path).as_uri())
+    page.goto(write_page(results, tmp_path).as_uri())
     page.wait_for_selector("#plot .scatterlayer .point")
     assert page.is_checked("#log-x")
     assert page.locator("#plot .xtick").count() > 1

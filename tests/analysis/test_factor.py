@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.analysis.conftest import synthetic
+from tests.analysis.conftest import FEW, synthetic, with_few
+from tests.pages import page_of
 
 from sharpscope.analysis.comparisons import comparisons_table, levels_table
 from sharpscope.analysis.correlations import WITHIN, correlations_table
 from sharpscope.analysis.drawing import level_legend
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.palette import styles_of
-from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.section import Evidence
 from sharpscope.spec import Factor
 
 KEY = "data.factor"
@@ -30,15 +29,14 @@ def comparing(results: StudyResults, **compare) -> StudyResults:
 
 def tight(seeds: int = 4, regimes: tuple[str, ...] = ("baseline",)) -> StudyResults:
     """A study of three levels, of which the last one has sharper minima in every seed."""
-    results = synthetic(regimes=regimes, seeds=seeds, data__factor=[0.5, 0.7, 0.9])
+    results = with_few(synthetic(regimes=regimes, seeds=seeds, data__factor=[0.5, 0.7, 0.9]), *FEW)
     ledger = results.ledger.copy()
     ledger["relative_flatness"] = 1 + 0.1 * ledger["seed"] + 5 * (ledger[KEY] == 0.9)
     return comparing(replace(results, ledger=ledger), factor=KEY)
 
 
 def words_of(results: StudyResults) -> str:
-    evidence = Evidence(results)
-    page = render(evidence, contents_of(evidence)).partition("<script>")[0]
+    page = page_of(results).partition("<script>")[0]
     return " ".join(re.sub(r"<style>.*?</style>|<script type.*?</script>|<[^>]+>", "", page, flags=re.DOTALL).split())
 
 
@@ -142,7 +140,7 @@ def test_a_reference_without_runs_is_told() -> None:
 def with_radius() -> StudyResults:
     """A study that varies an option of ``sam`` in two of four regimes."""
     regimes = ("baseline", "augmentation", "sam", "augmentation+sam")
-    results = synthetic(regimes=regimes, seeds=3, **{"regimes__sam__rho": [0.05, 0.1]})
+    results = with_few(synthetic(regimes=regimes, seeds=3, **{"regimes__sam__rho": [0.05, 0.1]}), *FEW, "nll")
     parts = [{"label": label, **{part: {} for part in label.split("+")}} for label in regimes]
 
     def once(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,14 +9,14 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tests.analysis.conftest import with_levels
+from tests.pages import figures_of
 
 from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.drawing import STYLE, files_of, logarithmic
+from sharpscope.analysis.drawing import STYLE, logarithmic
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
-from sharpscope.analysis.report import contents_of, write_report
+from sharpscope.analysis.report import write_report
 from sharpscope.analysis.scale import Scale, marks, spans_decades
-from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.scatter.data import scatter_data
 from sharpscope.spec import Factor
 
@@ -45,8 +45,7 @@ def test_files_bear_no_date(drawn):
 
 def test_nothing_is_drawn_from_nothing(make_results):
     results = make_results(seeds=1, failed=6)
-    contents = contents_of(Evidence(results))
-    assert all(files_of(content.figures) == {} for content in contents.values())
+    assert figures_of(results) == {}
 
 
 def regimes(*labels):

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from tests.analysis.conftest import with_few
+from tests.pages import figures_of
 
 from sharpscope.analysis.comparisons import comparisons_table, levels_table
-from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import at_matched_loss
 from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.scale import Scale
@@ -82,9 +83,9 @@ def test_sentence_counts_differences_that_are_there_too(matched, tables):
 
 
 def test_figures_are_drawn_at_every_level(matched, tables):
-    few = {name: q for name, q in matched.quantities.items() if q.base in ("train_loss", "ece", "relative_flatness")}
-    contents = contents_of(Evidence(replace(matched, quantities=few)))
-    drawn = {name: data for content in contents.values() for name, data in files_of(content.figures).items()}
+    few = [name for name, q in matched.quantities.items() if q.base in ("train_loss", "ece", "relative_flatness")]
+    study = {**matched.study, "sections": ["matched_loss", "scatter"]}
+    drawn = figures_of(replace(with_few(matched, *few), study=study))
     assert {"matched_loss.pdf", "measures_at_loss_0.5_vs_ece.svg", "measures_at_loss_0.1_vs_train_loss.svg"} <= set(
         drawn
     )

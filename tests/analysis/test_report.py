@@ -7,27 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from tests.analysis.conftest import FEW, reported, with_few
+from tests.pages import figures_of, page_of, words
 
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import find
-from sharpscope.analysis.report import contents_of, render, write_report
-from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.report import write_report
 from sharpscope.analysis.sections.reliability.data import aggregate
 from sharpscope.analysis.sections.scatter.figure import drawings
 from sharpscope.store.seals import digest
-
-
-def page_of(results):
-    """Return the page of a report, whose figures and tables nobody looks at here."""
-    evidence = Evidence(results)
-    return render(evidence, contents_of(evidence))
-
-
-def words(page):
-    """Return the text of a page with any white space as one space, as a reader sees it."""
-    return " ".join(page.split())
 
 
 def test_page_is_whole_small_and_asks_for_nothing(report):
@@ -61,9 +51,8 @@ def test_values_that_did_not_converge_are_marked(make_results):
     assert text.count('<span class="cell">≈\u202f') + text.count("</svg>≈\u202f") == 1
     assert "&#34;Did not converge&#34;,&#34;1 of these&#34;" in text
     assert '"unconverged":{"margin":[false,false,false,false,true,false]}' in text
-    few = {name: results.quantities[name] for name in ("train_loss", "margin")}
     drawn, plain = (
-        files_of(drawings(replace(r, quantities=few)))["measures_vs_train_loss.svg"] for r in (unsure, results)
+        files_of(drawings(with_few(r, "train_loss", "margin")))["measures_vs_train_loss.svg"] for r in (unsure, results)
     )
     assert drawn != plain
     assert "did not converge" not in page_of(results).partition("<script>")[0]
@@ -94,7 +83,7 @@ def test_diagrams_have_the_bins_of_the_calibration_error(results):
         }
     )
     assert aggregate(rows)["center"].tolist() == [0.375, 0.625]
-    few = replace(results, reliability=rows.assign(regime="sam"))
+    few = replace(with_few(results, *FEW), reliability=rows.assign(regime="sam"))
     text = page_of(few)
     assert "on the test set in 4 bins," in text
 
@@ -106,24 +95,23 @@ def test_null_in_the_grid_is_told_as_written(make_results):
     assert "training.clip_norm = nan" not in text
 
 
-def test_same_results_same_bytes(report, make_results, tmp_path):
-    first, second = report.parent, write_report(make_results(seeds=4, failed=1), tmp_path).parent
+def test_same_results_same_bytes(report, tmp_path):
+    first, second = report.parent, write_report(reported(), tmp_path).parent
     files = [p.relative_to(first) for p in first.rglob("*") if p.is_file()]
     assert len(files) == 19
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in files)
 
 
 def test_what_a_quantity_left_behind_is_removed_unless_it_was_changed(make_results, tmp_path):
-    results = make_results(seeds=2, regimes=["baseline", "sam"])
     few = ("train_loss", "ece", "generalization_gap", "relative_flatness")
-    results = replace(results, quantities={name: results.quantities[name] for name in few})
+    results = with_few(make_results(seeds=2, regimes=["baseline", "sam"]), *few)
+    results = replace(results, study={**results.study, "sections": ["scatter"]})
     write_report(results, tmp_path)
     figures = tmp_path / "figures"
     (figures / "measures_vs_ece.svg").write_text("edited")
     (figures / "mine.pdf").write_text("mine")
-    fewer = {name: results.quantities[name] for name in few if name not in ("ece", "generalization_gap")}
     for _ in range(2):
-        write_report(replace(results, quantities=fewer), tmp_path)
+        write_report(with_few(results, "train_loss", "relative_flatness"), tmp_path)
         left = {path.name for path in figures.iterdir()}
         assert {"measures_vs_ece.svg", "mine.pdf", "measures_vs_train_loss.pdf"} <= left
         assert not left & {"measures_vs_ece.pdf", "measures_vs_generalization_gap.pdf"}
@@ -131,6 +119,7 @@ def test_what_a_quantity_left_behind_is_removed_unless_it_was_changed(make_resul
 
 def test_a_page_that_lists_what_is_none_of_its_files_removes_nothing_of_it(make_results, tmp_path):
     results = make_results(seeds=2, regimes=["baseline", "sam"])
+    results = replace(results, study={**results.study, "sections": ["pairs", "settings"]})
     home = tmp_path / "study"
     page = write_report(results, home)
     mine = tmp_path / "mine.txt"
@@ -167,19 +156,19 @@ STUDIES = {
 @pytest.mark.parametrize("name", STUDIES)
 def test_page_stands_whatever_came_of_the_study(make_results, name):
     options, sentence = STUDIES[name]
-    assert sentence in page_of(make_results(**options))
+    assert sentence in page_of(with_few(make_results(**options), *FEW))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_figures_are_drawn_whatever_came_of_the_study(make_results, tmp_path, name):
     options, _ = STUDIES[name]
-    write_report(make_results(**options), tmp_path)
+    write_report(with_few(make_results(**options), *FEW), tmp_path)
     drawn = (tmp_path / "figures").is_dir() and any((tmp_path / "figures").iterdir())
     assert drawn == (name != "all diverged")
 
 
-def test_missing_scores_and_pairs(make_results, tmp_path):
+def test_missing_scores_and_pairs(make_results):
     results = make_results(seeds=3)
     lost = ["ece", "prediction_disagreement", "relative_flatness"]
     bare = replace(
@@ -189,9 +178,10 @@ def test_missing_scores_and_pairs(make_results, tmp_path):
         reliability=results.reliability.iloc[:0],
         provenance={},
     )
-    text = words(write_report(bare, tmp_path).read_text("utf-8"))
-    assert "Not measured in this study" in text
-    assert not (tmp_path / "figures" / "measures_vs_ece.pdf").exists()
+    assert "Not measured in this study" in words(page_of(bare))
+    drawn = figures_of(with_few(bare, "train_loss", "ece", "relative_flatness", "sam_sharpness"))
+    assert {"levels.pdf", "measures_vs_train_loss.pdf"} <= set(drawn)
+    assert "measures_vs_ece.pdf" not in drawn
 
 
 def test_headline_names_regimes_by_what_is_significant(results, comparisons, correlations):

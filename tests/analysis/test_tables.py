@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from tests.analysis.conftest import FEW, with_few
 
 from sharpscope.analysis.latex import escape
 from sharpscope.analysis.report import contents_of
@@ -14,7 +15,7 @@ from sharpscope.analysis.section import SECTIONS, Evidence
 
 @pytest.fixture(scope="module")
 def files(make_results):
-    results = make_results(seeds=4, training__lr=[0.01, 0.1])
+    results = with_few(make_results(seeds=4, training__lr=[0.01, 0.1]), *FEW)
     everything = replace(results, study={**results.study, "sections": list(SECTIONS)})
     contents = contents_of(Evidence(everything))
     return {name: data for content in contents.values() for name, data in content.tables.items()}

@@ -4,7 +4,8 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.analysis.conftest import synthetic, with_levels
+from tests.analysis.conftest import synthetic, with_few, with_levels
+from tests.pages import page_and_tables
 
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.report import contents_of, render, unknown_sections, write_report
@@ -36,11 +37,23 @@ def evidence(request):
     return Evidence(STUDIES[request.param]())
 
 
+@pytest.fixture(scope="module")
+def contents(evidence):
+    """What every section has to show, also one that is not usual."""
+    return {name: section(evidence) for name, section in SECTIONS.items()}
+
+
+def assert_links_lead_somewhere(page):
+    page = page.partition("<script>")[0]
+    assert set(re.findall(r'href="#(\w+)"', page)) <= set(re.findall(r'<section id="(\w+)"', page))
+
+
 @pytest.mark.parametrize("name", SECTIONS)
-def test_stands_alone(name, evidence):
-    section = SECTIONS[name]
-    content = section(evidence)
+def test_stands_alone(name, evidence, contents):
+    section, content = SECTIONS[name], contents[name]
     page = render(evidence, {name: content})
+    # Without the other sections, to which it may lead.
+    assert_links_lead_somewhere(page)
     found = re.findall(r'<section id="(\w+)">\s*<h2>([^<]+)</h2>(.*?)</section>', page, flags=re.DOTALL)
     if content.page is not None or section.facts.nothing:
         ((anchor, title, body),) = found
@@ -54,18 +67,19 @@ def test_stands_alone(name, evidence):
         assert data
 
 
-def test_links_lead_somewhere(evidence):
-    contents = contents_of(evidence)
-    # Each section also without the others, to which it may lead.
-    for part in ({}, *({name: content} for name, content in contents.items()), contents):
-        page = render(evidence, part).partition("<script>")[0]
-        assert set(re.findall(r'href="#(\w+)"', page)) <= set(re.findall(r'<section id="(\w+)"', page))
+def test_links_lead_somewhere(evidence, contents):
+    for part in ({}, {name: contents[name] for name in usual_sections()}, contents):
+        assert_links_lead_somewhere(render(evidence, part))
 
 
-def test_usual_order_is_that_of_places(evidence):
+def test_usual_order_is_that_of_places():
     usual = [entry for entry in SECTIONS.values() if entry.facts.usual]
-    assert list(contents_of(evidence)) == [e.name for e in sorted(usual, key=lambda entry: entry.facts.place)]
+    assert list(contents_of(Evidence(small()))) == [e.name for e in sorted(usual, key=lambda entry: entry.facts.place)]
     assert len({entry.facts.place for entry in SECTIONS.values()}) == len(SECTIONS)
+
+
+def small():
+    return synthetic(seeds=2, regimes=("baseline", "sam"))
 
 
 def having(results, *sections):
@@ -73,7 +87,7 @@ def having(results, *sections):
 
 
 def test_a_study_says_which_sections_in_which_order(tmp_path):
-    results = synthetic(seeds=2, regimes=("baseline", "sam"))
+    results = with_few(small(), "train_loss", "ece", "relative_flatness")
     write_report(results, tmp_path)
     usual = {path.name for path in tmp_path.glob("*s/*")}
     assert {"pairs.csv", "correlations.csv", "levels.pdf"} <= usual
@@ -85,7 +99,7 @@ def test_a_study_says_which_sections_in_which_order(tmp_path):
 
 
 def test_a_section_of_a_plugin_that_is_not_there_is_left_out():
-    results = having(synthetic(seeds=2, regimes=("baseline", "sam")), "mine", "settings")
+    results = having(small(), "mine", "settings")
     assert list(contents_of(Evidence(results))) == ["settings"]
     assert unknown_sections(results.study) == ["mine"]
 
@@ -104,29 +118,25 @@ def test_names_of_sections_are_checked(named, loc, message):
     check_sections(list(SECTIONS))
 
 
-def test_the_paper_is_in_the_reports_of_its_presets_alone(tmp_path):
-    results = synthetic(seeds=2, regimes=("baseline", "sam"))
+def test_the_paper_is_in_the_reports_of_its_presets_alone():
     words = re.compile("Mason-Williams|2510[.]12451|the paper|p_paper", re.IGNORECASE)
 
-    def written():
-        parts = [tmp_path / "report.html", *tmp_path.glob("tables/*")]
-        return " ".join(part.read_text("utf-8").partition("<script>")[0] for part in parts)
+    def written(results):
+        page, tables = page_and_tables(results)
+        return " ".join([page.partition("<script>")[0], *(data.decode() for data in tables.values())])
 
-    write_report(results, tmp_path)
-    assert not words.search(written())
+    assert not words.search(written(small()))
     named = load_source("paper/cifar10-vgg19").study.sections
     assert [name for name in named if SECTIONS[name].facts.usual] == usual_sections()
     assert {name for name in named if not SECTIONS[name].facts.usual} == {"paper_tests", "paper_citation"}
-    write_report(having(results, *named), tmp_path)
-    assert len(set(words.findall(written()))) > 2
+    assert len(set(words.findall(written(having(small(), *named))))) > 2
     for name in presets():
         sections = load_source(name).study.sections
         assert sections == (named if name.startswith("paper/") else None)
 
 
-def test_files_of_sections_do_not_collide(evidence):
-    contents = contents_of(Evidence(having(evidence.results, *SECTIONS))).values()
-    names = [name for content in contents for name in (*content.tables, *content.figures)]
+def test_files_of_sections_do_not_collide(contents):
+    names = [name for content in contents.values() for name in (*content.tables, *content.figures)]
     assert len(set(names)) == len(names)
 
 
@@ -143,10 +153,11 @@ def test_a_section_of_ones_own_is_one_function(tmp_path):
         found = sorted(set(evidence.results.ledger["seed"]))
         return Content({"seeds": found}, {"seeds": Figure}, {"seeds.csv": b"seed\n0\n1\n"})
 
-    page = write_report(synthetic(seeds=2, regimes=("baseline", "sam")), tmp_path).read_text("utf-8")
+    page, _ = page_and_tables(small())
     sections = re.findall(r'<section id="(\w+)"', page)
     assert sections.index("seeds") == sections.index("levels") + 1
     assert "seed 0 <i" in page
+    write_report(having(small(), "seeds"), tmp_path)
     assert (tmp_path / "tables" / "seeds.csv").read_bytes() == b"seed\n0\n1\n"
     assert (tmp_path / "figures" / "seeds.pdf").read_bytes().startswith(b"%PDF")
 

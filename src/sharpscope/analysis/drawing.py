@@ -65,8 +65,10 @@ def _render(figure: Figure) -> tuple[bytes, bytes]:
     """Return a figure as PDF and as SVG, without dates: the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
     # Layout costs more than drawing, so both files share one; ``savefig`` would draw twice more for each.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine("none")
     pdf, svg = io.BytesIO(), io.BytesIO()
     FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
     FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})

@@ -1,0 +1,45 @@
+"""A report as far as a test looks at it: its page, its tables, or its figures, whose drawing takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.report import PAGE, contents_of, render
+from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.section import Evidence
+
+
+def page_and_tables(results: StudyResults) -> tuple[str, dict[str, bytes]]:
+    """Return the page of a report and its tables by the names of their files."""
+    evidence = Evidence(results)
+    contents = contents_of(evidence)
+    tables = {name: data for content in contents.values() for name, data in content.tables.items()}
+    return render(evidence, contents), tables
+
+
+def page_of(results: StudyResults) -> str:
+    """Return the page of a report."""
+    return page_and_tables(results)[0]
+
+
+def figures_of(results: StudyResults) -> dict[str, bytes]:
+    """Return the figures of a report by the names of their files."""
+    contents = contents_of(Evidence(results))
+    return {name: data for content in contents.values() for name, data in files_of(content.figures).items()}
+
+
+def words(page: str) -> str:
+    """Return the text of a page with any white space as one space, as a reader sees it."""
+    return " ".join(page.split())
+
+
+def write_page(results: StudyResults, directory: Path) -> Path:
+    """Write the page and the tables of a report to a folder and return the path of the page."""
+    page, tables = page_and_tables(results)
+    (directory / "tables").mkdir()
+    for name, data in tables.items():
+        (directory / "tables" / name).write_bytes(data)
+    path = directory / PAGE
+    path.write_text(page, "utf-8")
+    return path

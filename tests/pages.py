@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.report import PAGE, contents_of, render
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import Evidence
+
+
+def with_few(results: StudyResults, *names: str) -> StudyResults:
+    """Return a study in which only some quantities were measured: its figures have few panels."""
+    return replace(results, quantities={name: results.quantities[name] for name in names})
 
 
 def page_and_tables(results: StudyResults) -> tuple[str, dict[str, bytes]]:

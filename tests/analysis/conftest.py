@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.pages import write_page
+from tests.pages import with_few, write_page
 
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table
@@ -213,11 +213,6 @@ def synthetic(
             "platform": "Linux x86_64",
         },
     )
-
-
-def with_few(results: StudyResults, *names: str) -> StudyResults:
-    """Return a study in which only some quantities were measured: their figures have few panels."""
-    return replace(results, quantities={name: results.quantities[name] for name in names})
 
 
 # A few quantities of every kind.

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.analysis.conftest import FEW, synthetic, with_few
-from tests.pages import page_of
+from tests.analysis.conftest import FEW, synthetic
+from tests.pages import page_of, with_few
 
 from sharpscope.analysis.comparisons import comparisons_table, levels_table
 from sharpscope.analysis.correlations import WITHIN, correlations_table

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from tests.analysis.conftest import with_few
-from tests.pages import figures_of
+from tests.pages import figures_of, with_few
 
 from sharpscope.analysis.comparisons import comparisons_table, levels_table
 from sharpscope.analysis.findings import at_matched_loss

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from tests.analysis.conftest import FEW, reported, with_few
-from tests.pages import figures_of, page_of, words
+from tests.analysis.conftest import FEW, reported
+from tests.pages import figures_of, page_of, with_few, words
 
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from tests.analysis.conftest import FEW, with_few
+from tests.analysis.conftest import FEW
+from tests.pages import with_few
 
 from sharpscope.analysis.latex import escape
 from sharpscope.analysis.report import contents_of

@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.analysis.conftest import synthetic, with_few, with_levels
-from tests.pages import page_and_tables
+from tests.analysis.conftest import synthetic, with_levels
+from tests.pages import page_and_tables, with_few
 
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.report import contents_of, render, unknown_sections, write_report

@@ -49,10 +49,13 @@ def test_several_options_are_multiplied_where_they_are_together() -> None:
     assert [labels.count(label) for label in regimes] == [1, 2, 3, 6]
 
 
-def test_only_runs_that_there_are_count_for_the_limit() -> None:
-    assert len(study(["baseline", "sam"], regimes__sam__rho=list(range(1, 101)), seed=990).expand()) == 99_990
-    with pytest.raises(SpecError, match="the grid has 100091 runs"):
+def test_only_runs_that_there_are_count_for_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match="the grid has 100091 runs, and a study has at most 100000"):
         study(["baseline", "sam"], regimes__sam__rho=list(range(1, 101)), seed=991)
+    monkeypatch.setattr("sharpscope.spec.study.MOST_RUNS", 1000)
+    assert len(study(["baseline", "sam"], regimes__sam__rho=list(range(1, 101)), seed=9).expand()) == 909
+    with pytest.raises(SpecError, match="the grid has 1010 runs"):
+        study(["baseline", "sam"], regimes__sam__rho=list(range(1, 101)), seed=10)
 
 
 def test_nothing_in_the_column_of_an_option_means_that_the_part_is_lacking() -> None:

@@ -79,11 +79,6 @@ def blank_data(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", library)
 
 
-@pytest.fixture(params=RUNS)
-def preset(request):
-    return request.param
-
-
 def test_every_preset_is_known_here():
     assert set(presets()) == set(RUNS)
 
@@ -94,19 +89,16 @@ def test_the_first_line_of_a_preset_describes_it():
 
 
 @pytest.mark.usefixtures("blank_data")
-def test_a_preset_can_be_planned(preset):
+@pytest.mark.parametrize("preset", RUNS)
+def test_a_preset_can_be_planned_and_be_significant(preset):
     plan = make_plan(load_source(preset))
     assert len(plan.runs) == RUNS[preset]
     assert plan.study.name == preset.rpartition("/")[2]
     seeds = {point.run.seed for point in plan.points}
     assert seeds == set(range(100 if preset.startswith("paper/circles") else 10))
-
-
-@pytest.mark.usefixtures("blank_data")
-def test_the_primary_family_of_a_preset_can_be_significant(preset):
-    plan = make_plan(load_source(preset))
     compared = len(plan.study.factor.levels) - 1
-    # Of a two-sided signed-rank test, a pair a seed. Holm multiplies it by the number of tests.
+    # The primary family can be significant. The smallest p is that of a two-sided signed-rank test with a pair a seed;
+    # Holm multiplies it by the number of tests.
     smallest_p = 2 / 2 ** len(plan.study.grid["seed"])
     assert compared * len(plan.study.primary or ()) * smallest_p < 0.05
 

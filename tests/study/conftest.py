@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -141,7 +142,8 @@ def in_this_process() -> Iterator[None]:
 
     @EXECUTORS.register()
     def here(jobs: Any, assignment: Any, *, workers: int | None = None) -> Iterator[str | Outcome]:
-        """In this process."""
+        """In this process, with an assignment that has gone the way to another one."""
+        assignment = pickle.loads(pickle.dumps(assignment))
         for job in jobs:
             for run_id in job:
                 yield run_id

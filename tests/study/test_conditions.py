@@ -201,7 +201,7 @@ def test_predictions_under_conditions_are_read_by_those_who_need_them_alone(
 ):
     with (tmp_path / plugin).open("a") as file:
         file.write(PAIR)
-    perform_all(plan_of(plugins=[plugin], scores=[*SCORED, "prediction_disagreement"]), store)
+    perform_all(plan_of(plugins=[plugin], scores=[*SCORED, "prediction_disagreement"], sections=["pairs"]), store)
     read = opened_by(lambda: (update_pairs(store), run_command(["report", str(store.path)])), monkeypatch)
     assert set(read) == {PREDICTIONS}
     plan = plan_of(plugins=[plugin], scores=[*SCORED, "prediction_disagreement", "dark_distance"])
@@ -250,7 +250,7 @@ def as_of_earlier_versions(store):
 
 def test_predictions_of_earlier_versions_are_made_anew_without_training(plugin, plan_of, store):
     scores = [*SCORED, "prediction_disagreement"]
-    plan = plan_of(plugins=[plugin], scores=scores)
+    plan = plan_of(plugins=[plugin], scores=scores, sections=["pairs"])
     perform_all(plan, store)
     before = load_ledger(store.path)
     as_of_earlier_versions(store)

@@ -66,7 +66,8 @@ def done(study_file, tmp_path):
 
 
 def test_an_option_of_a_dataset_is_compared(done, capsys):
-    folder = done(regimes=["baseline"], grid={"seed": 3, "data.height": [1.0, 0.1, 3.0]}, compare="data.height")
+    grid = {"seed": 3, "data.height": [1.0, 0.1, 3.0]}
+    folder = done(regimes=["baseline"], grid=grid, compare="data.height", sections=["levels"])
     results = load_results(folder)
     factor = results.factor
     assert (factor.name, factor.levels, factor.reference, factor.ordered) == (

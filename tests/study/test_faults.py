@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from sharpscope.analysis.ledger import load_ledger, write_ledger
+from sharpscope.cli import run_command
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.study.planning.plan import make_plan
@@ -26,9 +27,10 @@ from .conftest import TINY, finish, perform_all, start
 
 # Long enough that a kill falls between runs and within them, short enough to wait for.
 SLOWER = {
-    "training": {"epochs": 100, "batch_size": 8, "checkpoints_at_loss": [1.0], "check_loss_every": 1},
+    "training": {"epochs": 40, "batch_size": 8, "checkpoints_at_loss": [1.0], "check_loss_every": 1},
     "regimes": ["baseline", "sam"],
     "plugins": ["eager.py"],
+    "sections": [],
 }
 RUNS = 4
 EAGER = """
@@ -102,7 +104,7 @@ def kill_when(condition: Callable[[], bool], study: Path, out: Path, workers: in
     return records(out)
 
 
-def test_after_kill_9_nothing_is_repeated_or_lost(uninterrupted, tmp_path):
+def test_after_kill_9_nothing_is_repeated_or_lost(uninterrupted, tmp_path, monkeypatch, capsys):
     study, expected = uninterrupted
     out = tmp_path / "out"
 
@@ -115,7 +117,10 @@ def test_after_kill_9_nothing_is_repeated_or_lost(uninterrupted, tmp_path):
     assert 1 <= len(before) < RUNS
     (checkpoint,) = out.glob("runs/*/training.safetensors")
     epochs = read_tree(checkpoint)["parts"]["history"]["epochs"]
-    code, _, err = finish("run", study, "--out", out, "--workers", 2)
+    # The plugin of the study is read in this process too, where it is to leave no mark on other tests.
+    monkeypatch.setattr(train, "CHECKPOINT_PAUSE", train.CHECKPOINT_PAUSE)
+    code = run_command(["run", str(study), "--out", str(out), "--workers", "2"])
+    err = capsys.readouterr().err
     assert code == 0, err
     assert f"{len(before)} done before" in err
     assert {path: records(out)[path] for path in before} == before
@@ -214,12 +219,12 @@ def test_no_worker_outlives_its_command(number, uninterrupted, tmp_path):
         time.sleep(0.05)
 
 
-def test_a_worker_that_cannot_start_fails_its_run_and_ends_the_study(study_file, tmp_path):
+def test_a_worker_that_cannot_start_fails_its_run_and_ends_the_study(study_file, tmp_path, capsys):
     plugin = tmp_path / "mine.py"
     plugin.write_text("import multiprocessing, os\nif multiprocessing.parent_process():\n    os._exit(7)\n")
-    study = study_file(plugins=["mine.py"], regimes=["baseline"])
-    code, out, err = finish("run", study, "--out", tmp_path / "out", "--workers", 1)
-    assert code == 1
+    study = study_file(plugins=["mine.py"], regimes=["baseline"], sections=[])
+    assert run_command(["run", str(study), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
+    out, err = capsys.readouterr()
     assert err.count("the worker process ended with exit code 7") == 2
     assert "0 of 2 runs done, 2 failed" in out
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save
+from tests.pages import page_and_tables, words
 
 from sharpscope import measure
 from sharpscope.analysis.ledger import load_ledger, load_results
-from sharpscope.analysis.report import write_report
 from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import SpecError
 from sharpscope.models import build
@@ -132,7 +134,7 @@ def test_torn_weights_at_a_level_are_noticed(level, plan_at, store):
     assert perform_all(plan_at(*others), store)[0].stages == ()
 
 
-def test_a_report_has_a_group_for_each_level_that_was_reached(plan_at, store, tmp_path):
+def test_a_report_has_a_group_for_each_level_that_was_reached(plan_at, store):
     perform_all(plan_at(*LEVELS, primary=["relative_flatness@1"]), store)
     results = load_results(store.path)
     assert results.primary == ["relative_flatness@1"]
@@ -140,11 +142,12 @@ def test_a_report_has_a_group_for_each_level_that_was_reached(plan_at, store, tm
     assert results.quantities["relative_flatness@1"].short_label == "Relative flatness"
     assert results.quantities["train_loss@1"].orientation == 0
     assert results.keys == []
-    page = " ".join(write_report(results, tmp_path).read_text("utf-8").split())
+    page, tables = page_and_tables(results)
+    page = words(page)
     assert page.count("<span>At matched train loss 1</span>") == 1
     assert "an epoch can jump far below it" in page
     assert "At matched train loss 1e-09" not in page
-    table = pd.read_csv(tmp_path / "tables" / "correlations.csv")
+    table = pd.read_csv(io.BytesIO(tables["correlations.csv"]))
     pairs = set(map(tuple, table[["measure", "quantity"]].to_numpy()))
     assert ("relative_flatness@1", "test_accuracy@1") in pairs
     assert ("relative_flatness@1", "test_accuracy") in pairs
@@ -191,9 +194,9 @@ def test_a_level_matched_more_closely_later_is_looked_for_again(plan_at, store, 
     at_once = Store(tmp_path / "at once")
     perform_all(plan_at(training=fine), at_once)
     pd.testing.assert_frame_equal(load_ledger(at_once.path), after, check_exact=True)
-    page = write_report(load_results(store.path), tmp_path).read_text("utf-8")
+    page, tables = page_and_tables(load_results(store.path))
     assert "came down to that loss from one step to the next" in page
-    told = pd.read_csv(tmp_path / "tables" / "matched_loss.csv").query("matched_loss == 1")
+    told = pd.read_csv(io.BytesIO(tables["matched_loss.csv"])).query("matched_loss == 1")
     assert told["loss_least"].min() == after["train_loss@1"].min()
     assert told["loss_greatest"].max() == after["train_loss@1"].max()
     assert set(told["reached"]) == {2}

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
+from tests.pages import page_of
 
 from sharpscope.analysis.ledger import load_ledger, load_results
-from sharpscope.analysis.report import write_report
 from sharpscope.errors import SpecError
 from sharpscope.extend import SECTIONS, STAGES, Column, Stage, StageResult
 from sharpscope.registry import Registration
@@ -116,9 +116,9 @@ def test_its_arrays_are_stored_and_sealed_by_snapshot_and_its_numbers_are_column
     assert {o.stages for o in perform_all(plan, done)} == {()}
 
 
-def test_analysis_reads_it_without_its_plugin(plan, done, tmp_path):
+def test_analysis_reads_it_without_its_plugin(plan, done):
     sizes = [sum(p.size for p in load_file(f).values()) for f in done.path.rglob("weights.safetensors")]
-    page = write_report(load_results(done.path), tmp_path).read_text("utf-8")
+    page = page_of(load_results(done.path))
     assert "<h2>Weights</h2>" in page
     assert "Share of small weights" in page
     before = load_ledger(done.path)

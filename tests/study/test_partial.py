@@ -6,9 +6,9 @@ import json
 
 import pandas as pd
 import pytest
+from tests.pages import page_of
 
 from sharpscope.analysis.ledger import load_ledger, load_results
-from sharpscope.analysis.report import write_report
 from sharpscope.cli import run_command
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
@@ -48,6 +48,7 @@ FRAGILE = {
     "plugins": ["fragile.py"],
     "measures": ["relative_flatness", "fragile", "gradient_norm"],
     "scores": ["ece", "fragile_score", "prediction_disagreement"],
+    "sections": ["levels", "failures"],
 }
 REASON = "ZeroDivisionError: division by zero"
 
@@ -79,7 +80,7 @@ def test_what_fails_takes_nothing_else_with_it_and_is_tried_again(plugin, plan_o
     assert "4 done; 4 of those done lack something" in str(Status.of(store))
     assert f"lacks fragile ({REASON}); fragile_score (KeyError: 'absent')" in str(Status.of(store))
     assert json.loads(Status.of(store).to_json())["runs"][0]["missing"]["fragile"] == REASON
-    page = write_report(load_results(store.path), store.path).read_text()
+    page = page_of(load_results(store.path))
     assert f'<td><code>fragile</code></td><td class="number">4</td><td>{REASON}</td>' in page
 
     plugin.touch()
@@ -149,22 +150,22 @@ def test_a_failed_run_lacks_nothing_but_itself(plan_of):
     assert record.lacking(plan_of().wanted) == {}
 
 
-def test_the_command_reports_what_is_there_and_exits_with_1(plugin, study_file, store, capsys):
+def test_the_command_reports_what_is_there_and_exits_with_1(here, plugin, study_file, store, capsys):
     study = study_file(**FRAGILE)
-    assert run_command(["run", str(study), "--out", str(store.path), "--workers", "1"]) == 1
+    assert run_command(["run", str(study), "--out", str(store.path), "--executor", "here"]) == 1
     out, err = capsys.readouterr()
     assert "4 of 4 runs done, 4 of them not wholly" in out
     assert f"lacks fragile ({REASON})" in err
     assert f"What failed, and why: sharpscope status {store.path}" in err
     assert (store.path / "report.html").is_file()
     plugin.touch()
-    assert run_command(["run", str(study), "--out", str(store.path), "--workers", "1"]) == 0
+    assert run_command(["run", str(study), "--out", str(store.path), "--executor", "here"]) == 0
     assert update_pairs(store).notes == []
 
 
-def test_a_pair_that_fails_costs_neither_ledger_nor_report_and_is_tried_again(plugin, study_file, store, capsys):
+def test_a_pair_that_fails_costs_neither_ledger_nor_report_and_is_tried_again(here, plugin, study_file, store, capsys):
     study = study_file(**{**FRAGILE, "measures": [], "scores": ["ece", "fragile_pair", "prediction_disagreement"]})
-    command = ["run", str(study), "--out", str(store.path), "--workers", "1"]
+    command = ["run", str(study), "--out", str(store.path), "--executor", "here"]
     assert run_command(command) == 1
     out, err = capsys.readouterr()
     assert "4 of 4 runs done, 2 scores of pairs failed" in out

@@ -11,11 +11,12 @@ import yaml
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_weights
 from sklearn.metrics import r2_score
-from tests.study.conftest import TINY, finish, perform_all
+from tests.pages import figures_of, page_of, with_few
+from tests.study.conftest import TINY, perform_all
 
 from sharpscope import measure
-from sharpscope.analysis.ledger import load_results, write_ledger
-from sharpscope.analysis.report import write_report
+from sharpscope.analysis.ledger import load_results
+from sharpscope.cli import run_command
 from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import SharpscopeError
 from sharpscope.models import build
@@ -95,14 +96,16 @@ def test_the_history_has_no_accuracy(study):
 def test_the_report_speaks_of_no_classes(study):
     _, store = study
     results = load_results(store.path)
-    write_ledger(results.ledger, store.path)
-    page = write_report(results, store.path).read_text("utf-8")
+    page = page_of(results)
     text = re.sub(r"<(script|style)\b.*?</\1>", "", page[page.index("<body") :], flags=re.DOTALL)
     for word in ("accuracy", "Accuracy", "calibration", "nats", "disagreement"):
         assert word not in text, text[text.index(word) - 200 : text.index(word) + 50]
     assert "Predicted numbers come with no confidence" in text
     assert "Test R2" in text
-    assert not list((store.path / "figures").glob("reliability*"))
+    drawn = {
+        path.partition(".")[0] for path in figures_of(with_few(results, "train_loss", "test_r2", "relative_flatness"))
+    }
+    assert drawn == {"levels", "measures_vs_train_loss"}
 
 
 def test_a_second_run_finds_nothing_to_do(study):
@@ -141,13 +144,13 @@ def test_scores_of_regression_are_refused_for_classes(plan_of):
         plan_of(scores=["r2"])
 
 
-def test_by_the_command_line(study_file, tmp_path):
-    study = study_file(**{**STUDY, "grid": {"seed": 1}, "regimes": ["baseline"]})
-    code, out, err = finish("run", study, "--out", tmp_path / "out", "--workers", 1)
-    assert code == 0, err
-    code, out, err = finish("plan", study, "--out", tmp_path / "out", "--json")
-    assert code == 0, err
-    assert json.loads(out)["grid"][0]["done"]
+def test_by_the_command_line(here, study_file, tmp_path, capsys):
+    study = study_file(**{**STUDY, "grid": {"seed": 1}, "regimes": ["baseline"], "sections": ["levels"]})
+    command = [str(study), "--out", str(tmp_path / "out")]
+    assert run_command(["run", *command, "--executor", "here"]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    assert run_command(["plan", *command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["grid"][0]["done"]
 
 
 def test_a_checkpoint_is_measured_by_the_loss_of_its_data(study, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """What every registered model promises."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -23,19 +25,25 @@ def shapes_of(name):
     return IMAGES
 
 
-@pytest.fixture(params=list(MODELS))
+@pytest.fixture(scope="module", params=list(MODELS))
 def name(request):
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shape(name):
     return shapes_of(name)[0]
 
 
+@pytest.fixture(scope="module")
+def built(name, shape):
+    """The model as it is built, which no test changes."""
+    return build(name, shape, CLASSES, Stream(0, "init"))
+
+
 @pytest.fixture
-def model(name, shape):
-    return build(name, shape, CLASSES, Stream(0, "init")).eval()
+def model(built):
+    return copy.deepcopy(built)
 
 
 def samples(shape, count=3, device="cpu"):
@@ -64,8 +72,7 @@ def test_refuses_samples_of_the_wrong_kind(name):
         build(name, wrong, CLASSES, Stream(0, "init"))
 
 
-def test_trains_every_parameter(name, shape):
-    model = build(name, shape, CLASSES, Stream(0, "init"))
+def test_trains_every_parameter(model, shape):
     nn.functional.cross_entropy(model(samples(shape)), torch.tensor([0, 1, 2])).backward()
     assert [n for n, parameter in model.named_parameters() if parameter.grad is None] == []
 
@@ -73,6 +80,7 @@ def test_trains_every_parameter(name, shape):
 @torch.no_grad()
 def test_is_a_function_of_each_sample_in_eval_mode(model, shape):
     inputs = samples(shape, 5)
+    model.eval()
     together = model(inputs)
     assert torch.equal(together, model(inputs))
     apart = torch.cat([model(inputs[:2]), model(inputs[2:])])
@@ -85,22 +93,19 @@ def test_ends_in_a_linear_layer(model, shape):
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     for layer in layers:
         layer.register_forward_hook(lambda module, inputs, output: found.append(output))
-    outputs = model(samples(shape))
+    outputs = model.eval()(samples(shape))
     assert found[-1] is outputs
     assert layers[-1].out_features == CLASSES
 
 
-def test_initialization_depends_on_the_stream_alone(name, shape):
-    def initial(seed, noise):
-        torch.manual_seed(noise)
-        return build(name, shape, CLASSES, Stream(seed, "init")).state_dict()
+def test_initialization_depends_on_the_stream_alone_and_leaves_the_global_random_state(name, shape, built):
+    def initial(seed):
+        torch.manual_seed(1)
+        before = torch.get_rng_state()
+        model = build(name, shape, CLASSES, Stream(seed, "init"))
+        assert torch.equal(torch.get_rng_state(), before)
+        return model.state_dict()
 
-    first, again, other = initial(0, 1), initial(0, 2), initial(1, 1)
+    first, again, other = built.state_dict(), initial(0), initial(1)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
-
-
-def test_building_leaves_the_global_random_state_alone(name, shape):
-    before = torch.get_rng_state()
-    build(name, shape, CLASSES, Stream(0, "init"))
-    assert torch.equal(torch.get_rng_state(), before)

@@ -3,21 +3,26 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 from tests.pages import with_few, write_page
 
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.ledger import BIN_COLUMNS, CONFIDENCE_COLUMNS
 from sharpscope.analysis.report import write_report
 from sharpscope.analysis.results import MEASURES, Quantity, StudyResults
+from sharpscope.safety import Split
+from sharpscope.safety.diagram import BINS, diagram
 
 REGIMES = ("baseline", "sam", "augmentation", "augmentation+sam", "weight_decay", "weight_decay+sam")
 
 # How far each regime moves from baseline, in units of the seeds' standard deviation.
-_SHARPER = dict(zip(REGIMES, (0.0, 1.4, 2.6, 3.4, 0.3, 1.2), strict=True))
+_SHARPER = dict(zip(REGIMES, (0.0, 1.4, 2.6, 3.4, 0.1, 1.2), strict=True))
 _SAFER = dict(zip(REGIMES, (0.0, 0.9, 2.2, 2.9, 0.1, 0.8), strict=True))
 
 QUANTITIES = (
@@ -92,23 +97,16 @@ def _run(rng: np.random.Generator, regime: str, seed: int, luck: float) -> dict[
     return row
 
 
-def _reliability(rng: np.random.Generator, run: dict[str, object]) -> list[dict[str, object]]:
-    share = np.exp(np.linspace(-5, 0, 15))
-    counts = rng.multinomial(500, share / share.sum())
-    centers = (np.arange(15) + 0.5) / 15
-    gap = float(run["ece"]) * 3 * (1 - centers) * 2
-    return [
-        {
-            **{k: run[k] for k in ("run_id", "regime")},
-            "bin": b,
-            "count": int(counts[b]),
-            "confidence": float(centers[b]) if counts[b] else np.nan,
-            "accuracy": float(np.clip(centers[b] - gap[b] + 0.1 * rng.standard_normal() / (1 + counts[b]), 0, 1))
-            if counts[b]
-            else np.nan,
-        }
-        for b in range(15)
-    ]
+def _diagram(rng: np.random.Generator, run: dict[str, object]) -> dict[str, Any]:
+    """Return what is kept of a run's reliability, of predictions that are too sure by about its error."""
+    logits = 4.0 * rng.standard_normal((500, 10))
+    probabilities = softmax(logits / (1 + 10 * float(run["ece"])), axis=1).cumsum(axis=1)
+    targets = (rng.random((500, 1)) > probabilities[:, :-1]).sum(axis=1)
+    return diagram(Split(logits, targets))
+
+
+def _bins(found: dict[str, Any]) -> list[dict[str, object]]:
+    return [{"bin": k, **{name: column[k] for name, column in found["bins"].items()}} for k in range(BINS)]
 
 
 def _pairs(rng: np.random.Generator, regime: str, seeds: int) -> list[dict[str, object]]:
@@ -156,7 +154,8 @@ def synthetic(
     rng = np.random.default_rng(0)
     keys = {key.replace("__", "."): values for key, values in varying.items()}
     cells = [{}] if not keys else [{k: v} for k, values in keys.items() for v in values]
-    runs, pairs, reliability = [], [], []
+    runs, pairs, reliability, confidence = [], [], [], []
+    outcomes = np.random.default_rng(1)
     for cell in cells:
         luck = rng.standard_normal(seeds)
         for regime in regimes:
@@ -164,7 +163,10 @@ def synthetic(
             suffix = "".join(f"-{value}" for value in cell.values())
             for run in of_cell:
                 run["run_id"] = f"{run['run_id']}{suffix}"
-                reliability += [{**row, **cell} for row in _reliability(rng, run)]
+                found = _diagram(outcomes, run)
+                key = {**{k: run[k] for k in ("run_id", "regime", "seed")}, **cell}
+                reliability += [{**key, **row} for row in _bins(found)]
+                confidence.append({**key, **found["values"], "doubt": found["doubt"]})
             runs += of_cell
             pairs += [{**row, **cell} for row in _pairs(rng, regime, seeds)]
     ledger = pd.DataFrame(runs)
@@ -203,7 +205,11 @@ def synthetic(
         pairs=pair_table,
         reliability=pd.DataFrame(
             [row for row in reliability if row["run_id"] not in gone],
-            columns=["regime", *keys, "run_id", "bin", "count", "confidence", "accuracy"],
+            columns=["regime", *keys, "seed", "run_id", *BIN_COLUMNS],
+        ),
+        confidence=pd.DataFrame(
+            [row for row in confidence if row["run_id"] not in gone],
+            columns=["regime", *keys, "seed", "run_id", *CONFIDENCE_COLUMNS],
         ),
         failures=failures,
         provenance={

@@ -49,7 +49,7 @@ def renamed(results: StudyResults) -> StudyResults:
 
     study = {**results.study, "regimes": [{"label": label} for label in labels.values()], "grid": {"seed": 4}}
     del study["compare"]
-    tables = {name: told(getattr(results, name)) for name in ("ledger", "pairs", "reliability")}
+    tables = {name: told(getattr(results, name)) for name in ("ledger", "pairs", "reliability", "confidence")}
     return replace(results, study=study, **tables)
 
 
@@ -148,7 +148,7 @@ def with_radius() -> StudyResults:
         kept = table[has | (table["regimes.sam.rho"] == 0.05)]
         return kept.assign(**{"regimes.sam.rho": kept["regimes.sam.rho"].where(has[kept.index])})
 
-    tables = {name: once(getattr(results, name)) for name in ("ledger", "pairs", "reliability")}
+    tables = {name: once(getattr(results, name)) for name in ("ledger", "pairs", "reliability", "confidence")}
     return replace(results, study={**results.study, "regimes": parts}, **tables)
 
 

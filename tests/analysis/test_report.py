@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from tests.analysis.conftest import FEW, reported
 from tests.pages import figures_of, page_of, with_few, words
@@ -15,7 +14,6 @@ from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.report import write_report
-from sharpscope.analysis.sections.reliability.data import aggregate
 from sharpscope.analysis.sections.scatter.figure import drawings
 from sharpscope.store.seals import digest
 
@@ -70,22 +68,6 @@ def test_page_tells_whose_choice_the_primary_family_is(make_results):
     assert "The study file declares the primary one" in text
     assert "The primary family was changed after the study first ran." in text
     assert "when it was brier." in text
-
-
-def test_diagrams_have_the_bins_of_the_calibration_error(results):
-    rows = pd.DataFrame(
-        {
-            "run_id": "a",
-            "bin": range(4),
-            "count": [0, 1, 2, 0],
-            "confidence": [np.nan, 0.4, 0.6, np.nan],
-            "accuracy": 0.5,
-        }
-    )
-    assert aggregate(rows)["center"].tolist() == [0.375, 0.625]
-    few = replace(with_few(results, *FEW), reliability=rows.assign(regime="sam"))
-    text = page_of(few)
-    assert "on the test set in 4 bins," in text
 
 
 def test_null_in_the_grid_is_told_as_written(make_results):

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from sharpscope.analysis.ledger import load_ledger, load_results
+from sharpscope.analysis.section import SECTIONS, Evidence
 from sharpscope.errors import SharpscopeError
 from sharpscope.store.documents import content_of, document
 from sharpscope.store.files import Damaged
@@ -61,6 +62,8 @@ def test_the_catalog_says_what_a_plan_of_now_says(store):
     present = upgraded_catalog(content)
     assert former_catalog(present) == content
     now = json.loads(json.dumps(plan_of(store).catalog))
+    # Which it did not have.
+    assert now["wanted"]["end"].pop("reliability")
     for key in ("wanted", "columns", "pair_scores", "grid"):
         assert present[key] == now[key]
 
@@ -75,20 +78,25 @@ def test_it_is_looked_at_as_it_is(store):
     assert contents(store) == before
 
 
-def test_nothing_is_left_to_do_in_it(store, here):
+def test_nothing_is_left_to_do_in_it_but_what_is_new(store, here):
     before = contents(store)
-    summary = run_study(plan_of(store), store, Heard(), executor="here")
-    assert (summary.kept, summary.whole) == (4, True)
-    changed = {path.name for path, data in contents(store).items() if before.get(path) != data}
-    assert changed <= {"catalog.json", "primary.json", "command.json", "study.yaml", "pairs.parquet"}
-    assert load_ledger(store.path).to_csv(index=False) == (store.path / "results.csv").read_text()
+    assert SECTIONS["reliability"](Evidence(load_results(store.path))).page is None
+    heard = Heard()
+    summary = run_study(plan_of(store), store, heard, executor="here")
+    assert (summary.kept, summary.whole) == (2, True)
+    assert {outcome.stages for outcome in heard.outcomes} == {("reliability",)}
+    changed = {path.name for path, data in contents(store).items() if path in before and before[path] != data}
+    assert changed <= {"catalog.json", "primary.json", "command.json", "study.yaml", "pairs.parquet", "run.json"}
+    results = load_results(store.path)
+    assert results.ledger.to_csv(index=False) == (store.path / "results.csv").read_text()
+    assert set(results.reliability["run_id"]) == set(results.ledger.query("state == 'done'")["run_id"])
 
 
 def test_what_is_added_to_it_is_written_in_the_present_form(store):
     before = load_ledger(store.path)
     plan = plan_of(store, "measures.parameter_norm={}")
     outcomes = perform_all(plan, store)
-    assert [o.stages for o in outcomes] == [("measures",), ()] * 2
+    assert [o.stages for o in outcomes] == [("measures", "reliability"), ()] * 2
     after = load_ledger(store.path)
     assert after[list(before)].equals(before)
     for index, outcome in enumerate(outcomes[::2]):

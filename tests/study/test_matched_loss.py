@@ -23,7 +23,7 @@ from sharpscope.study.work.outputs import CleanBatches
 from .conftest import perform_all
 
 LEVELS = [2.0, 1.0, 1e-9]
-TRAINED = ("training", "predictions", "measures", "scores")
+TRAINED = ("training", "predictions", "measures", "reliability", "scores")
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def store(tmp_path):
 @pytest.fixture
 def done(plan, store):
     assert {o.stages for o in perform_all(plan, store)} == {
-        ("training", "predictions", "histogram", "measures", "losses", "scores")
+        ("training", "predictions", "histogram", "measures", "losses", "reliability", "scores")
     }
     return store
 
@@ -166,7 +166,7 @@ def test_it_goes_on_after_a_kill(plan, store, monkeypatch):
             perform_all(plan, store)
     assert (first(plan, store).path / FILES[0]).exists()
     outcome = perform_all(plan, store)[0]
-    assert outcome.stages == ("predictions", "histogram", "measures", "losses", "scores")
+    assert outcome.stages == ("predictions", "histogram", "measures", "losses", "reliability", "scores")
     assert not outcome.notes
     assert load_ledger(store.path)["largest_loss@2"].notna().all()
 
@@ -208,7 +208,7 @@ def test_one_that_comes_later_or_is_defined_anew_trains_nothing(tmp_path, plan_o
 def test_it_is_of_the_studies_that_name_its_plugin(plan, plan_of):
     assert {"histogram", "losses"} <= set(plan.wanted.snapshots["end"])
     other = plan_of(**{**OWN, "plugins": []})
-    assert set(other.wanted.snapshots["end"]) == {"training", "predictions", "measures", "scores"}
+    assert set(other.wanted.snapshots["end"]) == {"training", "predictions", "measures", "reliability", "scores"}
     assert not any("small_weights" in column["name"] for column in other.catalog["columns"])
 
 

@@ -15,17 +15,17 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis.results import MISSING_COLUMNS, RUN_COLUMNS, Arrays, Quantity, StudyResults
-from sharpscope.safety.reliability import reliability_bins
 from sharpscope.store.files import Damaged, write_whole
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import Pair, Pairs, compute_pairs
 from sharpscope.store.reading import Reading, StoredRun
-from sharpscope.store.record import Record
+from sharpscope.store.record import RELIABILITY, Record
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Wanted, answers
 from sharpscope.task import Task
 
-RELIABILITY_COLUMNS = ("bin", "count", "confidence", "accuracy")
+BIN_COLUMNS = ("bin", "count", "confidence", "accuracy", "low", "high")
+CONFIDENCE_COLUMNS = ("ece", "null", "sure", "doubt")
 
 
 def load_ledger(study_dir: str | Path) -> pd.DataFrame:
@@ -56,16 +56,17 @@ def results_of(reading: Reading, scored: Pairs) -> StudyResults:
     """
     catalog = reading.catalog
     pairs = _pair_table(scored.rows, catalog)
-    reliability, unread = _reliability(reading)
-    damage = [*_damage(reading.runs, unread), *(f"{fault}; the next run makes it again" for fault in reading.faults)]
+    reliability, confidence = _reliability(reading)
+    damage = [*_damage(reading.runs), *(f"{fault}; the next run makes it again" for fault in reading.faults)]
     return StudyResults(
         study=catalog["study"],
         quantities={q["name"]: _quantity(q) for q in catalog["quantities"]},
         ledger=_ledger(reading, pairs),
         pairs=pairs.drop(columns=["run_a", "run_b"]),
         reliability=reliability,
+        confidence=confidence,
         failures=_failures(reading),
-        missing=_missing(reading, scored, unread),
+        missing=_missing(reading, scored),
         provenance=_provenance(reading),
         default_primary=catalog["default_primary"],
         first_primary=catalog["first_primary"],
@@ -90,12 +91,11 @@ def _quantity(facts: dict[str, Any]) -> Quantity:
     return Quantity(**{**told, "caveats": tuple(facts.get("caveats", ())), "matched_loss": facts.get("level", "")})
 
 
-def _damage(runs: Iterable[StoredRun], unread: dict[str, str]) -> list[str]:
-    """Return what was damaged of each run, as far as a report sees it: records, predictions, sizes of files."""
+def _damage(runs: Iterable[StoredRun]) -> list[str]:
+    """Return what was damaged of each run, as far as a report sees it: records, and sizes of files."""
     told = []
     for run in runs:
         faults = [run.damage] if run.damage else _faults(run)
-        faults += [unread[run.run_id]] if run.run_id in unread else []
         told += [f"run {run.run_id}: {fault}; the next run makes it again" for fault in dict.fromkeys(faults)]
     return told
 
@@ -179,26 +179,21 @@ def _pair_means(pairs: pd.DataFrame, keys: Iterable[str]) -> dict[str, dict[str,
     return {r: {key: sum(v) / len(v) for key, v in values.items()} for r, values in shared.items()}
 
 
-def _reliability(reading: Reading) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return a row for each bin of each run, and of each run whose predictions cannot be read, why."""
-    table = []
-    unread: dict[str, str] = {}
-    # As many bins as the study's calibration error has, which the diagrams then show.
-    stamps = [s for s in Wanted.from_catalog(reading.catalog).at(END, "scores").values() if s["score"] == "ece"]
-    options = {"bins": stamps[0]["options"]["bins"]} if stamps else {}
-    for run in reading.runs if Task.of(reading.catalog).classes else ():
-        if run.record.state != "done":
+def _reliability(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a row for each bin of confidence of each run, and a row for each run, of those that have them."""
+    bins: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    for run in reading.runs:
+        found = run.record.at(END, RELIABILITY).get(RELIABILITY)
+        if run.record.state != "done" or found is None:
             continue
-        try:
-            bins = reliability_bins(run.folder.peek_predictions(run.record).test, **options)
-        except Damaged as error:
-            unread[run.run_id] = str(error)
-            continue
-        for index, values in enumerate(zip(bins.count, bins.confidence, bins.accuracy, strict=True)):
-            cells = dict(zip(RELIABILITY_COLUMNS, (index, *values), strict=True))
-            table.append({**run.key, "run_id": run.run_id, **cells})
-    columns = ["regime", *reading.catalog["varying"], "seed", "run_id", *RELIABILITY_COLUMNS]
-    return pd.DataFrame(table, columns=columns), unread
+        key = {**run.key, "run_id": run.run_id}
+        runs.append({**key, **found["values"], "doubt": found["doubt"]})
+        columns = [found["bins"][name] for name in BIN_COLUMNS[1:]]
+        for index, values in enumerate(zip(*columns, strict=True)):
+            bins.append({**key, **dict(zip(BIN_COLUMNS, (index, *values), strict=True))})
+    keys = ["regime", *reading.catalog["varying"], "seed", "run_id"]
+    return pd.DataFrame(bins, columns=[*keys, *BIN_COLUMNS]), pd.DataFrame(runs, columns=[*keys, *CONFIDENCE_COLUMNS])
 
 
 def _arrays(reading: Reading, stage: str, snapshot: str) -> Arrays:
@@ -226,12 +221,12 @@ def _failures(reading: Reading) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["run_id", "regime", *reading.catalog["varying"], "seed", "state", "reason"])
 
 
-def _missing(reading: Reading, scored: Pairs, unread: dict[str, str]) -> pd.DataFrame:
+def _missing(reading: Reading, scored: Pairs) -> pd.DataFrame:
     wanted = Wanted.from_catalog(reading.catalog)
     table = [
         {"run_id": run.run_id, **run.key, "missing": key, "reason": reason}
         for run in reading.runs
-        for key, reason in {**run.record.lacking(wanted), **_undrawn(run, unread)}.items()
+        for key, reason in run.record.lacking(wanted).items()
     ]
     keys = {run.run_id: run.key for run in reading.runs}
     table += [
@@ -240,11 +235,6 @@ def _missing(reading: Reading, scored: Pairs, unread: dict[str, str]) -> pd.Data
         if pair.run_a in keys
     ]
     return pd.DataFrame(table, columns=MISSING_COLUMNS)
-
-
-def _undrawn(run: StoredRun, unread: dict[str, str]) -> dict[str, str]:
-    reason = unread.get(run.run_id)
-    return {} if reason is None else {"reliability diagram": reason}
 
 
 def _provenance(reading: Reading) -> dict[str, str]:

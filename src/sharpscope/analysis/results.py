@@ -107,7 +107,8 @@ class StudyResults:
         quantities: Facts of every measured column, in the order of display; keys are columns of the ledger.
         ledger: One row a run; a run that did not finish has NaN in its measured columns.
         pairs: One row an unordered pair of seeds of one cell, a column for each score of pairs.
-        reliability: One row a run and confidence bin: count, mean confidence, accuracy on the test set.
+        reliability: One row a run and bin of confidence: count, mean confidence, accuracy on the test set, and between
+            which accuracies a calibrated model lies; see ``safety.diagram``.
         failures: The runs that did not finish, with their reasons.
         missing: What runs that did finish lack, a row for each measure or score, with the reason; of a score of pairs,
             a row for each pair.
@@ -117,6 +118,8 @@ class StudyResults:
         notes: What is wrong with the stored files, and scores of pairs that failed.
         damaged: Whether a stored file is not what was written.
         task: What was asked of the networks.
+        confidence: One row a run that has bins of confidence: its calibration error, that of a calibrated model, the
+            share of sure predictions, and how its doubts are spread.
         read_arrays: Reads the arrays of a stage at a snapshot; see ``arrays``.
     """
 
@@ -133,6 +136,7 @@ class StudyResults:
     notes: tuple[str, ...] = ()
     damaged: bool = False
     task: Task = CLASSIFICATION
+    confidence: pd.DataFrame = field(default_factory=pd.DataFrame)
     read_arrays: Callable[[str, str], Arrays] = field(default=_no_arrays, repr=False)
 
     def arrays(self, stage: str, snapshot: str = END) -> Arrays:
@@ -178,11 +182,6 @@ class StudyResults:
     def pairs_compared(self) -> pd.DataFrame:
         """The pairs as they are compared; see ``arranged``."""
         return self.arranged(self.pairs)
-
-    @cached_property
-    def reliability_compared(self) -> pd.DataFrame:
-        """The bins of confidence as they are compared; see ``arranged``."""
-        return self.arranged(self.reliability)
 
     def arranged(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a table of runs, or of pairs of them, as they are compared.

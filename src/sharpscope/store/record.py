@@ -19,6 +19,7 @@ from sharpscope.store.wanted import Stages, Stamp, Wanted, answers
 
 FINAL = ("done", "diverged")
 TRAINING = "training"  # the stage that all others need: of its files none is missed before something asks for it
+RELIABILITY = "reliability"  # the stage that a report takes reliability diagrams from
 WEIGHTS_KEY, HISTORY_KEY = "weights", "history"
 NOT_YET = "not computed yet; the next run does it"
 

@@ -1,77 +1,162 @@
-"""Reliability of a level of the factor: the bins of its runs put together."""
+"""Reliability of a level of the factor: the bins of its runs, and what a calibrated model would show."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from sharpscope.analysis.palette import styles_of
-from sharpscope.analysis.results import StudyResults, describe_group, records, select
+from sharpscope.analysis.results import StudyResults, select
+from sharpscope.analysis.statistics.bootstrap import mean_interval
+from sharpscope.analysis.statistics.interval import Interval
+from sharpscope.numpy_stream import NumpyStream
+
+# An axis of confidence is spread at its end where more than this share of it is sure.
+_MOSTLY_SURE = 0.8
+# Its last place: what is surer is drawn there.
+_SUREST = 1 - 1e-6
+_NINES = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 
-def aggregate(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a non-empty bin with the runs' predictions put together.
+@dataclass(frozen=True)
+class Axis:
+    """An axis of confidence.
+
+    Attributes:
+        low: Its first value.
+        high: Its last value.
+        spread: Whether it is even in the logarithm of odds, so that 0.9, 0.99 and 0.999 are apart.
+    """
+
+    low: float
+    high: float
+    spread: bool
+
+    @classmethod
+    def of(cls, panels: list[Panel]) -> Axis:
+        """Return the one axis that suits all panels."""
+        if not panels or np.mean([panel.sure for panel in panels]) <= _MOSTLY_SURE:
+            return cls(0.0, 1.0, spread=False)
+        confidence = np.concatenate([panel.bins["confidence"] for panel in panels])
+        high = min(max(float(confidence.max()), 0.99), _SUREST)
+        return cls(min(float(confidence.min()), 0.9), high, spread=True)
+
+    def at(self, confidence: float) -> float:
+        """Return where a confidence lies, in hundredths of the axis.
+
+        >>> Axis(0.0, 1.0, spread=False).at(0.25), Axis(0.5, 0.99, spread=True).at(0.9)
+        (25.0, 47.82)
+        """
+        first, last, here = map(self._even, (self.low, self.high, min(max(confidence, self.low), self.high)))
+        return round(100 * (here - first) / (last - first), 2)
+
+    def _even(self, confidence: float) -> float:
+        return math.log(confidence / (1 - confidence)) if self.spread else confidence
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """A few round values on it: where each lies, and its text."""
+        shown = [at for at in (_NINES if self.spread else (0.0, 0.5, 1.0)) if self.low <= at <= self.high]
+        return [(self.at(value), f"{value:g}") for value in shown]
+
+    def diagonal(self, foot: float) -> list[tuple[float, float]]:
+        """Return where confidence is right, from an accuracy on: places on the axis, in hundredths, with accuracies."""
+        places = np.linspace(self._even(max(foot, self.low)), self._even(self.high), 40)
+        right = (1 / (1 + np.exp(-places)) if self.spread else places).tolist()
+        return [(self.at(value), value) for value in right]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What is shown of the runs of one level in one setting.
+
+    Attributes:
+        group: The setting.
+        level: The level.
+        runs: Bins of each run: columns ``run_id, bin, count, confidence, accuracy, low, high``.
+        facts: One row a run: ``ece``, ``null``, ``sure``, ``doubt``.
+    """
+
+    group: dict[str, object]
+    level: str
+    runs: pd.DataFrame
+    facts: pd.DataFrame
+
+    @cached_property
+    def bins(self) -> pd.DataFrame:
+        """The bins of all runs together, each the mean over its runs weighted with their samples."""
+        return together(self.runs)
+
+    @cached_property
+    def error(self) -> Interval:
+        """The mean calibration error of the runs; its interval tells the luck of the seeds."""
+        return mean_interval(self.facts["ece"].to_numpy(float), NumpyStream("reliability", "bootstrap"))
+
+    @property
+    def null(self) -> float:
+        """The mean calibration error that the runs would have if they were calibrated."""
+        return float(self.facts["null"].mean())
+
+    @property
+    def sure(self) -> float:
+        """The share of confidence above 0.9."""
+        return float(self.facts["sure"].mean())
+
+    @property
+    def told(self) -> str:
+        """The error in words: "ECE 0.012 [0.011, 0.014], by chance 0.012"."""
+        found = self.error
+        interval = "" if math.isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]"
+        return f"ECE {found.value:.3f}{interval}, by chance {self.null:.3f}"
+
+    @property
+    def doubt(self) -> np.ndarray:
+        """The share of predictions in each half decade of 1 - confidence, shape ``[16]``; see ``safety.diagram``."""
+        counts = np.sum([list(counts) for counts in self.facts["doubt"]], axis=0)
+        return counts / max(counts.sum(), 1)
+
+
+def together(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the bins of several runs put together: columns ``bin, count, confidence, accuracy, low, high``.
+
+    Bins hold equally many samples, so that those of one number belong together.
 
     Args:
-        rows: Columns ``run_id, bin, count, confidence, accuracy``, a row for every bin, empty or not; ``bin`` counts
-            from 0, bins are equally wide.
-
-    Returns:
-        Columns ``bin, count, confidence, accuracy, center`` (middle of the bin) and ``share`` (of all predictions).
+        rows: The same columns, a row for each bin of each run.
     """
-    width = 1 / bin_count(rows)
-    rows = rows[rows["count"] > 0]
-    counts = rows["count"].to_numpy(float)
-    weighted = pd.DataFrame(
-        {
-            "bin": rows["bin"].to_numpy(int),
-            "count": counts,
-            "confidence": counts * rows["confidence"].to_numpy(float),
-            "accuracy": counts * rows["accuracy"].to_numpy(float),
-        }
-    )
+    columns = ["confidence", "accuracy", "low", "high"]
+    weighted = rows[["bin", "count", *columns]].copy()
+    weighted[columns] = weighted[columns].mul(weighted["count"], axis=0)
     bins = weighted.groupby("bin", as_index=False).sum()
-    bins["confidence"] /= bins["count"]
-    bins["accuracy"] /= bins["count"]
-    bins["share"] = bins["count"] / max(bins["count"].sum(), 1.0)
-    bins["center"] = (bins["bin"] + 0.5) * width
+    bins[columns] = bins[columns].div(bins["count"], axis=0)
     return bins
 
 
-def bin_count(rows: pd.DataFrame) -> int:
-    """Return how many bins confidence is cut into."""
-    return int(rows["bin"].max()) + 1
-
-
-def expected_calibration_error(bins: pd.DataFrame) -> float:
-    """Return the expected calibration error of aggregated bins: the mean gap of confidence and accuracy.
-
-    Signs cancel between runs in one bin, so this is at most the mean of the runs' own errors.
-    """
-    return float(np.sum(bins["share"] * np.abs(bins["accuracy"] - bins["confidence"])))
-
-
-def panel_sets(results: StudyResults) -> list[dict[str, Any]]:
-    """Return one set of panels a group: for each level its bins put together over seeds."""
-    styles = styles_of(results.factor)
-    sets = []
+def panels_of(results: StudyResults) -> list[Panel]:
+    """Return a panel for each level in each setting that has runs with bins of confidence."""
+    if results.reliability.empty:
+        return []
+    bins, facts = results.arranged(results.reliability), results.arranged(results.confidence)
+    found = []
     for group, _ in results.groups():
-        panels = []
         for level in results.levels:
-            rows = select(results.reliability_compared, {**group, results.factor.name: level})
-            if rows.empty or not rows["count"].sum():
-                continue
-            bins = aggregate(rows)
-            panels.append(
-                {
-                    "level": level,
-                    "color": styles[level].color,
-                    "error": f"{expected_calibration_error(bins):.3f}",
-                    "bins": records(bins.round(4)),
-                }
-            )
-        if panels:
-            sets.append({"title": describe_group(group), "panels": panels})
-    return sets
+            where = {**group, results.factor.name: level}
+            of_level = select(bins, where)
+            if not of_level.empty:
+                found.append(Panel(group, level, of_level, select(facts, where)))
+    return found
+
+
+def waiting(results: StudyResults) -> int:
+    """Return how many runs that are done have no bins of confidence yet: those of earlier versions."""
+    done = results.ledger.loc[results.ledger["state"] == "done", "run_id"]
+    return int((~done.isin(results.reliability["run_id"])).sum()) if "run_id" in results.reliability else len(done)
+
+
+def accuracies(panels: list[Panel]) -> float:
+    """Return the accuracy at the foot of all panels, a tenth below which there is nothing."""
+    least = min(float(panel.bins[["accuracy", "low"]].min().min()) for panel in panels)
+    return max(math.floor(10 * least) / 10, 0.0) if least < 1 else 0.9

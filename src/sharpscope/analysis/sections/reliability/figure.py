@@ -2,37 +2,65 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, cell_label, panels
+from sharpscope.analysis.drawing import TEXT, cell_label
 from sharpscope.analysis.palette import styles_of
-from sharpscope.analysis.results import StudyResults, select
-from sharpscope.analysis.sections.reliability.data import aggregate, expected_calibration_error
+from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.sections.reliability.data import Axis, Panel, accuracies, panels_of
+from sharpscope.safety.diagram import DOUBT
 
 
 def diagrams(results: StudyResults) -> Figure | None:
-    """Draw accuracy against confidence, a panel a level and setting."""
-    cells = [
-        (group, level, select(results.reliability_compared, {**group, results.factor.name: level}))
-        for group, _ in results.groups()
-        for level in results.levels
-        if not results.reliability.empty
-    ]
-    cells = [cell for cell in cells if not cell[2].empty]
-    if not cells:
+    """Draw accuracy against confidence, a panel a level and setting, and below how confidence is spread."""
+    shown = panels_of(results)
+    if not shown:
         return None
-    figure, axes = panels(len(cells), TEXT, 2.0, 3)
-    factor, styles = results.factor, styles_of(results.factor)
-    for axis, (group, level, rows) in zip(axes, cells, strict=True):
-        bins = aggregate(rows)
-        color = styles[level].color
-        axis.plot([0, 1], [0, 1], color="0.7", linewidth=0.7, zorder=0)
-        axis.vlines(bins["confidence"], bins["accuracy"], bins["confidence"], color=color, alpha=0.35, linewidth=2.5)
-        axis.plot(bins["confidence"], bins["accuracy"], color=color, marker="o", markersize=3, linewidth=1)
-        axis.bar(bins["center"], 0.18 * bins["share"], width=0.05, color="0.8", zorder=0)
-        axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        axis.set_title(cell_label(factor.told(level), group, between="\n"))
-        axis.text(0.04, 0.93, f"ECE {expected_calibration_error(bins):.3f}", transform=axis.transAxes, fontsize=6)
-    figure.supxlabel("Confidence (bars: share of predictions)", fontsize=7)
-    figure.supylabel("Accuracy", fontsize=7)
+    figure, pairs = _places(len(shown))
+    axis, foot, styles = Axis.of(shown), accuracies(shown), styles_of(results.factor)
+    for (above, below), panel in zip(pairs, shown, strict=True):
+        color = styles[panel.level].color
+        _reliability(above, panel, axis, foot, color)
+        above.set(xlim=(-2, 102), ylim=(foot, 1 + 0.02 * (1 - foot)))
+        name = cell_label(results.factor.told(panel.level), panel.group, between="\n")
+        above.set_title(f"{name}\n{panel.told}", fontsize=6)
+        _doubts(below, panel, color)
+    figure.supylabel("Accuracy (band: 90% of calibrated models)", fontsize=7)
+    figure.supxlabel("Above: confidence. Below: how many predictions have which 1 - confidence", fontsize=7)
     return figure
+
+
+def _places(count: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """Return a figure with so many panels, each with a lower one; unused places of its grid stay empty."""
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(TEXT, rows * 2.6 + 0.45), layout="constrained")
+    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[4, 1] * rows)
+    pairs = list(zip(axes[::2].ravel(), axes[1::2].ravel(), strict=True))
+    for unused in (place for pair in pairs[count:] for place in pair):
+        unused.remove()
+    return figure, pairs[:count]
+
+
+def _reliability(place: Axes, panel: Panel, axis: Axis, foot: float, color: str) -> None:
+    x, y = zip(*axis.diagonal(foot), strict=True)
+    place.plot(x, y, color="0.7", linewidth=0.7, zorder=0)
+    at = [axis.at(confidence) for confidence in panel.bins["confidence"]]
+    place.fill_between(at, panel.bins["low"], panel.bins["high"], color="0.5", alpha=0.2, linewidth=0, zorder=0)
+    for _, run in panel.runs.groupby("run_id", sort=False):
+        place.plot([axis.at(c) for c in run["confidence"]], run["accuracy"], color=color, linewidth=0.4, alpha=0.35)
+    place.plot(at, panel.bins["accuracy"], color=color, marker="o", markersize=2, linewidth=1.2)
+    places, texts = zip(*axis.ticks, strict=True)
+    place.set_xticks(places, texts)
+
+
+def _doubts(place: Axes, panel: Panel, color: str) -> None:
+    decades = np.log10(DOUBT)
+    place.bar(decades[:-1], panel.doubt, width=np.diff(decades), align="edge", color=color, alpha=0.6, linewidth=0)
+    # Confidence grows to the right, as above.
+    place.set(xlim=(decades[-1], decades[0]), yticks=[])
+    place.set_xticks([0, -2, -4, -6, -8], ["1", "0.01", "1e-4", "1e-6", "1e-8"])

@@ -1,0 +1,91 @@
+"""Reliability diagrams: what is put together, and where it is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.sections.reliability import reliability
+from sharpscope.analysis.sections.reliability.data import Axis, panels_of, together, waiting
+
+
+@pytest.fixture(scope="module")
+def few(make_results):
+    return make_results(seeds=3, regimes=("baseline", "sam"))
+
+
+def test_bins_of_one_number_are_put_together_by_their_samples():
+    rows = pd.DataFrame(
+        {
+            "run_id": ["a", "a", "b"],
+            "bin": [0, 1, 0],
+            "count": [10, 10, 30],
+            "confidence": [0.4, 0.9, 0.8],
+            "accuracy": [0.2, 1.0, 0.6],
+            "low": [0.1, 0.8, 0.5],
+            "high": [0.5, 1.0, 0.9],
+        }
+    )
+    found = together(rows)
+    assert found["count"].tolist() == [40, 10]
+    assert found["confidence"].tolist() == pytest.approx([0.7, 0.9])
+    assert found["accuracy"].tolist() == pytest.approx([0.5, 1.0])
+    assert found["low"].tolist() == pytest.approx([0.4, 0.8])
+
+
+def test_a_panel_tells_the_mean_error_of_its_runs_and_that_of_chance(few):
+    baseline, sam = panels_of(few)
+    assert (baseline.level, sam.level) == ("baseline", "sam")
+    own = few.confidence.query("regime == 'baseline'")
+    assert baseline.error.value == pytest.approx(own["ece"].mean())
+    assert baseline.null == pytest.approx(own["null"].mean())
+    assert baseline.error.low <= own["ece"].mean() <= baseline.error.high
+    assert baseline.told.startswith(f"ECE {own['ece'].mean():.3f} [")
+    assert baseline.told.endswith(f"by chance {own['null'].mean():.3f}")
+    assert baseline.doubt.sum() == pytest.approx(1.0)
+
+
+def test_the_axis_is_spread_where_most_confidence_is_near_one(few):
+    assert not Axis.of(panels_of(few)).spread
+    sure = replace(few, confidence=few.confidence.assign(sure=0.85))
+    axis = Axis.of(panels_of(sure))
+    assert axis.spread
+    assert axis.low == pytest.approx(min(panel.bins["confidence"].min() for panel in panels_of(sure)))
+    # Even in the logarithm of odds: 0.9 is as far from 0.5 as 0.5 from 0.1.
+    assert axis.at(0.9) - axis.at(0.5) == pytest.approx(axis.at(0.99) - axis.at(0.9), rel=0.1)
+    assert axis.at(1.0) == 100.0
+    assert [text for _, text in axis.ticks][-1] == "0.99"
+    assert axis.diagonal(0.5)[0][1] == pytest.approx(0.5)
+
+
+def test_runs_of_earlier_versions_are_told(few):
+    assert waiting(few) == 0
+    last = few.ledger["run_id"].iloc[-1]
+    older = replace(
+        few,
+        reliability=few.reliability[few.reliability["run_id"] != last],
+        confidence=few.confidence[few.confidence["run_id"] != last],
+    )
+    assert waiting(older) == 1
+    page = reliability(Evidence(older)).page
+    assert page is not None
+    assert page["waiting"] == 1
+    none = replace(few, reliability=few.reliability.iloc[:0], confidence=few.confidence.iloc[:0])
+    assert reliability(Evidence(none)).page is None
+
+
+def test_a_run_has_a_line_and_a_level_a_band(few):
+    page = reliability(Evidence(few)).page
+    assert page is not None
+    ((panels, title),) = [(one["panels"], one["title"]) for one in page["sets"]]
+    assert title == ""
+    for panel in panels:
+        assert len(panel["runs"]) == 3
+        assert len(panel["line"].split()) == 15
+        assert len(panel["band"].split()) == 30
+        assert max(height for *_, height in panel["bars"]) == 18
+    corner = page["diagonal"].split()[-1]
+    assert corner == "100,0"

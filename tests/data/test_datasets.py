@@ -68,6 +68,7 @@ def test_normalization_is_by_channel_and_by_the_unit_of_the_inputs(digits):
         test_targets=torch.zeros(1, dtype=torch.int64),
         mean=(0.5, 0.1, 0.0),
         std=(0.5, 0.1, 1.0),
+        calibration=None,
     )
     # (0 - 0.5) / 0.5, (0.2 - 0.1) / 0.1, (1 - 0) / 1
     expected = pytest.approx([-1.0, 1.0, 1.0], abs=1e-6)

@@ -188,7 +188,7 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    data = DATASETS["digits"](DataSource(), train_size=50)
+    data = DATASETS["digits"](DataSource(), train_size=50, calibration_size=0)
     flat = {split: getattr(data, split).flatten(1).float() for split in ("train_inputs", "test_inputs")}
     return replace(data, mean=(8.0,) * 64, std=(4.0,) * 64, augment=None, **flat)
 

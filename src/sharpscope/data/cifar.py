@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sharpscope.data.archives import tar_contents
 from sharpscope.data.augmentations import random_flip, random_shift
+from sharpscope.data.calibration import calibration_count, held_out, training_size
 from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.download import RemoteFile, locate
 from sharpscope.data.published import ArraySuite
@@ -18,6 +19,7 @@ from sharpscope.data.registry import DatasetFacts
 from sharpscope.data.selection import subsets
 from sharpscope.data.splits import register
 from sharpscope.errors import DataError
+from sharpscope.seeding import Stream
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -55,7 +57,14 @@ class CifarArchive:
     std: tuple[float, ...]
     corrupted: tuple[str, RemoteFile, tuple[str, ...]]
 
-    def load(self, source: DataSource, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
+    def load(
+        self,
+        source: DataSource,
+        train_size: int | None,
+        test_size: int | None,
+        subset_seed: int,
+        calibration_size: int | None = None,
+    ) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -64,7 +73,11 @@ class CifarArchive:
         contents = self._contents(source)
         train_inputs, train_targets = self._split(self.train, contents)
         test_inputs, test_targets = self._split(self.test, contents)
-        train, test = subsets(self.name, train_targets, test_targets, train_size, test_size, subset_seed)
+        pool = len(train_targets)
+        size = training_size(pool, train_size, calibration_size)
+        held = calibration_count(pool, train_size, calibration_size)
+        train, test = subsets(self.name, train_targets, test_targets, size, test_size, subset_seed)
+        stream = Stream(self.name, "train", subset_seed)
         suite, file, mirrors = self.corrupted
         return Dataset(
             name=self.name,
@@ -77,6 +90,7 @@ class CifarArchive:
             std=self.std,
             augment=augment,
             corrupted=ArraySuite(suite, file, mirrors, source, test_targets, test),
+            calibration=held_out(train_inputs, train_targets, held, stream),
         )
 
     def _contents(self, source: DataSource) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from sharpscope.objective import OBJECTIVES, Objective
 from sharpscope.task import CLASSIFICATION, Task
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+_WHERE = {"training": "training", "test": "the test", "calibration": "calibration"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ class DataSource:
 def _cache() -> Path:
     platformdirs = optional("platformdirs", "study", "the cache of datasets", DataError)
     return Path(platformdirs.user_cache_dir("sharpscope"))
+
+
+class Samples(NamedTuple):
+    """Inputs with their targets.
+
+    Attributes:
+        inputs: Shape ``[N, ...]``.
+        targets: Shape ``[N]``, or ``[N, D]``.
+    """
+
+    inputs: Tensor
+    targets: Tensor
 
 
 class CorruptionSuite(Protocol):
@@ -100,6 +113,8 @@ class Dataset:
         vocabulary: The number of symbols, where inputs are symbols.
         corrupted: The published corruptions of the test set, which take the place of generated ones.
         task: What is asked of a network.
+        calibration: Samples of the training pool that are never trained on, where there are any: temperatures are
+            fitted to them.
 
     Raises:
         DataError: If the tensors do not fit each other.
@@ -117,12 +132,14 @@ class Dataset:
     vocabulary: int | None = None
     corrupted: CorruptionSuite | None = None
     task: Task = CLASSIFICATION
+    calibration: Samples | None = None
 
     def __post_init__(self) -> None:
         self.objective.check_declared(self.name, self.classes)
         for split, inputs, targets in (
             ("training", self.train_inputs, self.train_targets),
             ("test", self.test_inputs, self.test_targets),
+            *([] if self.calibration is None else [("calibration", *self.calibration)]),
         ):
             self._check(split, inputs, targets)
             if self.vocabulary is not None:
@@ -138,12 +155,12 @@ class Dataset:
         if targets.shape[1:] != self.train_targets.shape[1:]:
             raise DataError(
                 f"dataset '{self.name}' needs targets of one shape, got {tuple(self.train_targets.shape[1:])} for "
-                f"training and {tuple(targets.shape[1:])} for the test"
+                f"training and {tuple(targets.shape[1:])} for {_WHERE[split]}"
             )
         if tuple(inputs.shape[1:]) != shape or inputs.dtype != self.train_inputs.dtype:
             raise DataError(
                 f"dataset '{self.name}' needs inputs of one shape and dtype, got {self.train_inputs.dtype} "
-                f"{shape} for training and {inputs.dtype} {tuple(inputs.shape[1:])} for the test"
+                f"{shape} for training and {inputs.dtype} {tuple(inputs.shape[1:])} for {_WHERE[split]}"
             )
         if inputs.is_floating_point() and not torch.isfinite(inputs).all():
             raise DataError(f"dataset '{self.name}' has {split} inputs that are NaN or infinite; leave them out")
@@ -211,7 +228,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """A checksum of the samples of both splits and of how they are normalized, computed once."""
+        """A checksum of what is trained and tested on and of how it is normalized, computed once."""
         hashed = hashlib.blake2b(repr((self.mean, self.std)).encode(), digest_size=16)
         for tensor in (self.train_inputs, self.train_targets, self.test_inputs, self.test_targets):
             hashed.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())

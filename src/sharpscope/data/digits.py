@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sharpscope.data.augmentations import random_rotation
+from sharpscope.data.calibration import calibration_count, held_out, training_size
 from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import stratified
@@ -22,7 +23,9 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @DATASETS.register()
-def digits(source: DataSource, *, train_size: int | None = 500, subset_seed: int = 0) -> Dataset:
+def digits(
+    source: DataSource, *, train_size: int | None = 500, subset_seed: int = 0, calibration_size: int | None = None
+) -> Dataset:
     """Handwritten digits, 8x8 gray, 10 classes: 797 to test, up to 1,000 to train; needs no files.
 
     The test split is the same for every option. Values 0..16 become bytes 0..255.
@@ -31,12 +34,15 @@ def digits(source: DataSource, *, train_size: int | None = 500, subset_seed: int
         source: Not used: the images come with scikit-learn.
         train_size: Size of the stratified training set, 10 to 1,000; None for all. Sizes are nested.
         subset_seed: Which training set of that size.
+        calibration_size: Images to calibrate on, which are not trained on. None for 500 of those that ``train_size``
+            leaves over, or what is left; none where fewer than 100 are left. A number is taken off the training set
+            where ``train_size`` is None.
 
     Returns:
         Images as uint8 ``[N, 1, 8, 8]``.
 
     Raises:
-        DataError: If ``train_size`` is out of range.
+        DataError: If a size is out of range.
 
     Reference: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository
         1998.
@@ -47,7 +53,10 @@ def digits(source: DataSource, *, train_size: int | None = 500, subset_seed: int
     targets = classes.to(torch.int64)
     test = stratified(targets, TEST_SIZE, Stream("digits", "test"))
     pool = torch.ones(len(targets), dtype=torch.bool).index_fill(0, test, False).nonzero().squeeze(1)
-    train = pool[stratified(targets[pool], train_size, Stream("digits", "train", subset_seed), every_class="inside")]
+    size = training_size(len(pool), train_size, calibration_size)
+    stream = Stream("digits", "train", subset_seed)
+    train = pool[stratified(targets[pool], size, stream, every_class="inside")]
+    held = calibration_count(len(pool), train_size, calibration_size)
     return Dataset(
         name="digits",
         train_inputs=images[train],
@@ -59,4 +68,5 @@ def digits(source: DataSource, *, train_size: int | None = 500, subset_seed: int
         mean=(0.3041,),
         std=(0.3757,),
         augment=augment,
+        calibration=held_out(images[pool], targets[pool], held, stream),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharpscope.data.calibration import calibration_count, held_out, training_size
 from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.image_folder import as_it_looks, below, refuse_alike
 from sharpscope.data.registry import DATASETS
@@ -50,6 +51,7 @@ def names(
     train_size: int | None = None,
     test_size: int | None = None,
     subset_seed: int = 0,
+    calibration_size: int | None = None,
 ) -> Dataset:
     """Names of people, 25 places of 56 symbols, by their language; generated unless a CSV file is given.
 
@@ -64,6 +66,9 @@ def names(
         train_size: Size of a stratified training subset; None for all. Sizes are nested.
         test_size: Size of a stratified test subset, the same for every seed; None for all.
         subset_seed: Which training subset of that size.
+        calibration_size: Names to calibrate on, which are not trained on. None for some that ``train_size`` leaves
+            over: a tenth of the names to train on, but 500 to 5,000, or what is left; none where fewer than 100 are
+            left. A number is taken off the training set where ``train_size`` is None.
 
     Returns:
         Symbols as int64 ``[N, 25]``; augmented by a slip of the typist.
@@ -85,7 +90,9 @@ def names(
     count = min(max(1, round(TESTED * len(targets))), len(targets) - len(classes))
     tested = stratified(targets, count, Stream("names", "split"), every_class="outside")
     pool = torch.ones(len(targets), dtype=torch.bool).index_fill(0, tested, False).nonzero().squeeze(1)
-    train, test = subsets("names", targets[pool], targets[tested], train_size, test_size, subset_seed)
+    size = training_size(len(pool), train_size, calibration_size)
+    held = calibration_count(len(pool), train_size, calibration_size)
+    train, test = subsets("names", targets[pool], targets[tested], size, test_size, subset_seed)
     return Dataset(
         name="names",
         train_inputs=symbols[pool[train]],
@@ -97,6 +104,7 @@ def names(
         std=(),
         augment=mistype,
         vocabulary=len(SYMBOLS),
+        calibration=held_out(symbols[pool], targets[pool], held, Stream("names", "train", subset_seed)),
     )
 
 

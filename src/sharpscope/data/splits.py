@@ -15,6 +15,9 @@ Args:
     train_size: Size of a stratified training subset; None for all. Sizes are nested.
     test_size: Size of a stratified test subset, the same for every seed; None for all.
     subset_seed: Which training subset of that size.
+    calibration_size: Samples to calibrate on, which are not trained on. None for some that ``train_size`` leaves over:
+        a tenth of the training split, but 500 to 5,000, or what is left; none where fewer than 100 are left. A number
+        is taken off the training set where ``train_size`` is None.
 
 Returns:
     Images as uint8 ``[N, {shape}]``.
@@ -33,7 +36,14 @@ class Splits(Protocol):
     def name(self) -> str:
         """What users write."""
 
-    def load(self, source: DataSource, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
+    def load(
+        self,
+        source: DataSource,
+        train_size: int | None,
+        test_size: int | None,
+        subset_seed: int,
+        calibration_size: int | None = None,
+    ) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -52,9 +62,14 @@ def register(splits: Splits, facts: DatasetFacts, about: str, reference: str) ->
     """
 
     def read(
-        source: DataSource, *, train_size: int | None = None, test_size: int | None = None, subset_seed: int = 0
+        source: DataSource,
+        *,
+        train_size: int | None = None,
+        test_size: int | None = None,
+        subset_seed: int = 0,
+        calibration_size: int | None = None,
     ) -> Dataset:
-        return splits.load(source, train_size, test_size, subset_seed)
+        return splits.load(source, train_size, test_size, subset_seed, calibration_size)
 
     shape = ", ".join(map(str, facts.shape))
     read.__doc__ = _DOCUMENTATION.format(about=inspect.cleandoc(about), shape=shape, reference=reference)

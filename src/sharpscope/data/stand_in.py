@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sharpscope.data.dataset import Dataset
+from sharpscope.data.calibration import calibration_count, training_size
+from sharpscope.data.dataset import Dataset, Samples
 from sharpscope.data.registry import DATASETS, DatasetFacts
 from sharpscope.errors import DataError
 from sharpscope.seeding import Stream
@@ -52,7 +53,7 @@ def stand_in(name: str, options: Mapping[str, Any]) -> Dataset | None:
 
     Args:
         name: Of a registered dataset.
-        options: All of its options; ``train_size`` and ``test_size`` count.
+        options: All of its options; ``train_size``, ``test_size`` and ``calibration_size`` count.
 
     Returns:
         The stand-in, which must never be trained on for a result; None if the dataset declares no shape.
@@ -64,20 +65,29 @@ def stand_in(name: str, options: Mapping[str, Any]) -> Dataset | None:
     if not isinstance(facts, DatasetFacts):
         return None
     train = _size(name, "train_size", options, facts.train_size)
+    asked, held = options.get("train_size"), options.get("calibration_size")
+    calibration = calibration_count(facts.train_size, asked, held)
+    train = training_size(facts.train_size, asked, held) or train
     test = _size(name, "test_size", options, facts.test_size)
+    train_samples, test_samples = _samples(train, facts), _samples(test, facts)
     channels = facts.shape[0]
     return Dataset(
         name=name,
-        train_inputs=_noise(train, facts.shape),
-        train_targets=torch.arange(train) % facts.classes,
-        test_inputs=_noise(test, facts.shape),
-        test_targets=torch.arange(test) % facts.classes,
+        train_inputs=train_samples.inputs,
+        train_targets=train_samples.targets,
+        test_inputs=test_samples.inputs,
+        test_targets=test_samples.targets,
         classes=tuple(map(str, range(facts.classes))),
         mean=(0.5,) * channels,
         std=(0.5,) * channels,
         augment=facts.augment,
         corrupted=DeclaredSuite(*facts.suite) if facts.suite else None,
+        calibration=_samples(calibration, facts) if calibration else None,
     )
+
+
+def _samples(count: int, facts: DatasetFacts) -> Samples:
+    return Samples(_noise(count, facts.shape), torch.arange(count) % facts.classes)
 
 
 def _size(name: str, option: str, options: Mapping[str, Any], most: int) -> int:

@@ -16,7 +16,8 @@ from sharpscope.condition import SEVERITIES
 from sharpscope.data.archives import Member, Zip, open_tar
 from sharpscope.data.augmentations import random_flip, random_resized_crop
 from sharpscope.data.cache import filling
-from sharpscope.data.dataset import Dataset, DataSource
+from sharpscope.data.calibration import calibration_count, calibration_samples, training_size
+from sharpscope.data.dataset import Dataset, DataSource, Samples
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.data.images import decode
 from sharpscope.data.published import mapped
@@ -24,6 +25,7 @@ from sharpscope.data.registry import DatasetFacts
 from sharpscope.data.selection import subsets
 from sharpscope.data.splits import register
 from sharpscope.errors import DataError
+from sharpscope.seeding import Stream
 
 ROOT = "tiny-imagenet-200"
 SIDE = 64
@@ -47,7 +49,14 @@ class TinyImageNet:
     suite: RemoteFile
     suite_mirrors: tuple[str, ...]
 
-    def load(self, source: DataSource, train_size: int | None, test_size: int | None, subset_seed: int) -> Dataset:
+    def load(
+        self,
+        source: DataSource,
+        train_size: int | None,
+        test_size: int | None,
+        subset_seed: int,
+        calibration_size: int | None = None,
+    ) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -63,7 +72,13 @@ class TinyImageNet:
             decoded = path.with_name(f"{ROOT}-decoded")
             targets = {split: torch.tensor([label for label, _ in files]) for split, files in splits.items()}
             arrays = {s: self._images(archive, decoded / f"{s}.npy", [n for _, n in f]) for s, f in splits.items()}
-        train, test = subsets(self.name, targets["train"], targets["val"], train_size, test_size, subset_seed)
+        pool = len(targets["train"])
+        size = training_size(pool, train_size, calibration_size)
+        held = calibration_count(pool, train_size, calibration_size)
+        train, test = subsets(self.name, targets["train"], targets["val"], size, test_size, subset_seed)
+        stream = Stream(self.name, "train", subset_seed)
+        chosen = calibration_samples(targets["train"], held, stream)
+        calibration = Samples(_taken(arrays["train"], chosen), targets["train"][chosen]) if held else None
         classes = tuple(words.get(wnid, wnid).split(",")[0] for wnid in sorted(wnids))
         return Dataset(
             name=self.name,
@@ -78,6 +93,7 @@ class TinyImageNet:
             corrupted=JpegSuite(
                 self.suite, self.suite_mirrors, source, tuple(sorted(wnids)), targets["val"], chosen=test
             ),
+            calibration=calibration,
         )
 
     def _images(self, archive: Zip, cache: Path, names: list[str]) -> np.ndarray:

@@ -149,8 +149,8 @@ def test_a_condition_that_fails_costs_the_scores_that_read_it(plugin, tmp_path, 
     assert ledger["under_both"].isna().all()
     (pair,) = update_pairs(store).failed
     assert "has no predictions under the condition 'failing'" in pair.error
-    # Tried again by the next run, and it alone.
-    assert {o.stages for o in perform_all(plan, store)} == {("predictions", "scores")}
+    # Tried again by the next run, without training or measuring.
+    assert {o.stages for o in perform_all(plan, store)} == {("predictions", "reliability", "scores")}
 
 
 def test_a_condition_that_fails_on_a_few_samples_is_refused_at_once(plugin, tmp_path, plan_of):  # noqa: F811

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from tests.pages import with_few, write_page
 
 from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.ledger import BIN_COLUMNS, CONFIDENCE_COLUMNS
 from sharpscope.analysis.report import write_report
@@ -272,6 +273,11 @@ def matched_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def comparisons(results: StudyResults) -> pd.DataFrame:
     return comparisons_table(results)
+
+
+@pytest.fixture(scope="session")
+def contrasts(results: StudyResults) -> pd.DataFrame:
+    return contrasts_table(results)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sharpscope.analysis.comparisons import comparisons_table, levels_table
+from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.correlations import POOLED, WITHIN
+from sharpscope.analysis.levels import levels_table
 
 
 def one(table, **where):
@@ -48,13 +49,13 @@ def test_seeds_are_paired_by_seed_not_by_position(results, comparisons):
     np.testing.assert_allclose(again["p"], comparisons["p"])
 
 
-def test_primary_family_is_the_declared_one_with_holm(results, comparisons):
+def test_primary_family_is_the_declared_one(results, comparisons):
     primary = comparisons[comparisons["family"] == "primary"]
     assert set(primary["quantity"]) == set(results.study["primary"])
     assert len(primary) == 25
-    assert (primary["correction"] == "Holm").all()
-    # Ten seeds just suffice: 25 * 2 / 2^10.
-    assert primary["p_adjusted_smallest"].to_numpy() == pytest.approx(25 * 2 / 1024)
+    assert (primary["correction"] == "Westfall-Young").all()
+    # As few as the seeds that differ allow, however many tests there are.
+    np.testing.assert_allclose(primary["p_adjusted_smallest"], 2 / 2.0 ** (primary["n"] - primary["zeros"]))
     secondary = comparisons[comparisons["family"] == "secondary"]
     expected = stats.false_discovery_control(secondary["p"], method="bh")
     np.testing.assert_allclose(secondary["p_adjusted"], expected)
@@ -82,7 +83,8 @@ def test_one_far_seed_does_not_turn_the_verdict_against_the_test(make_results):
     ledger.loc[~sam, "relative_flatness"] = 10.0 + 0.3 * np.arange(14)
     ledger.loc[sam, "relative_flatness"] = 9.5 + 0.29 * np.arange(14)
     ledger.loc[sam & (ledger["seed"] == 13), "relative_flatness"] = 90.0
-    row = one(comparisons_table(replace(results, ledger=ledger)), quantity="relative_flatness")
+    study = {**results.study, "correction": "holm"}
+    row = one(comparisons_table(replace(results, ledger=ledger, study=study)), quantity="relative_flatness")
     assert row["mean_difference"] > 0 > row["ci_high"]
     assert (row["p"] < 0.05, row["verdict"]) == (True, "flatter")
     assert max(row["difference"], row["effect"]) < 0
@@ -127,11 +129,15 @@ def test_failed_runs_shrink_n(make_results):
     assert one(table, quantity="prediction_disagreement", regime="weight_decay")["n"] == 10
 
 
-def test_settings_are_compared_and_corrected_by_themselves(make_results):
+def test_settings_are_compared_by_themselves_and_corrected_together(make_results):
     table = comparisons_table(make_results(training__lr=[0.01, 0.1]))
     alone = comparisons_table(make_results(training__lr=[0.01]))
     part = table[table["training.lr"] == 0.01].reset_index(drop=True)
-    pd.testing.assert_frame_equal(part, alone)
+    columns = ["training.lr", "quantity", "regime", "n", "difference", "ci_low", "ci_high", "effect", "p"]
+    pd.testing.assert_frame_equal(part[columns], alone[columns])
+    assert set(table["family"]) == {"secondary"}
+    expected = stats.false_discovery_control(table["p"], method="bh")
+    np.testing.assert_allclose(table["p_adjusted"], expected)
 
 
 def test_too_few_seeds_cannot_be_significant(make_results):

@@ -12,10 +12,12 @@ import pytest
 from tests.analysis.conftest import FEW, synthetic
 from tests.pages import page_of, with_few
 
-from sharpscope.analysis.comparisons import comparisons_table, levels_table
+from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import WITHIN, correlations_table
 from sharpscope.analysis.drawing import level_legend
 from sharpscope.analysis.findings import find
+from sharpscope.analysis.levels import levels_table
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.spec import Factor
@@ -98,7 +100,7 @@ def test_a_reference_of_ones_own() -> None:
 def test_sentences_speak_of_levels() -> None:
     results = tight(seeds=8)
     one = replace(results, study={**results.study, "primary": ["relative_flatness"]})
-    found = find(one, comparisons_table(one), correlations_table(one))
+    found = find(one, contrasts_table(one), correlations_table(one))
     assert found.headline == (
         "Compared with data.factor 0.5, data.factor 0.7 does not differ significantly; "
         "data.factor 0.9 has significantly sharper minima."
@@ -108,7 +110,7 @@ def test_sentences_speak_of_levels() -> None:
     none = replace(results, study={**results.study, "primary": ["ece"]})
     ledger = results.ledger.assign(ece=np.tile(np.random.default_rng(0).permutation(8), 3) + results.ledger["ece"])
     none = replace(none, ledger=ledger)
-    found = find(none, comparisons_table(none), correlations_table(none))
+    found = find(none, contrasts_table(none), correlations_table(none))
     assert found.headline == (
         "No level of data.factor differs significantly from 0.5 in any of the 2 comparisons tested."
     )

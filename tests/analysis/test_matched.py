@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from tests.pages import figures_of, with_few
 
-from sharpscope.analysis.comparisons import comparisons_table, levels_table
+from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.findings import at_matched_loss
+from sharpscope.analysis.levels import levels_table
 from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.section import Evidence
@@ -76,7 +78,7 @@ def test_sentence_counts_differences_that_are_there_too(matched, tables):
     assert f"of the {len(real)} that are significant at the end" in first
     turned = matched.ledger.copy()
     turned["relative_flatness@0.5"] *= -1
-    (sentence, _) = at_matched_loss(matched, comparisons_table(replace(matched, ledger=turned)))
+    (sentence, _) = at_matched_loss(matched, contrasts_table(replace(matched, ledger=turned)))
     assert sentence.startswith("At train loss 0.5, 5 of 10 differences")
     assert re.search(r"in the same direction and \d in the opposite one\.", sentence)
 
@@ -109,7 +111,7 @@ def test_page_stands_where_one_regime_alone_reached_a_level(matched):
     ledger.loc[ledger["regime"] != "sam", columns] = np.nan
     alone = replace(matched, ledger=ledger)
     evidence = Evidence(alone)
-    assert len(at_matched_loss(alone, evidence.comparisons)) == 1
+    assert len(at_matched_loss(alone, evidence.contrasts)) == 1
     assert "0 of 10" in render(evidence, contents_of(evidence))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -79,7 +80,8 @@ def test_an_option_of_a_dataset_is_compared(done, capsys):
     tests = comparisons_table(results)
     flatness = ledger.pivot(index="seed", columns="data.height", values="relative_flatness")
     row = tests[(tests["data.height"] == "3") & (tests["quantity"] == "relative_flatness")].iloc[0]
-    assert row["mean_difference"] == pytest.approx((flatness[3.0] - flatness[1.0]).mean())
+    assert row["scale"] == "ratio"
+    assert row["mean_difference"] == pytest.approx(np.exp(np.log(flatness[3.0] / flatness[1.0]).mean()))
     # Pairs are of the seeds of one level.
     assert len(results.pairs) == 3 * 3
     assert run_command(["report", str(folder)]) == 0
@@ -104,7 +106,7 @@ def test_an_option_of_a_regime_is_compared_with_what_has_none(done):
     slowest = of_group.loc[of_group["regimes.slower.times"] == 8, "train_loss"]
     alone = of_group.loc[of_group["regime"] == "baseline", "train_loss"]
     assert row["regimes.slower.times"] == "8"
-    assert row["mean_difference"] == pytest.approx((slowest - alone).mean())
+    assert row["mean_difference"] == pytest.approx(np.exp(np.log(slowest / alone).mean()))
     # What the study says in full is the same study.
     again = make_plan(load_source(str(folder / "study.yaml")))
     assert set(again.runs) == set(ledger["run_id"])

@@ -61,6 +61,9 @@ BAD = {
     "score": ({"scores": ["eec"]}, "unknown score 'eec'; did you mean 'ece'?"),
     "score option": ({"scores": {"ece": {"bins": "few"}}}, "option 'bins' of score 'ece'"),
     "taken column": ({"measures": {"seed": {"measure": "margin"}}}, "'seed' cannot be the key of a measure"),
+    "margin": ({"margin": {"test_acuracy": 0.01}}, "the margin of 'test_acuracy' is of nothing that is measured"),
+    "margin of a ratio": ({"margin": {"train_loss": 0.1}}, "its margin is a factor above 1"),
+    "correction": ({"correction": "bonferroni"}, "correction"),
     "primary": ({"primary": ["test_acuracy"]}, "the primary quantity 'test_acuracy' is not measured"),
     "plugin": ({"plugins": ["absent.py"]}, "the plugin 'absent.py' is missing"),
     "name": ({"name": "a b"}, "line 1: "),
@@ -262,6 +265,12 @@ def test_defaults_are_filled_in(plan_of):
     assert "smooth_ece" not in study.scores
     assert study.primary == ("relative_flatness", "fisher_rao_norm", "test_accuracy", "ece", "corruption_accuracy")
     assert study.model.options["activation"] == "relu"
+
+
+def test_margins_and_the_correction_change_no_run(plan_of):
+    plain, told = plan_of(), plan_of(margin={"accuracy": 0.01, "train_loss": 1.2}, correction="holm")
+    assert told.study.margin == {"test_accuracy": 0.01, "train_loss": 1.2}
+    assert [job.run.id for job in told.points] == [job.run.id for job in plain.points]
 
 
 def test_accuracy_in_the_primary_family_is_the_test_accuracy(plan_of):

@@ -102,6 +102,7 @@ RIGHT = [
     {"regimes": ["baseline", "sam"], "grid": {"regimes.sam.rho": [0.1, 0.2], "regimes.sam.adaptive": True}},
     {"measures": {"top": {"measure": "hessian_trace", "subset": 20}, "relative_flatness": {"normalize": False}}},
     {"measures": None, "scores": None, "primary": None, "sections": None},
+    {"correction": "holm", "margin": {"test_accuracy": 0.01}},
     {"scores": {"ten": {"score": "ece", "bins": 10}}, "primary": ["relative_flatness", "ten"]},
     {"sections": ["levels", "paper_tests"]},
 ]
@@ -149,6 +150,8 @@ WRONG = [
     {"measures_subset": 0},
     {"scores": {"ece": {"bin": 10}}},
     {"primary": "relative_flatness"},
+    {"correction": "bonferroni"},
+    {"margin": {"test_accuracy": 0}},
     {"plugins": "mine.py"},
     {"sections": "regimes"},
     {"extends": 3},

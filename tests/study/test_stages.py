@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.ledger import load_ledger, load_results
@@ -244,7 +244,7 @@ def test_a_value_that_did_not_converge_is_marked_in_the_ledger_and_told(plan_of,
     assert (~ledger["hessian_top_eigenvalue_converged"]).all()
     assert ledger["gradient_norm_converged"].all()
     results = load_results(store.path)
-    found = find(results, comparisons_table(results), correlations_table(results))
+    found = find(results, contrasts_table(results), correlations_table(results))
     n = len(ledger)
     assert found.unconverged.startswith(f"{n} of {n} values of Hessian top eigenvalue did not reach their precision")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.comparisons import ALPHA, PRIMARY
 from sharpscope.analysis.correlations import POOLED, WITHIN
-from sharpscope.analysis.results import StudyResults, TableRow, by, records, split
+from sharpscope.analysis.results import StudyResults, TableRow, by, records
+from sharpscope.analysis.tested import ALPHA, PRIMARY
 
 # Outcomes whose relation to sharpness is told in words, the first of them that were measured.
 _OUTCOMES = ("generalization_gap", "r2_gap", "ece", "test_accuracy", "test_r2")
@@ -37,14 +37,14 @@ class Findings:
     unconverged: str = ""
 
 
-def find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
-    """Return the findings of a study, from its tables alone."""
-    found = _find(results, comparisons, correlations)
+def find(results: StudyResults, contrasts: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
+    """Return the findings of a study, from its contrasts over all settings and its correlations."""
+    found = _find(results, contrasts, correlations)
     changed = ("The primary family was changed after the study first ran.",) if results.primary_changed else ()
     return replace(found, sentences=(*found.sentences, *changed), unconverged=_unconverged(results))
 
 
-def _find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
+def _find(results: StudyResults, contrasts: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
         return Findings(f"None of the {len(results.ledger)} runs finished, so there is nothing to compare.")
@@ -58,19 +58,19 @@ def _find(results: StudyResults, comparisons: pd.DataFrame, correlations: pd.Dat
         settings = " Its settings are described, not tested against each other." if results.keys else ""
         headline = f"The study has {counted}, so there is no other {factor.noun} to compare it with.{settings}"
         return Findings(headline, _relations(results, correlations))
-    told = (*at_matched_loss(results, comparisons), *_relations(results, correlations))
-    family = comparisons[comparisons["family"] == PRIMARY]
+    told = (*at_matched_loss(results, contrasts), *_relations(results, correlations))
+    family = contrasts[contrasts["family"] == PRIMARY]
     name = "primary family"
     if family.empty:
-        family, name = comparisons, "comparisons"
+        family, name = contrasts, "comparisons"
     family = family[family["p"].notna()]
     if family.empty:
         return Findings(f"No seed finished in two {factor.noun}s, so no comparison could be tested.")
+    limits = _left_out(results, family)
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
-        tests = int(family.groupby(results.keys, dropna=False).size().max()) if results.keys else len(family)
-        return Findings(_unreachable(family, name, tests), told)
+        return Findings(_unreachable(family, name), (*limits, *told))
     by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
-    return Findings(_headline(results, family), (_counts(family, name), *told), by_level)
+    return Findings(_headline(results, family), (_counts(family, name), *limits, *told), by_level)
 
 
 def _unconverged(results: StudyResults) -> str:
@@ -84,18 +84,34 @@ def _unconverged(results: StudyResults) -> str:
     return f"{_join(parts)} did not reach their precision and are used as they are." if parts else ""
 
 
-def _unreachable(family: pd.DataFrame, name: str, tests: int) -> str:
+def _unreachable(family: pd.DataFrame, name: str) -> str:
     differ = family["n"] - family["zeros"]
     if not differ.any():
         return f"No difference could be significant: all values of the {name} equal those of their reference."
     n = int(differ.max())
     seeds = _count(n, "seed") if n == family["n"].max() else f"{_count(n, 'pair')} that differ"
     p, adjusted = (numbers.p_value(family[c].min()) for c in ("p_smallest", "p_adjusted_smallest"))
+    corrected = f", and {adjusted} after correction of the {name} ({_count(len(family), 'test')})"
     return (
-        f"No difference could be significant: with {seeds} the smallest p that a test can reach is {p}, "
-        f"and {adjusted} after correction of the {name} ({_count(tests, 'test')}). "
+        f"No difference could be significant: with {seeds} the smallest p that a test can reach is {p}"
+        f"{corrected if adjusted != p else ''}. "
         "Values and intervals describe these runs; more seeds would be needed to test."
     )
+
+
+def _left_out(results: StudyResults, family: pd.DataFrame) -> tuple[str, ...]:
+    """Return which runs are missing from contrasts of the family, and where ratios were given up."""
+    sentences = []
+    for column, noun in (("seeds_left_out", "seed"), ("settings_left_out", "setting")):
+        levels = family[family[column] != ""].groupby(column, sort=False)[results.factor.name].unique()
+        for left_out, among in levels.items():
+            of = results.factor.told(*map(str, among))
+            sentences.append(f"Where runs of {of} are missing, these {noun}s are left out: {left_out}.")
+    given_up = family[family["not_positive"] > 0].groupby("quantity", sort=False)["not_positive"].first()
+    for name, count in given_up.items():
+        values = f"{_count(int(count), 'value')} of {_label(results, str(name))} {'is' if count == 1 else 'are'}"
+        sentences.append(f"{values} not above zero, so differences are shown instead of ratios.")
+    return tuple(sentences)
 
 
 def _headline(results: StudyResults, family: pd.DataFrame) -> str:
@@ -136,49 +152,68 @@ def _difference(verdicts: set[str]) -> str:
 
 
 def _counts(family: pd.DataFrame, name: str) -> str:
-    real = int(family["significant"].sum())
+    real = family[family["significant"]]
     correction = family["correction"].iloc[0]
     which = f"of the {name}" if name == "primary family" else "made"
     if len(family) == 1:
-        told = f"The one comparison {which} is {'' if real else 'not '}significant"
+        told = f"The one comparison {which} is {'not ' if real.empty else ''}significant"
     else:
-        are = "are" if real > 1 else "is"
-        told = f"{real or 'None'} of the {len(family)} comparisons {which} {are} significant"
-    return f"{told} at {ALPHA:g} after the correction of {correction}."
+        are = "are" if len(real) > 1 else "is"
+        told = f"{len(real) or 'None'} of the {len(family)} comparisons {which} {are} significant"
+    return f"{told} at {ALPHA:g} after the correction of {correction}{_at_the_floor(real)}."
+
+
+def _at_the_floor(real: pd.DataFrame) -> str:
+    """Return how many p-values are the smallest that the seeds allow, where there are several."""
+    least = real["p_adjusted_smallest"].min()
+    there = int((real["p_adjusted"] <= least * (1 + 1e-9)).sum())
+    if there < 2:
+        return ""
+    told = "all" if there == len(real) else str(there)
+    seeds = _count(int((real["n"] - real["zeros"]).max()), "seed")
+    return f"; {told} of them have p\u00a0=\u00a0{numbers.p_value(least)}, the smallest that {seeds} allow"
 
 
 def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
-    real = rows[rows["significant"]]
-    if real.empty:
-        return "no significant difference in this family."
-    if results.keys:
-        total = rows.groupby("quantity")["p"].count().to_dict()
-        phrases = []
-        for cell, part in split(real, ["quantity", "verdict"]):
-            settings = f"{len(part)} of {total[cell['quantity']]} settings"
-            phrases.append(f"{cell['verdict']} {_label(results, cell['quantity'])} in {settings}")
-    else:
-        phrases = [_phrase(results, row) for row in records(real)]
+    real, rest = rows[rows["significant"]], rows[~rows["significant"]]
+    phrases = [_phrase(results, row) for row in records(real)] or ["no significant difference in this family"]
+    same = [_label(results, row["quantity"]) for row in records(rest) if row["equivalent"] is True]
+    if same:
+        phrases.append(f"equivalent by the margin of the study: {_join(same)}")
+    seen = [
+        f"{numbers.at_least(row['scale'], row['detectable'])} or more of {_label(results, row['quantity'])}"
+        for row in records(rest)
+        if math.isfinite(row["detectable"]) and row["equivalent"] is not True
+    ]
+    if seen:
+        phrases.append(f"could have seen a difference of {_join(seen)}")
     return "; ".join(phrases) + "."
 
 
 def _phrase(results: StudyResults, row: TableRow) -> str:
-    """Return one significant difference: "sharper by relative flatness (+1.4 [+1.0, +1.8], p = 0.049)"."""
+    """Return one significant difference: "sharper by SAM sharpness (×1.4 [1.2, 1.6], p = 0.002, 10 of 10 seeds)"."""
     link = " by" if row["verdict"] in ("sharper", "flatter") else ""
-    difference = numbers.with_interval(row["difference"], row["ci_low"], row["ci_high"], sign=True)
-    p = numbers.p_value(row["p_adjusted"])
-    return f"{row['verdict']}{link} {_label(results, row['quantity'])} ({difference}, p\u00a0=\u00a0{p})"
+    difference = numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
+    agreeing = max(row["risen"], row["differ"] - row["risen"])
+    told = [
+        difference,
+        f"p\u00a0=\u00a0{numbers.p_value(row['p_adjusted'])}",
+        f"{agreeing} of {row['differ']} seeds",
+    ]
+    if row["settings"] > 1:
+        told.append(f"{row['same_direction']} of {row['settings']} settings")
+    return f"{row['verdict']}{link} {_label(results, row['quantity'])} ({', '.join(told)})"
 
 
-def at_matched_loss(results: StudyResults, comparisons: pd.DataFrame) -> tuple[str, ...]:
+def at_matched_loss(results: StudyResults, contrasts: pd.DataFrame) -> tuple[str, ...]:
     """Return, for each matched train loss, how many differences in sharpness are there as they are at the end."""
     columns = [name for name, quantity in results.quantities.items() if quantity.kind == "sharpness"]
-    tested = comparisons[comparisons["quantity"].isin(columns) & (comparisons["n"] > 0)]
+    tested = contrasts[contrasts["quantity"].isin(columns) & (contrasts["n"] > 0)]
     tested = tested.assign(
         base=tested["quantity"].map(lambda name: results.quantities[name].base),
         loss=tested["quantity"].map(lambda name: results.quantities[name].matched_loss),
     )
-    at_end, cells = tested[tested["loss"] == ""], [*results.keys, results.factor.name, "base"]
+    at_end, cells = tested[tested["loss"] == ""], [results.factor.name, "base"]
     sentences = []
     for loss in results.losses:
         both = at_end.merge(tested[tested["loss"] == loss], on=cells, suffixes=("", "_there"))

@@ -92,6 +92,24 @@ def with_interval(value: float, low: float, high: float, *, sign: bool = False) 
     return f"{text} [{fixed(low, decimals, sign=sign)}, {fixed(high, decimals, sign=sign)}]"
 
 
+def change(scale: str, value: float, low: float, high: float) -> str:
+    """Return a difference with its interval as its scale has it: a factor of a ratio, else a number with its sign.
+
+    >>> change("ratio", 1.131, 1.104, 1.152), change("difference", 0.012, 0.008, 0.015)
+    ('×1.13 [1.10, 1.15]', '+0.012 [+0.008, +0.015]')
+    """
+    return factor(value, low, high) if scale == "ratio" else with_interval(value, low, high, sign=True)
+
+
+def at_least(scale: str, size: float) -> str:
+    """Return the size of a difference that has no direction: "×1.2", "0.012".
+
+    >>> at_least("ratio", 1.234), at_least("difference", 0.0123)
+    ('×1.2', '0.012')
+    """
+    return factor(size, math.nan, math.nan) if scale == "ratio" else _significant(size, 2)
+
+
 def factor(value: float, low: float, high: float) -> str:
     """Return a ratio with its interval, with as many significant digits as the relative width supports.
 

@@ -12,12 +12,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from sharpscope.analysis.comparisons import ALPHA
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, sections_of
+from sharpscope.analysis.tested import ALPHA
 from sharpscope.registry import Registration
 from sharpscope.store.files import write_whole
 from sharpscope.store.seals import digest
@@ -108,7 +108,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
             sections.append({"name": name, "title": content.title or SECTIONS[name].facts.title, "body": body})
     context = {
         "study": results.study,
-        "findings": find(results, evidence.comparisons, evidence.correlations),
+        "findings": find(results, evidence.contrasts, evidence.correlations),
         "total": len(results.ledger),
         "done": int((results.ledger["state"] == "done").sum()),
         "seeds": int(results.ledger["seed"].nunique()),

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sharpscope.analysis.comparisons import comparisons_table, levels_table
+from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.levels import levels_table
 from sharpscope.analysis.results import StudyResults
 from sharpscope.errors import SpecError, suggest
 from sharpscope.registry import Registry
@@ -47,9 +49,14 @@ class Evidence:
         return levels_table(self.results)
 
     @cached_property
+    def contrasts(self) -> pd.DataFrame:
+        """Every difference to the reference over the whole study; see ``contrasts_table``."""
+        return contrasts_table(self.results)
+
+    @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """Every difference to the reference with its test; see ``comparisons_table``."""
-        return comparisons_table(self.results)
+        """Every difference to the reference in each setting; see ``comparisons_table``."""
+        return comparisons_table(self.results, self.contrasts)
 
     @cached_property
     def correlations(self) -> pd.DataFrame:

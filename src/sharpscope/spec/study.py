@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from sharpscope.spec.component import Component
 from sharpscope.spec.factor import Compare, Factor
@@ -19,6 +19,7 @@ from sharpscope.spec.values import repeats
 REQUIRED = ("name", "data", "model")
 # The key by which a study file names the study that it changes. It is gone where the two are one.
 EXTENDS = "extends"
+Correction = Literal["westfall_young", "holm"]
 # Planning takes some 3 ms and 8 kB for each.
 MOST_RUNS = 100_000
 
@@ -42,6 +43,10 @@ class Study(Strict):
         primary: The few quantities that decide; they are tested as one family.
         claims: Published statements that the study judges: names of claims, or files of the user's own with one each.
             They change no run.
+        correction: How the primary family is corrected for its many tests: ``westfall_young`` flips the signs of whole
+            seeds, ``holm`` takes p-values alone. It changes no run.
+        margin: By quantity, the smallest difference that matters: a factor above 1 where values are compared by their
+            ratio. A level that differs by less is called equivalent. It changes no run.
         sections: What the report has, in this order; what is not named is absent. It changes no run.
         plugins: Python files that register what is the study's own, from the folder of its file.
     """
@@ -60,6 +65,8 @@ class Study(Strict):
     scores: dict[str, dict[str, Any]] | None = None
     primary: tuple[str, ...] | None = None
     claims: tuple[str, ...] = ()
+    correction: Correction = "westfall_young"
+    margin: dict[str, Annotated[PositiveFloat, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
     sections: tuple[str, ...] | None = None
     plugins: tuple[str, ...] = ()
 

@@ -75,3 +75,30 @@ def test_interval_covers_the_mean_of_pairs():
         interval = mean_interval(jackknife_values(random_matrix(rng, 10, 1.0, 1.0)), Stream(i), resamples=1000)
         covered += interval.low <= 0 <= interval.high
     assert covered / 300 >= 0.92
+
+
+def test_a_missing_pair_costs_neither_of_its_seeds():
+    matrix = random_matrix(np.random.default_rng(0), 10, 1.0, 0.2)
+    whole = jackknife_values(matrix)
+    matrix[2, 7] = matrix[7, 2] = np.nan
+    found = jackknife_values(matrix)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, whole, atol=1.5)
+    assert np.corrcoef(found, whole)[0, 1] > 0.98
+    pairs = [(a, b) for a in range(10) for b in range(a) if np.isfinite(matrix[a, b])]
+    mean = np.mean([matrix[pair] for pair in pairs])
+    for seed in range(10):
+        without = np.mean([matrix[pair] for pair in pairs if seed not in pair])
+        assert found[seed] == pytest.approx(10 * mean - 9 * without)
+
+
+def test_a_seed_without_any_pair_has_no_value_and_changes_no_other():
+    matrix = random_matrix(np.random.default_rng(0), 6, 1.0, 1.0)
+    larger = np.full((8, 8), np.nan)
+    larger[:6, :6] = matrix
+    found = jackknife_values(larger)
+    np.testing.assert_allclose(found[:6], jackknife_values(matrix))
+    assert np.isnan(found[6:]).all()
+    star = np.full((4, 4), np.nan)
+    star[0, 1:] = star[1:, 0] = 1.0
+    assert np.isnan(jackknife_values(star)).all()

@@ -9,7 +9,13 @@ from sharpscope.analysis.statistics.correlation import Correlation, rank_correla
 from sharpscope.analysis.statistics.interval import LEVEL, Interval
 from sharpscope.analysis.statistics.pairs import jackknife_values
 from sharpscope.analysis.statistics.sign_test import SignTests, sign_test
-from sharpscope.analysis.statistics.signed_rank import SignedRank, hodges_lehmann, signed_rank_test, smallest_p
+from sharpscope.analysis.statistics.signed_rank import (
+    SignedRank,
+    hodges_lehmann,
+    paired_differences,
+    signed_rank_test,
+    smallest_p,
+)
 from sharpscope.analysis.statistics.study_wide import StudyWide, heterogeneity, study_wide
 from sharpscope.analysis.statistics.westfall_young import flip_test, smallest_reachable, westfall_young
 
@@ -30,6 +36,7 @@ __all__ = [
     "holm",
     "jackknife_values",
     "mean_interval",
+    "paired_differences",
     "rank_correlation",
     "sign_test",
     "signed_rank_test",

@@ -75,7 +75,7 @@ def signed_rank_test(x: np.ndarray, y: np.ndarray, alternative: Alternative = "t
     Reference: Pratt, "Remarks on Zeros and Ties in the Wilcoxon Signed Rank Procedures", JASA 1959; Kerby, "The
     Simple Difference Formula", Comprehensive Psychology 2014 (effect size).
     """
-    differences = _differences(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+    differences = paired_differences(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
     n = len(differences)
     if n == 0:
         return SignedRank(0, 0, float("nan"), float("nan"), True)
@@ -111,7 +111,7 @@ def hodges_lehmann(x: np.ndarray, y: np.ndarray, *, level: float = LEVEL) -> Int
 
     Reference: Hollander, Wolfe and Chicken, "Nonparametric Statistical Methods", 3rd edition, 2014, sections 3.2, 3.3.
     """
-    differences = _differences(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+    differences = paired_differences(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
     n = len(differences)
     if n == 0:
         return Interval(0, float("nan"), float("nan"), float("nan"), 0.0)
@@ -139,8 +139,13 @@ def _outside(differences: np.ndarray, level: float) -> tuple[int, float]:
     return int(rejected[-1]) // 2, float(1 - both_tails[rejected[-1]])
 
 
-def _differences(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the differences of complete pairs, those that differ by the rounding of their own pairs made equal."""
+def paired_differences(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the differences of complete pairs, those that differ by the rounding of their own pairs made equal.
+
+    Args:
+        x: Shape ``[n]``.
+        y: Shape ``[n]``; pairs with a NaN are left out.
+    """
     present = np.isfinite(x) & np.isfinite(y)
     x, y = x[present], y[present]
     if not len(x):

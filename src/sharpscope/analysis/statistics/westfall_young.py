@@ -54,7 +54,7 @@ def student(sums: np.ndarray, squares: np.ndarray, n: np.ndarray) -> np.ndarray:
     """
     share = np.divide(sums**2, n * squares, out=np.zeros(np.broadcast(sums, squares, n).shape), where=squares > 0)
     rest = np.where(1 - share > _ROUNDING, 1 - share, 0.0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(invalid="ignore"):  # of one value, which is told apart below
         found = np.sqrt((n - 1) * np.divide(share, rest, out=np.full(share.shape, np.inf), where=rest > 0))
     return np.where((share > 0) & (n > 1), found, 0.0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,28 @@ def primary_of(declared: Sequence[str] | None, requested: RequestedValues) -> tu
             raise SpecError(f"the primary quantity '{name}' is listed twice", ("primary", index))
         family.append(name)
     return tuple(family)
+
+
+def margins_of(declared: Mapping[str, float], requested: RequestedValues) -> dict[str, float]:
+    """Return the smallest difference that matters of each quantity that has one.
+
+    Raises:
+        SpecError: If a quantity is not a column of the ledger, or a margin does not fit how it is compared.
+    """
+    facts = {place.name: place.column.facts or {} for place in _places(requested) if not place.column.suffix}
+    margins: dict[str, float] = {}
+    for written, margin in declared.items():
+        name = requested.task.aliases.get(written, written)
+        if name not in facts:
+            message = f"the margin of '{name}' is of nothing that is measured in this study{suggest(name, facts)}"
+            raise SpecError(message, ("margin", written))
+        if name in margins:
+            raise SpecError(f"the margin of '{name}' is given twice", ("margin", written))
+        if facts[name].get("scale") == "ratio" and margin <= 1:
+            message = f"'{name}' is compared by its ratio, so its margin is a factor above 1 (1.1), got {margin:g}"
+            raise SpecError(message, ("margin", written))
+        margins[name] = margin
+    return margins
 
 
 def catalog_of(

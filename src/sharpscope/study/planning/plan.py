@@ -20,7 +20,7 @@ from sharpscope.safety import SCORES
 from sharpscope.spec import Claim, GridPoint, Regime, Run, Study, arms
 from sharpscope.store.snapshots import loss_name
 from sharpscope.store.wanted import Wanted
-from sharpscope.study.planning.catalog import catalog_of, check_columns, measured_at_end, primary_of
+from sharpscope.study.planning.catalog import catalog_of, check_columns, margins_of, measured_at_end, primary_of
 from sharpscope.study.planning.dry_run import DryRun, text_of
 from sharpscope.study.planning.plugins import load_plugins, resolve_plugins, stages_of
 from sharpscope.study.planning.resolve import at, completed, measure_request, reduced, request
@@ -149,6 +149,7 @@ def _filled(study: Study, requested: RequestedValues) -> Study:
         "measures": {key: _written(wanted, study.measures_subset) for key, wanted in requested.measures.items()},
         "scores": {key: {"score": w.name, **w.options} for key, w in scores.items()},
         "primary": primary_of(study.primary, requested),
+        "margin": margins_of(study.margin, requested),
     }
     return study.model_copy(update=changed)
 

@@ -59,12 +59,13 @@ def study_schema(sections: Mapping[str, str]) -> Schema:
     }
 
 
+_AS_WRITTEN = ("name", "measures_subset", "primary", "claims", "correction", "margin", "sections", "plugins")
+
+
 def _structure() -> dict[str, Schema]:
     """Return the form of every key, whatever names are known."""
     written = Study.model_json_schema()["properties"]
-    taken = {
-        key: _untitled(written[key]) for key in ("name", "measures_subset", "primary", "claims", "sections", "plugins")
-    }
+    taken = {key: _untitled(written[key]) for key in _AS_WRITTEN}
     component = {"type": ["string", "object"]}
     named = {"anyOf": [_NULL, _TEXTS, {"type": "object", "additionalProperties": {"type": ["object", "null"]}}]}
     return {

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.comparisons import ALPHA, BY_JACKKNIFE
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, TableRow, by, describe_group, records, select
 from sharpscope.analysis.statistics import LEVEL
+from sharpscope.analysis.tested import ALPHA, BY_JACKKNIFE
 from sharpscope.spec import Factor
 
 KINDS = {
@@ -109,7 +109,7 @@ def _cell(factor: Factor, mean: TableRow, test: TableRow | None, decimals: int) 
 
 def comparison_terms(factor: Factor, test: TableRow) -> list[tuple[str, str]]:
     """Return one comparison as pairs of a term and its value."""
-    difference = numbers.with_interval(test["difference"], test["ci_low"], test["ci_high"], sign=True)
+    difference = numbers.change(test["scale"], test["difference"], test["ci_low"], test["ci_high"])
     family = f"{test['family']} family, {test['correction']}"
     terms = [
         (f"Difference to {factor.told(factor.reference)}", difference),
@@ -131,8 +131,9 @@ def _limits(test: TableRow) -> list[tuple[str, str]]:
     terms = []
     if 0 < test["ci_level"] < LEVEL:
         terms.append(("Level of its interval", f"{test['ci_level']:.1%}, no more with these seeds"))
-    if test["mean_difference"] * test["effect"] < 0:
-        mean = numbers.estimate(test["mean_difference"], test["ci_low"], test["ci_high"], sign=True)
+    same = 1.0 if test["scale"] == "ratio" else 0.0
+    if (test["mean_difference"] - same) * test["effect"] < 0:
+        mean = numbers.change(test["scale"], test["mean_difference"], math.nan, math.nan)
         terms.append(("Mean of the differences", f"{mean}, turned by a few seeds that differ much"))
     return terms
 

@@ -33,7 +33,7 @@ def matched_loss(evidence: Evidence) -> Content:
     return Content(
         {
             "sets": panel_sets(results, evidence.levels, evidence.comparisons, closeness),
-            "agreement": at_matched_loss(results, evidence.comparisons),
+            "agreement": at_matched_loss(results, evidence.contrasts),
             "every": results.study.get("training", {}).get("check_loss_every"),
         },
         figures={"matched_loss": partial(lanes, results, evidence.levels)},

@@ -140,7 +140,7 @@ def _terms(factor: Factor, moment: str, row: TableRow, test: TableRow | None) ->
     when = describe_moment(moment)
     terms = [(f"At {when}", numbers.with_interval(row["mean"], row["ci_low"], row["ci_high"]))]
     if test is not None and test["n"]:
-        difference = numbers.with_interval(test["difference"], test["ci_low"], test["ci_high"], sign=True)
+        difference = numbers.change(test["scale"], test["difference"], test["ci_low"], test["ci_high"])
         terms.append((f"Difference to {factor.told(factor.reference)}", difference))
         terms.append(("p adjusted", numbers.p_value(test["p_adjusted"])))
     return terms

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.comparisons import ALPHA, sample
 from sharpscope.analysis.results import StudyResults, by, describe_group, records, select
 from sharpscope.analysis.statistics import benjamini_yekutieli, signed_rank_test
+from sharpscope.analysis.tested import ALPHA
+from sharpscope.analysis.values import Values
 
 FAMILIES = {
     "safety": ("ece", "corruption_accuracy", "prediction_disagreement"),
@@ -28,14 +29,14 @@ def paper_tests_table(results: StudyResults) -> pd.DataFrame:
     rank-biserial correlation; ``p`` of the signed-rank test in that direction, ``p_adjusted`` within the family by
     Benjamini and Yekutieli, and whether it is ``significant``.
     """
+    values = Values(results)
     rows = [
-        {**group, "family": family, **_test(results, group, level, name)}
-        for group, _ in results.groups()
+        {**group, "family": family, **_test(results, name, level, *(of[setting] for of in values.paired(name, level)))}
+        for setting, group in enumerate(values.settings)
         for family, names in FAMILIES.items()
         for name in results.measured
         if name in names and results.quantities[name].orientation
-        for level in results.levels
-        if level != results.reference
+        for level in values.others
     ]
     columns = [*results.keys, "family", "quantity", results.factor.name, "reference", "hypothesis", "n", "effect", "p"]
     table = pd.DataFrame(rows, columns=columns).assign(p_adjusted=np.nan)
@@ -44,9 +45,8 @@ def paper_tests_table(results: StudyResults) -> pd.DataFrame:
     return table.assign(significant=table["p_adjusted"] <= ALPHA)
 
 
-def _test(results: StudyResults, group: dict[str, Any], level: str, name: str) -> dict[str, Any]:
+def _test(results: StudyResults, name: str, level: str, first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     quantity = results.quantities[name]
-    first, second = sample(results, group, level, name).minus(sample(results, group, results.reference, name))
     test = signed_rank_test(first, second, "greater" if quantity.orientation > 0 else "less")
     return {
         "quantity": name,

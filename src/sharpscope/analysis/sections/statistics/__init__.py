@@ -1,11 +1,11 @@
-"""The tests: their families, and every comparison."""
+"""The tests: those over the whole study, which decide, and every comparison."""
 
 from __future__ import annotations
 
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
-from sharpscope.analysis.sections.statistics.data import all_comparisons, family_table
-from sharpscope.analysis.sections.statistics.table import latex
+from sharpscope.analysis.sections.statistics.data import all_comparisons, all_contrasts, family_table
+from sharpscope.analysis.sections.statistics.table import comparisons_latex, contrasts_latex
 
 
 @SECTIONS.register(
@@ -16,14 +16,21 @@ from sharpscope.analysis.sections.statistics.table import latex
     )
 )
 def statistics(evidence: Evidence) -> Content:
-    """The families of tests, what each could find, and every comparison."""
-    results, table = evidence.results, evidence.comparisons
+    """The families of tests, what each could find, every contrast over the study and every comparison."""
+    results, contrasts, comparisons = evidence.results, evidence.contrasts, evidence.comparisons
     return Content(
         {
-            "families": family_table(results, table),
-            "comparisons": all_comparisons(results, table),
+            "families": family_table(results, contrasts, comparisons),
+            "contrasts": all_contrasts(results, contrasts),
+            "comparisons": all_comparisons(results, comparisons) if results.keys else [],
+            "correction": results.study.get("correction", "westfall_young"),
             # Initial weights are drawn for the model and the shape of the data.
             "same_start": not results.factor.name.startswith(("model.", "data.")),
         },
-        tables={"comparisons.csv": to_csv(table), "comparisons.tex": latex(results, table)},
+        tables={
+            "contrasts.csv": to_csv(contrasts),
+            "contrasts.tex": contrasts_latex(results, contrasts),
+            "comparisons.csv": to_csv(comparisons),
+            "comparisons.tex": comparisons_latex(results, comparisons),
+        },
     )

@@ -1,27 +1,34 @@
-"""The families of tests and all comparisons as the page shows them."""
+"""The families of tests, all contrasts and all comparisons as the page shows them."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.comparisons import ALPHA, BY_JACKKNIFE
-from sharpscope.analysis.results import StudyResults, describe_group, records, split
+from sharpscope.analysis.results import StudyResults, TableRow, describe_group, records
+from sharpscope.analysis.tested import ALPHA, BY_JACKKNIFE, PRIMARY, SECONDARY
 
 
-def family_table(results: StudyResults, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
+def family_table(results: StudyResults, contrasts: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
     """Return what each family of tests is and could find."""
+    families = {
+        "primary, over the whole study": contrasts[contrasts["family"] == PRIMARY],
+        "secondary, over the whole study": contrasts[contrasts["family"] == SECONDARY],
+    }
+    if results.keys:
+        families["secondary, in each setting"] = comparisons
     rows = []
-    # Sorted by name, the primary family comes before the secondary one.
-    tested = comparisons[comparisons["p"].notna()].sort_values("family", kind="stable")
-    for cell, tests in split(tested, [*results.keys, "family"]):
+    for family, every in families.items():
+        tests = every[every["p"].notna()]
+        if tests.empty:
+            continue
         reachable = tests["p_adjusted_smallest"].min()
         rows.append(
             {
-                "group": describe_group({key: cell[key] for key in results.keys}),
-                "family": cell["family"],
+                "family": family,
                 "correction": tests["correction"].iloc[0],
                 "quantities": tests["quantity"].nunique(),
                 "tests": len(tests),
@@ -35,22 +42,60 @@ def family_table(results: StudyResults, comparisons: pd.DataFrame) -> list[dict[
     return rows
 
 
+def all_contrasts(results: StudyResults, contrasts: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return every contrast as text, those of the primary family first."""
+    rows = records(contrasts.sort_values("family", kind="stable"))
+    return [{**_compared(results, row), **over_study(row)} for row in rows]
+
+
+def over_study(row: TableRow) -> dict[str, str]:
+    """Return what a contrast has beside a comparison, as text."""
+    return {
+        "signs": f"{max(row['risen'], row['differ'] - row['risen'])} of {row['differ']}"
+        if row["n"]
+        else numbers.MISSING,
+        "p_sign": numbers.p_value(row["p_sign"]),
+        "settings": f"{row['same_direction']} of {row['settings']}" if row["settings"] else numbers.MISSING,
+        "heterogeneity": numbers.p_value(row["p_heterogeneity"]),
+        "detectable": detectable(row),
+        "equivalent": {True: "equivalent", False: "not shown to be"}.get(row["equivalent"], ""),
+        "left_out": "; ".join(
+            f"{noun} {row[column]}"
+            for noun, column in (("seeds", "seeds_left_out"), ("settings", "settings_left_out"))
+            if row[column]
+        ),
+    }
+
+
+def detectable(row: TableRow) -> str:
+    """Return the smallest difference that would have been found, as text; empty where it is not asked for."""
+    size = row["detectable"]
+    if math.isnan(size):
+        return ""
+    if math.isinf(size):
+        return "none"
+    return numbers.at_least(row["scale"], size)
+
+
 def all_comparisons(results: StudyResults, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return every comparison as text, for the long table."""
+    """Return every comparison in a setting as text."""
     return [
-        {
-            "group": describe_group({key: row[key] for key in results.keys}),
-            "label": results.quantities[row["quantity"]].label,
-            "level": row[results.factor.name],
-            "n": row["n"],
-            "difference": numbers.with_interval(row["difference"], row["ci_low"], row["ci_high"], sign=True),
-            "effect": numbers.fixed(row["effect"], 2, sign=True),
-            "p": numbers.p_value(row["p"]),
-            "p_adjusted": numbers.p_value(row["p_adjusted"]),
-            "family": row["family"],
-            "significant": bool(row["significant"]),
-            "verdict": row["verdict"],
-            "dagger": row["method"] == BY_JACKKNIFE,
-        }
+        {"group": describe_group({key: row[key] for key in results.keys}), **_compared(results, row)}
         for row in records(comparisons)
     ]
+
+
+def _compared(results: StudyResults, row: TableRow) -> dict[str, Any]:
+    return {
+        "label": results.quantities[row["quantity"]].label,
+        "level": row[results.factor.name],
+        "n": row["n"],
+        "difference": numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"]),
+        "effect": numbers.fixed(row["effect"], 2, sign=True),
+        "p": numbers.p_value(row["p"]),
+        "p_adjusted": numbers.p_value(row["p_adjusted"]),
+        "family": row["family"],
+        "significant": bool(row["significant"]),
+        "verdict": row["verdict"],
+        "dagger": row["method"] == BY_JACKKNIFE,
+    }

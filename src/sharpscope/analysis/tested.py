@@ -1,0 +1,90 @@
+"""One difference between a level of the factor and the reference, as a row of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.statistics import benjamini_hochberg, hodges_lehmann, signed_rank_test
+from sharpscope.analysis.values import Scaled
+
+ALPHA = 0.05
+
+PRIMARY, SECONDARY = "primary", "secondary"
+
+BY_SEED = "paired by seed"
+BY_JACKKNIFE = "jackknife values of pairs"
+
+ADJUSTED_COLUMNS = ("correction", "p_adjusted", "p_adjusted_smallest", "significant")
+COLUMNS = (
+    *("reference", "n", "zeros", "scale", "difference", "ci_low", "ci_high", "ci_level"),
+    *("mean_difference", "effect", "verdict"),
+    *("p", "p_smallest", "family", *ADJUSTED_COLUMNS),
+    "method",
+)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The differences of one quantity and level, as they enter a test.
+
+    Attributes:
+        quantity: The column.
+        level: The level of the factor.
+        scaled: How its values are compared.
+        values: Level minus reference on that scale, shape ``[seeds]``; NaN where a seed has none.
+    """
+
+    quantity: str
+    level: str
+    scaled: Scaled
+    values: np.ndarray
+
+    def described(self, results: StudyResults) -> dict[str, Any]:
+        """Return what one row of a table says of it, but for what depends on the other tests of its family."""
+        quantity, nothing = results.quantities[self.quantity], np.zeros(len(self.values))
+        interval = hodges_lehmann(self.values, nothing)
+        test = signed_rank_test(self.values, nothing)
+        back, present = self.scaled.back, self.values[np.isfinite(self.values)]
+        return {
+            "quantity": self.quantity,
+            "kind": quantity.kind,
+            results.factor.name: self.level,
+            "reference": results.reference,
+            "n": test.n,
+            "zeros": test.zeros,
+            "scale": self.scaled.scale,
+            "difference": back(interval.value),
+            "ci_low": back(interval.low),
+            "ci_high": back(interval.high),
+            "ci_level": interval.level,
+            "mean_difference": back(present.mean()) if test.n else np.nan,
+            "effect": test.effect,
+            "verdict": quantity.verdict(test.effect) if test.n else "",
+            "p": test.p,
+            "p_smallest": test.smallest_p,
+            "family": PRIMARY if self.quantity in results.primary else SECONDARY,
+            "method": BY_JACKKNIFE if self.quantity in results.of_pairs else BY_SEED,
+        }
+
+
+def adjusted(table: pd.DataFrame, correction: str, p: np.ndarray, smallest: np.ndarray) -> pd.DataFrame:
+    """Return the tests of one family with what depends on the others.
+
+    Args:
+        table: The tests.
+        correction: Its name.
+        p: The adjusted p of each row.
+        smallest: The smallest adjusted p that each row could reach.
+    """
+    return table.assign(correction=correction, p_adjusted=p, p_adjusted_smallest=smallest, significant=p <= ALPHA)
+
+
+def by_benjamini_hochberg(table: pd.DataFrame) -> pd.DataFrame:
+    """Return tests that are corrected as one family by Benjamini and Hochberg."""
+    p, smallest = (benjamini_hochberg(table[column].to_numpy(float)) for column in ("p", "p_smallest"))
+    return adjusted(table, "Benjamini-Hochberg", p, smallest)

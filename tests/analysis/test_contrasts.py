@@ -1,0 +1,219 @@
+"""Contrasts over a whole study, against the same numbers in plain loops, and where the truth is known."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from tests.analysis.conftest import synthetic
+
+from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.contrasts import contrasts_table
+from sharpscope.analysis.results import Quantity
+from sharpscope.analysis.statistics import signed_rank_test, westfall_young
+from sharpscope.analysis.values import Values
+from sharpscope.numpy_stream import NumpyStream
+
+LR = "training.lr"
+
+
+def one(table, **where):
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def of_ratios(results, *names):
+    quantities = {n: replace(q, scale="ratio") if n in names else q for n, q in results.quantities.items()}
+    return replace(results, quantities=quantities)
+
+
+@pytest.fixture(scope="module")
+def settings(make_results):
+    return make_results(seeds=8, regimes=("baseline", "sam", "augmentation"), training__lr=[0.01, 0.1, 1.0])
+
+
+@pytest.fixture(scope="module")
+def over_settings(settings):
+    return contrasts_table(settings)
+
+
+def walsh_median(values):
+    return np.median([(a + b) / 2 for a, b in itertools.combinations_with_replacement(values, 2)])
+
+
+def by_seed(results, name, regime):
+    """The mean over settings of the differences of each seed, by loops over the ledger."""
+    ledger = results.ledger.set_index(["regime", "seed", LR])[name]
+    seeds, rates = sorted(results.ledger["seed"].unique()), results.ledger[LR].unique()
+    return np.array([np.mean([ledger[regime, s, lr] - ledger["baseline", s, lr] for lr in rates]) for s in seeds])
+
+
+def test_a_contrast_is_the_mean_over_settings_within_seeds(settings, over_settings):
+    assert len(over_settings) == len(settings.measured) * 2
+    row = one(over_settings, quantity="nll", regime="sam")
+    values = by_seed(settings, "nll", "sam")
+    assert row["difference"] == pytest.approx(walsh_median(values))
+    assert (row["n"], row["settings"]) == (8, 3)
+    rates = settings.ledger[LR].unique()
+    parts = {lr: replace(settings, ledger=settings.ledger[settings.ledger[LR] == lr]) for lr in rates}
+    signs = [np.sign(walsh_median(by_seed(part, "nll", "sam"))) for part in parts.values()]
+    assert row["same_direction"] == signs.count(np.sign(row["difference"]))
+    assert (row["risen"], row["differ"]) == ((values > 0).sum(), 8)
+    assert row["p_sign"] == pytest.approx(stats.binomtest(int((values > 0).sum()), 8).pvalue)
+
+
+def test_the_primary_family_is_one_however_many_settings(settings, over_settings):
+    primary = over_settings[over_settings["family"] == "primary"]
+    assert len(primary) == 5 * 2
+    differences = np.array([by_seed(settings, row["quantity"], row["regime"]) for _, row in primary.iterrows()])
+    np.testing.assert_allclose(primary["p_adjusted"], westfall_young(differences, NumpyStream(0)))
+    assert (primary["p"] <= primary["p_adjusted"] + 1e-15).all()
+    secondary = over_settings[over_settings["family"] == "secondary"]
+    np.testing.assert_allclose(secondary["p_adjusted"], stats.false_discovery_control(secondary["p"], method="bh"))
+
+
+def test_holm_is_an_option(settings):
+    table = contrasts_table(replace(settings, study={**settings.study, "correction": "holm"}))
+    primary = table[table["family"] == "primary"]
+    differences = [by_seed(settings, r["quantity"], r["regime"]) for _, r in primary.iterrows()]
+    p = [signed_rank_test(values, np.zeros(8)).p for values in differences]
+    np.testing.assert_allclose(primary["p"], p)
+    assert set(primary["correction"]) == {"Holm"}
+    np.testing.assert_allclose(primary["p_adjusted_smallest"], 10 * 2 / 2**8)
+
+
+def test_a_failed_run_costs_its_seed_and_is_named(settings):
+    ledger = settings.ledger.copy()
+    lost = (ledger["regime"] == "sam") & (ledger["seed"] == 5) & (ledger[LR] == 0.1)
+    ledger.loc[lost, settings.measured] = np.nan
+    table = contrasts_table(replace(settings, ledger=ledger))
+    row = one(table, quantity="ece", regime="sam")
+    assert (row["n"], row["seeds_left_out"], row["settings"]) == (7, "5", 3)
+    assert row["difference"] == pytest.approx(walsh_median(np.delete(by_seed(settings, "ece", "sam"), 5)))
+    assert one(table, quantity="ece", regime="augmentation")["n"] == 8
+
+
+def test_a_regime_that_diverged_in_one_setting_is_compared_in_the_others(settings):
+    ledger = settings.ledger.copy()
+    lost = (ledger["regime"] == "sam") & (ledger["seed"] > 0) & (ledger[LR] == 1.0)
+    ledger.loc[lost, settings.measured] = np.nan
+    row = one(contrasts_table(replace(settings, ledger=ledger)), quantity="ece", regime="sam")
+    assert (row["n"], row["settings"], row["settings_left_out"]) == (8, 2, "training.lr = 1")
+    assert row["seeds_left_out"] == ""
+
+
+def test_one_failed_pair_of_many_empties_no_comparison(make_results):
+    results = make_results(regimes=("baseline", "sam"))
+    pairs = results.pairs.drop(index=results.pairs.index[7])
+    row = one(contrasts_table(replace(results, pairs=pairs)), quantity="prediction_disagreement")
+    whole = one(contrasts_table(results), quantity="prediction_disagreement")
+    assert (row["n"], whole["n"]) == (10, 10)
+    assert row["difference"] == pytest.approx(whole["difference"], abs=0.2 * (whole["ci_high"] - whole["ci_low"]))
+
+
+def test_ratios_are_told_as_factors(results):
+    scaled = of_ratios(results, "nll")
+    row = one(contrasts_table(scaled), quantity="nll", regime="sam")
+    ledger = results.ledger.set_index(["regime", "seed"])["nll"]
+    logs = np.log(ledger["sam"]) - np.log(ledger["baseline"])
+    assert row["scale"] == "ratio"
+    assert row["difference"] == pytest.approx(np.exp(walsh_median(logs)))
+    assert row["ci_low"] < row["difference"] < row["ci_high"]
+    assert row["mean_difference"] == pytest.approx(np.exp(logs.mean()))
+    assert row["verdict"] == ("better" if row["difference"] < 1 else "worse")
+    np.testing.assert_allclose(Values(scaled).differences("nll", "sam")[0], logs)
+
+
+def test_a_ratio_quantity_with_values_that_are_not_positive_is_compared_by_differences(results):
+    ledger = results.ledger.copy()
+    ledger.loc[[3, 17], "nll"] = [0.0, -0.01]
+    row = one(contrasts_table(of_ratios(replace(results, ledger=ledger), "nll")), quantity="nll", regime="sam")
+    plain = one(contrasts_table(replace(results, ledger=ledger)), quantity="nll", regime="sam")
+    assert (row["scale"], row["not_positive"]) == ("difference", 2)
+    assert row["difference"] == plain["difference"]
+
+
+def test_what_would_have_been_found_is_told_of_primary_tests_that_found_nothing(contrasts):
+    primary = contrasts[contrasts["family"] == "primary"]
+    assert primary.loc[primary["significant"], "detectable"].isna().all()
+    assert (primary.loc[~primary["significant"], "detectable"] > 0).all()
+    assert contrasts.loc[contrasts["family"] == "secondary", "detectable"].isna().all()
+
+
+@pytest.mark.slow
+def test_a_difference_of_the_detectable_size_is_found_in_four_of_five():
+    """Simulated studies: one quantity and level, of which the table says what could have been found."""
+    rng, found, sizes = np.random.default_rng(0), 0, []
+    for _ in range(60):
+        row = contrasts_table(small_study(rng.normal(0, 1, (1, 1, 10)))).iloc[0]
+        if np.isfinite(row["detectable"]):
+            sizes.append(row["detectable"])
+    size = float(np.median(sizes))
+    for _ in range(200):
+        found += bool(contrasts_table(small_study(rng.normal(size, 1, (1, 1, 10)))).iloc[0]["significant"])
+    assert 0.7 <= found / 200 <= 0.92
+
+
+def test_too_few_seeds_could_have_seen_nothing(make_results):
+    table = contrasts_table(make_results(seeds=4))
+    assert np.isinf(table.loc[table["family"] == "primary", "detectable"]).all()
+
+
+def test_equivalence_is_told_where_a_margin_is_declared(results):
+    def equivalent(margin, scaled=results):
+        table = contrasts_table(replace(scaled, study={**scaled.study, "margin": {"nll": margin}}))
+        assert table.loc[table["quantity"] != "nll", "equivalent"].isna().all()
+        return one(table, quantity="nll", regime="weight_decay")["equivalent"]
+
+    assert equivalent(0.5) is True
+    assert equivalent(1e-6) is False
+    assert equivalent(3.0, of_ratios(results, "nll")) is True
+    assert equivalent(1.0001, of_ratios(results, "nll")) is False
+    few = replace(results, ledger=results.ledger[results.ledger["seed"] < 3])
+    assert equivalent(0.5, few) is False, "three seeds have no interval at 90%"
+
+
+def test_settings_that_differ_are_seen(make_results):
+    results = make_results(seeds=8, regimes=("baseline", "sam"), training__lr=[0.01, 0.1, 1.0])
+    ledger = results.ledger.copy()
+    ledger.loc[(ledger["regime"] == "sam") & (ledger[LR] == 1.0), "nll"] += 1.0
+    found = contrasts_table(replace(results, ledger=ledger)).set_index("quantity")["p_heterogeneity"]
+    assert found["nll"] < 0.01 < found["brier"]
+    assert contrasts_table(make_results(seeds=4))["p_heterogeneity"].isna().all()
+
+
+def test_of_a_study_of_one_setting_the_comparisons_are_the_contrasts(results, contrasts):
+    table = comparisons_table(results)
+    assert table.equals(contrasts[table.columns])
+
+
+def small_study(differences):
+    """A study of nothing but differences of primary quantities to the reference, [quantities, levels, seeds]."""
+    quantities, levels, seeds = differences.shape
+    names = [f"q{i}" for i in range(quantities)]
+    results = synthetic(regimes=("baseline", *(f"r{k}" for k in range(levels))), seeds=seeds)
+    ledger = results.ledger[["run_id", "state", "regime", "seed"]].copy()
+    for i, name in enumerate(names):
+        ledger[name] = np.concatenate([np.zeros(seeds), differences[i].ravel()])
+    return replace(
+        results,
+        ledger=ledger,
+        quantities={name: Quantity(name, "score", name) for name in names},
+        pairs=results.pairs.iloc[:0],
+        study={**results.study, "primary": names},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [1, 4])
+def test_the_family_wise_error_of_a_thousand_ledgers_without_effects(settings):
+    rng = np.random.default_rng(0)
+    false = 0
+    for _ in range(1000):
+        values = rng.normal(0, 1, (settings, 5, 6, 10))
+        results = small_study((values[:, :, 1:] - values[:, :, :1]).mean(axis=0))
+        false += bool(contrasts_table(results)["significant"].any())
+    assert false / 1000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)

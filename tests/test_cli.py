@@ -40,7 +40,7 @@ def test_help_needs_nothing_heavy():
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    for command in ("run", "plan", "status", "report", "measure", "list", "explain", "schema"):
+    for command in ("run", "plan", "status", "report", "power", "measure", "list", "explain", "schema"):
         assert command in ended.stdout
 
 

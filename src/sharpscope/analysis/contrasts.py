@@ -100,6 +100,12 @@ def contrast(values: Values, name: str, level: str) -> Contrast:
     return Contrast(Tested(name, level, values.scaled(name), wide.values), by_setting, wide)
 
 
+def primary_contrasts(results: StudyResults) -> list[Contrast]:
+    """Return the contrasts of the primary family."""
+    values = Values(results)
+    return [contrast(values, name, level) for name in results.primary for level in values.others]
+
+
 def contrasts_table(results: StudyResults) -> pd.DataFrame:
     """Return one row a quantity and level other than the reference: the difference over the whole study.
 

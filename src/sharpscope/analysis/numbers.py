@@ -95,18 +95,20 @@ def with_interval(value: float, low: float, high: float, *, sign: bool = False) 
 def change(scale: str, value: float, low: float, high: float) -> str:
     """Return a difference with its interval as its scale has it: a factor of a ratio, else a number with its sign.
 
-    >>> change("ratio", 1.131, 1.104, 1.152), change("difference", 0.012, 0.008, 0.015)
-    ('×1.13 [1.10, 1.15]', '+0.012 [+0.008, +0.015]')
+    >>> change("ratio", 1.131, 1.104, 1.152), change("difference", 0.012, 0.008, 0.016)
+    ('×1.13 [1.10, 1.15]', '+0.012 [+0.008, +0.016]')
     """
     return factor(value, low, high) if scale == "ratio" else with_interval(value, low, high, sign=True)
 
 
 def at_least(scale: str, size: float) -> str:
-    """Return the size of a difference that has no direction: "×1.2", "0.012".
+    """Return the size of a difference that has no direction: "×1.2", "0.012"; "none" of one that is infinite.
 
-    >>> at_least("ratio", 1.234), at_least("difference", 0.0123)
-    ('×1.2', '0.012')
+    >>> at_least("ratio", 1.234), at_least("difference", 0.0123), at_least("ratio", math.inf)
+    ('×1.2', '0.012', 'none')
     """
+    if not math.isfinite(size):
+        return "none" if size > 0 else MISSING
     return factor(size, math.nan, math.nan) if scale == "ratio" else _significant(size, 2)
 
 

@@ -11,6 +11,7 @@ from sharpscope.cli.explain import explain
 from sharpscope.cli.list import list_
 from sharpscope.cli.measure import measure
 from sharpscope.cli.plan import plan
+from sharpscope.cli.power import power
 from sharpscope.cli.report import report
 from sharpscope.cli.run import run
 from sharpscope.cli.schema import schema
@@ -41,7 +42,7 @@ def _options(
     pass
 
 
-for _command in (run, plan, status, report, measure):
+for _command in (run, plan, status, report, power, measure):
     app.command()(_command)
 app.command("list")(list_)
 app.command()(explain)

@@ -57,7 +57,7 @@ def over_study(row: TableRow) -> dict[str, str]:
         "p_sign": numbers.p_value(row["p_sign"]),
         "settings": f"{row['same_direction']} of {row['settings']}" if row["settings"] else numbers.MISSING,
         "heterogeneity": numbers.p_value(row["p_heterogeneity"]),
-        "detectable": detectable(row),
+        "detectable": "" if math.isnan(row["detectable"]) else numbers.at_least(row["scale"], row["detectable"]),
         "equivalent": {True: "equivalent", False: "not shown to be"}.get(row["equivalent"], ""),
         "left_out": "; ".join(
             f"{noun} {row[column]}"
@@ -65,16 +65,6 @@ def over_study(row: TableRow) -> dict[str, str]:
             if row[column]
         ),
     }
-
-
-def detectable(row: TableRow) -> str:
-    """Return the smallest difference that would have been found, as text; empty where it is not asked for."""
-    size = row["detectable"]
-    if math.isnan(size):
-        return ""
-    if math.isinf(size):
-        return "none"
-    return numbers.at_least(row["scale"], size)
 
 
 def all_comparisons(results: StudyResults, comparisons: pd.DataFrame) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ def test_a_report_needs_neither_plugins_nor_torch(here, capsys):
         ("x = 1\n\ndef f(:\n", "the plugin bad.py fails in line 3: SyntaxError: invalid syntax"),
         (
             "from sharpscope.extend import SCORES\n@SCORES.register()\ndef ece(p):\n    'Mine.'\n",
-            "score 'ece' is registered by sharpscope.safety.calibration already",
+            "score 'ece' is registered by sharpscope.safety.calibration.expected_error already",
         ),
     ],
 )

@@ -73,6 +73,7 @@ def results_of(reading: Reading, scored: Pairs) -> StudyResults:
         notes=(*damage, *_told_no_more(scored.notes, damage)),
         damaged=bool(damage),
         task=Task.of(catalog),
+        claimed=tuple(catalog.get("claims", ())),
         read_arrays=partial(_arrays, reading),
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from sharpscope.spec import REGIME, Factor, is_option, value_text
+from sharpscope.spec import REGIME, Claim, Factor, is_option, value_text
 from sharpscope.store.snapshots import END
 from sharpscope.task import CLASSIFICATION, Task
 
@@ -118,6 +118,7 @@ class StudyResults:
         notes: What is wrong with the stored files, and scores of pairs that failed.
         damaged: Whether a stored file is not what was written.
         task: What was asked of the networks.
+        claimed: The published statements that the study judges, as plain values.
         confidence: One row a run that has bins of confidence: its calibration error, that of a calibrated model, the
             share of sure predictions, and how its doubts are spread.
         read_arrays: Reads the arrays of a stage at a snapshot; see ``arrays``.
@@ -136,6 +137,7 @@ class StudyResults:
     notes: tuple[str, ...] = ()
     damaged: bool = False
     task: Task = CLASSIFICATION
+    claimed: tuple[dict[str, Any], ...] = ()
     confidence: pd.DataFrame = field(default_factory=pd.DataFrame)
     read_arrays: Callable[[str, str], Arrays] = field(default=_no_arrays, repr=False)
 
@@ -156,6 +158,11 @@ class StudyResults:
     def sound(self) -> bool:
         """Whether no run has failed, and no stored file that was looked at is damaged."""
         return not self.damaged and not {"failed", "damaged"} & set(self.failures["state"])
+
+    @cached_property
+    def claims(self) -> list[Claim]:
+        """The published statements that the study judges."""
+        return [Claim.model_validate(claim) for claim in self.claimed]
 
     @cached_property
     def factor(self) -> Factor:

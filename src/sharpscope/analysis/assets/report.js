@@ -33,6 +33,9 @@
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 })();
 
+/* On paper nothing can be opened, and the verdicts are few. */
+addEventListener("beforeprint", () => document.querySelectorAll("details.claim").forEach((claim) => { claim.open = true; }));
+
 /* The scatter plot: a point per run, redrawn when another measure, moment, axis or color scheme is chosen. */
 (() => {
   const source = document.getElementById("scatter-data");
@@ -93,7 +96,7 @@
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
       modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--ink-3"), activecolor: color("--accent") },
       margin: { l: 56, r: 12, t: 12, b: 48 }, height: narrow ? 420 : 480,
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemsizing: "constant", title: { text: plain(data.factor) } },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemsizing: "constant", uirevision: "levels", title: { text: plain(data.factor) } },
       hoverlabel: { align: "left", bgcolor: color("--raised"), bordercolor: color("--rule"), font: { color: color("--ink") } },
       xaxis: axis("x", x, control("log-x").checked), yaxis: axis("y", y, control("log-y").checked),
     };
@@ -154,5 +157,7 @@
   for (const choice of moments) choice.addEventListener("change", () => choose());
   control("choose-group")?.addEventListener("change", draw);
   scheme.addEventListener("change", draw);
+  /* Paper is light whatever the screen is. */
+  matchMedia("print").addEventListener("change", draw);
   choose("x", "y");
 })();

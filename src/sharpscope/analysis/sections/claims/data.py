@@ -1,0 +1,117 @@
+"""Verdicts on published claims as the page shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from sharpscope.analysis import numbers
+from sharpscope.analysis.claims import (
+    CANNOT_TELL,
+    CONDITIONS,
+    CONFIDENCE,
+    CONTRADICTED,
+    CONTRADICTED_IN_PART,
+    HOLDS,
+    IN_PART,
+    LOSS,
+    MOST_SEEDS,
+    ONLY_AT_END,
+    UNCONTROLLED,
+    Found,
+    Judged,
+    Test,
+)
+from sharpscope.analysis.results import StudyResults
+
+# How each verdict is marked: a word for the style sheet.
+_TONES = {
+    HOLDS: "for",
+    UNCONTROLLED: "partly",
+    ONLY_AT_END: "partly",
+    IN_PART: "partly",
+    CANNOT_TELL: "open",
+    CONTRADICTED_IN_PART: "against",
+    CONTRADICTED: "against",
+}
+
+
+def cards(results: StudyResults, judged: Iterable[Judged]) -> list[dict[str, Any]]:
+    """Return one card a claim: its words, the verdict, how that came about, and every test."""
+    return [_card(results, one) for one in judged]
+
+
+def _card(results: StudyResults, one: Judged) -> dict[str, Any]:
+    made = [name for name in CONDITIONS if any(name in test.found for test in one.tests)]
+    return {
+        "claim": one.claim,
+        "verdict": one.verdict,
+        "tone": _TONES[one.verdict],
+        "sentence": sentence(results, one),
+        "conditions": [f"at {CONDITIONS[name]}" for name in made],
+        "relations": any(not test.reference for test in one.tests),
+        "rows": [
+            {
+                "quantity": results.quantities[test.quantity].label,
+                "other": other(results, test),
+                "found": [_cell(test.found.get(name)) for name in made],
+                "verdict": test.verdict,
+                "tone": _TONES[test.verdict],
+                "seeds": seeds(test),
+            }
+            for test in one.tests
+        ],
+    }
+
+
+def _cell(found: Found | None) -> dict[str, Any]:
+    if found is None:
+        return {"text": "", "favor": 0, "at": ""}
+    return {"text": text_of(found), "favor": found.favor, "at": f"at {found.at}" if found.at else ""}
+
+
+def text_of(found: Found) -> str:
+    """Return what was found, with its interval."""
+    if found.scale == "correlation":
+        return numbers.with_interval(found.value, found.low, found.high, sign=True)
+    return numbers.change(found.scale, found.value, found.low, found.high)
+
+
+def other(results: StudyResults, test: Test) -> str:
+    """Return what a quantity is compared over, in words: a level with the reference, or the outcome it moves with."""
+    if not test.reference:
+        return f"with {results.quantities[test.other].label}"
+    return f"{test.other}, {test.predicted}" + (
+        f" than {test.reference}" if test.reference != results.reference else ""
+    )
+
+
+def seeds(test: Test) -> str:
+    """Return how many seeds it would take to tell, in words; empty where the study can tell, or nothing is known."""
+    if test.seeds is None:
+        return ""
+    return f"more than {MOST_SEEDS} seeds" if math.isinf(test.seeds) else f"about {int(test.seeds)} seeds"
+
+
+def sentence(results: StudyResults, one: Judged) -> str:
+    """Return how a verdict came about: how many of the tests say what, and what the study could not test."""
+    total = len(one.tests)
+    parts = []
+    if not total:
+        parts = ["The study has none of the levels that it speaks of."]
+    elif total > 1 and len(one.counts) > 1:
+        listed = [f"{verdict} for {count}" for verdict, count in one.counts.items()]
+        parts = [f"Of {total} tests it {', '.join(listed)}."]
+    elif total > 1:
+        parts = [f"All {total} tests agree."]
+    if one.untested and total:
+        parts.append(f"Not in the study: {', '.join(one.untested)}.")
+    lacking = [
+        CONDITIONS[name]
+        for name in (LOSS, CONFIDENCE)
+        if name in one.claim.controls and total and not any(name in test.found for test in one.tests if test.reference)
+    ]
+    if lacking and any(test.reference for test in one.tests):
+        parts.append(f"The study has nothing at {' or at '.join(lacking)}.")
+    return " ".join(parts)

@@ -1,0 +1,248 @@
+"""Verdicts on claims, on studies whose truth is planted."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sharpscope.analysis.claims import (
+    CANNOT_TELL,
+    CONFIDENCE,
+    CONTRADICTED,
+    CONTRADICTED_IN_PART,
+    END,
+    HOLDS,
+    IN_PART,
+    LOSS,
+    ONLY_AT_END,
+    UNCONTROLLED,
+    judge,
+    rows_of,
+)
+from sharpscope.analysis.results import Quantity, StudyResults
+from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.sections.claims import claims as section
+from sharpscope.analysis.sections.claims.data import cards
+
+LEVELS = ("baseline", "sam", "augmentation")
+SHARP = Quantity("relative_flatness", "sharpness", "Relative flatness", sharper_is="larger", scale="ratio")
+NORM = replace(SHARP, name="fisher_rao_norm", label="Fisher-Rao norm")
+ECE = Quantity("ece", "score", "Calibration error", better="lower", scale="difference")
+LOSSES = Quantity("train_loss", "training", "Train loss", scale="ratio")
+
+
+def at(quantity, loss):
+    return replace(quantity, name=f"{quantity.name}@{loss}", matched_loss=loss)
+
+
+def calibrated(quantity):
+    return replace(quantity, name=f"{quantity.name}~calibrated")
+
+
+def study(columns, claim, *, seeds=10, seed=0, spread=0.1):
+    """Return a study with planted differences to the baseline.
+
+    Args:
+        columns: For each quantity the differences of sam and augmentation: logarithms of factors of ratios.
+        claim: What the study is to judge, without what every claim has.
+        seeds: How many.
+        seed: Of the noise.
+        spread: Of the seeds' values around these.
+    """
+    rng = np.random.default_rng(seed)
+    runs = [
+        {"run_id": f"{level}-{s}", "state": "done", "regime": level, "seed": s}
+        for level in LEVELS
+        for s in range(seeds)
+    ]
+    ledger = pd.DataFrame(runs)
+    ledger["train_loss"] = np.exp(0.3 * rng.standard_normal(len(ledger)))
+    for quantity, effects in columns.items():
+        moved = ledger["regime"].map(dict(zip(LEVELS, (0.0, *effects), strict=True)))
+        values = 0.5 + moved + spread * rng.standard_normal(len(ledger))
+        ledger[quantity.name] = np.exp(values) if quantity.scale == "ratio" else values
+    quantities = {q.name: q for q in (LOSSES, *columns)}
+    told = {"name": "own.yaml", "title": "Own", "statement": "It is so.", "source": "a note", **claim}
+    return StudyResults(
+        study={
+            "name": "planted",
+            "regimes": [{"label": level} for level in LEVELS],
+            "grid": {"seed": list(range(seeds))},
+        },
+        quantities=quantities,
+        ledger=ledger,
+        pairs=pd.DataFrame(columns=["regime", "seed_a", "seed_b"]),
+        reliability=pd.DataFrame(),
+        failures=pd.DataFrame(columns=["run_id", "state"]),
+        provenance={},
+        claimed=(told,),
+    )
+
+
+def sharper(*quantities, levels=("sam",), **claim):
+    prediction = {"levels": list(levels), "quantities": [q.name for q in quantities], "direction": "sharper"}
+    return {"controls": ["loss"], "predictions": [prediction], **claim}
+
+
+def verdict(columns, claim, **options):
+    (found,) = judge(study(columns, claim, **options))
+    return found.verdict
+
+
+BIG = (0.5, 0.5)
+NONE = (0.0, 0.0)
+
+
+def test_what_is_there_at_equal_loss_too_holds():
+    assert verdict({SHARP: BIG, at(SHARP, "0.1"): BIG}, sharper(SHARP)) == HOLDS
+
+
+def test_what_equal_loss_takes_away_holds_only_at_the_end():
+    assert verdict({SHARP: BIG, at(SHARP, "0.1"): NONE}, sharper(SHARP)) == ONLY_AT_END
+
+
+def test_what_equal_loss_turns_around_holds_only_at_the_end():
+    assert verdict({SHARP: BIG, at(SHARP, "0.1"): (-0.5, 0)}, sharper(SHARP)) == ONLY_AT_END
+
+
+def test_what_confidence_takes_away_holds_only_at_the_end():
+    columns = {SHARP: BIG, at(SHARP, "0.1"): BIG, calibrated(SHARP): NONE}
+    assert verdict(columns, sharper(SHARP, controls=["loss", "confidence"])) == ONLY_AT_END
+    assert verdict(columns, sharper(SHARP)) == HOLDS  # the claim does not ask for it
+
+
+def test_without_its_controls_a_claim_is_not_said_to_hold():
+    assert verdict({SHARP: BIG}, sharper(SHARP)) == UNCONTROLLED
+    assert verdict({SHARP: BIG}, sharper(SHARP, controls=[])) == HOLDS
+
+
+def test_the_opposite_contradicts_whatever_the_controls_say():
+    assert verdict({SHARP: (-0.5, 0), at(SHARP, "0.1"): BIG}, sharper(SHARP)) == CONTRADICTED
+
+
+def test_flatter_is_the_opposite_of_sharper_and_better_is_lower_where_lower_is_better():
+    flatter = {"controls": [], "predictions": [{"levels": "sam", "quantities": SHARP.name, "direction": "flatter"}]}
+    assert verdict({SHARP: BIG}, flatter) == CONTRADICTED
+    better = {"controls": [], "predictions": [{"levels": "sam", "quantities": "ece", "direction": "better"}]}
+    assert verdict({ECE: (-0.4, 0.0)}, better) == HOLDS
+    larger = {"controls": [], "predictions": [{"levels": "sam", "quantities": "ece", "direction": "larger"}]}
+    assert verdict({ECE: (-0.4, 0.0)}, larger) == CONTRADICTED
+
+
+def test_what_cannot_be_told_says_how_many_seeds_it_would_take():
+    results = study({SHARP: (0.05, 0.0)}, sharper(SHARP), seeds=10, seed=3)
+    (test,) = judge(results)[0].tests
+    assert test.verdict == CANNOT_TELL
+    values = np.log(results.ledger.pivot_table(index="seed", columns="regime", values=SHARP.name))
+    effect = (values["sam"] - values["baseline"]).mean() / (values["sam"] - values["baseline"]).std(ddof=1)
+    # Of a normal sample: ((z_0.975 + z_0.8) / effect)^2, over the efficiency of signed ranks.
+    expected = (2.80 / abs(effect)) ** 2 * math.pi / 3
+    assert expected / 1.5 <= test.seeds <= 1.5 * expected or (math.isinf(test.seeds) and expected > 150)
+
+
+def test_a_claim_about_several_things_holds_if_it_holds_for_all():
+    levels = ("sam", "augmentation")
+    assert verdict({SHARP: BIG, NORM: BIG}, sharper(SHARP, NORM, levels=levels, controls=[])) == HOLDS
+    assert verdict({SHARP: (0.5, 0.0), NORM: BIG}, sharper(SHARP, NORM, levels=levels, controls=[])) == IN_PART
+    mixed = sharper(SHARP, NORM, levels=levels, controls=[])
+    assert verdict({SHARP: (0.5, -0.5), NORM: BIG}, mixed) == CONTRADICTED_IN_PART
+
+
+def test_levels_are_meant_whatever_their_options_and_all_means_all_but_the_reference():
+    every = sharper(SHARP, levels=("all",), controls=[])
+    (found,) = judge(study({SHARP: BIG}, every))
+    assert [test.other for test in found.tests] == ["sam", "augmentation"]
+    (found,) = judge(study({SHARP: BIG}, sharper(SHARP, levels=("sam", "weight_decay"), controls=[])))
+    assert [test.other for test in found.tests] == ["sam"]
+    assert found.untested == ("weight_decay",)
+
+
+def test_another_reference_than_the_studys_is_compared_directly():
+    claim = sharper(SHARP, controls=[])
+    claim["predictions"][0]["reference"] = "augmentation"
+    results = study({SHARP: (0.9, 0.4)}, claim)
+    (test,) = judge(results)[0].tests
+    values = np.log(results.ledger.pivot_table(index="seed", columns="regime", values=SHARP.name))
+    difference = (values["sam"] - values["augmentation"]).to_numpy()
+    walsh = [(a + b) / 2 for i, a in enumerate(difference) for b in difference[i:]]
+    assert test.found[END].value == pytest.approx(math.exp(np.median(walsh)))
+    assert test.verdict == HOLDS
+
+
+def test_at_equal_loss_means_the_loss_that_most_runs_have_reached():
+    results = study({SHARP: BIG, at(SHARP, "1"): BIG, at(SHARP, "0.1"): NONE}, sharper(SHARP))
+    ledger = results.ledger.copy()
+    ledger.loc[ledger["seed"] > 1, "relative_flatness@0.1"] = np.nan
+    (test,) = judge(replace(results, ledger=ledger))[0].tests
+    assert test.found[LOSS].at == "1"
+
+
+@pytest.mark.slow
+def test_of_claims_that_are_not_so_few_hold():
+    claim = sharper(SHARP, NORM, levels=("sam", "augmentation"), controls=[])
+    columns = {SHARP: NONE, NORM: NONE}
+    false = 0
+    for seed in range(300):
+        (found,) = judge(study(columns, claim, seed=seed))
+        false += any(test.verdict != CANNOT_TELL for test in found.tests)
+    assert false / 300 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def relation(sign, *, given=False):
+    one = {"quantities": [SHARP.name], "outcomes": ["ece"], "sign": sign, "given_loss": given}
+    return {"controls": [], "predictions": [one]}
+
+
+def related(strength, claim, *, by_loss=0.0, seed=0):
+    """Return a study in which the error moves with the logarithm of sharpness, and both with the train loss."""
+    results = study({SHARP: NONE, ECE: NONE}, claim, seeds=20, seed=seed)
+    ledger, rng = results.ledger.copy(), np.random.default_rng(seed + 100)
+    loss = np.log(ledger["train_loss"])
+    sharpness = rng.standard_normal(len(ledger)) + by_loss * loss
+    ledger[SHARP.name] = np.exp(0.1 * sharpness)
+    ledger["ece"] = 1 + 0.01 * (strength * sharpness + rng.standard_normal(len(ledger)) + by_loss * loss)
+    return replace(results, ledger=ledger)
+
+
+def test_a_relation_within_levels_holds_or_is_contradicted_by_its_sign():
+    assert judge(related(2.0, relation("positive")))[0].verdict == HOLDS
+    assert judge(related(2.0, relation("negative")))[0].verdict == CONTRADICTED
+    assert judge(related(0.0, relation("negative")))[0].verdict == CANNOT_TELL
+
+
+def test_a_relation_that_is_all_train_loss_is_not_found_given_it():
+    by_loss = {"by_loss": 20.0}
+    assert judge(related(0.0, relation("positive"), **by_loss))[0].verdict == HOLDS
+    assert judge(related(0.0, relation("positive", given=True), **by_loss))[0].verdict == CANNOT_TELL
+
+
+def test_every_test_is_a_row_of_the_table():
+    columns = {SHARP: BIG, at(SHARP, "0.1"): NONE, calibrated(SHARP): BIG}
+    results = study(columns, sharper(SHARP, levels=("sam", "augmentation"), controls=["loss", "confidence"]))
+    table = pd.DataFrame(rows_of(judge(results)))
+    assert table["verdict"].tolist() == [ONLY_AT_END] * 2
+    assert (table["end_favor"] == 1).all()
+    assert (table["loss_favor"] == 0).all()
+    assert (table["confidence_favor"] == 1).all()
+    assert table["matched_loss"].tolist() == ["0.1"] * 2
+
+
+def test_the_section_tells_verdict_and_controls_side_by_side():
+    columns = {SHARP: BIG, at(SHARP, "0.1"): NONE, NORM: NONE}
+    results = study(columns, sharper(SHARP, NORM, controls=["loss", "confidence"]))
+    (card,) = cards(results, judge(results))
+    assert card["verdict"] == IN_PART
+    assert card["sentence"] == (
+        f"Of 2 tests it {ONLY_AT_END} for 1, {CANNOT_TELL} for 1. The study has nothing at equal confidence."
+    )
+    assert card["conditions"] == ["at the end of training", "at equal train loss"]
+    assert card["rows"][0]["found"][0]["text"].startswith("×1.")
+    assert section(Evidence(results)).tables["claims.csv"]
+    assert CONFIDENCE not in judge(results)[0].tests[0].found
+
+
+def test_a_study_that_names_no_claim_has_no_section():
+    results = replace(study({SHARP: BIG}, sharper(SHARP)), claimed=())
+    assert section(Evidence(results)).page is None

@@ -12,7 +12,7 @@ from tests.analysis.conftest import with_levels
 from tests.pages import figures_of
 
 from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.drawing import STYLE, logarithmic
+from sharpscope.analysis.drawing import STYLE, files_of, logarithmic
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.report import write_report
@@ -41,6 +41,21 @@ def test_fonts_are_embedded_and_colors_are_those_of_the_report(drawn, results):
 def test_files_bear_no_date(drawn):
     assert b"CreationDate" not in drawn["levels.pdf"]
     assert b"<dc:date>" not in drawn["levels.svg"]
+
+
+def test_a_figure_is_laid_out_as_when_it_is_drawn():
+    def panel():
+        figure = Figure(figsize=(3, 2), layout="constrained")
+        figure.subplots().set_ylabel("as wide\nas three\nlines")
+        return figure
+
+    found, expected = panel(), panel()
+    before = found.axes[0].get_position().x0
+    files_of({"panel": lambda: found})
+    with mpl.rc_context(STYLE):
+        expected.draw_without_rendering()
+    assert found.axes[0].get_position().bounds == pytest.approx(expected.axes[0].get_position().bounds, abs=1e-3)
+    assert abs(found.axes[0].get_position().x0 - before) > 0.01
 
 
 def test_nothing_is_drawn_from_nothing(make_results):

@@ -41,7 +41,7 @@ def test_controls_and_complexity_have_sections_of_their_own(report):
 
 
 def test_values_that_did_not_converge_are_marked(make_results):
-    results = make_results(seeds=3, regimes=("baseline", "sam"))
+    results = with_few(make_results(seeds=3, regimes=("baseline", "sam")), *FEW, "margin")
     ledger = results.ledger.assign(margin_converged=[True, True, True, True, False, True])
     unsure = replace(results, ledger=ledger)
     text = page_of(unsure)
@@ -57,7 +57,7 @@ def test_values_that_did_not_converge_are_marked(make_results):
 
 
 def test_page_tells_whose_choice_the_primary_family_is(make_results):
-    results = make_results(seeds=2, regimes=("baseline", "sam"))
+    results = with_few(make_results(seeds=2, regimes=("baseline", "sam")), *FEW)
     family = results.study["primary"]
     usual = replace(results, default_primary=True, first_primary=family)
     text = words(page_of(usual))
@@ -71,7 +71,7 @@ def test_page_tells_whose_choice_the_primary_family_is(make_results):
 
 
 def test_null_in_the_grid_is_told_as_written(make_results):
-    results = make_results(seeds=2, regimes=("baseline", "sam"), training__clip_norm=[1.0, np.nan])
+    results = with_few(make_results(seeds=2, regimes=["sam"], training__clip_norm=[1.0, np.nan]), *FEW)
     text = page_of(results)
     assert "training.clip_norm = null" in text
     assert "training.clip_norm = nan" not in text
@@ -190,7 +190,7 @@ def test_headline_says_so_when_nothing_is_significant(results, correlations):
 
 
 def test_headline_counts_what_was_tested(make_results):
-    few = make_results(seeds=7, regimes=("baseline", "weight_decay"))
+    few = with_few(make_results(seeds=7, regimes=("baseline", "weight_decay")), "brier", "ece")
     one = replace(few, study={**few.study, "primary": ["ece"]})
     found = find(one, contrasts_table(one), correlations_table(one))
     assert found.headline == "No regime differs significantly from baseline in the one comparison tested."
@@ -202,14 +202,14 @@ def test_headline_counts_what_was_tested(make_results):
 
 
 def test_headline_tells_pairs_that_do_not_differ(make_results):
-    few = make_results(seeds=8, regimes=("baseline", "sam"))
+    few = with_few(make_results(seeds=8, regimes=("baseline", "sam")), "brier", "ece")
     ledger = few.ledger.copy()
     ledger.loc[ledger["seed"] < 3, "ece"] = 0.02
     one = replace(few, ledger=ledger, study={**few.study, "primary": ["ece"]})
     found = find(one, contrasts_table(one), correlations_table(one))
     assert "with 5 pairs that differ the smallest p that a test can reach is 0.062" in found.headline
     # One quantity with fewer pairs that differ does not speak for those whose seeds all do.
-    few = make_results(seeds=4, regimes=("baseline", "sam"))
+    few = with_few(make_results(seeds=4, regimes=("baseline", "sam")), "brier", "ece")
     ledger = few.ledger.copy()
     ledger.loc[ledger["seed"] < 2, "ece"] = 0.02
     both = replace(few, ledger=ledger, study={**few.study, "primary": ["ece", "brier"]})
@@ -228,7 +228,7 @@ def test_study_of_which_no_run_has_ended(make_results):
 
 
 def test_missing_reference_is_told_and_nothing_is_tested_against_another(make_results):
-    results = make_results(seeds=6, regimes=["sam", "baseline", "weight_decay"])
+    results = with_few(make_results(seeds=6, regimes=["sam", "baseline", "weight_decay"]), *FEW)
     left = results.ledger[results.ledger["regime"] != "baseline"]
     pairs = results.pairs[results.pairs["regime"] != "baseline"]
     text = page_of(replace(results, ledger=left, pairs=pairs))
@@ -238,7 +238,7 @@ def test_missing_reference_is_told_and_nothing_is_tested_against_another(make_re
 
 
 def test_regimes_without_a_seed_in_common_are_described_but_not_tested(make_results):
-    results = make_results(seeds=2, regimes=["baseline", "sam"])
+    results = with_few(make_results(seeds=2, regimes=["baseline", "sam"]), *FEW)
     ledger = results.ledger
     apart = ledger[(ledger["regime"] == "baseline") == (ledger["seed"] == 0)]
     text = page_of(replace(results, ledger=apart, pairs=results.pairs.iloc[:0]))
@@ -256,7 +256,7 @@ def test_regimes_without_a_seed_in_common_are_described_but_not_tested(make_resu
     ],
 )
 def test_names_keep_their_capital_in_a_sentence(make_results, label, told):
-    few = make_results(seeds=6, regimes=("baseline", "sam"))
+    few = with_few(make_results(seeds=6, regimes=("baseline", "sam")), "relative_flatness")
     quantities = {**few.quantities, "relative_flatness": replace(few.quantities["relative_flatness"], label=label)}
     ledger = few.ledger.copy()
     ledger["relative_flatness"] = ledger["seed"] + 10.0 * (ledger["regime"] == "sam")

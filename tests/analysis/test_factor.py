@@ -73,7 +73,7 @@ def test_tables_have_the_factor_as_a_column_with_its_levels() -> None:
     assert set(tests["reference"]) == {"0.5"}
     assert "regime" not in {*means.columns, *tests.columns}
     found = correlations_table(results)
-    assert set(found["scope"]) == {"pooled", WITHIN, "0.5", "0.7", "0.9"}
+    assert {"pooled", WITHIN, "between", "0.5", "0.7", "0.9"} < set(found["scope"])
 
 
 def test_regimes_are_settings_then() -> None:

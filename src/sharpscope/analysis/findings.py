@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.correlations import POOLED, WITHIN
-from sharpscope.analysis.results import StudyResults, TableRow, by, records
+from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
-
-# Outcomes whose relation to sharpness is told in words, the first of them that were measured.
-_OUTCOMES = ("generalization_gap", "r2_gap", "ece", "test_accuracy", "test_r2")
-_TOLD = 2
-
-_PERSONS = ("Brier", "Fisher", "Gauss", "Hessian")
+from sharpscope.analysis.told_relations import told_relations
+from sharpscope.analysis.wording import counted, joined, label_of
 
 
 @dataclass(frozen=True)
@@ -52,13 +46,13 @@ def _find(results: StudyResults, contrasts: pd.DataFrame, correlations: pd.DataF
     reference = factor.told(factor.reference)
     if not ((runs[factor.name] == factor.reference) & (runs["state"] == "done")).any():
         headline = f"No run of {reference}, the reference, has finished, so no {factor.noun} is compared with it."
-        return Findings(headline, _relations(results, correlations))
+        return Findings(headline, told_relations(results, correlations))
     if len(results.levels) == 1:
-        counted = f"{_count(done, 'run')} of one {factor.noun}, {factor.told(*results.levels)}"
+        runs_told = f"{counted(done, 'run')} of one {factor.noun}, {factor.told(*results.levels)}"
         settings = " Its settings are described, not tested against each other." if results.keys else ""
-        headline = f"The study has {counted}, so there is no other {factor.noun} to compare it with.{settings}"
-        return Findings(headline, _relations(results, correlations))
-    told = (*at_matched_loss(results, contrasts), *_relations(results, correlations))
+        headline = f"The study has {runs_told}, so there is no other {factor.noun} to compare it with.{settings}"
+        return Findings(headline, told_relations(results, correlations))
+    told = (*at_matched_loss(results, contrasts), *told_relations(results, correlations))
     family = contrasts[contrasts["family"] == PRIMARY]
     name = "primary family"
     if family.empty:
@@ -77,11 +71,11 @@ def _unconverged(results: StudyResults) -> str:
     """Return how many values did not reach their precision, and yet enter means, tests and correlations."""
     counts = {name: int(results.unconverged(name).sum()) for name in results.measured}
     parts = [
-        f"{count} of {_count(int(results.ledger[name].count()), 'value')} of {_label(results, name)}"
+        f"{count} of {counted(int(results.ledger[name].count()), 'value')} of {label_of(results, name)}"
         for name, count in counts.items()
         if count
     ]
-    return f"{_join(parts)} did not reach their precision and are used as they are." if parts else ""
+    return f"{joined(parts)} did not reach their precision and are used as they are." if parts else ""
 
 
 def _unreachable(family: pd.DataFrame, name: str) -> str:
@@ -89,9 +83,9 @@ def _unreachable(family: pd.DataFrame, name: str) -> str:
     if not differ.any():
         return f"No difference could be significant: all values of the {name} equal those of their reference."
     n = int(differ.max())
-    seeds = _count(n, "seed") if n == family["n"].max() else f"{_count(n, 'pair')} that differ"
+    seeds = counted(n, "seed") if n == family["n"].max() else f"{counted(n, 'pair')} that differ"
     p, adjusted = (numbers.p_value(family[c].min()) for c in ("p_smallest", "p_adjusted_smallest"))
-    corrected = f", and {adjusted} after correction of the {name} ({_count(len(family), 'test')})"
+    corrected = f", and {adjusted} after correction of the {name} ({counted(len(family), 'test')})"
     return (
         f"No difference could be significant: with {seeds} the smallest p that a test can reach is {p}"
         f"{corrected if adjusted != p else ''}. "
@@ -109,7 +103,7 @@ def _left_out(results: StudyResults, family: pd.DataFrame) -> tuple[str, ...]:
             sentences.append(f"Where runs of {of} are missing, these {noun}s are left out: {left_out}.")
     given_up = family[family["not_positive"] > 0].groupby("quantity", sort=False)["not_positive"].first()
     for name, count in given_up.items():
-        values = f"{_count(int(count), 'value')} of {_label(results, str(name))} {'is' if count == 1 else 'are'}"
+        values = f"{counted(int(count), 'value')} of {label_of(results, str(name))} {'is' if count == 1 else 'are'}"
         sentences.append(f"{values} not above zero, so differences are shown instead of ratios.")
     return tuple(sentences)
 
@@ -170,23 +164,23 @@ def _at_the_floor(real: pd.DataFrame) -> str:
     if there < 2:
         return ""
     told = "all" if there == len(real) else str(there)
-    seeds = _count(int((real["n"] - real["zeros"]).max()), "seed")
+    seeds = counted(int((real["n"] - real["zeros"]).max()), "seed")
     return f"; {told} of them have p\u00a0=\u00a0{numbers.p_value(least)}, the smallest that {seeds} allow"
 
 
 def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
     real, rest = rows[rows["significant"]], rows[~rows["significant"]]
     phrases = [_phrase(results, row) for row in records(real)] or ["no significant difference in this family"]
-    same = [_label(results, row["quantity"]) for row in records(rest) if row["equivalent"] is True]
+    same = [label_of(results, row["quantity"]) for row in records(rest) if row["equivalent"] is True]
     if same:
-        phrases.append(f"equivalent by the margin of the study: {_join(same)}")
+        phrases.append(f"equivalent by the margin of the study: {joined(same)}")
     seen = [
-        f"{numbers.at_least(row['scale'], row['detectable'])} or more of {_label(results, row['quantity'])}"
+        f"{numbers.at_least(row['scale'], row['detectable'])} or more of {label_of(results, row['quantity'])}"
         for row in records(rest)
         if math.isfinite(row["detectable"]) and row["equivalent"] is not True
     ]
     if seen:
-        phrases.append(f"could have seen a difference of {_join(seen)}")
+        phrases.append(f"could have seen a difference of {joined(seen)}")
     return "; ".join(phrases) + "."
 
 
@@ -202,7 +196,7 @@ def _phrase(results: StudyResults, row: TableRow) -> str:
     ]
     if row["settings"] > 1:
         told.append(f"{row['same_direction']} of {row['settings']} settings")
-    return f"{row['verdict']}{link} {_label(results, row['quantity'])} ({', '.join(told)})"
+    return f"{row['verdict']}{link} {label_of(results, row['quantity'])} ({', '.join(told)})"
 
 
 def at_matched_loss(results: StudyResults, contrasts: pd.DataFrame) -> tuple[str, ...]:
@@ -224,7 +218,7 @@ def at_matched_loss(results: StudyResults, contrasts: pd.DataFrame) -> tuple[str
 
 
 def _kept(loss: str, reference: str, both: pd.DataFrame) -> str:
-    alike = f"{int(both['same'].sum())} of {_count(len(both), 'difference')} in sharpness to {reference}"
+    alike = f"{int(both['same'].sum())} of {counted(len(both), 'difference')} in sharpness to {reference}"
     sentence = f"At train loss {loss}, {alike} have the direction that they have at the end of training"
     real = both[both["significant"]]
     if real.empty:
@@ -236,62 +230,3 @@ def _kept(loss: str, reference: str, both: pd.DataFrame) -> str:
         f"{sentence}; of the {len(real)} that are significant at the end, {kept or 'none'} "
         f"{'is' if kept == 1 else 'are'} so there too in the same direction{opposite}."
     )
-
-
-def _relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[str, ...]:
-    """Return how the first primary sharpness moves with what the function is worth, pooled and within levels."""
-    sharp = results.of_kind("sharpness")
-    measures = [name for name in results.primary if name in sharp] or sharp
-    outcomes = [outcome for outcome in _OUTCOMES if outcome in results.measured][:_TOLD]
-    if not measures:
-        return ()
-    sentences: list[str] = []
-    nouns = f"{results.factor.noun}s"
-    for outcome in outcomes:
-        rows = correlations[(correlations["measure"] == measures[0]) & (correlations["quantity"] == outcome)]
-        by_scope = by(rows, "scope")
-        pooled, within = by_scope[POOLED], by_scope[WITHIN]
-        if not (math.isfinite(pooled["ci_low"]) and math.isfinite(within["ci_low"])):
-            continue
-        names = f"{_label(results, measures[0])} and {_label(results, outcome)}"
-        if len(results.levels) == 1:
-            sentences.append(f"Over runs, {names} correlate at ρ\u00a0=\u00a0{_rho(pooled)}.")
-            continue
-        over_all = f"Over all runs, {names} correlate at ρ\u00a0=\u00a0{_rho(pooled)}"
-        sentences.append(
-            f"{over_all}; within {nouns}, at ρ\u00a0=\u00a0{_rho(within)}{_reading(pooled, within, nouns)}."
-        )
-    return tuple(sentences)
-
-
-def _rho(row: TableRow) -> str:
-    return numbers.correlation(row["spearman"], row["ci_low"], row["ci_high"])
-
-
-def excludes_zero(row: TableRow) -> bool:
-    """Return whether the interval of a correlation lies on one side of zero."""
-    return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
-
-
-def _reading(pooled: TableRow, within: TableRow, nouns: str) -> str:
-    if not excludes_zero(pooled):
-        return "; both intervals hold zero" if not excludes_zero(within) else ""
-    if not excludes_zero(within):
-        return f", so the relation may be one between {nouns} only"
-    if pooled["spearman"] * within["spearman"] < 0:
-        return ", the opposite direction"
-    return ", the same direction"
-
-
-def _label(results: StudyResults, name: str) -> str:
-    label = results.quantities[name].label
-    # Acronyms as well as names keep their capital: "SAM sharpness", "Hessian trace".
-    return label if label[1:2].isupper() or label.startswith(_PERSONS) else label[:1].lower() + label[1:]
-
-
-def _join(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from sharpscope.analysis.statistics.ranks import (
+    kendall,
     mean_spearman,
     orders,
     permutation_spearman,
@@ -159,6 +160,14 @@ def test_intervals_hold_the_truth_within_cells():
 def mean_of_ranks(rho, n):
     """The expectation of Spearman's coefficient of n normal pairs (Moran 1948)."""
     return 6 / (np.pi * (n + 1)) * (np.arcsin(rho) + (n - 2) * np.arcsin(rho / 2))
+
+
+def test_kendall_is_scipys():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 15)), rng.integers(0, 4, (3, 15)).astype(float)
+    for i, j in np.ndindex(2, 3):
+        assert kendall(x, y)[i, j] == pytest.approx(stats.kendalltau(x[i], y[j]).statistic, abs=1e-6)
+    assert np.isnan(kendall(np.ones((1, 15)), y)).all()
 
 
 def test_standardized_ranks_have_norm_one():

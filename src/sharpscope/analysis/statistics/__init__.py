@@ -5,7 +5,6 @@ from __future__ import annotations
 from sharpscope.analysis.statistics.bca import Bounds, bca_interval
 from sharpscope.analysis.statistics.bootstrap import mean_interval
 from sharpscope.analysis.statistics.corrections import benjamini_hochberg, benjamini_yekutieli, holm
-from sharpscope.analysis.statistics.correlation import Correlation, rank_correlation
 from sharpscope.analysis.statistics.interval import LEVEL, Interval
 from sharpscope.analysis.statistics.pairs import jackknife_values
 from sharpscope.analysis.statistics.sign_test import SignTests, sign_test
@@ -22,7 +21,6 @@ from sharpscope.analysis.statistics.westfall_young import flip_test, smallest_re
 __all__ = [
     "LEVEL",
     "Bounds",
-    "Correlation",
     "Interval",
     "SignTests",
     "SignedRank",
@@ -37,7 +35,6 @@ __all__ = [
     "jackknife_values",
     "mean_interval",
     "paired_differences",
-    "rank_correlation",
     "sign_test",
     "signed_rank_test",
     "smallest_p",

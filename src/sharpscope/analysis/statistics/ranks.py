@@ -99,6 +99,22 @@ def _by_order(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return ranks
 
 
+def kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return Kendall's tau-b of each of some quantities with each of others.
+
+    Args:
+        x: Shape ``[p, n]``, without NaN.
+        y: Shape ``[q, n]``, without NaN.
+
+    Returns:
+        Shape ``[p, q]``; NaN where one of the two is constant.
+    """
+    first, second = np.triu_indices(x.shape[1], 1)
+    a, b = (np.sign(values[:, first] - values[:, second]).astype(np.float32) for values in (x, y))
+    sizes = np.sqrt(np.outer(*(np.abs(signs).sum(axis=1, dtype=np.float64) for signs in (a, b))))
+    return np.divide(a @ b.T, sizes, out=np.full(sizes.shape, np.nan), where=sizes > 0)
+
+
 def orders(k: int, stream: NumpyStream) -> np.ndarray:
     """Return orders of ``k`` points, as they stand first, shape ``[orders, k]``; read-only.
 
@@ -142,7 +158,9 @@ def permutation_spearman(x: np.ndarray, y: np.ndarray, stream: NumpyStream) -> t
     places = orders(levels, stream)
     # The inner product with levels in another order takes only the products of each level of x with each of y.
     products = np.einsum("psi,qsj->pqij", a.reshape(x.shape), b.reshape(y.shape))
-    drawn = sum(products[:, :, level, places[:, level]] for level in range(levels))
+    drawn = np.zeros((*products.shape[:2], len(places)))
+    for level in range(levels):
+        drawn += products[:, :, level, places[:, level]]
     observed = drawn[:, :, :1]
     p = np.mean(np.abs(drawn) >= np.abs(observed) - _ROUNDING, axis=2)
     return observed[:, :, 0], np.where(np.isfinite(observed[:, :, 0]), p, np.nan)

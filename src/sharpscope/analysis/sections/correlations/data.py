@@ -77,7 +77,7 @@ def every_relation(results: StudyResults, correlations: pd.DataFrame) -> list[di
             **four_columns(scopes),
         }
         for (measure, outcome), scopes in pairs_of(correlations)
-        if not results.quantities[measure].level
+        if not results.quantities[measure].matched_loss
     ]
 
 

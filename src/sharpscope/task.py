@@ -23,6 +23,7 @@ class Basic:
         unit: "fraction", "nats", ...; empty where it has none.
         summary: One line that says what it is.
         scale: Whether values are compared by their ratio or by their difference.
+        by_classes: Whether it depends on the predicted classes alone, so that no temperature changes it.
     """
 
     kind: Literal["training", "score"]
@@ -31,6 +32,7 @@ class Basic:
     unit: str
     summary: str
     scale: Literal["ratio", "difference"]
+    by_classes: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ CLASSIFICATION = Task(
         "train_loss": Basic("training", "Train loss", "lower", "nats", f"Mean cross-entropy {_TRAINED_ON}", "ratio"),
         "test_loss": Basic("score", "Test loss", "lower", "nats", "Mean cross-entropy on the test set", "ratio"),
         "train_accuracy": Basic(
-            "training", "Train accuracy", "higher", "fraction", f"Accuracy {_TRAINED_ON}", "difference"
+            "training", "Train accuracy", "higher", "fraction", f"Accuracy {_TRAINED_ON}", "difference", by_classes=True
         ),
         "test_accuracy": Basic(
-            "score", "Test accuracy", "higher", "fraction", "Accuracy on the test set", "difference"
+            "score", "Test accuracy", "higher", "fraction", "Accuracy on the test set", "difference", by_classes=True
         ),
     },
     gap="generalization_gap",

@@ -140,7 +140,8 @@ def _values(record: Record, columns: Iterable[dict[str, Any]], wanted: Wanted) -
             continue
         snapshot, stage, key, *path = column["at"]
         found: Any = record.at(snapshot, stage).get(key)
-        if record.came_to(snapshot, wanted) and answers(found, wanted.at(snapshot, stage)[key]):
+        there = record.came_to(snapshot, wanted) or record.tells_of_temperature(snapshot, stage, wanted)
+        if there and answers(found, wanted.at(snapshot, stage)[key]):
             for part in path:
                 found = found.get(part) if found is not None else None
             values[column["name"]] = found

@@ -46,6 +46,7 @@ class Quantity:
         reference: Where it is defined.
         caveats: What a reader must know before believing it.
         matched_loss: The train loss at whose first crossing it was found, as text; empty at the end of training.
+        twin: The twin of the model that it was found of, such as ``calibrated``; empty of the model itself.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Quantity:
     reference: str = ""
     caveats: tuple[str, ...] = ()
     matched_loss: str = ""
+    twin: str = ""
 
     @property
     def short_label(self) -> str:
@@ -218,8 +220,10 @@ class StudyResults:
 
     @cached_property
     def measured(self) -> list[str]:
-        """Columns of the ledger that hold at least one number, in the order of display."""
-        return [q for q in self.quantities if q in self.ledger.columns and self.ledger[q].notna().any()]
+        """Columns of the ledger that hold at least one number, in the order of display; of twins the primary ones."""
+        primary = self.study.get("primary") or ()
+        shown = [name for name, quantity in self.quantities.items() if not quantity.twin or name in primary]
+        return [name for name in shown if name in self.ledger.columns and self.ledger[name].notna().any()]
 
     @cached_property
     def of_pairs(self) -> list[str]:

@@ -40,6 +40,8 @@ class Study(Strict):
         measures_subset: How many training samples measures are taken on at most; all when None.
         scores: What is said of the predictions: names, or keys with options. Without it, the usual ones that the data
             allow.
+        twins: Twins of each model that are looked at too: ``calibrated`` is the model with its head divided by the
+            temperature that suits the calibration split. They change no run.
         primary: The few quantities that decide; they are tested as one family.
         claims: Published statements that the study judges: names of claims, or files of the user's own with one each.
             They change no run.
@@ -63,6 +65,7 @@ class Study(Strict):
     measures: dict[str, dict[str, Any]] | None = None
     measures_subset: PositiveInt | None = None
     scores: dict[str, dict[str, Any]] | None = None
+    twins: tuple[Literal["calibrated"], ...] = ()
     primary: tuple[str, ...] | None = None
     claims: tuple[str, ...] = ()
     correction: Correction = "westfall_young"
@@ -102,6 +105,13 @@ class Study(Strict):
     @classmethod
     def _scores(cls, value: Any) -> Any:
         return _named("score", value)
+
+    @field_validator("twins")
+    @classmethod
+    def _twins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"twins are listed once each, got {', '.join(value)}")
+        return value
 
     @model_validator(mode="after")
     def _unique_labels(self) -> Study:

@@ -13,13 +13,14 @@ from pydantic import ConfigDict, TypeAdapter
 
 from sharpscope.errors import SharpscopeError
 from sharpscope.store.documents import content_of, document, encode, numeric
-from sharpscope.store.snapshots import column
+from sharpscope.store.snapshots import base_of, column, twin_of
 from sharpscope.store.upgrade import BEFORE_SEALS, SCHEMA, upgraded_record
 from sharpscope.store.wanted import Stages, Stamp, Wanted, answers
 
 FINAL = ("done", "diverged")
 TRAINING = "training"  # the stage that all others need: of its files none is missed before something asks for it
 RELIABILITY = "reliability"  # the stage that a report takes reliability diagrams from
+TEMPERATURE = "temperature"  # the stage that tells whether there is a twin
 WEIGHTS_KEY, HISTORY_KEY = "weights", "history"
 NOT_YET = "not computed yet; the next run does it"
 
@@ -188,22 +189,33 @@ class Record:
         return self.state in FINAL and not self.missing(wanted)
 
     def came_to(self, snapshot: str, wanted: Wanted) -> bool:
-        """Return whether the training came to a moment, which was looked for as is wanted now."""
-        found = self._moment(snapshot, wanted)
-        return found is not None and found.get("reached", True)
+        """Return whether the training came to a moment, which was looked for as is wanted now; and there is a twin."""
+        found = [self._moment(*place, wanted) for place in _moments(snapshot)]
+        return all(entry is not None and entry.get("reached", True) for entry in found)
 
     def _never_reached(self, snapshot: str, wanted: Wanted) -> bool:
-        found = self._moment(snapshot, wanted)
-        return found is not None and not found.get("reached", True)
+        found = [self._moment(*place, wanted) for place in _moments(snapshot)]
+        return any(entry is not None and not entry.get("reached", True) for entry in found)
 
-    def _moment(self, snapshot: str, wanted: Wanted) -> Entry | None:
-        """Return what the training says of a snapshot, if that is of the moment that is wanted now."""
-        entry = self.at(snapshot, TRAINING).get(WEIGHTS_KEY)
-        return entry if answers(entry, wanted.at(snapshot, TRAINING).get(WEIGHTS_KEY, {})) else None
+    def _moment(self, snapshot: str, stage: str, key: str, wanted: Wanted) -> Entry | None:
+        """Return what a stage says of whether there is a snapshot, if that is what is wanted now."""
+        entry = self.at(snapshot, stage).get(key)
+        return entry if answers(entry, wanted.at(snapshot, stage).get(key, {})) else None
+
+    def tells_of_temperature(self, snapshot: str, stage: str, wanted: Wanted) -> bool:
+        """Return whether a result is the temperature of a twin that there may not be: it tells why."""
+        return stage == TEMPERATURE and self.came_to(base_of(snapshot), wanted)
 
     def _has_weights(self, snapshot: str, wanted: Wanted) -> bool:
-        keys = wanted.at(snapshot, TRAINING)
-        return all(self._answers(snapshot, TRAINING, key, stamp) for key, stamp in keys.items())
+        return all(
+            self._answers(at, stage, key, stamp)
+            for at, stage, _ in _moments(snapshot)
+            for key, stamp in wanted.at(at, stage).items()
+        )
+
+    def forget(self, snapshot: str) -> None:
+        """Let go of all that was found at a snapshot, and at its twins."""
+        self.snapshots = {name: found for name, found in self.snapshots.items() if base_of(name) != snapshot}
 
     def _answers(self, snapshot: str, stage: str, key: str, stamp: Stamp) -> bool:
         """Return whether a result is there, and no file of it has lost its seal by being damaged."""
@@ -231,6 +243,12 @@ class Record:
     def fail(self, reason: str) -> None:
         """Note that work on this run broke off; one that is done stays done, and lacks what was to be added."""
         self.state, self.reason = "done" if self.state == "done" else "failed", reason
+
+
+def _moments(snapshot: str) -> list[tuple[str, str, str]]:
+    """Return the snapshot, stage and key of what tells whether there is a snapshot; of a twin also of what it is of."""
+    trained = (base_of(snapshot), TRAINING, WEIGHTS_KEY)
+    return [trained, (snapshot, TEMPERATURE, TEMPERATURE)] if twin_of(snapshot) else [trained]
 
 
 def _with_numbers(snapshots: Any) -> Any:

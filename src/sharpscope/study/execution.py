@@ -173,7 +173,7 @@ class _Execution:
         """Let go of what was made of what a stage has found anew; stamps tell what was read under conditions."""
         for stage in self.stages:
             if stage.needs == giver.gives and not (conditions_alone and stage.stamps_conditions):
-                self.record.snapshots[snapshot].pop(stage.name, None)
+                self.record.snapshots.get(snapshot, {}).pop(stage.name, None)
         self.work.forget_predictions()
 
     @contextlib.contextmanager

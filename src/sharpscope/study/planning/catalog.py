@@ -9,12 +9,12 @@ from typing import Any
 from sharpscope.errors import SpecError, suggest
 from sharpscope.spec import Claim, GridPoint, Study
 from sharpscope.store.documents import plain
-from sharpscope.store.snapshots import END, column, loss_of
+from sharpscope.store.snapshots import END, column, loss_of, twin_of
 from sharpscope.store.upgrade import SCHEMA
 from sharpscope.store.wanted import Wanted
 from sharpscope.study.stages.score import score_columns
 from sharpscope.study.work.requested import RequestedValues
-from sharpscope.study.work.stage import Column, in_order
+from sharpscope.study.work.stage import Column, stages_at
 
 RESERVED = ("run_id", "state", "regime", "seed")
 
@@ -39,19 +39,19 @@ class _Place:
 
     def told(self) -> dict[str, Any]:
         """Return what a report tells of it."""
-        facts, loss = self.column.facts or {}, loss_of(self.snapshot)
-        if not loss:
-            return {"name": self.name, **facts}
-        # How well the training data are fitted is given there, so that more of it is not better.
-        given = {"better": None} if facts["kind"] == "training" else {}
-        label = f"{facts['label']} at train loss {loss}"
-        return {**facts, **given, "name": self.name, "label": label, "level": loss}
+        facts: dict[str, Any] = {"name": self.name, **(self.column.facts or {})}
+        loss, twin = loss_of(self.snapshot), twin_of(self.snapshot)
+        if loss:
+            # How well the training data are fitted is given there, so that more of it is not better.
+            given = {"better": None} if facts["kind"] == "training" else {}
+            facts |= {**given, "label": f"{facts['label']} at train loss {loss}", "level": loss}
+        return {**facts, "label": f"{facts['label']}, {twin}", "twin": twin} if twin else facts
 
 
 def _places(requested: RequestedValues) -> Iterator[_Place]:
     """Yield all columns that hold results, in the order of the ledger."""
     for snapshot in requested.snapshots:
-        for stage in in_order(requested.stages):
+        for stage in stages_at(requested, snapshot):
             yield from (_Place(found, snapshot, stage.name) for found in stage.columns(requested, snapshot))
         if snapshot == END:
             yield from map(_Place, score_columns(requested.pair_scores, requested))

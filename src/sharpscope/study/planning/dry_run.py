@@ -18,9 +18,10 @@ from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, Sp
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, GridPoint, Run, Study, arm_label, arms
-from sharpscope.study.planning.model_check import check_model, few_of, try_condition
+from sharpscope.study.planning.model_check import check_model, try_condition
 from sharpscope.study.planning.resolve import at, completed
 from sharpscope.study.work.devices import CPU
+from sharpscope.study.work.few import few_of
 from sharpscope.study.work.measuring import measure_clean, refused_at_once
 from sharpscope.study.work.requested import RequestedValue
 from sharpscope.task import CLASSIFICATION, Task

@@ -14,19 +14,12 @@ from sharpscope.models import build_untrained, build_weightless
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component
 from sharpscope.study.work.devices import CPU
+from sharpscope.study.work.few import FEW, few_of
 from sharpscope.study.work.outputs import predict_under
 from sharpscope.training.modes import mode
 
-# Enough to see whether a model has a measure at all, and whether a recipe suits the data.
-FEW = 4
 # Of the weights that a training holds at a time: they themselves, those that it began with, and their gradient.
 COPIES = 3
-
-
-def few_of(dataset: Dataset) -> Dataset:
-    """Return a dataset with a few training samples."""
-    inputs, targets = dataset.train_inputs[:FEW], dataset.train_targets[:FEW]
-    return replace(dataset, train_inputs=inputs, train_targets=targets)
 
 
 def try_condition(condition: Condition, dataset: Dataset, model: nn.Module | None = None) -> None:

@@ -203,8 +203,11 @@ def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task:
     dry_run.prepare_suites(readers)
     dry_run.check_conditions([point.run for point in points], readers)
     conditions = {name: c.version for own in offered for name, c in own.items() if name in readers}
+    if study.twins and not task.classes:
+        raise SpecError("a twin has another confidence, and predicted numbers have none; leave twins out", ("twins",))
+    stages = stages_of(study.plugins)
     requested = RequestedValues(
-        measures, scores, pair_scores, conditions, *_matched_losses(points), stages_of(study.plugins), task
+        measures, scores, pair_scores, conditions, *_matched_losses(points), stages, task, study.twins
     )
     check_columns(requested)
     return requested

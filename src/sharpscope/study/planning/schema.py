@@ -59,7 +59,7 @@ def study_schema(sections: Mapping[str, str]) -> Schema:
     }
 
 
-_AS_WRITTEN = ("name", "measures_subset", "primary", "claims", "correction", "margin", "sections", "plugins")
+_AS_WRITTEN = ("name", "measures_subset", "twins", "primary", "claims", "correction", "margin", "sections", "plugins")
 
 
 def _structure() -> dict[str, Schema]:

@@ -23,6 +23,8 @@ from sharpscope.study.work.work import Work
 class MeasureStage(Stage):
     """Estimates of sharpness, complexity and their controls."""
 
+    twins = True
+
     def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return all measures, at every snapshot."""
         return {key: wanted.stamp("measure") for key, wanted in requested.measures.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
+from statistics import fmean
 from typing import Any
 
 from sharpscope.data import Dataset, conditions_of
@@ -11,7 +12,7 @@ from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES, SPLITS, Predictions
 from sharpscope.spec import Run
 from sharpscope.store.run_folder import UNDER_CONDITIONS
-from sharpscope.store.snapshots import loss_of
+from sharpscope.store.snapshots import END, loss_of, twin_of
 from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Stamp
 from sharpscope.study.stages.score import facts_of
 from sharpscope.study.work.outputs import predict_under, predictions_of
@@ -19,6 +20,7 @@ from sharpscope.study.work.requested import RequestedValue, RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import Timing
 from sharpscope.study.work.work import Work
+from sharpscope.task import Basic
 
 _CLEAN = "predictions"
 
@@ -29,23 +31,32 @@ class PredictStage(Stage):
 
     needs = "weights"
     gives = "predictions"
+    twins = True
 
     def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return the clean predictions, and at the end those under all conditions that scores read."""
-        if loss_of(snapshot) or not requested.conditions:
+        if snapshot != END or not requested.conditions:
             return {_CLEAN: {}}
         return {_CLEAN: {}, UNDER: {CONDITIONS: dict(requested.conditions)}}
 
     def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return what every ledger of the task has, and before the end the gap of the splits."""
         task = requested.task
-        facts = {name: asdict(told) for name, told in task.basics.items()}
-        if loss_of(snapshot):
+        facts = {
+            name: _facts(told) for name, told in task.basics.items() if not (twin_of(snapshot) and told.by_classes)
+        }
+        if loss_of(snapshot) and not twin_of(snapshot):
             facts[task.gap] = facts_of(task.gap, RequestedValue(task.gap))
         return [Column(name, _CLEAN, ("values", name), facts=told) for name, told in facts.items()]
 
     def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
-        """Predict what is missing: of the conditions those that are not stored, or were of another definition."""
+        """Predict what is missing: of the conditions those that are not stored, or were of another definition.
+
+        A twin says what its snapshot says, divided by its temperature.
+        """
+        if twin_of(snapshot):
+            basics = [reading.basics() for reading in work.readings(snapshot)]
+            return {_CLEAN: StageResult({"values": {name: fmean(b[name] for b in basics) for name in basics[0]}})}
         found = {}
         if _CLEAN in missing:
             clean = predictions_of(work.model(snapshot), work.dataset, work.device)
@@ -63,7 +74,8 @@ class PredictStage(Stage):
         dataset = timing.dataset(run)
         train, test = len(dataset.train_inputs), len(dataset.test_inputs)
         cases = sum(_cases(dataset, keys[UNDER][CONDITIONS]) for keys in left.values() if UNDER in keys)
-        return timing.forward(run) * (len(left) * (train + test) + cases * test)
+        passes = sum(not twin_of(snapshot) for snapshot in left)
+        return timing.forward(run) * (passes * (train + test) + cases * test)
 
     def disk(self, timing: Timing, run: Run) -> dict[str, int]:
         """Return the size of the predictions at the end."""
@@ -77,6 +89,12 @@ class PredictStage(Stage):
             "outputs on test data": sample * len(dataset.test_inputs),
             "predictions under conditions": condensed * cases * len(dataset.test_inputs),
         }
+
+
+def _facts(told: Basic) -> dict[str, Any]:
+    facts = asdict(told)
+    del facts["by_classes"]
+    return facts
 
 
 def _cases(dataset: Dataset, conditions: Collection[str]) -> int:

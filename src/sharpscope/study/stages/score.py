@@ -10,7 +10,7 @@ from sharpscope.data.conditions import facts_of as facts_of_condition
 from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES
 from sharpscope.spec import Run
-from sharpscope.store.snapshots import END
+from sharpscope.store.snapshots import END, base_of, twin_of
 from sharpscope.store.wanted import Stamp
 from sharpscope.study.work.facts import described
 from sharpscope.study.work.requested import RequestedValue, RequestedValues
@@ -25,27 +25,27 @@ class ScoreStage(Stage):
 
     needs = "predictions"
     stamps_conditions = True
+    twins = True
 
     def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
-        """Return all scores, at the end."""
-        wanted = requested.scores if snapshot == END else {}
-        return {key: score.stamp("score") for key, score in wanted.items()}
+        """Return all scores, at the end; of its twin, those of clean predictions that another confidence changes."""
+        return {key: score.stamp("score") for key, score in _at(requested, snapshot).items()}
 
     def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return one column a score."""
-        wanted = requested.scores if snapshot == END else {}
-        return score_columns(wanted, requested)
+        return score_columns(_at(requested, snapshot), requested)
 
     def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Return the scores that can be had, and note why the others cannot."""
-        predictions = work.predictions(snapshot)
+        readings = work.readings(snapshot)
         found = {}
         for key, stamp in missing.items():
             wanted = RequestedValue.of(stamp, "score")
             try:
                 work.check_made(wanted.reads)
-                own = predictions.limited_to(wanted.reads)
-                found[key] = StageResult({"value": float(SCORES[wanted.name](own, **wanted.options))})
+                own = [reading.limited_to(wanted.reads) for reading in readings]
+                values = [float(SCORES[wanted.name](reading, **wanted.options)) for reading in own]
+                found[key] = StageResult({"value": sum(values) / len(values)})
             except FAULTS as error:
                 work.fail(snapshot, key, error)
         return found
@@ -53,6 +53,16 @@ class ScoreStage(Stage):
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
         """Return nothing: beside all else it takes no time."""
         return 0.0
+
+
+def _at(requested: RequestedValues, snapshot: str) -> dict[str, RequestedValue]:
+    """Return the scores that are wanted at a snapshot."""
+    if base_of(snapshot) != END:
+        return {}
+    if not twin_of(snapshot):
+        return requested.scores
+    facts = {key: SCORES[wanted.name].facts for key, wanted in requested.scores.items()}
+    return {k: w for k, w in requested.scores.items() if not facts[k].by_classes and facts[k].conditions is None}
 
 
 def score_columns(scores: Mapping[str, RequestedValue], requested: RequestedValues) -> list[Column]:

@@ -19,7 +19,7 @@ from sharpscope.store.record import HISTORY_KEY, TRAINING, WEIGHTS_KEY
 from sharpscope.store.run_folder import CHECKPOINT, HISTORY, RECORD, TRAINED, WEIGHTS
 from sharpscope.store.snapshots import END, STEP, loss_of, weights_file
 from sharpscope.store.tables import to_parquet
-from sharpscope.store.wanted import Stamp, answers
+from sharpscope.store.wanted import Stamp, Wanted, answers
 from sharpscope.study.work.requested import RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import Timing, first_of
@@ -88,7 +88,14 @@ class TrainStage(Stage):
 
     def disk(self, timing: Timing, run: Run) -> dict[str, int]:
         """Return the size of the weights at all snapshots."""
-        return {"weights": timing.weights(run) * len(timing.plan.wanted.snapshots)}
+        return {"weights": timing.weights(run) * len(_moments(timing.plan.wanted))}
+
+
+def _moments(wanted: Wanted) -> dict[str, Stamp]:
+    """Return what determines the weights at each snapshot that has its own, which twins have not."""
+    return {
+        snapshot: stages[TRAINING][WEIGHTS_KEY] for snapshot, stages in wanted.snapshots.items() if TRAINING in stages
+    }
 
 
 def _trained(model: nn.Module, work: Work) -> History:
@@ -96,8 +103,7 @@ def _trained(model: nn.Module, work: Work) -> History:
     path, stream = work.folder.path / CHECKPOINT, Stream(work.run.seed, "training")
     settings: dict[str, Any] = {"device": work.device, "checkpoint_pause": CHECKPOINT_PAUSE}
     # The matched losses are requested by the study, so the spec of this run need not name them.
-    stamps = [work.wanted.at(snapshot, TRAINING)[WEIGHTS_KEY] for snapshot in work.wanted.snapshots]
-    losses = tuple(stamp["level"] for stamp in stamps if "level" in stamp)
+    losses = tuple(stamp["level"] for stamp in _moments(work.wanted).values() if "level" in stamp)
     recipe = replace(work.recipe, checkpoints_at_loss=losses)
     try:
         return train(model, work.dataset, recipe, stream, checkpoint=path, **settings)
@@ -125,11 +131,10 @@ def _begin_anew(work: Work, *, told: bool) -> None:
 def _keep(work: Work, weights: Weights, history: History, init: str) -> None:
     """Write all that a training gave; what vouches for it comes last."""
     record, made_by = work.record, work.sign_training()
-    for snapshot in work.wanted.snapshots:
-        stamp = work.wanted.at(snapshot, TRAINING)[WEIGHTS_KEY]
+    for snapshot, stamp in _moments(work.wanted).items():
         # What was found at a moment that is matched as before is of the same weights, or the record would be new.
         if not answers(record.at(snapshot, TRAINING).get(WEIGHTS_KEY), stamp):
-            record.snapshots[snapshot] = {}
+            record.forget(snapshot)
         if snapshot == END:
             found, files = {"reached": True}, {WEIGHTS: save(weights), HISTORY: to_parquet(history.to_columns())}
         else:

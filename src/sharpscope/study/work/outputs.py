@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sharpscope.data import Altered, Case, Dataset
 from sharpscope.errors import DataError, SharpscopeError
-from sharpscope.safety import SPLITS, Predictions
+from sharpscope.safety import SPLITS, Predictions, Split
 from sharpscope.training import predict
 
 BATCH_SIZE = 256
@@ -48,6 +48,18 @@ def predictions_of(model: nn.Module, dataset: Dataset, device: str) -> Predictio
         train=split(_outputs(model, dataset, dataset.train_inputs, device), dataset.train_targets.numpy()),
         test=split(_outputs(model, dataset, dataset.test_inputs, device), dataset.test_targets.numpy()),
     )
+
+
+def calibration_of(model: nn.Module, dataset: Dataset, device: str) -> Split | None:
+    """Return what a classifier says about the calibration split; None if the data have none.
+
+    Raises:
+        NotFinite: If an output is NaN or infinite.
+    """
+    if dataset.calibration is None:
+        return None
+    inputs, targets = dataset.calibration
+    return Split(_outputs(model, dataset, inputs, device), targets.numpy())
 
 
 def predict_under(

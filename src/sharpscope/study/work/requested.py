@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpscope.store.documents import plain
-from sharpscope.store.snapshots import END, snapshot_at
+from sharpscope.store.snapshots import END, snapshot_at, twin_at
 from sharpscope.store.wanted import READS
 from sharpscope.task import CLASSIFICATION, Task
 
@@ -55,6 +55,7 @@ class RequestedValues:
         check_loss_every: Steps to which these are matched; None for the end of an epoch.
         stages: Names of the stages that each run goes through.
         task: Of all data.
+        twins: Names of the twins of each snapshot that are wanted too.
     """
 
     measures: dict[str, RequestedValue] = field(default_factory=dict)
@@ -65,8 +66,10 @@ class RequestedValues:
     check_loss_every: int | None = None
     stages: tuple[str, ...] = ()
     task: Task = CLASSIFICATION
+    twins: tuple[str, ...] = ()
 
     @property
     def snapshots(self) -> list[str]:
-        """The moments at which the weights of a run are looked at."""
-        return [END, *map(snapshot_at, self.matched_losses)]
+        """The moments at which the weights of a run are looked at, and then the twins of these."""
+        moments = [END, *map(snapshot_at, self.matched_losses)]
+        return moments + [twin_at(moment, twin) for twin in self.twins for moment in moments]

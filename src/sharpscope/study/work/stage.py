@@ -11,6 +11,7 @@ import numpy as np
 
 from sharpscope.errors import SpecError
 from sharpscope.registry import Registry
+from sharpscope.store.snapshots import twin_of
 from sharpscope.store.wanted import Stages, Stamp, Wanted
 from sharpscope.study.work.requested import RequestedValues
 
@@ -97,14 +98,17 @@ class Stage(ABC):
     Attributes:
         needs: ``run``, the ``weights`` at a snapshot, or the ``predictions`` made with them. A stage that needs the
             run alone is done once for all snapshots, the others at each. They follow each other by what they need.
-        gives: What it makes that other stages need; empty if nothing.
+        gives: What it makes that other stages need; empty if nothing. One that gives what it needs goes before the
+            others that need it.
         stamps_conditions: Whether its stamps have the conditions that it reads predictions under; without that, all it
             found from predictions is found anew when one of them is made under another condition.
+        twins: Whether it is done at twins of snapshots too.
     """
 
     needs: ClassVar[str] = "weights"
     gives: ClassVar[str] = ""
     stamps_conditions: ClassVar[bool] = False
+    twins: ClassVar[bool] = False
 
     def __init__(self, name: str, version: int) -> None:
         self.name = name
@@ -115,7 +119,8 @@ class Stage(ABC):
 
         Args:
             requested: What the study asks for.
-            snapshot: ``end``, or a matched train loss, such as ``loss-0.1``.
+            snapshot: ``end``, or a matched train loss, such as ``loss-0.1``; a twin of these, such as
+                ``end~calibrated``, of a stage that has ``twins``.
         """
         return {self.name: {"version": self.version}}
 
@@ -175,17 +180,21 @@ def in_order(names: Iterable[str] | None = None) -> list[Stage]:
             raise SpecError(
                 f"stage '{first.name}' needs '{first.needs}', which no stage before it gives: {sorted(given)}"
             )
-        ordered += sorted(ready, key=lambda stage: (not stage.gives, stage.name))
+        ordered += sorted(ready, key=lambda stage: (not stage.gives, stage.gives != stage.needs, stage.name))
         given |= {stage.gives for stage in ready}
         waiting = [stage for stage in waiting if stage not in ready]
     return ordered
 
 
+def stages_at(requested: RequestedValues, snapshot: str) -> list[Stage]:
+    """Return the stages of a study that are done at a snapshot, in their order."""
+    return [stage for stage in in_order(requested.stages) if stage.twins or not twin_of(snapshot)]
+
+
 def wanted_of(requested: RequestedValues) -> Wanted:
     """Return all that a study wants of each run."""
-    stages = in_order(requested.stages)
     table: dict[str, Stages] = {}
     for snapshot in requested.snapshots:
-        keys = {stage.name: stage.wanted(requested, snapshot) for stage in stages}
+        keys = {stage.name: stage.wanted(requested, snapshot) for stage in stages_at(requested, snapshot)}
         table[snapshot] = {name: wanted for name, wanted in keys.items() if wanted}
     return Wanted(table)

@@ -18,20 +18,22 @@ from torch import Tensor, nn
 from sharpscope.data import Dataset
 from sharpscope.errors import DataError, SharpscopeError, by_reason, one_line
 from sharpscope.models import build
-from sharpscope.safety import Predictions
+from sharpscope.safety import Predictions, Split
+from sharpscope.safety.temperature import Fit, readings
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
-from sharpscope.store.record import Entry, Record
+from sharpscope.store.record import TEMPERATURE, Entry, Record
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
-from sharpscope.store.snapshots import END, arrays_file, column, weights_file
+from sharpscope.store.snapshots import END, arrays_file, base_of, column, twin_of, weights_file
 from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted
 from sharpscope.study.work.assignment import Assignment, check_same
 from sharpscope.study.work.data_cache import DataCache
-from sharpscope.study.work.outputs import predictions_of
+from sharpscope.study.work.outputs import calibration_of, predictions_of
 from sharpscope.study.work.provenance import provenance
 from sharpscope.study.work.stage import StageResult
+from sharpscope.study.work.twins import divide_head
 from sharpscope.training import Recipe
 
 Weights = dict[str, Tensor]
@@ -101,21 +103,52 @@ class Work:
         if snapshot not in self._models:
             model = self.initial_model()
             model.load_state_dict(self.weights(snapshot))
+            model = model.to(self.device).eval()
+            if twin_of(snapshot):
+                divide_head(model, self.dataset, self.temperature(snapshot).temperature, self.device)
             # One at a time: the snapshots come one after the other.
-            self._models = {snapshot: model.to(self.device).eval()}
+            self._models = {snapshot: model}
         return self._models[snapshot]
+
+    def temperature(self, twin: str) -> Fit:
+        """Return the temperature of a twin.
+
+        Raises:
+            SharpscopeError: If it could not be had.
+        """
+        found = self.record.at(twin, TEMPERATURE).get(TEMPERATURE)
+        if found is None:
+            raise SharpscopeError("its temperature could not be had")
+        halves = tuple((first, second) for first, second in found["halves"])
+        return Fit(found["values"][TEMPERATURE], found["converged"], halves)
+
+    def calibration(self, snapshot: str) -> Split | None:
+        """Return what the model says at a snapshot about the calibration split; None if the data have none."""
+        return calibration_of(self.model(snapshot), self.dataset, self.device)
 
     def predictions(self, snapshot: str) -> Predictions:
         """Return the predictions at a snapshot as far as they are wanted now: scores must not see more of them.
 
-        Those of the end are stored; others are made again from the weights.
+        Those of the end are stored; others are made again from the weights. Of a twin that has several ``readings`` it
+        is the first.
 
         Raises:
             Damaged: If what they are made of is missing or damaged.
         """
+        if twin_of(snapshot):
+            return self.readings(snapshot)[0]
         if snapshot not in self._predictions:
             self._predictions = {snapshot: self._find_predictions(snapshot)}
         return self._predictions[snapshot]
+
+    def readings(self, snapshot: str) -> list[Predictions]:
+        """Return the predictions at a snapshot: once, or of a cross-fitted twin for each time the test set was halved.
+
+        Raises:
+            Damaged: If what they are made of is missing or damaged.
+        """
+        predictions = self.predictions(base_of(snapshot))
+        return readings(predictions, self.temperature(snapshot)) if twin_of(snapshot) else [predictions]
 
     def _find_predictions(self, snapshot: str) -> Predictions:
         if not self.stores_predictions(snapshot):
@@ -126,15 +159,15 @@ class Work:
     @staticmethod
     def stores_predictions(snapshot: str) -> bool:
         """Return whether predictions at a snapshot are kept: of the end, for pairs, diagrams and later scores."""
-        return snapshot == END
+        return base_of(snapshot) == END
 
     def weights(self, snapshot: str) -> Weights:
-        """Return the stored weights at a snapshot, which the record vouches for.
+        """Return the stored weights at a snapshot, or at that which it is a twin of, which the record vouches for.
 
         Raises:
             Damaged: If they are missing or damaged.
         """
-        name = weights_file(snapshot)
+        name = weights_file(base_of(snapshot))
         try:
             return load(self.folder.read(name, self.record.files.get(name)))
         except SafetensorError as error:

@@ -1,0 +1,128 @@
+"""Temperatures: logits divided by one number, so that confidence changes and no prediction does.
+
+Reference: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from sharpscope.errors import DataError
+from sharpscope.numpy_stream import NumpyStream
+from sharpscope.safety.predictions import Predictions
+from sharpscope.safety.splits import Split
+
+# A temperature is looked for between e^-4 and e^4, and how close to these it has not been found.
+BOUND, MARGIN = 4.0, 1e-3
+# How often a test set is halved where there is no calibration split.
+REPEATS = 5
+
+
+class Fit(NamedTuple):
+    """A temperature that was fitted.
+
+    Attributes:
+        temperature: The number; of halves of a test set the geometric mean of theirs.
+        converged: Whether it lies within the bounds. It does not where the predictions are all right, since then the
+            likelihood grows without end.
+        halves: None, or of each time that the test set was halved the temperatures of its halves, each of which was
+            fitted to the other half.
+    """
+
+    temperature: float
+    converged: bool
+    halves: tuple[tuple[float, float], ...] = ()
+
+
+def fitted(split: Split) -> Fit:
+    """Return the temperature at which the negative log-likelihood of a set is least.
+
+    Args:
+        split: What the model says about samples that it was neither trained nor tested on.
+    """
+    logits = split.logits.astype(np.float64)
+    # One number a sample may be taken off; so none is too large for its exponential.
+    logits -= logits.max(axis=1, keepdims=True)
+    true = np.take_along_axis(logits, split.targets[:, None], axis=1).mean()
+
+    def loss(log_temperature: float) -> float:
+        inverse = np.exp(-log_temperature)
+        return float(np.log(np.exp(logits * inverse).sum(axis=1)).mean() - true * inverse)
+
+    # It is convex in the inverse, and so has one valley in the logarithm.
+    found = minimize_scalar(loss, bounds=(-BOUND, BOUND), method="bounded", options={"xatol": 1e-8})
+    return Fit(float(np.exp(found.x)), bool(abs(found.x) < BOUND - MARGIN))
+
+
+def cross_fitted(test: Split) -> Fit:
+    """Return temperatures for a test set without a calibration split: each half has the one that suits the other half.
+
+    The halves are stratified, and drawn several times over.
+
+    Args:
+        test: What the model says about the test set.
+
+    Raises:
+        DataError: If there are fewer than two samples.
+    """
+    if len(test.targets) < 2:
+        raise DataError("a temperature is fitted to half of the test set, which needs two samples or more; got 1")
+    fits = []
+    for second in _halves(test.targets):
+        # The temperature of the first half is that of the second.
+        parts = [Split(test.logits[half], test.targets[half]) for half in (second, ~second)]
+        fits.append([fitted(part) for part in parts])
+    temperatures = [fit.temperature for pair in fits for fit in pair]
+    mean = float(np.exp(np.mean(np.log(temperatures))))
+    halves = tuple((first.temperature, other.temperature) for first, other in fits)
+    return Fit(mean, all(fit.converged for pair in fits for fit in pair), halves)
+
+
+def _halves(targets: np.ndarray) -> list[np.ndarray]:
+    """Return for each repeat which samples are in the second half, shape ``[N]`` each; classes are halved too."""
+    found = []
+    for repeat in range(REPEATS):
+        order = NumpyStream("calibration", "halves", repeat).numpy().permutation(len(targets))
+        by_class = order[np.argsort(targets[order], kind="stable")]
+        second = np.zeros(len(targets), dtype=bool)
+        second[by_class[1::2]] = True
+        found.append(second)
+    return found
+
+
+def divided(split: Split, temperature: float | np.ndarray) -> Split:
+    """Return a set with the logits divided by a temperature, in float64, so that no prediction changes.
+
+    Args:
+        split: The set.
+        temperature: One number, or one for each sample.
+
+    Raises:
+        DataError: If a prediction does change, which is that of a number that is no temperature.
+    """
+    by = np.asarray(temperature, dtype=np.float64)
+    found = Split(split.logits.astype(np.float64) / (by[:, None] if by.ndim else by), split.targets)
+    if not np.array_equal(found.predicted, split.predicted):
+        raise DataError(f"a temperature must be positive and leave each prediction as it is, got {temperature}")
+    return found
+
+
+def readings(predictions: Predictions, fit: Fit) -> list[Predictions]:
+    """Return what a model says at a temperature: once, or once for each time that the test set was halved.
+
+    Args:
+        predictions: Of the model as it is; those under conditions are left out.
+        fit: The temperature.
+    """
+    train = divided(predictions.train, fit.temperature)
+    if not fit.halves:
+        return [replace(predictions, train=train, test=divided(predictions.test, fit.temperature), cases={})]
+    found = []
+    for second, (first_half, second_half) in zip(_halves(predictions.test.targets), fit.halves, strict=True):
+        by = np.where(second, second_half, first_half)
+        found.append(replace(predictions, train=train, test=divided(predictions.test, by), cases={}))
+    return found

@@ -1,0 +1,91 @@
+"""Temperatures against a plain search, and what they leave as it was."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from sharpscope.errors import DataError
+from sharpscope.safety import SCORES, Predictions, Split
+from sharpscope.safety.temperature import BOUND, Fit, cross_fitted, divided, fitted, readings
+
+
+def drawn(samples, seed, scale=1.0, dtype=np.float32):
+    """Predictions whose logits are ``scale`` times those that the labels are drawn from."""
+    rng = np.random.default_rng(seed)
+    logits = 2.0 * rng.normal(size=(samples, 6))
+    cumulated = np.exp(log_softmax(logits, axis=1)).cumsum(axis=1)
+    targets = (rng.random((samples, 1)) > cumulated[:, :-1]).sum(axis=1)
+    return Split((scale * logits).astype(dtype), targets)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 3.0])
+def test_it_is_where_the_likelihood_is_greatest(scale):
+    split = drawn(400, 0, scale)
+    found = fitted(split)
+    assert found.converged
+    grid = np.exp(np.linspace(-BOUND, BOUND, 4001))
+    losses = [divided(split, temperature).cross_entropy for temperature in grid]
+    assert found.temperature == pytest.approx(grid[np.argmin(losses)], rel=0.003)
+    assert divided(split, found.temperature).cross_entropy <= min(losses) + 1e-9
+
+
+def test_it_undoes_what_the_logits_were_multiplied_by():
+    of_plain, of_scaled = fitted(drawn(300, 1)), fitted(drawn(300, 1, scale=5.0))
+    assert of_scaled.temperature == pytest.approx(5 * of_plain.temperature, rel=1e-5)
+
+
+def test_where_all_are_right_there_is_none():
+    split = drawn(200, 2)
+    right = Split(split.logits, split.predicted)
+    assert not fitted(right).converged
+    assert fitted(right).temperature == pytest.approx(np.exp(-BOUND), rel=0.01)
+    wrong = Split(split.logits, split.logits.argmin(axis=1))
+    assert not fitted(wrong).converged
+
+
+def test_no_prediction_changes_though_logits_differ_by_the_least():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(500, 2)).astype(np.float32)
+    logits[:, 1] = np.nextafter(logits[:, 0], np.float32(np.inf))
+    logits[::3, 1] = logits[::3, 0]
+    split = Split(logits, np.zeros(500, int))
+    for temperature in (1e-2, 0.3, 1.7, 50.0):
+        assert (divided(split, temperature).predicted == split.predicted).all()
+    # In single precision some would tie, and the first class be predicted.
+    assert ((logits / np.float32(1.7)).argmax(axis=1) != split.predicted).any()
+
+
+def test_a_number_that_is_no_temperature_is_refused():
+    with pytest.raises(DataError, match="must be positive"):
+        divided(drawn(50, 0), -1.0)
+
+
+def test_halves_are_fitted_to_one_another():
+    test = drawn(301, 3, scale=2.0)
+    fit = cross_fitted(test)
+    assert fit.converged
+    assert len(fit.halves) == 5
+    assert fit.temperature == pytest.approx(np.exp(np.mean(np.log(fit.halves))))
+    run = Predictions(drawn(100, 4, scale=2.0), test)
+    for reading, (of_first, of_second) in zip(readings(run, fit), fit.halves, strict=True):
+        by = (test.logits / reading.test.logits).mean(axis=1)
+        second = np.isclose(by, of_second)
+        assert np.isclose(by[~second], of_first).all()
+        # Stratified: of each class half, to within one sample of rounding.
+        for label in range(6):
+            members = test.targets == label
+            assert abs((second & members).sum() - (~second & members).sum()) <= 1
+        assert fitted(Split(test.logits[second], test.targets[second])).temperature == pytest.approx(of_first)
+        assert fitted(Split(test.logits[~second], test.targets[~second])).temperature == pytest.approx(of_second)
+        assert reading.train.logits == pytest.approx(run.train.logits / fit.temperature)
+        assert SCORES["accuracy"](reading) == SCORES["accuracy"](run)
+    with pytest.raises(DataError, match="needs two samples or more"):
+        cross_fitted(Split(np.array([[2.0, 0.0]]), np.array([0])))
+
+
+def test_one_temperature_gives_one_reading():
+    run = Predictions(drawn(50, 0), drawn(60, 1), calibration=drawn(70, 2))
+    (reading,) = readings(run, Fit(2.0, converged=True))
+    assert reading.test.logits == pytest.approx(run.test.logits / 2.0)
+    assert reading.train.logits == pytest.approx(run.train.logits / 2.0)
+    assert not reading.cases

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from sharpscope.analysis.results import Quantity
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.reliability import reliability
 from sharpscope.analysis.sections.reliability.data import Axis, panels_of, together, waiting
@@ -89,3 +90,13 @@ def test_a_run_has_a_line_and_a_level_a_band(few):
         assert max(height for *_, height in panel["bars"]) == 18
     corner = page["diagonal"].split()[-1]
     assert corner == "100,0"
+
+
+def test_a_panel_tells_the_temperature_of_its_twins(few):
+    name = "temperature~calibrated"
+    temperatures = [0.5, 0.7, 0.0183, 1.0, 2.0, 3.0]
+    ledger = few.ledger.assign(**{name: temperatures, f"{name}_converged": [True, True, False, True, True, True]})
+    known = {**few.quantities, name: Quantity(name, "training", "Temperature", twin="calibrated")}
+    baseline, sam = panels_of(replace(few, ledger=ledger, quantities=known))
+    assert baseline.told.endswith(", T 0.60")
+    assert sam.told.endswith(", T 2.00")

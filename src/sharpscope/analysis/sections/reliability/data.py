@@ -13,6 +13,8 @@ from sharpscope.analysis.results import StudyResults, select
 from sharpscope.analysis.statistics.bootstrap import mean_interval
 from sharpscope.analysis.statistics.interval import Interval
 from sharpscope.numpy_stream import NumpyStream
+from sharpscope.store.record import TEMPERATURE
+from sharpscope.store.snapshots import CALIBRATED, END, column, twin_at
 
 # An axis of confidence is spread at its end where more than this share of it is sure.
 _MOSTLY_SURE = 0.8
@@ -78,12 +80,14 @@ class Panel:
         level: The level.
         runs: Bins of each run: columns ``run_id, bin, count, confidence, accuracy, low, high``.
         facts: One row a run: ``ece``, ``null``, ``sure``, ``doubt``.
+        temperature: The mean temperature of the calibrated twins of the runs; NaN where there are none.
     """
 
     group: dict[str, object]
     level: str
     runs: pd.DataFrame
     facts: pd.DataFrame
+    temperature: float = math.nan
 
     @cached_property
     def bins(self) -> pd.DataFrame:
@@ -107,10 +111,11 @@ class Panel:
 
     @property
     def told(self) -> str:
-        """The error in words: "ECE 0.012 [0.011, 0.014], by chance 0.012"."""
+        """The error in words: "ECE 0.012 [0.011, 0.014], by chance 0.012, T 0.8"."""
         found = self.error
         interval = "" if math.isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]"
-        return f"ECE {found.value:.3f}{interval}, by chance {self.null:.3f}"
+        heat = "" if math.isnan(self.temperature) else f", T {self.temperature:.2f}"
+        return f"ECE {found.value:.3f}{interval}, by chance {self.null:.3f}{heat}"
 
     @property
     def doubt(self) -> np.ndarray:
@@ -146,8 +151,17 @@ def panels_of(results: StudyResults) -> list[Panel]:
             where = {**group, results.factor.name: level}
             of_level = select(bins, where)
             if not of_level.empty:
-                found.append(Panel(group, level, of_level, select(facts, where)))
+                found.append(Panel(group, level, of_level, select(facts, where), _temperature(results, where)))
     return found
+
+
+def _temperature(results: StudyResults, where: dict[str, object]) -> float:
+    """Return the mean of the temperatures that were found within their bounds."""
+    name = column(TEMPERATURE, twin_at(END, CALIBRATED))
+    if name not in results.quantities:
+        return math.nan
+    rows = select(results.runs, where)
+    return float(rows.loc[rows[f"{name}_converged"].fillna(value=False).astype(bool), name].mean())
 
 
 def waiting(results: StudyResults) -> int:

@@ -6,7 +6,7 @@ from scipy.special import log_softmax
 
 from sharpscope.errors import DataError
 from sharpscope.safety import SCORES, Predictions, Split
-from sharpscope.safety.temperature import BOUND, Fit, cross_fitted, divided, fitted, readings
+from sharpscope.safety.temperature import BOUND, Fit, as_sure, cross_fitted, divided, entropy, fitted, readings
 
 
 def drawn(samples, seed, scale=1.0, dtype=np.float32):
@@ -89,3 +89,21 @@ def test_one_temperature_gives_one_reading():
     assert reading.test.logits == pytest.approx(run.test.logits / 2.0)
     assert reading.train.logits == pytest.approx(run.train.logits / 2.0)
     assert not reading.cases
+
+
+def test_entropy_by_hand():
+    split = Split(np.log([[0.5, 0.25, 0.25], [0.8, 0.1, 0.1]]) + 3.0, np.array([0, 0]))
+    expected = (1.5 * np.log(2) - 0.8 * np.log(0.8) - 0.2 * np.log(0.1)) / 2
+    assert entropy(split) == pytest.approx(expected)
+    # A probability that is 0 in double precision has none.
+    assert entropy(Split(np.array([[2000.0, 0.0]]), np.array([0]))) == 0.0
+
+
+def test_a_set_is_made_as_sure_as_another():
+    split, other = drawn(300, 0), drawn(200, 1, scale=4.0)
+    fit = as_sure(split, entropy(other))
+    assert fit.converged
+    assert entropy(divided(split, fit.temperature)) == pytest.approx(entropy(other))
+    assert as_sure(split, entropy(split)).temperature == pytest.approx(1.0)
+    for wanted in (0.0, np.log(6)):
+        assert not as_sure(split, wanted).converged

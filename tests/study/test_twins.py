@@ -17,13 +17,16 @@ from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import SpecError
 from sharpscope.models import MODELS, build
 from sharpscope.safety import SCORES, Split
-from sharpscope.safety.temperature import Fit, fitted, readings
+from sharpscope.safety.temperature import Fit, divided, entropy, fitted, readings
 from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
 from sharpscope.store.status import Status
+from sharpscope.study.execution import execute
+from sharpscope.study.run.engine import assignment_of, run_study
 from sharpscope.study.stages import temperature as stage
+from sharpscope.study.work.data_cache import DataCache
 
-from .conftest import perform_all
+from .conftest import Heard, in_this_process, perform_all
 
 MEASURES = ["relative_flatness", "fisher_rao_norm", "fisher_rao_norm_analytic", "gradient_norm", "margin"]
 SCORED = ["ece", "nll", "aurc", "accuracy", "brier", "prediction_disagreement", "generalization_gap"]
@@ -249,3 +252,83 @@ def test_a_model_whose_head_is_used_twice_says_so(plan_of, store, tmp_path):
     told = outcome.missing["gradient_norm~calibrated"]
     assert "leave twins out" in told or "head" in told
     assert "ece~calibrated" not in outcome.missing
+
+
+MATCHED = {**TWINS, "twins": ["calibrated", "matched_confidence"], "regimes": ["sam", "baseline"], "grid": {"seed": 2}}
+
+
+def train_split(store, run_id):
+    folder = store.run(run_id)
+    return folder.read_predictions(folder.read_record()).train
+
+
+def test_a_twin_is_as_sure_as_the_reference_of_its_seed(plan_of, store):
+    plan = plan_of(**MATCHED)
+    # A reference comes before those that are matched with it, and all of a seed are done by one process.
+    runs = {(run.regime.label, run.seed): run_id for run_id, run in plan.runs.items()}
+    assert plan.jobs == [(runs["baseline", seed], runs["sam", seed]) for seed in (0, 1)]
+    store.write_catalog(plan.catalog)
+    reference, own = plan.jobs[0]
+    outcomes = [execute(run_id, assignment_of(plan, store), DataCache(None)) for run_id in (reference, own)]
+    assert [(outcome.state, outcome.missing) for outcome in outcomes] == [("done", {})] * 2
+    ledger = load_ledger(store.path).set_index("run_id")
+    found, other = ledger.loc[own], ledger.loc[reference]
+    twin = divided(train_split(store, own), found["temperature~matched_confidence"])
+    assert entropy(twin) == pytest.approx(entropy(train_split(store, reference)), rel=1e-6)
+    assert found["temperature~matched_confidence"] != pytest.approx(1.0, rel=1e-3)
+    assert np.isfinite(found["relative_flatness@2~matched_confidence"])
+    assert other["temperature~matched_confidence"] == pytest.approx(1.0)
+    for name in ("ece", "relative_flatness", "test_loss"):
+        assert other[f"{name}~matched_confidence"] == pytest.approx(other[name])
+
+
+@pytest.mark.slow
+def test_another_reference_is_matched_anew_and_no_run_is_trained(plan_of, store):
+    first, second = plan_of(**MATCHED), plan_of(**MATCHED, compare={"reference": "sam"})
+    assert first.runs == second.runs
+    for plan in (first, second):
+        heard = Heard()
+        with in_this_process():
+            assert run_study(plan, store, heard, executor="here").whole
+    stages = {stage for outcome in heard.outcomes for stage in outcome.stages}
+    assert stages == {"temperature", "predictions", "measures", "scores"}
+    ledger = load_ledger(store.path)
+    ones = ledger.loc[ledger["regime"] == "sam", "temperature~matched_confidence"]
+    assert ones.tolist() == pytest.approx([1.0, 1.0])
+    with in_this_process():
+        assert run_study(second, store, Heard(), executor="here").kept == 4
+
+
+def test_a_run_whose_reference_is_not_there_says_so_until_it_is(plan_of, store):
+    plan = plan_of(**MATCHED)
+    store.write_catalog(plan.catalog)
+    ((reference, own), _) = plan.jobs
+    assignment = assignment_of(plan, store)
+    alone = execute(own, assignment, DataCache(None))
+    assert alone.state == "done"
+    assert (
+        f"run {reference}, the reference that it is matched with, is not done yet"
+        in (alone.missing["temperature~matched_confidence"])
+    )
+    execute(reference, assignment, DataCache(None))
+    later = execute(own, assignment, DataCache(None))
+    assert not later.missing
+    assert "training" not in later.stages
+
+
+def test_references_are_those_of_the_same_setting(plan_of):
+    grid = {"seed": 2, "training.lr": [0.1, 0.2]}
+    plan = plan_of(**{**MATCHED, "grid": grid})
+    for run_id, reference in plan.references.items():
+        own, other = plan.runs[run_id], plan.runs[reference]
+        assert (own.seed, own.training.lr) == (other.seed, other.training.lr)
+        assert other.regime.label == "baseline"
+    compared = plan_of(**{**MATCHED, "grid": grid, "compare": {"factor": "training.lr", "reference": 0.2}})
+    for run_id, reference in compared.references.items():
+        own, other = compared.runs[run_id], compared.runs[reference]
+        assert (own.seed, own.regime.label, other.training.lr) == (other.seed, other.regime.label, 0.2)
+    radii = {"seed": 1, "regimes.sam.rho": [0.05, 0.1]}
+    option = plan_of(**{**MATCHED, "grid": radii, "compare": {"factor": "regimes.sam.rho"}})
+    assert {option.runs[reference].regime.label for reference in option.references.values()} == {"baseline"}
+    assert len(option.references) == 3
+    assert plan_of(**TWINS).references == {}

@@ -5,11 +5,12 @@ Reference: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
 from sharpscope.errors import DataError
 from sharpscope.numpy_stream import NumpyStream
@@ -92,6 +93,28 @@ def _halves(targets: np.ndarray) -> list[np.ndarray]:
         second[by_class[1::2]] = True
         found.append(second)
     return found
+
+
+def entropy(split: Split) -> float:
+    """Return the mean entropy of the probabilities of a set, in nats: how little a model is sure."""
+    return float(-(np.exp(split.log_probabilities) * split.log_probabilities).sum(axis=1).mean())
+
+
+def as_sure(split: Split, wanted: float) -> Fit:
+    """Return the temperature at which a set has a mean entropy.
+
+    Args:
+        split: What the model says.
+        wanted: The mean entropy in nats.
+    """
+
+    def excess(log_temperature: float) -> float:
+        return entropy(divided(split, math.exp(log_temperature))) - wanted
+
+    # It rises with the temperature.
+    if excess(-BOUND) >= 0 or excess(BOUND) <= 0:
+        return Fit(math.exp(-BOUND if excess(-BOUND) >= 0 else BOUND), converged=False)
+    return Fit(math.exp(brentq(excess, -BOUND, BOUND, xtol=1e-10)), converged=True)
 
 
 def divided(split: Split, temperature: float | np.ndarray) -> Split:

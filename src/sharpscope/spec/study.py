@@ -41,7 +41,8 @@ class Study(Strict):
         scores: What is said of the predictions: names, or keys with options. Without it, the usual ones that the data
             allow.
         twins: Twins of each model that are looked at too: ``calibrated`` is the model with its head divided by the
-            temperature that suits the calibration split. They change no run.
+            temperature that suits the calibration split, ``matched_confidence`` with that at which it is as sure as the
+            model of the reference level. They change no run.
         primary: The few quantities that decide; they are tested as one family.
         claims: Published statements that the study judges: names of claims, or files of the user's own with one each.
             They change no run.
@@ -65,7 +66,7 @@ class Study(Strict):
     measures: dict[str, dict[str, Any]] | None = None
     measures_subset: PositiveInt | None = None
     scores: dict[str, dict[str, Any]] | None = None
-    twins: tuple[Literal["calibrated"], ...] = ()
+    twins: tuple[Literal["calibrated", "matched_confidence"], ...] = ()
     primary: tuple[str, ...] | None = None
     claims: tuple[str, ...] = ()
     correction: Correction = "westfall_young"

@@ -14,8 +14,8 @@ from __future__ import annotations
 END = "end"
 # After how many steps of training a matched loss was reached.
 STEP = "step"
-# The twin whose temperature suits the calibration split.
-CALIBRATED = "calibrated"
+# The twin whose temperature suits the calibration split, and that which is as sure as the reference level.
+CALIBRATED, MATCHED = "calibrated", "matched_confidence"
 _LOSS = "loss-"
 _TWIN = "~"
 

@@ -45,7 +45,7 @@ class _Place:
             # How well the training data are fitted is given there, so that more of it is not better.
             given = {"better": None} if facts["kind"] == "training" else {}
             facts |= {**given, "label": f"{facts['label']} at train loss {loss}", "level": loss}
-        return {**facts, "label": f"{facts['label']}, {twin}", "twin": twin} if twin else facts
+        return {**facts, "label": f"{facts['label']}, {twin.replace('_', ' ')}", "twin": twin} if twin else facts
 
 
 def _places(requested: RequestedValues) -> Iterator[_Place]:

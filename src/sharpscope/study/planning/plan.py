@@ -6,6 +6,7 @@ Everything that can be wrong with a study is found here, before anything is writ
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -17,8 +18,8 @@ from sharpscope.errors import DataError, SpecError
 from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
-from sharpscope.spec import Claim, GridPoint, Regime, Run, Study, arms
-from sharpscope.store.snapshots import loss_name
+from sharpscope.spec import REGIME, Claim, GridPoint, Regime, Run, Study, arms, is_option
+from sharpscope.store.snapshots import MATCHED, loss_name
 from sharpscope.store.wanted import Wanted
 from sharpscope.study.planning.catalog import catalog_of, check_columns, margins_of, measured_at_end, primary_of
 from sharpscope.study.planning.dry_run import DryRun, text_of
@@ -69,10 +70,30 @@ class Plan:
         """The same, as the stages understand it: every result by snapshot, stage and key."""
         return wanted_of(self.requested)
 
+    @cached_property
+    def references(self) -> dict[str, str]:
+        """The run of the reference level with the seed and the setting of each run; none where no twin needs it."""
+        if MATCHED not in self.requested.twins:
+            return {}
+        factor, places = self.study.factor, {}
+        for point in self.points:
+            label = point.run.regime.label
+            rest = {key: value for key, value in point.coordinates.items() if key != factor.name}
+            setting = "" if factor.name == REGIME else factor.settings[label]
+            kept = {k: v for k, v in rest.items() if factor.name != REGIME or not is_option(k)}
+            place = json.dumps([point.run.seed, setting, kept], sort_keys=True, default=str)
+            places[point.run.id] = (place, factor.level(label, point.coordinates))
+        found = {place: run_id for run_id, (place, level) in places.items() if level == factor.reference}
+        return {run_id: found[place] for run_id, (place, _) in places.items() if place in found}
+
     @property
     def jobs(self) -> list[Job]:
-        """The units of work, each a list of run ids done by one process."""
-        return [(run_id,) for run_id in self.runs]
+        """The units of work, each a list of run ids done by one process: a run that others need comes before them."""
+        jobs: dict[str, list[str]] = {}
+        for run_id in self.runs:
+            first = self.references.get(run_id, run_id)
+            jobs.setdefault(first, [first]).extend([run_id] if run_id != first else [])
+        return [tuple(job) for job in jobs.values()]
 
     @cached_property
     def catalog(self) -> dict[str, Any]:
@@ -206,8 +227,9 @@ def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task:
     if study.twins and not task.classes:
         raise SpecError("a twin has another confidence, and predicted numbers have none; leave twins out", ("twins",))
     stages = stages_of(study.plugins)
+    compared = {"factor": study.factor.name, "reference": study.factor.reference}
     requested = RequestedValues(
-        measures, scores, pair_scores, conditions, *_matched_losses(points), stages, task, study.twins
+        measures, scores, pair_scores, conditions, *_matched_losses(points), stages, task, study.twins, compared
     )
     check_columns(requested)
     return requested

@@ -110,7 +110,7 @@ def run_study(
         for note in (*plan.notes, *notes):
             listener.note(note)
         listener.begin(summary.total, summary.kept)
-        jobs = [job for job in plan.jobs if todo.intersection(job)]
+        jobs = [left for job in plan.jobs if (left := tuple(run_id for run_id in job if run_id in todo))]
         if jobs:
             events = cast("Generator[str | Outcome]", member(jobs, assignment_of(plan, store, device), **options))
             labels = _labels(plan)
@@ -149,7 +149,17 @@ def assignment_of(plan: Plan, store: Store, device: str = CPU) -> Assignment:
     }
     directory = store.path.resolve()
     data = {run_id: plan.dataset_of(run).digest for run_id, run in plan.runs.items()}
-    return Assignment(directory, plan.runs, coordinates, plan.wanted, data, plan.study.plugins, plan.data_dir, device)
+    return Assignment(
+        directory,
+        plan.runs,
+        coordinates,
+        plan.wanted,
+        data,
+        plan.study.plugins,
+        plan.data_dir,
+        device,
+        references=plan.references,
+    )
 
 
 def _check_data(plan: Plan, store: Store) -> None:

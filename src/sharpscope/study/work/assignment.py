@@ -31,6 +31,7 @@ class Assignment:
         plugins: Python files to import first.
         data_dir: The user's folder of datasets.
         device: Where to compute.
+        references: The run of the reference level that each run is matched with, where it is.
     """
 
     directory: Path
@@ -41,6 +42,7 @@ class Assignment:
     plugins: tuple[str, ...] = ()
     data_dir: Path | None = None
     device: str = "cpu"
+    references: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class RequestedValues:
         stages: Names of the stages that each run goes through.
         task: Of all data.
         twins: Names of the twins of each snapshot that are wanted too.
+        compared: The ``factor`` and its ``reference``, which a twin is as sure as.
     """
 
     measures: dict[str, RequestedValue] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class RequestedValues:
     stages: tuple[str, ...] = ()
     task: Task = CLASSIFICATION
     twins: tuple[str, ...] = ()
+    compared: dict[str, str] = field(default_factory=dict)
 
     @property
     def snapshots(self) -> list[str]:

@@ -24,7 +24,7 @@ from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
-from sharpscope.store.record import TEMPERATURE, Entry, Record
+from sharpscope.store.record import FINAL, TEMPERATURE, Entry, Record
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
 from sharpscope.store.snapshots import END, arrays_file, base_of, column, twin_of, weights_file
 from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted
@@ -121,6 +121,23 @@ class Work:
             raise SharpscopeError("its temperature could not be had")
         halves = tuple((first, second) for first, second in found["halves"])
         return Fit(found["values"][TEMPERATURE], found["converged"], halves)
+
+    def reference(self) -> Work:
+        """Return the run of the reference level with this seed and setting, to look at; it may be this one.
+
+        Raises:
+            SharpscopeError: If there is none, or it is not done yet.
+        """
+        run_id = self.assignment.references.get(self.folder.run_id)
+        if run_id is None:
+            raise SharpscopeError("no run of the reference level has its seed and setting")
+        if run_id == self.folder.run_id:
+            return self
+        folder = Store(self.assignment.directory).run(run_id)
+        record = folder.read_record()
+        if record is None or record.state not in FINAL:
+            raise SharpscopeError(f"run {run_id}, the reference that it is matched with, is not done yet")
+        return Work(self.assignment, self.cache, folder, record)
 
     def calibration(self, snapshot: str) -> Split | None:
         """Return what the model says at a snapshot about the calibration split; None if the data have none."""

@@ -88,6 +88,7 @@ def test_one_temperature_gives_one_reading():
     (reading,) = readings(run, Fit(2.0, converged=True))
     assert reading.test.logits == pytest.approx(run.test.logits / 2.0)
     assert reading.train.logits == pytest.approx(run.train.logits / 2.0)
+    assert reading.calibration.logits == pytest.approx(run.calibration.logits / 2.0)
     assert not reading.cases
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,20 @@ def test_its_scores_are_those_of_the_same_predictions(plan_of, store, data):
     assert sorted(p.name for p in folder.path.glob("*.safetensors")) == [
         *("predictions.safetensors", "weights-at-2.safetensors", "weights.safetensors")
     ]
+
+
+def test_bins_of_the_debiased_error_are_those_of_the_calibration_split(plan_of, store, data):
+    perform_all(plan_of(**{**TWINS, "scores": ["ece_debiased"]}), store)
+    row = load_ledger(store.path).iloc[0]
+    folder = store.run(row["run_id"])
+    predictions = folder.read_predictions(folder.read_record())
+    inputs, targets = data.calibration
+    logits = model_at(folder, "end", data).float()(data.normalize(inputs)).detach().numpy()
+    held = replace(predictions, calibration=Split(logits, targets.numpy()))
+    assert row["ece_debiased"] == pytest.approx(SCORES["ece_debiased"](held), rel=1e-5)
+    assert row["ece_debiased"] != pytest.approx(SCORES["ece_debiased"](predictions), rel=1e-3)
+    (twin,) = readings(held, Fit(row["temperature~calibrated"], converged=True))
+    assert row["ece_debiased~calibrated"] == pytest.approx(SCORES["ece_debiased"](twin), rel=1e-5)
 
 
 def test_without_a_calibration_split_halves_of_the_test_set_serve(plan_of, store):

@@ -141,11 +141,17 @@ def readings(predictions: Predictions, fit: Fit) -> list[Predictions]:
         predictions: Of the model as it is; those under conditions are left out.
         fit: The temperature.
     """
-    train = divided(predictions.train, fit.temperature)
+    held = predictions.calibration
+    twin = replace(
+        predictions,
+        train=divided(predictions.train, fit.temperature),
+        cases={},
+        calibration=None if held is None else divided(held, fit.temperature),
+    )
     if not fit.halves:
-        return [replace(predictions, train=train, test=divided(predictions.test, fit.temperature), cases={})]
+        return [replace(twin, test=divided(predictions.test, fit.temperature))]
     found = []
     for second, (first_half, second_half) in zip(_halves(predictions.test.targets), fit.halves, strict=True):
         by = np.where(second, second_half, first_half)
-        found.append(replace(predictions, train=train, test=divided(predictions.test, by), cases={}))
+        found.append(replace(twin, test=divided(predictions.test, by)))
     return found

@@ -37,12 +37,14 @@ class ScoreStage(Stage):
 
     def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Return the scores that can be had, and note why the others cannot."""
-        readings = work.readings(snapshot)
+        plain = work.readings(snapshot)
         found = {}
         for key, stamp in missing.items():
             wanted = RequestedValue.of(stamp, "score")
             try:
                 work.check_made(wanted.reads)
+                held = "calibration" in SCORES[wanted.name].facts.needs
+                readings = work.readings(snapshot, calibration=True) if held else plain
                 own = [reading.limited_to(wanted.reads) for reading in readings]
                 values = [float(SCORES[wanted.name](reading, **wanted.options)) for reading in own]
                 found[key] = StageResult({"value": sum(values) / len(values)})

@@ -7,7 +7,7 @@ import hashlib
 import json
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -158,13 +158,20 @@ class Work:
             self._predictions = {snapshot: self._find_predictions(snapshot)}
         return self._predictions[snapshot]
 
-    def readings(self, snapshot: str) -> list[Predictions]:
+    def readings(self, snapshot: str, *, calibration: bool = False) -> list[Predictions]:
         """Return the predictions at a snapshot: once, or of a cross-fitted twin for each time the test set was halved.
+
+        Args:
+            snapshot: Where.
+            calibration: Whether to have those on the calibration split too, which are made from the weights.
 
         Raises:
             Damaged: If what they are made of is missing or damaged.
         """
-        predictions = self.predictions(base_of(snapshot))
+        base = base_of(snapshot)
+        predictions = self.predictions(base)
+        if calibration:
+            predictions = replace(predictions, calibration=self.calibration(base))
         return readings(predictions, self.temperature(snapshot)) if twin_of(snapshot) else [predictions]
 
     def _find_predictions(self, snapshot: str) -> Predictions:

@@ -21,7 +21,7 @@ from sharpscope.study.source.study import load_source
 from .conftest import perform_all
 
 BAD = {
-    "unknown key": ({"trainin": {}}, "line 24: unknown key 'trainin'; did you mean 'training'?"),
+    "unknown key": ({"trainin": {}}, "line 24: unknown key 'trainin'; did you mean 'training'"),
     "unknown training key": ({"training": {"lrr": 1}}, "unknown key 'lrr' in training; did you mean 'lr'?"),
     "list for a number": ({"training": {"lr": [0.1, 0.2]}}, "write them in the grid: grid: {training.lr: [0.1, 0.2]}"),
     "negative number": ({"training": {"lr": -1}}, "training.lr: input should be greater than 0, got -1"),

@@ -217,7 +217,7 @@ def test_what_a_report_tells_of_twins(plan_of, store):
     perform_all(plan_of(**TWINS, primary=["ece", "ece~calibrated"]), store)
     results = load_results(store.path)
     quantity = results.quantities["relative_flatness@2~calibrated"]
-    assert (quantity.label, quantity.level, quantity.twin) == (
+    assert (quantity.label, quantity.matched_loss, quantity.twin) == (
         *("Relative flatness at train loss 2, calibrated", "2", "calibrated"),
     )
     # Those of the primary family are compared; the others are columns for whoever asks for them.

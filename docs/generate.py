@@ -158,7 +158,15 @@ def _condition_facts(entry: Registration) -> list[str]:
     facts = entry.facts
     family = f"; family: {facts.family}" if facts.family else ""
     lines = [f"- Alters {KINDS[facts.kind]}{family}; severities: {', '.join(map(str, facts.severities))}."]
+    lines += ["- For colored images alone."] if facts.colored else []
+    lines += [f"- {caveat}" for caveat in facts.caveats]
     return lines + ([f"- Differs from the reference: {facts.differs}."] if facts.differs else [])
+
+
+def _regime_facts(entry: Registration) -> list[str]:
+    like = entry.facts.like if entry.facts is not None else ()
+    names = ", ".join(f"`{name}`" for name in like)
+    return [f"- Trains on the like of the [corruptions](conditions.md) {names}."] if like else []
 
 
 def api(path: str) -> str:
@@ -262,6 +270,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "measures": measures,
     "scores": lambda: members(kinds.REGISTRIES["scores"](), _score_facts),
     "conditions": lambda: members(kinds.REGISTRIES["conditions"](), _condition_facts),
+    "regimes": lambda: members(kinds.REGISTRIES["regimes"](), _regime_facts),
     "members": lambda kind: members(kinds.REGISTRIES[kind]()),
     "api": api,
     "attributes": attributes,

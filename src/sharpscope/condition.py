@@ -34,6 +34,8 @@ class ConditionFacts:
         label: Its name in a report: "Gaussian noise".
         family: Conditions of one family do similar damage; of corruptions "noise", "blur", "weather" or "digital".
         severities: How strongly it alters, from slight to severe; each makes a case of its own.
+        colored: Whether it alters colored images alone, of three channels; no others come under it.
+        caveats: What it cannot alter, and other traps, a sentence each.
         differs: How it departs from the recipe of its reference; empty where it does not.
         reference: Where it is defined.
     """
@@ -42,6 +44,8 @@ class ConditionFacts:
     label: str
     family: str = ""
     severities: tuple[int, ...] = SEVERITIES
+    colored: bool = False
+    caveats: tuple[str, ...] = ()
     differs: str = ""
     reference: str = ""
 

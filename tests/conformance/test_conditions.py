@@ -63,8 +63,9 @@ def test_keeps_shape_dtype_and_its_input(name, shape):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_grows_with_severity(name, shape):
-    clean = images(shape)
-    damaged = [corrupt(clean, name, severity, STREAM) for severity in CONDITIONS[name].facts.severities]
+    facts = CONDITIONS[name].facts
+    clean = images((3, *shape[1:]) if facts.colored else shape)
+    damaged = [corrupt(clean, name, severity, STREAM) for severity in facts.severities]
     distances = [float((images.float() - clean.float()).abs().mean()) for images in damaged]
     assert distances[0] > 0
     assert distances == sorted(set(distances))

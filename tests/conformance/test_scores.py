@@ -10,7 +10,12 @@ from sharpscope.condition import Case
 from sharpscope.safety import SCORES, Predictions, RegressionSplit, ScoreFacts, Split
 from sharpscope.task import TASKS
 
-CASES = [Case("blur", 1), Case("blur", 2), Case("noise", 1), Case("rounded", 1, "weights"), Case("others", 1, "data")]
+CASES = [
+    *(Case("blur", 1, family="blur"), Case("blur", 2, family="blur"), Case("noise", 1, family="noise")),
+    *(Case("quantized", bits, "weights") for bits in (8, 6, 4, 3)),
+    *(Case("pruned", percent, "weights") for percent in (50, 80, 90)),
+    Case("others", 1, "data"),
+]
 
 
 def numbers_of(seed, n_test=120, scale=1.0):

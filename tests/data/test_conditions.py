@@ -1,5 +1,7 @@
 """From a dataset and its conditions to what is evaluated; and weights that are put back."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -54,7 +56,8 @@ def test_the_cases_of_corruptions(digits):
         assert altered.inputs.equal(corrupt(digits.test_inputs, case.condition, case.severity, stream))
         assert altered.targets is digits.test_targets
         assert altered.alter is None
-    assert len(list(altered_cases(digits))) == 5 * len(CONDITIONS)
+    own = [entry.facts for entry in CONDITIONS.values() if not entry.facts.colored]
+    assert len(list(altered_cases(digits))) == sum(len(facts.severities) for facts in own)
 
 
 def test_an_unknown_condition_is_told(digits):
@@ -72,10 +75,19 @@ def test_each_kind_alters_its_own(digits, kinds):
 
 
 def test_only_images_come_under_corruptions_and_all_data_under_the_others(digits, kinds):
-    others = {"noisy": 3, "training_data": 1}
+    others = {"noisy": 3, "training_data": 1, "pruned": 1, "quantized": 1}
     circles = DATASETS["circles"](DataSource(download=False))
     assert {name: c.version for name, c in conditions_of(circles).items()} == others
-    assert set(conditions_of(digits)) == set(CONDITIONS)
+    of_color = {name for name, entry in CONDITIONS.items() if entry.facts.colored}
+    assert of_color == {"saturate"}
+    assert set(conditions_of(digits)) == set(CONDITIONS) - of_color
+    color = replace(
+        digits,
+        **{k: getattr(digits, k).expand(-1, 3, -1, -1) for k in ("train_inputs", "test_inputs")},
+        mean=digits.mean * 3,
+        std=digits.std * 3,
+    )
+    assert set(conditions_of(color)) == set(CONDITIONS)
     with pytest.raises(DataError, match="a corruption is a condition of inputs, and 'noisy' is one of weights"):
         corrupt(digits.test_inputs, "noisy", 1, Stream("test"))
 

@@ -31,7 +31,7 @@ PLUGIN = '''
 
 import numpy as np
 import torch
-from sharpscope.extend import CONDITIONS, SCORES, ConditionFacts, ScoreFacts, named, of_kind
+from sharpscope.extend import CONDITIONS, SCORES, ConditionFacts, ScoreFacts, named
 
 
 @CONDITIONS.register(facts=ConditionFacts("inputs", "Darkness", family="weather", severities=(1, 2), reference="none"))
@@ -59,12 +59,12 @@ def dark_accuracy(predictions):
 
 @SCORES.register(
     facts=ScoreFacts(
-        "Loss of altered weights", "lower", "nats", bounds=(0, np.inf), needs=(), conditions=of_kind("weights")
+        "Loss of rounded weights", "lower", "nats", bounds=(0, np.inf), needs=(), conditions=named("rounded")
     )
 )
 def rounded_nll(predictions):
-    """Negative log-likelihood with altered weights, averaged over conditions and severities."""
-    return float(np.mean([split.cross_entropy for split in predictions.under(of_kind("weights"))]))
+    """Negative log-likelihood with rounded weights, averaged over severities."""
+    return float(np.mean([split.cross_entropy for split in predictions.under(named("rounded"))]))
 '''
 SCORED = ["dark_accuracy", "rounded_nll", "accuracy"]
 
@@ -284,7 +284,9 @@ def test_data_without_images_come_under_conditions_of_weights_alone(plugin, plan
     usual = plan_of(plugins=[plugin], scores=None, **circles)
     assert "rounded_nll" in usual.requested.scores
     assert not {"dark_accuracy", "corruption_accuracy"} & set(usual.requested.scores)
-    with pytest.raises(SpecError, match="the condition 'darkness' is needed, and is not there among rounded; leave"):
+    with pytest.raises(
+        SpecError, match="'darkness' is needed, and is not there among pruned, quantized, rounded; leave"
+    ):
         plan_of(plugins=[plugin], scores=["dark_accuracy"], **circles)
     perform_all(plan, store)
     assert load_ledger(store.path)["rounded_nll"].notna().all()
@@ -296,13 +298,13 @@ def test_a_regression_is_evaluated_with_altered_weights(plugin, tmp_path, plan_o
 
 @SCORES.register(
     facts=ScoreFacts(
-        "R2 of altered weights", "higher", "fraction", bounds=(float("-inf"), 1), tasks=("regression",),
-        conditions=of_kind("weights"),
+        "R2 of rounded weights", "higher", "fraction", bounds=(float("-inf"), 1), tasks=("regression",),
+        conditions=named("rounded"),
     )
 )
 def rounded_r2(predictions):
-    """R2 with altered weights, averaged over conditions and severities."""
-    return float(np.mean([split.r2 for split in predictions.under(of_kind("weights"))]))
+    """R2 with rounded weights, averaged over severities."""
+    return float(np.mean([split.r2 for split in predictions.under(named("rounded"))]))
 ''')
     numbers = {"data": "diabetes", "measures": [], "scores": ["r2", "rounded_r2"]}
     perform_all(plan_of(plugins=[plugin], **numbers), store)

@@ -163,6 +163,12 @@ def broken(weights, severity, stream):
     return {name: weight * float("nan") for name, weight in weights.items()}
 
 
+@SCORES.register(facts=ScoreFacts("Broken", "higher", "fraction", needs=(), conditions=named("broken")))
+def broken_accuracy(predictions):
+    """Accuracy of broken weights."""
+    return 0.0
+
+
 @CONDITIONS.register(facts=ConditionFacts("inputs", "Gray", severities=(1,), reference="none"))
 def gray(images, severity, draws):
     """Another shape."""
@@ -175,7 +181,7 @@ def gray_accuracy(predictions):
     return 0.0
 ''')
     with pytest.raises(SpecError) as told:
-        plan_of(plugins=[plugin], scores=["rounded_nll"])
+        plan_of(plugins=[plugin], scores=["broken_accuracy"])
     assert (
         "the condition 'broken' fails at severity 1 on dataset 'digits': under broken-1, the trained model's outputs "
         "are NaN or infinite for 4 samples; mend it, or leave out the scores"

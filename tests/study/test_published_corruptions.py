@@ -58,7 +58,7 @@ def source(tmp_path):
 def test_a_plan_names_published_corruptions_apart_from_generated_ones(suite, source):
     corruptions = make_plan(source).requested.conditions
     assert {name: version for name, version in corruptions.items() if "/" in name} == {"suite/fog": 3, "suite/snow": 3}
-    assert corruptions["gaussian_noise"] == 1
+    assert corruptions["gaussian_noise"] == 2
 
 
 def test_a_suite_that_is_missing_is_told_before_anything_runs(suite, source):

@@ -29,8 +29,8 @@ from sharpscope.errors import DataError, UnknownName
 from sharpscope.registry import Registration
 from sharpscope.seeding import Stream
 
-# Images corrupted at a time; bounds the memory and, by the design of Draws, nothing else.
-CHUNK = 1024
+# Images, and values of images, corrupted at a time; they bound the memory and, by the design of Draws, nothing else.
+CHUNK, CHUNK_VALUES = 1024, 2**25
 
 Weights = dict[str, Tensor]
 
@@ -78,14 +78,15 @@ def corrupt(
         raise DataError(f"the severities of '{name}' are {known}, got {severity!r}")
     complete = entry.complete(options or {})
     result = torch.empty_like(images)
-    for start in range(0, len(images), CHUNK):
-        chunk = images[start : start + CHUNK]
+    length = max(1, min(CHUNK, CHUNK_VALUES // max(1, images[:1].numel())))
+    for start in range(0, len(images), length):
+        chunk = images[start : start + length]
         draws = Draws(stream.child(name, severity), first + start, len(chunk), images.device)
         damaged = entry(chunk.to(torch.float32) / 255, severity, draws, **complete)
         _check_images(name, damaged, chunk)
         # Averages of bytes often lie halfway between two. Rounding them up with a margin keeps the last bit
         # of the arithmetic, which may depend on the size of a batch, out of the result.
-        result[start : start + CHUNK] = damaged.clamp(0, 1).mul(255).add(0.501).floor()
+        result[start : start + length] = damaged.clamp(0, 1).mul(255).add(0.501).floor()
     return result
 
 
@@ -195,7 +196,7 @@ def conditions_of(dataset: Dataset) -> dict[str, Condition]:
     """Return the conditions that a dataset comes under, by name.
 
     Published corruptions take the place of all other conditions of inputs; without these, images in bytes come under
-    the registered ones, and other data under none of inputs.
+    the registered ones, those of colors if they have three channels, and other data under none of inputs.
     """
     registered = {
         name: Condition(name, entry.version, entry.facts, partial(_APPLIED[entry.facts.kind], entry))
@@ -205,8 +206,10 @@ def conditions_of(dataset: Dataset) -> dict[str, Condition]:
     others = {name: condition for name, condition in registered.items() if name not in inputs}
     if dataset.corrupted is not None:
         return {**_published(dataset.corrupted), **others}
-    images = dataset.test_inputs.dtype == torch.uint8 and dataset.test_inputs.ndim == 4
-    return {**inputs, **others} if images else others
+    if dataset.test_inputs.dtype != torch.uint8 or dataset.test_inputs.ndim != 4:
+        return others
+    colored = dataset.test_inputs.shape[1] == 3
+    return {name: c for name, c in {**inputs, **others}.items() if colored or not c.facts.colored}
 
 
 def _published(suite: CorruptionSuite) -> dict[str, Condition]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from sharpscope.errors import DataError
-from sharpscope.safety.predictions import Predictions
+from sharpscope.safety.predictions import Predictions, check_same_samples
 from sharpscope.safety.registry import SCORES, ScoreFacts
 
 
@@ -26,9 +23,5 @@ def prediction_disagreement(first: Predictions, second: Predictions) -> float:
     Raises:
         DataError: If the two runs were not tested on the same samples.
     """
-    if not np.array_equal(first.test.targets, second.test.targets):
-        raise DataError(
-            "prediction_disagreement compares two runs on one test set, but their test targets differ; "
-            "compare runs of the same data only"
-        )
+    check_same_samples(first, second, "prediction_disagreement")
     return float((first.test.predicted != second.test.predicted).mean())

@@ -54,7 +54,11 @@ class Predictions(Generic[S]):
         return {f"{where}_{name}": found[name] for name in test for where, found in (("train", train), ("test", test))}
 
     def under(self, chosen: Chosen, **options: Any) -> list[Any]:
-        """Return the splits under conditions, one for each case.
+        """Return the splits under conditions, one for each case; see ``cases_under``."""
+        return list(self.cases_under(chosen, **options).values())
+
+    def cases_under(self, chosen: Chosen, **options: Any) -> dict[Case, Any]:
+        """Return the splits under conditions by their cases.
 
         Args:
             chosen: Which conditions: ``of_kind("weights")``, ``named("fog")``, or the ``conditions`` of a score.
@@ -69,7 +73,7 @@ class Predictions(Generic[S]):
                 "the study again, which makes them anew from the weights"
             )
         wanted = chosen(options, {case.condition: case for case in self.cases})
-        return [split for case, split in self.cases.items() if case.condition in wanted]
+        return {case: split for case, split in self.cases.items() if case.condition in wanted}
 
     def limited_to(self, conditions: Collection[str]) -> Predictions[S]:
         """Return the predictions without those under other conditions."""
@@ -100,6 +104,19 @@ class Predictions(Generic[S]):
             for index, case in enumerate(listed)
         }
         return cls(train, test, cases, former=_FORMER in arrays and CASES not in arrays)
+
+
+def check_same_samples(first: Predictions[Any], second: Predictions[Any], score: str) -> None:
+    """See that two runs were tested on the same samples.
+
+    Raises:
+        DataError: If they were not.
+    """
+    if not np.array_equal(first.test.targets, second.test.targets):
+        raise DataError(
+            f"{score} compares two runs on one test set, but their test targets differ; compare runs of the same data "
+            "only"
+        )
 
 
 def _name(index: int) -> str:

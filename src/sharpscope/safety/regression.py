@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sharpscope.errors import DataError
-from sharpscope.safety.predictions import Predictions
+from sharpscope.safety.predictions import Predictions, check_same_samples
 from sharpscope.safety.registry import SCORES, ScoreFacts
 from sharpscope.safety.splits import RegressionSplit
 from sharpscope.task import REGRESSION
@@ -59,9 +58,5 @@ def prediction_distance(first: Predictions[RegressionSplit], second: Predictions
     Raises:
         DataError: If the two runs were not tested on the same samples.
     """
-    if not np.array_equal(first.test.targets, second.test.targets):
-        raise DataError(
-            "prediction_distance compares two runs on one test set, but their test targets differ; "
-            "compare runs of the same data only"
-        )
+    check_same_samples(first, second, "prediction_distance")
     return float(np.sqrt(((first.test.errors - second.test.errors) ** 2).mean()))

@@ -16,7 +16,7 @@ from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 from sharpscope.safety.reliability import reliability_bins
 
-Which = Literal["all", "benchmark"]
+Which = Literal["all", "benchmark", "noise", "blur", "weather", "digital"]
 
 
 def chosen(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Case]) -> list[str]:
@@ -28,11 +28,18 @@ def chosen(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Ca
             ``CIFAR-10-C/fog``.
 
     Raises:
-        DataError: If there are no corruptions, or those of the benchmark are wanted and are not all there as published.
+        DataError: If there are no such corruptions, or those of the benchmark are wanted and are not all there as
+            published.
     """
     corruptions = of_kind("inputs")(options, offered)
-    if options["corruptions"] == "all":
+    which = options["corruptions"]
+    if which == "all":
         return corruptions
+    if which != "benchmark":
+        of_family = [name for name in corruptions if offered[name].family == which]
+        if not of_family:
+            raise DataError(f"there is no corruption of the family '{which}' among {', '.join(corruptions)}")
+        return of_family
     published = {name.rpartition("/")[2]: name for name in corruptions if "/" in name}
     if not published.keys() >= set(BENCHMARK):
         raise DataError(
@@ -66,10 +73,11 @@ def corruption_accuracy(predictions: Predictions, *, corruptions: Which = "all")
 
     Args:
         predictions: Of one run.
-        corruptions: ``all`` that the test set comes under, or the 15 of the ``benchmark``.
+        corruptions: ``all`` that the test set comes under, the 15 of the ``benchmark``, or those of one family:
+            ``noise``, ``blur``, ``weather`` or ``digital``.
 
     Raises:
-        DataError: If the predictions hold none under corruptions, or not under those of the benchmark.
+        DataError: If the predictions hold none under such corruptions.
     """
     cases = predictions.under(chosen, corruptions=corruptions)
     return float(np.concatenate([split.correct for split in cases]).mean())
@@ -106,7 +114,7 @@ def corruption_ece(
         corruptions: As of ``corruption_accuracy``.
 
     Raises:
-        DataError: If the predictions hold none under corruptions, or not under those of the benchmark.
+        DataError: If the predictions hold none under such corruptions.
     """
     cases = predictions.under(chosen, corruptions=corruptions)
     return float(np.mean([calibration_error(reliability_bins(split, bins), norm) for split in cases]))

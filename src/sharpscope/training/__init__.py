@@ -9,7 +9,7 @@ from sharpscope.training.loop import train
 from sharpscope.training.observers import Observer, Progress
 from sharpscope.training.predict import predict
 from sharpscope.training.recipe import Recipe, check
-from sharpscope.training.registry import REGIMES, SCHEDULES
+from sharpscope.training.registry import REGIMES, SCHEDULES, corruptions_like
 
 __all__ = [
     "REGIMES",
@@ -25,6 +25,7 @@ __all__ = [
     "Recipe",
     "check",
     "check_compiler",
+    "corruptions_like",
     "predict",
     "train",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sharpscope.registry import Registry
@@ -14,9 +15,12 @@ class RegimeFacts:
 
     Attributes:
         tasks: The names of the tasks that it is defined for.
+        like: The corruptions that are like what it does to training images: under these it is robust because it was
+            trained on them, and a report can tell them from the others.
     """
 
     tasks: tuple[str, ...] = tuple(TASKS)
+    like: tuple[str, ...] = ()
 
 
 # Of a regime that changes labels, or needs the probabilities of classes.
@@ -26,6 +30,17 @@ OF_CLASSES = RegimeFacts(tasks=(CLASSIFICATION.name,))
 REGIMES: Registry = Registry(
     "regime", package=("sharpscope.training", "sharpscope.training.updates", "sharpscope.training.regularizers")
 )
+
+
+def corruptions_like(parts: Iterable[str]) -> list[str]:
+    """Return the corruptions that are like what a combination of regimes does to training images.
+
+    >>> corruptions_like(["augmentation", "sam"])
+    ['elastic_transform']
+    """
+    facts = [REGIMES[name].facts for name in parts]
+    return sorted({corruption for told in facts if told is not None for corruption in told.like})
+
 
 # A schedule is ``(step: int, steps: int) -> float``: the factor on the learning rate at step 0 .. steps - 1.
 SCHEDULES: Registry = Registry("schedule", package="sharpscope.training")

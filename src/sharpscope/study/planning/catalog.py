@@ -15,6 +15,7 @@ from sharpscope.store.wanted import Wanted
 from sharpscope.study.stages.score import score_columns
 from sharpscope.study.work.requested import RequestedValues
 from sharpscope.study.work.stage import Column, stages_at
+from sharpscope.training import corruptions_like
 
 RESERVED = ("run_id", "state", "regime", "seed")
 
@@ -149,6 +150,9 @@ def catalog_of(
         "default_primary": study.primary == primary_of(None, requested),
         "claims": [plain(claim.model_dump()) for claim in claims],
         "varying": study.varying,
+        "trained_on_the_like": {
+            regime.label: corruptions_like(part.name for part in regime.parts) for regime in study.regimes
+        },
         "task": requested.task.name,
         "wanted": wanted.snapshots,
         "pair_scores": {key: score.stamp("score") for key, score in requested.pair_scores.items()},

@@ -190,6 +190,7 @@ def _condition_rows(facts: Any) -> dict[str, Any]:
         "Alters": KINDS[facts.kind],
         "Family": facts.family,
         "Severities": ", ".join(map(str, facts.severities)),
+        "Images": "colored ones alone" if facts.colored else "",
         "Differs": facts.differs and f"from the reference: {facts.differs}",
     }
 

@@ -12,7 +12,7 @@ from sharpscope.objective import Classification
 from sharpscope.training.averaging import MeanOfEpochs, MovingAverage
 from sharpscope.training.optimizers import norm_or_bias
 from sharpscope.training.recipe import EarlyStopping, Recipe
-from sharpscope.training.registry import OF_CLASSES, REGIMES
+from sharpscope.training.registry import OF_CLASSES, REGIMES, RegimeFacts
 
 
 @REGIMES.register()
@@ -21,7 +21,8 @@ def baseline(recipe: Recipe) -> Recipe:
     return recipe
 
 
-@REGIMES.register()
+# Datasets are shifted, turned, cropped or mirrored: what was somewhere is elsewhere.
+@REGIMES.register(facts=RegimeFacts(like=("elastic_transform",)))
 def augmentation(recipe: Recipe) -> Recipe:
     """The dataset's own augmentation, drawn anew for every batch."""
     return replace(recipe, augment=True)

@@ -11,14 +11,17 @@ from pydantic import Field, PositiveInt
 from sharpscope.data import policies
 from sharpscope.data.dataset import Augmentation
 from sharpscope.training.recipe import Recipe
-from sharpscope.training.registry import REGIMES
+from sharpscope.training.registry import REGIMES, RegimeFacts
+
+# What the operations of both policies are like: color, brightness, contrast, smoothing, and geometric distortion.
+_POLICY = RegimeFacts(like=("brightness", "contrast", "defocus_blur", "elastic_transform", "gaussian_blur", "saturate"))
 
 
 def _with_change(recipe: Recipe, name: str, change: Augmentation) -> Recipe:
     return replace(recipe, image_changes={**recipe.image_changes, name: change})
 
 
-@REGIMES.register()
+@REGIMES.register(facts=RegimeFacts(like=("spatter",)))
 def cutout(recipe: Recipe, *, side: Annotated[float, Field(gt=0, le=1)] = 0.5) -> Recipe:
     """A square of each image is blanked out.
 
@@ -31,7 +34,7 @@ def cutout(recipe: Recipe, *, side: Annotated[float, Field(gt=0, le=1)] = 0.5) -
     return _with_change(recipe, "cutout", partial(policies.cutout, side=side))
 
 
-@REGIMES.register()
+@REGIMES.register(facts=_POLICY)
 def trivial_augment(recipe: Recipe) -> Recipe:
     """Each image goes through one operation, drawn with its strength: TrivialAugment.
 
@@ -42,7 +45,7 @@ def trivial_augment(recipe: Recipe) -> Recipe:
     return _with_change(recipe, "trivial_augment", policies.trivial_augment)
 
 
-@REGIMES.register()
+@REGIMES.register(facts=_POLICY)
 def rand_augment(
     recipe: Recipe, *, operations: PositiveInt = 2, strength: Annotated[float, Field(ge=0, le=1)] = 0.3
 ) -> Recipe:

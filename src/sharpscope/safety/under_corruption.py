@@ -1,0 +1,126 @@
+"""Scores of probabilities under corruption, and of how much the corruptions that are taken decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from sharpscope.condition import of_kind
+from sharpscope.errors import DataError
+from sharpscope.safety.predictions import Predictions
+from sharpscope.safety.registry import SCORES, ScoreFacts
+from sharpscope.safety.robustness import Which, chosen
+from sharpscope.safety.splits import TopSplit
+
+_facts = partial(ScoreFacts, needs=(), conditions=chosen, default=False)
+_OVADIA = (
+    'Ovadia et al., "Can You Trust Your Model\'s Uncertainty? Evaluating Predictive Uncertainty Under Dataset Shift", '
+    "NeurIPS 2019"
+)
+
+
+@SCORES.register(
+    facts=_facts(
+        "Negative log-likelihood under corruption", "lower", "nats", bounds=(0.0, float("inf")), reference=_OVADIA
+    )
+)
+def corruption_nll(predictions: Predictions, *, corruptions: Which = "all") -> float:
+    """Negative log-likelihood on corrupted test sets, averaged over corruptions and severities.
+
+    Args:
+        predictions: Of one run.
+        corruptions: As of ``corruption_accuracy``.
+
+    Raises:
+        DataError: If the predictions hold none under such corruptions.
+    """
+    return _mean(predictions, corruptions, lambda split: split.cross_entropy)
+
+
+@SCORES.register(
+    facts=_facts("Brier score under corruption", "lower", "squared probability", bounds=(0.0, 2.0), reference=_OVADIA)
+)
+def corruption_brier(predictions: Predictions, *, corruptions: Which = "all") -> float:
+    """Squared distance of probabilities from the true class on corrupted test sets, averaged as the accuracy.
+
+    Args:
+        predictions: Of one run.
+        corruptions: As of ``corruption_accuracy``.
+
+    Raises:
+        DataError: If the predictions hold none under such corruptions.
+    """
+    return _mean(predictions, corruptions, lambda split: split.brier)
+
+
+@SCORES.register(
+    facts=_facts(
+        "Area under the risk-coverage curve under corruption",
+        "lower",
+        "fraction",
+        reference='Geifman, Uziel & El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR '
+        "2019; " + _OVADIA,
+    )
+)
+def corruption_aurc(predictions: Predictions, *, corruptions: Which = "all") -> float:
+    """Mean error of the most confident predictions over all shares that are kept, on corrupted test sets.
+
+    Of equal confidences it is the mean over their orders. It is averaged as the accuracy.
+
+    Args:
+        predictions: Of one run.
+        corruptions: As of ``corruption_accuracy``.
+
+    Raises:
+        DataError: If the predictions hold none under such corruptions.
+    """
+    # In logarithms, which keep apart those that are nearly certain.
+    return _mean(predictions, corruptions, lambda split: selective_error(split.log_top[:, 0], split.correct))
+
+
+@SCORES.register(
+    facts=ScoreFacts(
+        "Range of corruption accuracy",
+        "lower",
+        "fraction",
+        scale="difference",
+        needs=(),
+        conditions=of_kind("inputs"),
+        default=False,
+        by_classes=True,
+    )
+)
+def corruption_accuracy_range(predictions: Predictions) -> float:
+    """Range of the accuracy under corruption as one family of corruptions after the other is left out.
+
+    Where it is as large as a difference between regimes, the difference belongs to the choice of corruptions.
+
+    Raises:
+        DataError: If there are predictions under no corruption, or under those of one family.
+    """
+    cases = predictions.cases_under(of_kind("inputs"))
+    families = sorted({case.family for case in cases})
+    if len(families) < 2:
+        raise DataError(f"a family is left out of several, and there is one: '{families[0]}'; leave the score out")
+    accuracies = {case: split.correct.mean() for case, split in cases.items()}
+    means = [np.mean([found for case, found in accuracies.items() if case.family != left]) for left in families]
+    return float(max(means) - min(means))
+
+
+def selective_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Return the error of the n most confident predictions, averaged over n from 1 to all.
+
+    Args:
+        confidence: Or anything in its order, ``[N]``; for equal ones the mean over their orders is taken.
+        correct: Whether each prediction is right, ``[N]``.
+    """
+    _, which, count = np.unique(-confidence, return_inverse=True, return_counts=True)
+    wrong = np.repeat(np.bincount(which, ~correct) / count, count)
+    return float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
+
+
+def _mean(predictions: Predictions, corruptions: Which, score: Callable[[TopSplit], float]) -> float:
+    """Return the mean of a score over corruptions and severities."""
+    return float(np.mean([score(split) for split in predictions.under(chosen, corruptions=corruptions)]))

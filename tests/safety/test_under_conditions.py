@@ -1,0 +1,82 @@
+"""Scores of predictions under corruptions and of altered weights, by arithmetic in the assert."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from sharpscope.condition import Case, ConditionFacts
+from sharpscope.errors import DataError
+from sharpscope.safety import SCORES, Predictions, Split
+from sharpscope.safety.under_corruption import selective_error
+
+from .conftest import CASES, split_of
+
+
+def of_families(survived):
+    """Predictions under corruptions by name and family, of which k samples of 20 are classified right."""
+    clean = Split(np.eye(2)[[0] * 20] * 9, np.zeros(20, int))
+    cases = {
+        Case(name, 1, family=family): Split(np.eye(2)[[0] * k + [1] * (20 - k)] * 9, np.zeros(20, int)).condensed()
+        for (name, family), k in survived.items()
+    }
+    return Predictions(clean, clean, cases)
+
+
+FAMILIES = {("a", "noise"): 20, ("b", "noise"): 10, ("c", "blur"): 5, ("d", "weather"): 1}
+
+
+def test_corruption_accuracy_of_a_family_and_its_range_by_hand():
+    predictions = of_families(FAMILIES)
+    accuracy = SCORES["corruption_accuracy"]
+    assert accuracy(predictions, corruptions="noise") == pytest.approx(0.75)
+    assert accuracy(predictions, corruptions="blur") == pytest.approx(0.25)
+    # Without noise (5 + 1) / 40, without blur (20 + 10 + 1) / 60, without weather (20 + 10 + 5) / 60.
+    assert SCORES["corruption_accuracy_range"](predictions) == pytest.approx(35 / 60 - 6 / 40)
+    with pytest.raises(DataError, match="no corruption of the family 'digital' among a, b, c, d"):
+        accuracy(predictions, corruptions="digital")
+    with pytest.raises(DataError, match="a family is left out of several, and there is one: 'noise'"):
+        SCORES["corruption_accuracy_range"](of_families({("a", "noise"): 20, ("b", "noise"): 10}))
+
+
+def test_losses_under_corruption_are_means_over_cases(predictions):
+    splits = [split_of(400, 7, 1, noise=2 + k) for k, case in enumerate(CASES) if case.kind == "inputs"]
+    assert SCORES["corruption_nll"](predictions) == pytest.approx(np.mean([s.cross_entropy for s in splits]), rel=1e-6)
+    squares = [((np.exp(s.log_probabilities) - np.eye(7)[s.targets]) ** 2).sum(axis=1).mean() for s in splits]
+    assert SCORES["corruption_brier"](predictions) == pytest.approx(np.mean(squares), rel=1e-6)
+    areas = []
+    for s in splits:
+        order = np.argsort(-s.confidence)
+        areas.append(np.mean([np.mean(~s.correct[order[:n]]) for n in range(1, 401)]))
+    assert SCORES["corruption_aurc"](predictions) == pytest.approx(np.mean(areas), rel=1e-6)
+
+
+def test_selective_error_by_hand_and_over_all_orders_of_ties():
+    # Kept 1, 2, 3: none of 1, 1 of 2, 1 of 3.
+    assert selective_error(np.array([0.9, 0.5, 0.8]), np.array([True, True, False])) == pytest.approx(
+        (1 / 2 + 1 / 3) / 3
+    )
+    correct = np.array([True, False, True, False])
+    orders = [np.mean([np.mean(~correct[list(order[:n])]) for n in range(1, 5)]) for order in permutations(range(4))]
+    assert selective_error(np.full(4, 0.7), correct) == pytest.approx(np.mean(orders))
+
+
+def test_accuracy_of_altered_weights_is_the_mean_over_those_that_are_chosen():
+    clean = Split(np.eye(2)[[0] * 20] * 9, np.zeros(20, int))
+    right = {"quantized": {8: 20, 6: 15, 4: 10, 3: 5}, "pruned": {50: 18, 80: 9, 90: 0}}
+    cases = {
+        Case(name, severity, "weights"): Split(np.eye(2)[[0] * k + [1] * (20 - k)] * 9, np.zeros(20, int)).condensed()
+        for name, found in right.items()
+        for severity, k in found.items()
+    }
+    predictions = Predictions(clean, clean, cases)
+    assert SCORES["quantized_accuracy"](predictions) == pytest.approx(50 / 80)
+    assert SCORES["quantized_accuracy"](predictions, bits=(4, 3)) == pytest.approx(15 / 40)
+    assert SCORES["pruned_accuracy"](predictions) == pytest.approx(27 / 60)
+    assert SCORES["pruned_accuracy"](predictions, percents=(80,)) == pytest.approx(9 / 20)
+    with pytest.raises(DataError, match="'quantized' has the severities 8, 6, 4, 3, got 5; choose among them"):
+        SCORES["quantized_accuracy"](predictions, bits=(8, 5))
+    facts = SCORES["pruned_accuracy"].facts
+    offered = {"pruned": ConditionFacts("weights", "Pruned", severities=(50, 80, 90))}
+    with pytest.raises(DataError, match="'pruned' has the severities 50, 80, 90, got none of them"):
+        facts.conditions({"percents": ()}, offered)

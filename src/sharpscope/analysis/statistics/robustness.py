@@ -1,0 +1,130 @@
+"""Errors under corruption beside those of a reference, and accuracy under corruption beside the clean one.
+
+Numbers of this kind are comparable within a study. The severities of generated corruptions are not those of published
+suites, so they are never to be set beside published ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import t as student
+
+from sharpscope.analysis.statistics.interval import LEVEL
+
+# Runs that the line of clean against corrupted accuracies is fitted to, at least.
+LEAST_RUNS = 20
+
+
+@dataclass(frozen=True)
+class RelativeErrors:
+    """Errors under corruptions as multiples of the reference's.
+
+    Attributes:
+        values: One a seed, averaged over corruptions, shape ``[S]``; NaN where none is left.
+        by_corruption: Shape ``[S, K]``; NaN for corruptions that are left out.
+        left_out: The indices of these: the interval of their denominator holds 0.
+    """
+
+    values: np.ndarray
+    by_corruption: np.ndarray
+    left_out: tuple[int, ...]
+
+
+def corruption_errors(errors: np.ndarray, reference: np.ndarray, *, level: float = LEVEL) -> RelativeErrors:
+    r"""Return the mean corruption error of each seed: how much more is got wrong than by the reference.
+
+    .. math:: \mathrm{mCE}_s = \frac1K \sum_k \frac{\sum_v E_{skv}}{\frac1S \sum_{s'} \sum_v E^{ref}_{s'kv}}
+
+    The denominators are means over seeds: one seed's own may be near 0. So the values of seeds keep one scale.
+
+    Args:
+        errors: Of the runs, by seed, corruption and severity, shape ``[S, K, V]``, fractions.
+        reference: Of the reference with the same seeds, of the same shape.
+        level: Of the interval by which a denominator is judged.
+
+    Reference: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
+    ICLR 2019.
+    """
+    return _multiples(errors.sum(axis=2), reference.sum(axis=2), level)
+
+
+def relative_corruption_errors(
+    errors: np.ndarray,
+    clean: np.ndarray,
+    reference: np.ndarray,
+    clean_reference: np.ndarray,
+    *,
+    level: float = LEVEL,
+) -> RelativeErrors:
+    """Return the relative mean corruption error of each seed: how much more it loses by corruption than the reference.
+
+    As ``corruption_errors``, of errors beyond the clean one. Where the reference itself loses nothing that can be told
+    from 0 by a corruption, that one is left out, and told.
+
+    Args:
+        errors: As of ``corruption_errors``.
+        clean: On the clean test set, shape ``[S]``.
+        reference: As of ``corruption_errors``.
+        clean_reference: Of the reference on the clean test set, shape ``[S]``.
+        level: As of ``corruption_errors``.
+    """
+    beyond = (errors - clean[:, None, None]).sum(axis=2)
+    return _multiples(beyond, (reference - clean_reference[:, None, None]).sum(axis=2), level)
+
+
+def _multiples(numerators: np.ndarray, denominators: np.ndarray, level: float) -> RelativeErrors:
+    """Return numerators ``[S, K]`` by the means of denominators over seeds, where these are not 0."""
+    seeds = len(denominators)
+    mean = denominators.mean(axis=0)
+    spread = denominators.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(len(mean), np.inf)
+    half = spread * student.ppf((1 + level) / 2, max(1, seeds - 1))
+    certain = np.abs(mean) > half
+    multiples = np.full(numerators.shape, np.nan)
+    multiples[:, certain] = numerators[:, certain] / mean[certain]
+    values = multiples[:, certain].mean(axis=1) if certain.any() else np.full(seeds, np.nan)
+    return RelativeErrors(values, multiples, tuple(int(k) for k in np.flatnonzero(~certain)))
+
+
+@dataclass(frozen=True)
+class EffectiveRobustness:
+    """How far accuracies under corruption lie above what clean accuracies let expect.
+
+    Attributes:
+        values: One a run, as fractions, shape ``[N]``; NaN where there are too few runs, or their clean accuracies are
+            all the same.
+        slope: Of the line, on the logit scale.
+        intercept: Of the line.
+        reason: Why there are none; empty where there are.
+    """
+
+    values: np.ndarray
+    slope: float = float("nan")
+    intercept: float = float("nan")
+    reason: str = ""
+
+
+def effective_robustness(clean: np.ndarray, corrupted: np.ndarray, *, samples: int) -> EffectiveRobustness:
+    """Return the accuracy under corruption beyond the one that runs of the same clean accuracy have.
+
+    The latter is a line through all runs on the logit scale, where accuracies of very different models fall on lines.
+
+    Args:
+        clean: Accuracies on the clean test set, shape ``[N]``.
+        corrupted: Accuracies under corruption of the same runs, shape ``[N]``.
+        samples: Of the test set. Accuracies of 0 and of 1 count as half a sample away from these.
+
+    Reference: Taori et al., "Measuring Robustness to Natural Distribution Shifts in Image Classification", NeurIPS
+    2020.
+    """
+    none = np.full(len(clean), np.nan)
+    if len(clean) < LEAST_RUNS:
+        return EffectiveRobustness(none, reason=f"a line needs {LEAST_RUNS} runs, and there are {len(clean)}")
+    if np.ptp(clean) == 0:
+        return EffectiveRobustness(none, reason="all runs have one clean accuracy")
+    inside = (0.5 / samples, 1 - 0.5 / samples)
+    x, y = (logit(np.clip(accuracies, *inside)) for accuracies in (clean, corrupted))
+    slope, intercept = np.polyfit(x, y, 1)
+    return EffectiveRobustness(corrupted - expit(intercept + slope * x), float(slope), float(intercept))

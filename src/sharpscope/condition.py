@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from sharpscope.errors import DataError
 
-ConditionKind = Literal["inputs", "weights", "data"]
+ConditionKind = Literal["inputs", "attack", "weights", "data"]
 
 # What a condition alters, for a reader.
 KINDS: dict[ConditionKind, str] = {
     "inputs": "the inputs of the test set",
+    "attack": "the inputs of the test set, in a search against the model",
     "weights": "the weights of the model",
     "data": "the test set: other samples take its place",
 }
@@ -29,12 +30,13 @@ class ConditionFacts:
     """What a condition declares.
 
     Attributes:
-        kind: What it alters: "inputs" (a corruption, generated or published), "weights" (rounded, pruned), or "data"
-            (other data).
+        kind: What it alters: "inputs" (a corruption, generated or published; the same for all models), "attack" (inputs
+            that are searched for against a model), "weights" (rounded, pruned), or "data" (other data).
         label: Its name in a report: "Gaussian noise".
         family: Conditions of one family do similar damage; of corruptions "noise", "blur", "weather" or "digital".
         severities: How strongly it alters, from slight to severe; each makes a case of its own.
         colored: Whether it alters colored images alone, of three channels; no others come under it.
+        passes: How many forward passes a sample takes at a severity, for estimates of time.
         caveats: What it cannot alter, and other traps, a sentence each.
         differs: How it departs from the recipe of its reference; empty where it does not.
         reference: Where it is defined.
@@ -45,6 +47,7 @@ class ConditionFacts:
     family: str = ""
     severities: tuple[int, ...] = SEVERITIES
     colored: bool = False
+    passes: int = 1
     caveats: tuple[str, ...] = ()
     differs: str = ""
     reference: str = ""

@@ -31,8 +31,8 @@ A dataset:
     ``RemoteFile``; ``stratified`` chooses a subset. Its task is ``REGRESSION`` where targets are numbers.
 
 A condition:
-    ``CONDITIONS`` and ``ConditionFacts``, which say whether it alters inputs, weights or data. A corruption alters
-    inputs: it is given ``Draws``, and ``corrupt`` applies it to images.
+    ``CONDITIONS`` and ``ConditionFacts``, which say whether it alters inputs, weights or data, or attacks a model. A
+    corruption alters inputs: it is given ``Draws``, and ``corrupt`` applies it to images.
 
 A model:
     ``MODELS``.

@@ -14,6 +14,7 @@ CASES = [
     *(Case("blur", 1, family="blur"), Case("blur", 2, family="blur"), Case("noise", 1, family="noise")),
     *(Case("quantized", bits, "weights") for bits in (8, 6, 4, 3)),
     *(Case("pruned", percent, "weights") for percent in (50, 80, 90)),
+    *(Case("pgd", distance, "attack") for distance in (1, 2, 4, 8, 64)),
     Case("others", 1, "data"),
 ]
 
@@ -38,6 +39,9 @@ def classes_of(seed, n_test=120, scale=1.0):
         return Split((scale * (rng.normal(size=(len(t), 5)) + np.eye(5)[t])).astype(np.float32), t)
 
     cases = {case: split(test_targets).condensed() for case in CASES}
+    # Far under attack nothing is left, so that what is left nearer has a meaning.
+    lost = Split((7 * scale * np.eye(5)[(test_targets + 1) % 5]).astype(np.float32), test_targets)
+    cases[Case("pgd", 64, "attack")] = lost.condensed()
     return Predictions(split(train_targets), split(test_targets), cases, calibration=split(others))
 
 

@@ -75,7 +75,7 @@ def test_each_kind_alters_its_own(digits, kinds):
 
 
 def test_only_images_come_under_corruptions_and_all_data_under_the_others(digits, kinds):
-    others = {"noisy": 3, "training_data": 1, "pruned": 1, "quantized": 1}
+    others = {"noisy": 3, "training_data": 1, "pruned": 1, "quantized": 1, "shuffled_values": 1}
     circles = DATASETS["circles"](DataSource(download=False))
     assert {name: c.version for name, c in conditions_of(circles).items()} == others
     of_color = {name for name, entry in CONDITIONS.items() if entry.facts.colored}

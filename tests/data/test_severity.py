@@ -57,7 +57,7 @@ def test_a_severity_is_a_structural_similarity(name, side):
     found = similarities(name, scenes(side))
     assert (np.diff(found) < 0).all()
     # On fewer scenes, by other draws, and at sides between those that were solved for.
-    np.testing.assert_allclose(found, SIMILARITY, atol=0.07)
+    np.testing.assert_allclose(found, SIMILARITY, atol=0.07 if side in SIDES else 0.09)
     assert np.diff(distances(name, scenes(side))).min() > 0
 
 

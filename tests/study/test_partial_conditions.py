@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.condition import Case
-from sharpscope.data import CONDITIONS
+from sharpscope.data import CONDITIONS, attacks
 from sharpscope.errors import SpecError
 from sharpscope.spec import Component
 from sharpscope.store.pairs import update_pairs
@@ -205,3 +205,24 @@ def test_altered_sets_are_kept_as_far_as_they_fit(monkeypatch):
     # Another dataset takes the room.
     assert isinstance(own.altered(few, "contrast"), list)
     assert own.altered(digits, "contrast") is not kept
+
+
+@pytest.mark.slow
+def test_attacks_and_other_data_are_predicted_with_the_model_of_each_run(plan_of, store, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(attacks, "STEPS", 3)
+    monkeypatch.setattr(attacks, "RESTARTS", 1)
+    scores = ["accuracy", "adversarial_accuracy", "masked_gradient_accuracy", "ood_auroc", "ood_fpr95"]
+    plan = plan_of(scores=scores, regimes=["baseline"], grid={"seed": 2}, training={"epochs": 30, "batch_size": 16})
+    assert {outcome.state for outcome in perform_all(plan, store)} == {"done"}
+    ledger = load_ledger(store.path)
+    assert (ledger["masked_gradient_accuracy"] < ledger["test_accuracy"] - 0.3).all()
+    defined = ledger["masked_gradient_accuracy"] < 0.05
+    assert (ledger["adversarial_accuracy"].notna() == defined).all()
+    assert (ledger["adversarial_accuracy"][defined] < ledger["test_accuracy"][defined]).all()
+    assert (ledger["ood_auroc"] > 0.5).all()
+    for run_id in plan.runs:
+        folder = store.run(run_id)
+        cases = folder.read_predictions(folder.read_record(), cases=True).cases
+        at = {case.severity: split.correct.mean() for case, split in cases.items() if case.condition == "pgd"}
+        assert [at[k] for k in (1, 2, 4, 8, 64)] == sorted(at.values(), reverse=True)
+    assert perform_all(plan, store)[0].stages == ()

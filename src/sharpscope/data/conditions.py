@@ -4,6 +4,8 @@ What each kind of condition is given and returns:
 
 - of inputs: ``(images, severity, draws, *, options) -> images``, floats in [0, 1] of shape ``[N, C, H, W]``; what
   leaves [0, 1] is clipped. The draws belong to each image's place in its set.
+- of an attack: ``(classify, images, targets, severity, draws, *, options) -> images``, where ``classify`` gives the
+  logits of images, which are floats in [0, 1]; it can be differentiated.
 - of weights: ``(weights, severity, stream, *, options) -> weights``, parameters by name; those that are left out of
   what is returned stay as they are, and so do buffers.
 - of data: ``(dataset, severity, stream, *, options) -> (inputs, targets)``, in the form of the dataset's own.
@@ -31,6 +33,8 @@ from sharpscope.seeding import Stream
 
 # Images, and values of images, corrupted at a time; they bound the memory and, by the design of Draws, nothing else.
 CHUNK, CHUNK_VALUES = 1024, 2**25
+# Images that are attacked at a time.
+ATTACKED = 256
 
 Weights = dict[str, Tensor]
 
@@ -108,11 +112,23 @@ class Altered:
         inputs: Those of the test set, or what takes their place.
         targets: Of the inputs.
         alter: Maps parameters by name to those that take their place; None where the weights stay as they are.
+        search: Maps a model, as a function of images in [0, 1], and its device to inputs that are searched for against
+            it; None where the inputs are the same for all models.
     """
 
     inputs: Tensor
     targets: Tensor
     alter: Callable[[Weights], Weights] | None = None
+    search: Callable[[Callable[[Tensor], Tensor], str], Tensor] | None = None
+
+    def inputs_for(self, classify: Callable[[Tensor], Tensor], device: str) -> Tensor:
+        """Return what a model is evaluated on: the inputs, or those that a search against it has found.
+
+        Args:
+            classify: The model, as a function of images in [0, 1]; in eval mode.
+            device: Where it computes.
+        """
+        return self.inputs if self.search is None else self.search(classify, device)
 
     @contextlib.contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
@@ -173,6 +189,21 @@ def _of_inputs(entry: Registration, dataset: Dataset, severity: int, stream: Str
     return Altered(corrupt(dataset.test_inputs, entry.name, severity, stream), dataset.test_targets)
 
 
+def _of_attack(entry: Registration, dataset: Dataset, severity: int, stream: Stream) -> Altered:
+    def search(classify: Callable[[Tensor], Tensor], device: str) -> Tensor:
+        found = []
+        pairs = zip(dataset.test_inputs.split(ATTACKED), dataset.test_targets.split(ATTACKED), strict=True)
+        for index, (images, targets) in enumerate(pairs):
+            draws = Draws(stream.child(entry.name, severity), index * ATTACKED, len(images), device)
+            unit = images.to(device, torch.float32) / 255
+            chunk = entry(classify, unit, targets.to(device), severity, draws, **entry.complete({})).detach()
+            _check_images(entry.name, chunk, unit)
+            found.append(chunk.cpu())
+        return torch.cat(found)
+
+    return Altered(dataset.test_inputs, dataset.test_targets, search=search)
+
+
 def _of_weights(entry: Registration, dataset: Dataset, severity: int, stream: Stream) -> Altered:
     def alter(weights: Weights) -> Weights:
         changed: Weights = entry(weights, severity, stream.child(entry.name, severity), **entry.complete({}))
@@ -187,6 +218,7 @@ def _of_data(entry: Registration, dataset: Dataset, severity: int, stream: Strea
 
 _APPLIED: dict[ConditionKind, Callable[[Registration, Dataset, int, Stream], Altered]] = {
     "inputs": _of_inputs,
+    "attack": _of_attack,
     "weights": _of_weights,
     "data": _of_data,
 }
@@ -196,20 +228,23 @@ def conditions_of(dataset: Dataset) -> dict[str, Condition]:
     """Return the conditions that a dataset comes under, by name.
 
     Published corruptions take the place of all other conditions of inputs; without these, images in bytes come under
-    the registered ones, those of colors if they have three channels, and other data under none of inputs.
+    the registered ones, those of colors if they have three channels. Such images of classes can be attacked. All data
+    come under conditions of weights and of data.
     """
-    registered = {
+    images = dataset.test_inputs.dtype == torch.uint8 and dataset.test_inputs.ndim == 4
+    kinds: dict[ConditionKind, bool] = {
+        "inputs": images and dataset.corrupted is None,
+        "attack": images and bool(dataset.task.classes),
+        "weights": True,
+        "data": True,
+    }
+    colored = images and dataset.test_inputs.shape[1] == 3
+    own = {
         name: Condition(name, entry.version, entry.facts, partial(_APPLIED[entry.facts.kind], entry))
         for name, entry in CONDITIONS.items()
+        if kinds[entry.facts.kind] and (colored or not entry.facts.colored)
     }
-    inputs = {name: condition for name, condition in registered.items() if condition.facts.kind == "inputs"}
-    others = {name: condition for name, condition in registered.items() if name not in inputs}
-    if dataset.corrupted is not None:
-        return {**_published(dataset.corrupted), **others}
-    if dataset.test_inputs.dtype != torch.uint8 or dataset.test_inputs.ndim != 4:
-        return others
-    colored = dataset.test_inputs.shape[1] == 3
-    return {name: c for name, c in {**inputs, **others}.items() if colored or not c.facts.colored}
+    return own if dataset.corrupted is None else {**_published(dataset.corrupted), **own}
 
 
 def _published(suite: CorruptionSuite) -> dict[str, Condition]:

@@ -2,35 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
-
-import numpy as np
-
-from sharpscope.condition import Case, Chosen, ConditionFacts, named
-from sharpscope.errors import DataError
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
-
-
-def _at_severities(condition: str, option: str) -> Chosen:
-    """Return the choice of a condition, of which an option of the score names severities."""
-
-    def choose(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Case]) -> list[str]:
-        found = named(condition)(options, offered)
-        facts = offered[condition]
-        if isinstance(facts, ConditionFacts):
-            _check(condition, options[option], facts.severities)
-        return found
-
-    return choose
-
-
-def _check(condition: str, wanted: Collection[int], known: Collection[int]) -> None:
-    missing = [str(severity) for severity in wanted if severity not in known]
-    if missing or not wanted:
-        told = ", ".join(missing) or "none of them"
-        raise DataError(f"'{condition}' has the severities {', '.join(map(str, known))}, got {told}; choose among them")
+from sharpscope.safety.severities import accuracy_at, at_severities
 
 
 @SCORES.register(
@@ -40,7 +14,7 @@ def _check(condition: str, wanted: Collection[int], known: Collection[int]) -> N
         "fraction",
         scale="difference",
         needs=(),
-        conditions=_at_severities("quantized", "bits"),
+        conditions=at_severities("quantized", "bits"),
         by_classes=True,
         reference='Nagel et al., "A White Paper on Neural Network Quantization", arXiv 2106.08295',
     )
@@ -55,7 +29,7 @@ def quantized_accuracy(predictions: Predictions, *, bits: tuple[int, ...] = (8, 
     Raises:
         DataError: If the predictions hold none with weights of so many bits.
     """
-    return _accuracy(predictions, "quantized", bits)
+    return accuracy_at(predictions, "quantized", bits)
 
 
 @SCORES.register(
@@ -65,7 +39,7 @@ def quantized_accuracy(predictions: Predictions, *, bits: tuple[int, ...] = (8, 
         "fraction",
         scale="difference",
         needs=(),
-        conditions=_at_severities("pruned", "percents"),
+        conditions=at_severities("pruned", "percents"),
         by_classes=True,
         reference='Han et al., "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015',
     )
@@ -80,11 +54,4 @@ def pruned_accuracy(predictions: Predictions, *, percents: tuple[int, ...] = (50
     Raises:
         DataError: If the predictions hold none with so many pruned.
     """
-    return _accuracy(predictions, "pruned", percents)
-
-
-def _accuracy(predictions: Predictions, condition: str, severities: Collection[int]) -> float:
-    """Return the accuracy under a condition, averaged over some of its severities."""
-    found = {case.severity: split.correct.mean() for case, split in predictions.cases_under(named(condition)).items()}
-    _check(condition, severities, found)
-    return float(np.mean([found[severity] for severity in severities]))
+    return accuracy_at(predictions, "pruned", percents)

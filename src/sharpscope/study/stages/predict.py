@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
-from sharpscope.data import Dataset, conditions_of
+from sharpscope.data import Condition, Dataset, conditions_of
 from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES, SPLITS, Predictions
 from sharpscope.spec import Run
@@ -73,8 +73,8 @@ class PredictStage(Stage):
         """Return the time of the forward passes over all samples."""
         dataset = timing.dataset(run)
         train, test = len(dataset.train_inputs), len(dataset.test_inputs)
-        cases = sum(_cases(dataset, keys[UNDER][CONDITIONS]) for keys in left.values() if UNDER in keys)
         passes = sum(not twin_of(snapshot) for snapshot in left)
+        cases = sum(_passes(dataset, keys[UNDER][CONDITIONS]) for keys in left.values() if UNDER in keys)
         return timing.forward(run) * (passes * (train + test) + cases * test)
 
     def disk(self, timing: Timing, run: Run) -> dict[str, int]:
@@ -97,9 +97,19 @@ def _facts(told: Basic) -> dict[str, Any]:
     return facts
 
 
+def _own(dataset: Dataset, conditions: Collection[str]) -> list[Condition]:
+    """Return those of some conditions that a dataset has."""
+    return [condition for name, condition in conditions_of(dataset).items() if name in conditions]
+
+
 def _cases(dataset: Dataset, conditions: Collection[str]) -> int:
-    """Return in how many cases a model is evaluated under some conditions, of which a dataset has its own."""
-    return sum(len(condition.cases) for name, condition in conditions_of(dataset).items() if name in conditions)
+    """Return in how many cases a model is evaluated under some conditions."""
+    return sum(len(condition.cases) for condition in _own(dataset, conditions))
+
+
+def _passes(dataset: Dataset, conditions: Collection[str]) -> int:
+    """Return how often the test set goes through a model for that."""
+    return sum(len(condition.cases) * condition.facts.passes for condition in _own(dataset, conditions))
 
 
 def _stored_as(clean: Predictions, work: Work, snapshot: str) -> StageResult:

@@ -42,7 +42,7 @@ class DataCache:
         key, dataset = (self._key(component), condition), self.dataset(component)
         if key not in self._kept:
             found = conditions_of(dataset)[condition]
-            copies = 0 if found.facts.kind == "weights" else len(found.cases)
+            copies = len(found.cases) if found.facts.kind in ("inputs", "data") else 0
             cases = altered_cases(dataset, [condition])
             if not self._has_room(copies * dataset.test_inputs.nbytes, key[0]):
                 return cases

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sharpscope.curvature.risk.network import plain_attention
 from sharpscope.data import Altered, Case, Dataset
 from sharpscope.errors import DataError, SharpscopeError
 from sharpscope.safety import SPLITS, Predictions, Split
 from sharpscope.training import predict
+from sharpscope.training.modes import mode
 
 BATCH_SIZE = 256
 
@@ -82,7 +84,9 @@ def predict_under(
     for case, altered in cases:
         with altered.applied_to(model):
             try:
-                outputs = _outputs(model, dataset, altered.inputs, device)
+                with mode(model, train=False), plain_attention():
+                    inputs = altered.inputs_for(lambda images: model(dataset.normalize(images)), device)
+                outputs = _outputs(model, dataset, inputs, device)
             except NotFinite as error:
                 raise DataError(f"under {case}, {error}") from None
         found[case] = split(outputs, altered.targets.numpy()).condensed()

@@ -156,3 +156,18 @@ def test_facts_of_a_process_stand_as_long_as_something_of_it_is_left():
     del record.at("end", "scores")["s"]
     record.forget_unused()
     assert list(record.provenance) == [old]
+
+
+def test_of_predictions_under_conditions_those_are_left_that_are_not_there():
+    wanted = Wanted(
+        {"end": {"training": {"weights": {}}, "predictions": {"under": {"conditions": {"fog": 1, "snow": 2}}}}}
+    )
+    record = Record("r", "done", files={"cases": {"bytes": 1, "blake2b": ""}})
+    record.keep("end", "training", "weights", {"files": []})
+    everything = wanted.snapshots["end"]["predictions"]["under"]
+    assert record.left(wanted)["end"]["predictions"]["under"] == everything
+    record.keep("end", "predictions", "under", {"conditions": {"fog": 1, "snow": 1, "rain": 1}, "files": ["cases"]})
+    assert record.left(wanted)["end"]["predictions"]["under"] == {"conditions": {"snow": 2}}
+    # Without the file, nothing is there.
+    del record.files["cases"]
+    assert record.left(wanted)["end"]["predictions"]["under"] == everything

@@ -15,7 +15,7 @@ from sharpscope.errors import SharpscopeError
 from sharpscope.store.documents import content_of, document, encode, numeric
 from sharpscope.store.snapshots import base_of, column, twin_of
 from sharpscope.store.upgrade import BEFORE_SEALS, SCHEMA, upgraded_record
-from sharpscope.store.wanted import Stages, Stamp, Wanted, answers
+from sharpscope.store.wanted import Stages, Stamp, Wanted, answers, narrowed
 
 FINAL = ("done", "diverged")
 TRAINING = "training"  # the stage that all others need: of its files none is missed before something asks for it
@@ -161,12 +161,19 @@ class Record:
         that is wanted of them.
         """
         unkept = {snapshot for snapshot in wanted.snapshots if not self._has_weights(snapshot, wanted)}
-        return wanted.without(
-            lambda snapshot, stage, key, stamp: (
-                self._never_reached(snapshot, wanted)
-                or (snapshot not in unkept and self._answers(snapshot, stage, key, stamp))
+
+        def left_of(snapshot: str, stage: str, key: str, stamp: Stamp) -> Stamp | None:
+            if self._never_reached(snapshot, wanted):
+                return None
+            if snapshot in unkept:
+                return stamp
+            return (
+                None
+                if self._answers(snapshot, stage, key, stamp)
+                else narrowed(stamp, self._kept(snapshot, stage, key))
             )
-        )
+
+        return wanted.left_by(left_of)
 
     def missing(self, wanted: Wanted) -> list[str]:
         """Return what is left of a run, each as its column; nothing is of one that diverged."""
@@ -218,9 +225,12 @@ class Record:
         self.snapshots = {name: found for name, found in self.snapshots.items() if base_of(name) != snapshot}
 
     def _answers(self, snapshot: str, stage: str, key: str, stamp: Stamp) -> bool:
-        """Return whether a result is there, and no file of it has lost its seal by being damaged."""
+        return answers(self._kept(snapshot, stage, key), stamp)
+
+    def _kept(self, snapshot: str, stage: str, key: str) -> Entry | None:
+        """Return a result, unless a file of it has lost its seal by being damaged."""
         entry = self.at(snapshot, stage).get(key)
-        return entry is not None and answers(entry, stamp) and set(entry.get("files", ())) <= self.files.keys()
+        return entry if entry is not None and set(entry.get("files", ())) <= self.files.keys() else None
 
     def needed_files(self) -> set[str]:
         """Return the files that must be there; those of the training may have been deleted to save space."""

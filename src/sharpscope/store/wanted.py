@@ -43,6 +43,21 @@ def answers(entry: Mapping[str, Any] | None, stamp: Stamp) -> bool:
     return wanted.items() <= held.items() and {**entry, **exact} == entry
 
 
+def narrowed(stamp: Stamp, entry: Mapping[str, Any] | None) -> Stamp:
+    """Return what is left of a stamp that a stored result does not answer: of conditions those that it lacks.
+
+    >>> narrowed({"conditions": {"fog": 1, "snow": 2}}, {"conditions": {"fog": 1, "snow": 1}})
+    {'conditions': {'snow': 2}}
+    """
+    if CONDITIONS not in stamp or entry is None:
+        return stamp
+    held = entry.get(CONDITIONS, {}).items()
+    return {
+        **stamp,
+        CONDITIONS: {name: version for name, version in stamp[CONDITIONS].items() if (name, version) not in held},
+    }
+
+
 @dataclass(frozen=True)
 class Wanted:
     """All that is wanted of each run.
@@ -62,16 +77,17 @@ class Wanted:
         """Return what is wanted of a stage at a snapshot, by key."""
         return self.snapshots.get(snapshot, {}).get(stage, {})
 
-    def without(self, answered: Callable[[str, str, str, Stamp], bool]) -> dict[str, Stages]:
+    def left_by(self, left_of: Callable[[str, str, str, Stamp], Stamp | None]) -> dict[str, Stages]:
         """Return what is left of this by snapshot; snapshots and stages of which nothing is left are absent.
 
         Args:
-            answered: Is given snapshot, stage, key and stamp.
+            left_of: From snapshot, stage, key and stamp to what is left of the stamp; None for nothing.
         """
         left: dict[str, Stages] = {}
         for snapshot, stages in self.snapshots.items():
             for stage, keys in stages.items():
-                open_keys = {key: stamp for key, stamp in keys.items() if not answered(snapshot, stage, key, stamp)}
+                found = {key: left_of(snapshot, stage, key, stamp) for key, stamp in keys.items()}
+                open_keys = {key: stamp for key, stamp in found.items() if stamp is not None}
                 if open_keys:
                     left.setdefault(snapshot, {})[stage] = open_keys
         return left

@@ -148,7 +148,7 @@ def _score_facts(entry: Registration) -> list[str]:
     lines = [f"- {facts.direction.capitalize()}; unit: {facts.unit or 'none'}; from {low:g} to {high:g}."]
     lines += [f"- Reads {kinds.reads(facts)}; of {' and '.join(facts.tasks)}; compared by {facts.scale}."]
     lines += [f"- NaN {facts.undefined}."] if facts.undefined else []
-    lines += [] if facts.default else ["- Not of a study that names no scores."]
+    lines += [] if facts.default else ["- Computed where a study asks for it by name."]
     if facts.of_pairs:
         lines += ["- Compares two runs that differ in their seed only; a run's value is its mean over the others."]
     return lines

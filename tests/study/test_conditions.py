@@ -285,7 +285,7 @@ def test_data_without_images_come_under_conditions_of_weights_alone(plugin, plan
     assert "rounded_nll" in usual.requested.scores
     assert not {"dark_accuracy", "corruption_accuracy"} & set(usual.requested.scores)
     with pytest.raises(
-        SpecError, match="'darkness' is needed, and is not there among pruned, quantized, rounded; leave"
+        SpecError, match="'darkness' is needed, and is not there among pruned, quantized, rounded, shuffled_values"
     ):
         plan_of(plugins=[plugin], scores=["dark_accuracy"], **circles)
     perform_all(plan, store)

@@ -390,3 +390,9 @@ def test_a_measure_is_tried_for_one_pass_only_and_may_fail_otherwise(plan_of, mo
 def test_what_is_wanted_reads_back_from_the_catalog(plan_of):
     plan = plan_of(training={"epochs": 1, "checkpoints_at_loss": [1.0], "check_loss_every": 2}, scores=None)
     assert Wanted.from_catalog(json.loads(json.dumps(plan.catalog))) == plan.wanted
+
+
+def test_the_catalog_says_what_corruptions_regimes_train_on_the_like_of(plan_of):
+    plan = plan_of(regimes=["baseline", "augmentation+sam"])
+    like = json.loads(json.dumps(plan.catalog))["trained_on_the_like"]
+    assert like == {"baseline": [], "augmentation+sam": ["elastic_transform"]}

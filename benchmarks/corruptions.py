@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.corruptions pictures`` writes the pictures of the documentation, the same on every machine to
 rounding. ``python -m benchmarks.corruptions accuracy digits`` trains a small network and prints its accuracy under each
-corruption; ``accuracy mnist --data-dir DIR`` likewise.
+corruption; ``accuracy mnist --data-dir DIR`` likewise. ``published`` prints what similarity the severities of
+CIFAR-10-C and ImageNet-C leave.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.severities import reference_images
+from benchmarks.severities import damaged, reference_images, similarity
 from sharpscope.condition import SEVERITIES
 from sharpscope.data import CONDITIONS, DATASETS, Dataset, DataSource, conditions_of, corrupt
 from sharpscope.seeding import Stream
@@ -25,6 +26,28 @@ from sharpscope.training import predict
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 STREAM = Stream("corruptions", "pictures")
 SHOWN = 64  # pixels that each picture takes
+
+# Strengths at severities 1 to 5 as the code of Hendrycks & Dietterich has them: of CIFAR-10-C at side 32, and of
+# ImageNet-C at side 224; widths of the blur in pixels.
+PUBLISHED = {
+    ("gaussian_noise", 32): (0.04, 0.06, 0.08, 0.09, 0.10),
+    ("gaussian_noise", 224): (0.08, 0.12, 0.18, 0.26, 0.38),
+    ("impulse_noise", 32): (0.01, 0.02, 0.03, 0.05, 0.07),
+    ("impulse_noise", 224): (0.03, 0.06, 0.09, 0.17, 0.27),
+    ("gaussian_blur", 32): (0.4, 0.6, 0.7, 0.8, 1.0),
+    ("gaussian_blur", 224): (1, 2, 3, 4, 6),
+    ("brightness", 32): (0.05, 0.1, 0.15, 0.2, 0.3),
+    ("brightness", 224): (0.1, 0.2, 0.3, 0.4, 0.5),
+}
+
+
+def published() -> None:
+    """Print the similarity that published strengths leave the reference images."""
+    for (name, side), strengths in PUBLISHED.items():
+        images = reference_images(side, 24)
+        unit = side if name == "gaussian_blur" else 1
+        left = [similarity(images, damaged(images, name, strength / unit)) for strength in strengths]
+        print(f"{name:16s} {side:4d}", *(f"{value:.2f}" for value in left))
 
 
 def pictures() -> None:
@@ -111,15 +134,16 @@ def accuracies(dataset: Dataset, model: nn.Module) -> dict[str, list[float]]:
 
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["pictures", "accuracy"])
+    parser.add_argument("what", choices=["pictures", "published", "accuracy"])
     parser.add_argument("data", nargs="?", default="digits")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--samples", type=int, default=2000, help="training and test images at most")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if given.what == "pictures":
-        return pictures()
+    whole = {"pictures": pictures, "published": published}
+    if given.what in whole:
+        return whole[given.what]()
     sizes = {} if given.data == "digits" else {"train_size": given.samples, "test_size": given.samples}
     dataset = DATASETS[given.data](DataSource(given.data_dir, download=False), **sizes)
     model = network(dataset, given.epochs)

@@ -114,7 +114,7 @@ def _local(images: Tensor) -> Tensor:
 
 def damaged(images: Tensor, name: str, strength: float) -> Tensor:
     """Return images under a corruption of a strength."""
-    draws = Draws(STREAM.child(name), 0, len(images))
+    draws = Draws(STREAM.child(CONDITIONS[name].name), 0, len(images))
     return DAMAGES[name](images, strength, draws).clamp(0, 1)
 
 

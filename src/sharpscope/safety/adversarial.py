@@ -23,7 +23,9 @@ _HENDRYCKS = (
     'Hendrycks & Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks", '
     "ICLR 2017"
 )
-_of_other_data = partial(ScoreFacts, unit="fraction", conditions=of_kind("data"), default=False, reference=_HENDRYCKS)
+_of_other_data = partial(
+    ScoreFacts, unit="fraction", scale="difference", conditions=of_kind("data"), default=False, reference=_HENDRYCKS
+)
 
 
 @SCORES.register(

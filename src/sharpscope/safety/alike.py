@@ -16,7 +16,7 @@ from sharpscope.safety.registry import SCORES, ScoreFacts
 
 # Probabilities below this one count as this one where a divergence would else be infinite.
 LEAST = 1e-12
-_facts = partial(ScoreFacts, of_pairs=True, default=False)
+_facts = partial(ScoreFacts, scale="difference", of_pairs=True, default=False)
 _FORT = 'after Fort, Hu & Lakshminarayanan, "Deep Ensembles: A Loss Landscape Perspective", arXiv 1912.02757'
 
 

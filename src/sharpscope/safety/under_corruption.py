@@ -14,7 +14,7 @@ from sharpscope.safety.registry import SCORES, ScoreFacts
 from sharpscope.safety.robustness import Which, chosen
 from sharpscope.safety.splits import TopSplit
 
-_facts = partial(ScoreFacts, needs=(), conditions=chosen, default=False)
+_facts = partial(ScoreFacts, scale="difference", needs=(), conditions=chosen, default=False)
 _OVADIA = (
     'Ovadia et al., "Can You Trust Your Model\'s Uncertainty? Evaluating Predictive Uncertainty Under Dataset Shift", '
     "NeurIPS 2019"
@@ -23,7 +23,12 @@ _OVADIA = (
 
 @SCORES.register(
     facts=_facts(
-        "Negative log-likelihood under corruption", "lower", "nats", bounds=(0.0, float("inf")), reference=_OVADIA
+        "Negative log-likelihood under corruption",
+        "lower",
+        "nats",
+        scale="ratio",
+        bounds=(0.0, float("inf")),
+        reference=_OVADIA,
     )
 )
 def corruption_nll(predictions: Predictions, *, corruptions: Which = "all") -> float:

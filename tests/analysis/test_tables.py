@@ -28,7 +28,9 @@ def test_csv_reads_back_to_the_last_bit(make_results, files):
     pd.testing.assert_frame_equal(read, results.pairs, check_dtype=False, check_exact=True)
 
 
-@pytest.mark.parametrize("name", ["levels", "contrasts", "comparisons", "correlations", "pairs", "paper_tests"])
+@pytest.mark.parametrize(
+    "name", ["levels", "is_it_loss", "contrasts", "comparisons", "correlations", "pairs", "paper_tests"]
+)
 def test_latex_has_as_many_cells_in_every_row_as_columns(files, name):
     text = files[f"{name}.tex"].decode()
     columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text).group(1)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.equal_loss import remains_table
 from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
+from sharpscope.analysis.told_loss import told_loss
 from sharpscope.analysis.told_relations import told_relations
 from sharpscope.analysis.wording import counted, joined, label_of
 
@@ -19,7 +21,7 @@ class Findings:
     """The findings in words.
 
     Attributes:
-        headline: One sentence.
+        headline: One sentence, and one on what is left of differences in sharpness at equal train loss.
         sentences: What supports and limits it, to be read as one paragraph after the headline.
         by_level: For each level of the factor but the reference, what is significantly different.
         unconverged: Which values did not reach their precision; empty where all did.
@@ -31,14 +33,28 @@ class Findings:
     unconverged: str = ""
 
 
-def find(results: StudyResults, contrasts: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
-    """Return the findings of a study, from its contrasts over all settings and its correlations."""
-    found = _find(results, contrasts, correlations)
+def find(
+    results: StudyResults,
+    contrasts: pd.DataFrame,
+    correlations: pd.DataFrame,
+    remains: pd.DataFrame | None = None,
+) -> Findings:
+    """Return the findings of a study.
+
+    Args:
+        results: What the study found.
+        contrasts: Its differences over all settings; see ``contrasts_table``.
+        correlations: See ``correlations_table``.
+        remains: What is left of differences at equal train loss, where it is known already; see ``remains_table``.
+    """
+    found = _find(results, contrasts, correlations, remains)
     changed = ("The primary family was changed after the study first ran.",) if results.primary_changed else ()
     return replace(found, sentences=(*found.sentences, *changed), unconverged=_unconverged(results))
 
 
-def _find(results: StudyResults, contrasts: pd.DataFrame, correlations: pd.DataFrame) -> Findings:
+def _find(
+    results: StudyResults, contrasts: pd.DataFrame, correlations: pd.DataFrame, remains: pd.DataFrame | None
+) -> Findings:
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
         return Findings(f"None of the {len(results.ledger)} runs finished, so there is nothing to compare.")
@@ -52,7 +68,7 @@ def _find(results: StudyResults, contrasts: pd.DataFrame, correlations: pd.DataF
         settings = " Its settings are described, not tested against each other." if results.keys else ""
         headline = f"The study has {runs_told}, so there is no other {factor.noun} to compare it with.{settings}"
         return Findings(headline, told_relations(results, correlations))
-    told = (*at_matched_loss(results, contrasts), *told_relations(results, correlations))
+    told = told_relations(results, correlations)
     family = contrasts[contrasts["family"] == PRIMARY]
     name = "primary family"
     if family.empty:
@@ -64,7 +80,9 @@ def _find(results: StudyResults, contrasts: pd.DataFrame, correlations: pd.DataF
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         return Findings(_unreachable(family, name), (*limits, *told))
     by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
-    return Findings(_headline(results, family), (_counts(family, name), *limits, *told), by_level)
+    left = told_loss(results, family, remains_table(results, contrasts) if remains is None else remains)
+    headline = " ".join(filter(None, (_headline(results, family), left)))
+    return Findings(headline, (_counts(family, name), *limits, *told), by_level)
 
 
 def _unconverged(results: StudyResults) -> str:
@@ -197,36 +215,3 @@ def _phrase(results: StudyResults, row: TableRow) -> str:
     if row["settings"] > 1:
         told.append(f"{row['same_direction']} of {row['settings']} settings")
     return f"{row['verdict']}{link} {label_of(results, row['quantity'])} ({', '.join(told)})"
-
-
-def at_matched_loss(results: StudyResults, contrasts: pd.DataFrame) -> tuple[str, ...]:
-    """Return, for each matched train loss, how many differences in sharpness are there as they are at the end."""
-    columns = [name for name, quantity in results.quantities.items() if quantity.kind == "sharpness"]
-    tested = contrasts[contrasts["quantity"].isin(columns) & (contrasts["n"] > 0)]
-    tested = tested.assign(
-        base=tested["quantity"].map(lambda name: results.quantities[name].base),
-        loss=tested["quantity"].map(lambda name: results.quantities[name].matched_loss),
-    )
-    at_end, cells = tested[tested["loss"] == ""], [results.factor.name, "base"]
-    sentences = []
-    for loss in results.losses:
-        both = at_end.merge(tested[tested["loss"] == loss], on=cells, suffixes=("", "_there"))
-        if not both.empty:
-            same = both["verdict"] == both["verdict_there"]
-            sentences.append(_kept(loss, results.factor.told(results.reference), both.assign(same=same)))
-    return tuple(sentences)
-
-
-def _kept(loss: str, reference: str, both: pd.DataFrame) -> str:
-    alike = f"{int(both['same'].sum())} of {counted(len(both), 'difference')} in sharpness to {reference}"
-    sentence = f"At train loss {loss}, {alike} have the direction that they have at the end of training"
-    real = both[both["significant"]]
-    if real.empty:
-        return f"{sentence}; none is significant at the end."
-    there = real[real["significant_there"]]
-    kept, turned = int(there["same"].sum()), int((~there["same"]).sum())
-    opposite = f" and {turned} in the opposite one" if turned else ""
-    return (
-        f"{sentence}; of the {len(real)} that are significant at the end, {kept or 'none'} "
-        f"{'is' if kept == 1 else 'are'} so there too in the same direction{opposite}."
-    )

@@ -116,22 +116,31 @@ def factor(value: float, low: float, high: float) -> str:
     """Return a ratio with its interval, with as many significant digits as the relative width supports.
 
     >>> factor(1.131, 1.104, 1.152), factor(9.31, 7.42, 11.64), factor(0.00031, float("nan"), float("nan"))
-    ('×1.13 [1.10, 1.15]', '×9.3 [7.4, 12]', '×0.00031')
+    ('×1.13 [1.10, 1.15]', '×9.3 [7.4, 11.6]', '×0.00031')
+    >>> factor(5.0, 0.0213, 940.0)
+    '×5.0 [0.021, 940]'
     """
     if not (math.isfinite(value) and value > 0):
         return MISSING
     if not (0 < low <= high < math.inf):
-        return f"{TIMES}{_significant(value, 2)}"
+        return TIMES + _significant(value, 2)
     spread = math.log(high / low) / 2
     digits = 4 if spread < 0.01 else 3 if spread < 0.1 else 2
-    return f"{TIMES}{_significant(value, digits)} [{_significant(low, digits)}, {_significant(high, digits)}]"
+    decimals = digits - 1 - _exponent(value, digits)
+    ends = (
+        fixed(end, decimals) if abs(math.log10(end / value)) < 1 else _significant(end, digits) for end in (low, high)
+    )
+    return f"{TIMES}{fixed(value, decimals)} [{', '.join(ends)}]"
 
 
 def _significant(value: float, digits: int) -> str:
+    return fixed(value, digits - 1 - _exponent(value, digits))
+
+
+def _exponent(value: float, digits: int) -> int:
+    """Return the power of ten of the first digit, once rounded."""
     exponent = math.floor(math.log10(value))
-    if round(value / 10.0**exponent, digits - 1) >= 10:
-        exponent += 1
-    return fixed(value, digits - 1 - exponent)
+    return exponent + (round(value / 10.0**exponent, digits - 1) >= 10)
 
 
 def correlation(value: float, low: float, high: float) -> str:

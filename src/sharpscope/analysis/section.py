@@ -24,6 +24,7 @@ import pandas as pd
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.equal_loss import EqualLoss, equal_loss
 from sharpscope.analysis.levels import levels_table
 from sharpscope.analysis.results import StudyResults
 from sharpscope.errors import SpecError, suggest
@@ -57,6 +58,11 @@ class Evidence:
     def comparisons(self) -> pd.DataFrame:
         """Every difference to the reference in each setting; see ``comparisons_table``."""
         return comparisons_table(self.results, self.contrasts)
+
+    @cached_property
+    def equal_loss(self) -> EqualLoss:
+        """What train loss has to do with differences in sharpness; see ``EqualLoss``."""
+        return equal_loss(self.results, self.contrasts, self.correlations)
 
     @cached_property
     def correlations(self) -> pd.DataFrame:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from sharpscope.analysis.findings import at_matched_loss
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
+from sharpscope.analysis.sections.matched_loss.agreement import at_matched_loss
 from sharpscope.analysis.sections.matched_loss.data import closeness_table, panel_sets
 from sharpscope.analysis.sections.matched_loss.figure import lanes
 from sharpscope.analysis.sections.matched_loss.table import latex

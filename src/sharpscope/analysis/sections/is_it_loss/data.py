@@ -1,0 +1,79 @@
+"""What train loss has to do with sharpness, as the page shows it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sharpscope.analysis import numbers
+from sharpscope.analysis.equal_loss import ADJUSTED, COMPARABLE_FROM, END, EXTRAPOLATES, EqualLoss
+from sharpscope.analysis.results import StudyResults, TableRow, by, records
+
+NOT_COMPARABLE = "not comparable at the end of training"
+
+
+def level_rows(results: StudyResults, found: EqualLoss) -> list[dict[str, str]]:
+    """Return the train loss of each level at the end, and whether it is comparable with the reference's."""
+    return [
+        {
+            "level": row[results.factor.name],
+            "mean": numbers.estimate(row["mean"], 0, row["mean"] / 10),
+            "difference": numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"]),
+            "overlap": f"{row['overlap']:.0%}" if math.isfinite(row["overlap"]) else numbers.MISSING,
+            "note": NOT_COMPARABLE if row["overlap"] < COMPARABLE_FROM else "",
+        }
+        for row in records(found.levels)
+    ]
+
+
+def measure_rows(results: StudyResults, found: EqualLoss) -> list[dict[str, str]]:
+    """Return how each measure of sharpness goes with the train loss: between levels, and within cells."""
+    return [
+        {
+            "label": results.quantities[row["measure"]].label,
+            "between": numbers.fixed(row["spearman"], 2),
+            "p": numbers.p_value(row["p"]),
+            "points": str(row["n"]),
+            "slope": numbers.with_interval(row["slope"], row["ci_low"], row["ci_high"], sign=True),
+            "logarithmic": row["scale"] == "ratio",
+        }
+        for row in records(found.measures)
+    ]
+
+
+def remaining_rows(results: StudyResults, found: EqualLoss) -> list[dict[str, Any]]:
+    """Return each measure and level with its difference at the end, at each matched loss, and adjusted."""
+    rows = []
+    for (name, level), part in found.remains.groupby(["quantity", results.factor.name], sort=False):
+        places = by(part, "at")
+        rows.append(
+            {
+                "label": results.quantities[str(name)].label,
+                "level": level,
+                "end": _difference(places[END]),
+                "matched": [_matched(places.get(loss)) for loss in results.losses],
+                "adjusted": _adjusted(places[ADJUSTED]),
+            }
+        )
+    return rows
+
+
+def _difference(row: TableRow) -> str:
+    return numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
+
+
+def _matched(row: TableRow | None) -> dict[str, str]:
+    if row is None or not row["n"]:
+        return {"difference": numbers.MISSING, "retained": "", "became": ""}
+    retained = ""
+    if math.isfinite(row["retained"]):
+        ends = (row["retained"], row["retained_low"], row["retained_high"])
+        value, low, high = (numbers.fixed(100 * end, 0) for end in ends)
+        retained = f"{value}% [{low}, {high}]"
+    return {"difference": _difference(row), "retained": retained, "became": row["became"]}
+
+
+def _adjusted(row: TableRow) -> dict[str, str]:
+    if row["became"] == EXTRAPOLATES:
+        return {"difference": "", "became": EXTRAPOLATES}
+    return {"difference": _difference(row), "became": row["became"]}

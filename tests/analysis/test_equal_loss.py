@@ -1,0 +1,165 @@
+"""Is it loss? On studies in which it is, in which it is not, and in which it cannot be told."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from tests.analysis.conftest import synthetic, with_levels
+
+from sharpscope.analysis.contrasts import contrasts_table
+from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.equal_loss import equal_loss, overlap_of
+from sharpscope.analysis.findings import find
+from sharpscope.analysis.report import contents_of, render
+from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.values import Values
+
+REGIMES = ("baseline", "sam", "augmentation")
+AT = "relative_flatness@0.1"
+
+
+def study(matched=True, spread=0.1, seeds=10, **options):
+    """A study in which SAM is flatter by its loss alone, and augmentation sharper by loss and, for a fifth, by itself.
+
+    At the end SAM has half the logarithm of the loss, augmentation twice of it, and sharpness goes with the loss.
+    """
+    results = synthetic(regimes=REGIMES, seeds=seeds, **options)
+    if matched:
+        results = with_levels(results, "0.1")
+    rng, ledger = np.random.default_rng(0), results.ledger.copy()
+    moved = ledger["regime"].map({"baseline": 0.0, "sam": -1.0, "augmentation": 1.0}).to_numpy()
+    direct = ledger["regime"].map({"baseline": 0.0, "sam": 0.0, "augmentation": 0.25}).to_numpy()
+    loss = moved + spread * rng.normal(size=len(ledger))
+    ledger["train_loss"] = 0.01 * np.exp(loss)
+    ledger["relative_flatness"] = np.exp(loss + direct + 0.02 * rng.normal(size=len(ledger)))
+    if matched:
+        ledger["train_loss@0.1"] = 0.1
+        ledger[AT] = 20 * np.exp(direct + 0.05 * rng.normal(size=len(ledger)))
+    ratios = ("train_loss", "relative_flatness", "train_loss@0.1", AT)
+    quantities = {n: replace(q, scale="ratio") if n in ratios else q for n, q in results.quantities.items()}
+    primary = {**results.study, "primary": ["relative_flatness", "ece"]}
+    return replace(results, ledger=ledger, quantities=quantities, study=primary)
+
+
+def tables(results):
+    contrasts, correlations = contrasts_table(results), correlations_table(results)
+    return contrasts, correlations, equal_loss(results, contrasts, correlations)
+
+
+def row(remains, level, at, quantity="relative_flatness"):
+    found = remains[(remains["regime"] == level) & (remains["at"] == at) & (remains["quantity"] == quantity)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_what_is_loss_is_gone_and_what_is_not_remains():
+    _, _, found = tables(study())
+    sam, augmentation = (row(found.remains, level, "0.1") for level in ("sam", "augmentation"))
+    assert (sam["became"], augmentation["became"]) == ("not seen", "remains")
+    assert sam["difference"] == pytest.approx(1.0, abs=0.05)
+    assert sam["retained_low"] <= 0 <= sam["retained_high"]
+    assert augmentation["retained"] == pytest.approx(0.25 / 1.25, abs=0.04)
+    assert augmentation["retained_low"] < 0.2 < augmentation["retained_high"]
+
+
+def test_the_headline_says_what_is_left():
+    results = study()
+    contrasts, correlations, found = tables(results)
+    headline = find(results, contrasts, correlations).headline
+    assert headline.startswith("Compared with baseline, sam has significantly flatter minima and")
+    assert "At equal train loss (0.1), sam shows no difference by relative flatness (×" in headline
+    assert "; augmentation keeps 1" in headline or "; augmentation keeps 2" in headline
+    assert headline.endswith("of that by relative flatness.")
+    assert headline == find(results, contrasts, correlations, found.remains).headline
+
+
+def test_a_difference_that_turns_around_is_told():
+    results = study()
+    ledger = results.ledger.copy()
+    sam = ledger["regime"] == "sam"
+    ledger.loc[sam, AT] *= 2
+    turned = replace(results, ledger=ledger)
+    contrasts, correlations, found = tables(turned)
+    assert row(found.remains, "sam", "0.1")["became"] == "turned"
+    assert "sam turns around by relative flatness (×2" in find(turned, contrasts, correlations).headline
+
+
+def test_losses_that_do_not_overlap_are_not_adjusted_for():
+    results = study(matched=False)
+    contrasts, correlations, found = tables(results)
+    assert found.levels.set_index("regime").loc["sam", "overlap"] == 0
+    adjusted = row(found.remains, "sam", "adjusted")
+    assert adjusted["became"] == "extrapolates"
+    assert np.isnan(adjusted["difference"])
+    told = "At equal train loss, nothing can be told of sam and augmentation, since no loss is matched"
+    assert told in find(results, contrasts, correlations).headline
+
+
+def test_losses_that_overlap_are():
+    results = study(matched=False, spread=1.0)
+    contrasts, correlations, found = tables(results)
+    sam, augmentation = (row(found.remains, level, "adjusted") for level in ("sam", "augmentation"))
+    assert (sam["became"], augmentation["became"]) == ("not seen", "remains")
+    assert augmentation["ci_low"] <= np.exp(0.25) <= augmentation["ci_high"]
+    assert "sam shows no difference by relative flatness" in find(results, contrasts, correlations).headline or (
+        not contrasts.query("quantity == 'relative_flatness' and regime == 'sam'")["significant"].any()
+    )
+
+
+def test_overlap_and_slope_are_those_of_loops():
+    results = study(spread=1.0)
+    _, _, found = tables(results)
+    ledger = results.ledger
+    reference = ledger.loc[ledger["regime"] == "baseline", "train_loss"]
+    inside = ledger.loc[ledger["regime"] == "sam", "train_loss"].between(reference.min(), reference.max())
+    assert overlap_of(Values(results), "sam") == inside.mean()
+    logs = np.log(ledger[["train_loss", "relative_flatness"]]).assign(regime=ledger["regime"])
+    centered = logs[["train_loss", "relative_flatness"]] - logs.groupby("regime").transform("mean")
+    slope = stats.linregress(centered["train_loss"], centered["relative_flatness"]).slope
+    measured = found.measures.set_index("measure").loc["relative_flatness"]
+    assert measured["slope"] == pytest.approx(slope)
+    assert measured["ci_low"] < 1.0 < measured["ci_high"] < 1.2
+    assert (measured["spearman"], measured["n"], measured["p"]) == (pytest.approx(1.0), 3, pytest.approx(2 / 6))
+
+
+def test_no_share_is_given_of_what_may_be_zero_and_none_without_ratios():
+    results = study()
+    ledger = results.ledger.copy()
+    rng = np.random.default_rng(1)
+    ledger["relative_flatness"] = np.exp(rng.normal(size=len(ledger)))
+    _, _, found = tables(replace(results, ledger=ledger))
+    assert np.isnan(row(found.remains, "sam", "0.1")["retained"])
+    ledger = results.ledger.copy()
+    ledger.loc[0, "relative_flatness"] = -1.0
+    _, _, found = tables(replace(results, ledger=ledger))
+    assert np.isnan(row(found.remains, "augmentation", "0.1")["retained"])
+
+
+def test_a_level_that_never_came_to_the_loss_is_told_by_the_adjustment():
+    results = study(spread=1.0)
+    ledger = results.ledger.copy()
+    ledger.loc[ledger["regime"] == "augmentation", [n for n in ledger if n.endswith("@0.1")]] = np.nan
+    left = replace(results, ledger=ledger)
+    contrasts, correlations, found = tables(left)
+    assert row(found.remains, "augmentation", "0.1")["n"] == 0
+    assert "augmentation keeps a difference by relative flatness (×" in find(left, contrasts, correlations).headline
+
+
+def test_studies_without_sharpness_or_loss_have_nothing_to_say(make_results):
+    results = make_results(seeds=6)
+    for lost in (["train_loss"], results.of_kind("sharpness")):
+        bare = replace(results, ledger=results.ledger.drop(columns=lost))
+        _, _, found = tables(bare)
+        assert found.remains.empty
+        evidence = Evidence(bare)
+        assert "nothing that train loss could explain" in render(evidence, contents_of(evidence))
+
+
+def test_the_page_tells_it():
+    results = study()
+    evidence = Evidence(results)
+    page = render(evidence, contents_of(evidence))
+    assert "Is it loss?" in page
+    assert "not comparable at the end of training" in page
+    assert "extrapolates" in page

@@ -15,6 +15,7 @@ def test_overlap_is_counted_in_each_setting():
     values = np.array([[1.5, 15.0], [1.5, 15.0], [1.0, 1.0]])
     assert overlap(values, reference) == 0.5
     assert np.isnan(overlap(values[2:], reference[2:]))
+    assert np.isnan(overlap(values[:1], np.array([[1.5, np.nan]])))
 
 
 def test_retained_is_the_ratio_of_means_and_none_of_a_difference_that_may_be_zero():

@@ -33,12 +33,12 @@ def overlap(values: np.ndarray, reference: np.ndarray) -> float:
         reference: Of the reference, shape ``[settings, seeds]``.
 
     Returns:
-        A share; NaN where no setting has both.
+        A share; NaN where no setting has the level and two runs of the reference, of which one has no range.
 
     >>> overlap(np.array([[1.0, 2.0, 9.0, 4.0]]), np.array([[1.5, 4.0, 2.0, 3.0]]))
     0.5
     """
-    both = np.isfinite(values).any(axis=1) & np.isfinite(reference).any(axis=1)
+    both = np.isfinite(values).any(axis=1) & (np.isfinite(reference).sum(axis=1) > 1)
     values, reference = values[both], reference[both]
     if not len(values):
         return float("nan")

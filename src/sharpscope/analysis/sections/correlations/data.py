@@ -18,7 +18,7 @@ from sharpscope.analysis.correlations import (
     WITHIN,
     outcomes,
 )
-from sharpscope.analysis.results import StudyResults, TableRow, by
+from sharpscope.analysis.results import StudyResults, TableRow, by, records
 from sharpscope.analysis.statistics.relations import BETWEEN_ONLY, MASKED, REVERSED, UNDECIDED
 
 SYMBOLS = {REVERSED: "⇄", MASKED: "◐", BETWEEN_ONLY: "◇", UNDECIDED: "?"}
@@ -79,6 +79,25 @@ def every_relation(results: StudyResults, correlations: pd.DataFrame) -> list[di
         for (measure, outcome), scopes in pairs_of(correlations)
         if not results.quantities[measure].matched_loss
     ]
+
+
+def ranking_rows(results: StudyResults, rankings: pd.DataFrame) -> list[dict[str, str]]:
+    """Return how well each measure ranks runs that differ in one axis alone, as text."""
+    return [
+        {
+            "measure": results.quantities[row["measure"]].label,
+            "psi": numbers.correlation(row["psi"], row["ci_low"], row["ci_high"]),
+            "axes": row["axes"],
+            "greatest": _share(row["sign_error_greatest"]),
+            "mean": _share(row["sign_error_mean"]),
+            "pairs": str(row["pairs"]),
+        }
+        for row in records(rankings)
+    ]
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}" if math.isfinite(value) else numbers.MISSING
 
 
 def _rho(row: TableRow) -> str:

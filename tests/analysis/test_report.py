@@ -201,6 +201,18 @@ def test_headline_counts_what_was_tested(make_results):
     assert found.sentences[0].startswith("None of the 2 comparisons of the primary family is significant at 0.05")
 
 
+def test_a_level_of_which_no_run_finished_is_named(make_results):
+    results = make_results(seeds=6, regimes=("baseline", "sam", "weight_decay"), failed=6)
+    found = find(results, contrasts_table(results), correlations_table(results))
+    assert "No run of weight_decay finished, so nothing is said of it." in found.sentences
+    ledger = results.ledger.assign(state="done")
+    ledger["seed"] += 10 * (ledger["regime"] == "sam")
+    ledger.loc[ledger["regime"] == "weight_decay", "ece"] = 0.02
+    apart = replace(results, ledger=ledger)
+    told = find(apart, contrasts_table(apart), correlations_table(apart)).sentences
+    assert "No seed finished both in sam and in the reference, so they are not compared." in told
+
+
 def test_headline_tells_pairs_that_do_not_differ(make_results):
     few = with_few(make_results(seeds=8, regimes=("baseline", "sam")), "brier", "ece")
     ledger = few.ledger.copy()

@@ -73,10 +73,11 @@ def _find(
     name = "primary family"
     if family.empty:
         family, name = contrasts, "comparisons"
+    untested = _untested(results, family)
     family = family[family["p"].notna()]
     if family.empty:
-        return Findings(f"No seed finished in two {factor.noun}s, so no comparison could be tested.")
-    limits = _left_out(results, family)
+        return Findings(f"No seed finished in two {factor.noun}s, so no comparison could be tested.", untested)
+    limits = (*untested, *_left_out(results, family))
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         return Findings(_unreachable(family, name), (*limits, *told))
     by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
@@ -109,6 +110,26 @@ def _unreachable(family: pd.DataFrame, name: str) -> str:
         f"{corrected if adjusted != p else ''}. "
         "Values and intervals describe these runs; more seeds would be needed to test."
     )
+
+
+def _untested(results: StudyResults, family: pd.DataFrame) -> tuple[str, ...]:
+    """Return which levels are not compared at all, since no seed finished both there and in the reference."""
+    factor = results.factor
+    nothing = family.groupby(factor.name, sort=False)["p"].count()
+    levels = [str(level) for level in nothing.index[nothing == 0]]
+    if not levels:
+        return ()
+    done = set(results.runs.loc[results.runs["state"] == "done", factor.name])
+    none = [level for level in levels if level not in done]
+    apart = [level for level in levels if level in done]
+    told = []
+    if none:
+        told.append(
+            f"No run of {factor.told(*none)} finished, so nothing is said of {'it' if len(none) == 1 else 'them'}."
+        )
+    if apart:
+        told.append(f"No seed finished both in {factor.told(*apart)} and in the reference, so they are not compared.")
+    return tuple(told)
 
 
 def _left_out(results: StudyResults, family: pd.DataFrame) -> tuple[str, ...]:

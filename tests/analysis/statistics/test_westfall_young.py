@@ -77,6 +77,8 @@ def test_the_floor_does_not_grow_with_the_family():
     adjusted = westfall_young(apart, STREAM)
     assert adjusted.min() == 2 / 2**10
     np.testing.assert_allclose(smallest_reachable(apart), 2 / 2**10)
+    many = rng.normal(5, 1, (3, 30))
+    np.testing.assert_allclose(smallest_reachable(many), westfall_young(many, STREAM))
     assert np.all(adjusted >= flip_test(apart, STREAM) - 1e-15)
 
 

@@ -96,10 +96,13 @@ def flip_test(differences: np.ndarray, stream: NumpyStream) -> np.ndarray:
 def smallest_reachable(differences: np.ndarray) -> np.ndarray:
     """Return the p of every test if all its seeds that differ did so in one direction; NaN without values.
 
-    This is also the smallest p after the correction of Westfall and Young, however many tests there are.
+    This is also the smallest p after the correction of Westfall and Young, however many tests there are. Where patterns
+    of signs are drawn, it is not below one of them.
     """
     differ = np.sum(np.isfinite(differences) & (differences != 0), axis=1)
     p = np.minimum(1.0, 2.0 / 2.0**differ)
+    if differences.shape[1] > EXACT_UP_TO:
+        p = np.maximum(p, 1 / (DRAWS + 1))
     return np.where(np.isfinite(differences).any(axis=1), p, np.nan)
 
 

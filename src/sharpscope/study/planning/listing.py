@@ -146,6 +146,7 @@ def _measure_rows(facts: Any) -> dict[str, Any]:
 
     return {
         "Unit": facts.unit or "none",
+        "Compared by": facts.scale or "difference",
         "Symbol": facts.symbol,
         "Kind": facts.kind,
         "Direction": direction(facts),
@@ -167,6 +168,7 @@ def direction(facts: Any) -> str:
 def _score_rows(facts: Any) -> dict[str, Any]:
     rows = {
         "Unit": facts.unit or "none",
+        "Compared by": facts.scale or "difference",
         "Direction": facts.direction,
         "Reads": reads(facts),
         "Task": " and ".join(facts.tasks),

@@ -112,7 +112,7 @@ def comparison_terms(factor: Factor, test: TableRow) -> list[tuple[str, str]]:
     difference = numbers.change(test["scale"], test["difference"], test["ci_low"], test["ci_high"])
     family = f"{test['family']} family, {test['correction']}"
     terms = [
-        (f"Difference to {factor.told(factor.reference)}", difference),
+        (f"{'Ratio' if test['scale'] == 'ratio' else 'Difference'} to {factor.told(factor.reference)}", difference),
         *_limits(test),
         ("p (two-sided, exact)", numbers.p_value(test["p"])),
         (f"p adjusted ({family})", numbers.p_value(test["p_adjusted"])),
@@ -122,7 +122,7 @@ def comparison_terms(factor: Factor, test: TableRow) -> list[tuple[str, str]]:
     if test["p_adjusted_smallest"] > ALPHA:
         terms.append(("Could be significant", f"no: smallest is {numbers.p_value(test['p_adjusted_smallest'])}"))
     if test["method"] == BY_JACKKNIFE:
-        terms.append(("Method", "signed-rank test of jackknife values, since seeds share pairs"))
+        terms.append(("Method", "test of jackknife values, since seeds share pairs"))
     return terms
 
 

@@ -14,7 +14,7 @@ def at_matched_loss(results: StudyResults, contrasts: pd.DataFrame) -> tuple[str
     tested = contrasts[contrasts["quantity"].isin(columns) & (contrasts["n"] > 0)]
     tested = tested.assign(
         base=tested["quantity"].map(lambda name: results.quantities[name].base),
-        loss=tested["quantity"].map(lambda name: results.quantities[name].level),
+        loss=tested["quantity"].map(lambda name: results.quantities[name].matched_loss),
     )
     at_end, cells = tested[tested["loss"] == ""], [results.factor.name, "base"]
     sentences = []

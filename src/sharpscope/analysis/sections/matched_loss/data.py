@@ -141,6 +141,7 @@ def _terms(factor: Factor, moment: str, row: TableRow, test: TableRow | None) ->
     terms = [(f"At {when}", numbers.with_interval(row["mean"], row["ci_low"], row["ci_high"]))]
     if test is not None and test["n"]:
         difference = numbers.change(test["scale"], test["difference"], test["ci_low"], test["ci_high"])
-        terms.append((f"Difference to {factor.told(factor.reference)}", difference))
+        how = "Ratio" if test["scale"] == "ratio" else "Difference"
+        terms.append((f"{how} to {factor.told(factor.reference)}", difference))
         terms.append(("p adjusted", numbers.p_value(test["p_adjusted"])))
     return terms

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from sharpscope.analysis.statistics import flip_test, sign_test, smallest_reachable, westfall_young
-from sharpscope.analysis.statistics.westfall_young import sign_flips
+from sharpscope.analysis.statistics.westfall_young import at_least, flipped_statistics, sign_flips
 from sharpscope.numpy_stream import NumpyStream
 
 STREAM = NumpyStream(0, "test")
@@ -21,7 +21,12 @@ def statistic(values):
     sd = np.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
     if sd < 1e-7 * abs(mean):
         return np.inf
-    return abs(mean) / (sd / np.sqrt(n))
+    return wallace(abs(mean) / (sd / np.sqrt(n)), n - 1)
+
+
+def wallace(t, freedom):
+    """The normal deviate of Student's t, to about a part in a thousand."""
+    return (8 * freedom + 1) / (8 * freedom + 3) * np.sqrt(freedom * np.log1p(t**2 / freedom))
 
 
 def by_loops(differences):
@@ -128,6 +133,31 @@ def by_statistics(differences, flips):
         reached = max(reached, float((values[order[k:]].max(axis=0) >= values[j, 0] * (1 - 1e-9)).mean()))
         adjusted[j] = reached
     return adjusted
+
+
+def test_the_statistic_is_the_normal_deviate_that_is_as_rare_as_students():
+    rng = np.random.default_rng(0)
+    for n in (6, 8, 10, 30):
+        values = rng.normal(1, 1, (50, n))
+        found = flipped_statistics(values, np.ones((1, n)))[:, 0]
+        p = stats.ttest_1samp(values, 0, axis=1).pvalue
+        np.testing.assert_allclose(found, stats.norm.isf(p / 2), rtol=0.03, atol=0.01)
+
+
+def test_tests_with_fewer_seeds_push_the_others_aside_less_than_by_students_statistic():
+    rng, found = np.random.default_rng(0), []
+    flips = sign_flips(10, STREAM)
+    for _ in range(100):
+        differences = rng.normal(size=(25, 10))
+        differences[:12] += 1.5
+        differences[20:, :3] = np.nan
+        ours = flipped_statistics(differences, flips)
+        freedom = np.isfinite(differences).sum(axis=1, keepdims=True) - 1
+        students = np.sqrt(freedom * np.expm1((ours * (8 * freedom + 3) / (8 * freedom + 1)) ** 2 / freedom))
+        reached = [at_least(every.max(axis=0), every[:12, :1]).mean(axis=1) for every in (ours, students)]
+        found.append([np.mean(p <= 0.05) for p in reached])
+    ours, students = np.mean(found, axis=0)
+    assert ours > students + 0.03
 
 
 def test_the_order_of_tests_and_a_seeds_sign_change_nothing():

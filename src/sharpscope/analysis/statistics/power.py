@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from sharpscope.analysis.statistics.signed_rank import EXACT_UP_TO, null_distribution
-from sharpscope.analysis.statistics.westfall_young import at_least, flipped_statistics, sign_flips, student
+from sharpscope.analysis.statistics.westfall_young import at_least, deviate, flipped_statistics, sign_flips
 from sharpscope.numpy_stream import NumpyStream
 
 POWER = 0.8
@@ -37,7 +37,7 @@ def found_by_flips(flips: np.ndarray, rivals: np.ndarray, *, alpha: float) -> De
     """
 
     def found(values: np.ndarray) -> np.ndarray:
-        statistics = student(values @ flips.T, np.sum(values**2, axis=1)[:, None], np.array(values.shape[1]))
+        statistics = deviate(values @ flips.T, np.sum(values**2, axis=1)[:, None], np.array(values.shape[1]))
         return at_least(np.maximum(statistics, rivals), statistics[:, :1]).mean(axis=1) <= alpha
 
     return found

@@ -42,20 +42,27 @@ def _flips(n: int, path: tuple[int | str, ...], exact: bool, draws: int) -> np.n
     return flips
 
 
-def student(sums: np.ndarray, squares: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Return ``|mean| / (sd / sqrt(n))`` of values by their sum and sum of squares, which flips do not change.
+def deviate(sums: np.ndarray, squares: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Return how far values lie from zero on the whole, by their sum and sum of squares, which flips do not change.
 
-    It is 0 where all values are zero or there are fewer than two, and infinite where they are equal and not zero.
+    It is Student's ``|mean| / (sd / sqrt(n))``, brought to the normal deviate that is about as rare: with the same
+    ``n`` it orders patterns of signs as Student's does, and tests of few seeds, whose statistic is easily large, can
+    stand beside those of many. It is 0 where all values are zero or there are fewer than two, and infinite where they
+    are equal and not zero.
 
     Args:
         sums: Any shape.
         squares: Sums of squares; broadcasts with ``sums``.
         n: How many values; broadcasts with ``sums``.
+
+    Reference: Wallace, "Bounds on Normal Approximations to Student's and the Chi-Square Distributions", Ann. Math.
+    Statist. 1959.
     """
     share = np.divide(sums**2, n * squares, out=np.zeros(np.broadcast(sums, squares, n).shape), where=squares > 0)
-    rest = np.where(1 - share > _ROUNDING, 1 - share, 0.0)
-    with np.errstate(invalid="ignore"):  # of one value, which is told apart below
-        found = np.sqrt((n - 1) * np.divide(share, rest, out=np.full(share.shape, np.inf), where=rest > 0))
+    rest = np.where(1 - share > _ROUNDING, 1 - share, 0.0)  # 1 / (1 + t^2 / (n - 1)) of Student's t
+    freedom = np.maximum(n - 1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # equal values, and one value
+        found = (8 * freedom + 1) / (8 * freedom + 3) * np.sqrt(-freedom * np.log(rest))
     return np.where((share > 0) & (n > 1), found, 0.0)
 
 
@@ -70,7 +77,7 @@ def flipped_statistics(differences: np.ndarray, flips: np.ndarray) -> np.ndarray
     values = np.where(present, differences, 0.0)
     scale = np.max(np.abs(values), axis=1, keepdims=True, initial=0.0)
     values = np.divide(values, scale, out=np.zeros_like(values), where=scale > 0)  # squares must not underflow
-    return student(values @ flips.T, np.sum(values**2, axis=1)[:, None], present.sum(axis=1)[:, None])
+    return deviate(values @ flips.T, np.sum(values**2, axis=1)[:, None], present.sum(axis=1)[:, None])
 
 
 def at_least(statistics: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -110,7 +117,7 @@ def westfall_young(differences: np.ndarray, stream: NumpyStream, *, alpha: float
     """Return the p of paired differences, adjusted so that the chance of any false finding is bounded.
 
     The signs of whole seeds are flipped, the same flip in all tests, which keeps how the tests depend on one another.
-    In the order of their statistics ``|mean| / (sd / sqrt(n))`` each test is compared with the largest statistic of
+    In the order of their statistics (see ``deviate``) each test is compared with the largest statistic of
     those that are not above it (step-down maxT). No adjusted p is below ``2/2^n``, and that does not grow with the
     number of tests: with Holm's correction ten seeds allow 25 tests and no more.
 

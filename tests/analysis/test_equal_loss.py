@@ -92,7 +92,7 @@ def test_losses_that_do_not_overlap_are_not_adjusted_for():
     adjusted = row(found.remains, "sam", "adjusted")
     assert adjusted["became"] == "extrapolates"
     assert np.isnan(adjusted["difference"])
-    told = "At equal train loss, nothing can be told of sam and augmentation, since no loss is matched"
+    told = "At equal train loss, nothing can be told of sam and augmentation: without a matched loss, and their train"
     assert told in find(results, contrasts, correlations).headline
 
 
@@ -143,7 +143,18 @@ def test_a_level_that_never_came_to_the_loss_is_told_by_the_adjustment():
     left = replace(results, ledger=ledger)
     contrasts, correlations, found = tables(left)
     assert row(found.remains, "augmentation", "0.1")["n"] == 0
-    assert "augmentation keeps a difference by relative flatness (×" in find(left, contrasts, correlations).headline
+    headline = find(left, contrasts, correlations).headline
+    assert "augmentation keeps a difference by relative flatness (×" in headline
+    assert "adjusted for the loss" in headline
+
+
+def test_of_what_is_at_a_matched_loss_already_nothing_is_asked():
+    results = study()
+    there = replace(results, study={**results.study, "primary": [AT, "ece"]})
+    contrasts, correlations, _ = tables(there)
+    found = find(there, contrasts, correlations)
+    assert "augmentation has significantly sharper minima" in found.headline
+    assert "At equal train loss" not in found.headline
 
 
 def test_studies_without_sharpness_or_loss_have_nothing_to_say(make_results):

@@ -23,7 +23,8 @@ def told_loss(results: StudyResults, family: pd.DataFrame, remains: pd.DataFrame
         remains: What is left of each; see ``remains_table``.
     """
     factor = results.factor
-    real = family[family["significant"] & family["verdict"].isin(_SHARPNESS)]
+    at_end = family["quantity"].map(lambda name: not results.quantities[name].level).astype(bool)
+    real = family[at_end & family["significant"] & family["verdict"].isin(_SHARPNESS)]
     if real.empty:
         return ""
     found = {(row["quantity"], row[factor.name]): row for row in records(decisive(remains))}
@@ -35,7 +36,8 @@ def told_loss(results: StudyResults, family: pd.DataFrame, remains: pd.DataFrame
     told = [f"{factor.told(*levels)} {_agreeing(text, len(levels))}" for text, levels in parts.items()]
     if unknown:
         of = factor.told(*unknown)
-        told.append(f"nothing can be told of {of}, since no loss is matched and train losses hardly overlap")
+        losses = "its train losses" if len(unknown) == 1 else "their train losses"
+        told.append(f"nothing can be told of {of}: without a matched loss, and {losses} hardly overlap the reference's")
     return f"At equal train loss{_where(found, real, factor.name)}, {'; '.join(told)}."
 
 
@@ -75,4 +77,5 @@ def _share(results: StudyResults, row: TableRow) -> str:
 
 def _value(results: StudyResults, row: TableRow) -> str:
     change = numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
-    return f"{label_of(results, row['quantity'])} ({change})"
+    how = ", adjusted for the loss" if row["at"] == ADJUSTED else ""
+    return f"{label_of(results, row['quantity'])} ({change}{how})"

@@ -83,6 +83,7 @@ def test_only_images_come_under_corruptions_and_all_data_under_the_others(digits
     assert set(conditions_of(digits)) == set(CONDITIONS) - of_color
     color = replace(
         digits,
+        calibration=None,
         **{k: getattr(digits, k).expand(-1, 3, -1, -1) for k in ("train_inputs", "test_inputs")},
         mean=digits.mean * 3,
         std=digits.std * 3,

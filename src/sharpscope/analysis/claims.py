@@ -32,8 +32,8 @@ CONTRADICTED_IN_PART = "is contradicted in part"
 
 END, LOSS, CONFIDENCE = "end", "loss", "confidence"
 CONDITIONS = {END: "the end of training", LOSS: "equal train loss", CONFIDENCE: "equal confidence"}
-# The twin of a column that holds confidence equal.
-_CALIBRATED = "~calibrated"
+# Columns of a quantity that hold confidence equal, the closest first: to that of the reference, or to the outcomes.
+_TWINS = ("~matched_confidence", "~calibrated")
 
 MOST_SEEDS = 200
 _TRIED = (5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 25, 30, 40, 50, 70, 100, 140, MOST_SEEDS)
@@ -221,8 +221,8 @@ def _column(results: StudyResults, one: _Asked, condition: str) -> str | None:
     if condition == END:
         return one.quantity
     if condition == CONFIDENCE:
-        column = one.quantity + _CALIBRATED
-        return column if column in results.measured else None
+        twins = (one.quantity + twin for twin in _TWINS)
+        return next((column for column in twins if column in results.quantities and column in results.runs), None)
     runs = results.runs[results.runs[results.factor.name].isin([one.level, one.reference])]
     columns = [column for loss, column in results.across(one.quantity).items() if loss]
     return max(columns, key=lambda column: runs[column].count(), default=None) if columns else None

@@ -23,7 +23,7 @@ def told_loss(results: StudyResults, family: pd.DataFrame, remains: pd.DataFrame
         remains: What is left of each; see ``remains_table``.
     """
     factor = results.factor
-    at_end = family["quantity"].map(lambda name: not results.quantities[name].level).astype(bool)
+    at_end = family["quantity"].map(lambda name: not results.quantities[name].matched_loss).astype(bool)
     real = family[at_end & family["significant"] & family["verdict"].isin(_SHARPNESS)]
     if real.empty:
         return ""
@@ -37,7 +37,7 @@ def told_loss(results: StudyResults, family: pd.DataFrame, remains: pd.DataFrame
     if unknown:
         of = factor.told(*unknown)
         losses = "its train losses" if len(unknown) == 1 else "their train losses"
-        told.append(f"nothing can be told of {of}: without a matched loss, and {losses} hardly overlap the reference's")
+        told.append(f"nothing can be told of {of}: no loss was matched, and {losses} hardly overlap the reference's")
     return f"At equal train loss{_where(found, real, factor.name)}, {'; '.join(told)}."
 
 

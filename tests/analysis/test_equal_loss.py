@@ -92,7 +92,7 @@ def test_losses_that_do_not_overlap_are_not_adjusted_for():
     adjusted = row(found.remains, "sam", "adjusted")
     assert adjusted["became"] == "extrapolates"
     assert np.isnan(adjusted["difference"])
-    told = "At equal train loss, nothing can be told of sam and augmentation: without a matched loss, and their train"
+    told = "At equal train loss, nothing can be told of sam and augmentation: no loss was matched, and their train"
     assert told in find(results, contrasts, correlations).headline
 
 

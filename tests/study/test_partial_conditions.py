@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
@@ -16,6 +18,7 @@ from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS
 from sharpscope.study.stages import predict
 from sharpscope.study.work import data_cache
 from sharpscope.study.work.data_cache import DataCache
+from sharpscope.study.work.stage import in_order
 
 from .conftest import perform_all
 from .test_conditions import PAIR, SCORED, plugin, store  # noqa: F401 - fixtures
@@ -77,6 +80,25 @@ def test_a_condition_that_is_added_costs_its_own_cases_and_no_others(plugin, pla
     assert sorted(made) == ["darkness-1", "darkness-2", "rounded-3", "rounded-8"]
     again = load_file(folder.path / UNDER_CONDITIONS)
     assert all((again[name] == stored[name]).all() for name in stored)
+
+
+def test_the_time_that_is_told_is_of_what_is_left(plugin, plan_of, store):  # noqa: F811
+    plan = plan_of(plugins=[plugin], scores=SCORED, **ONE_RUN)
+    (run,) = plan.runs.values()
+    one_pass = SimpleNamespace(forward=lambda run: 1.0, dataset=plan.dataset_of)
+    (predicting,) = (stage for stage in in_order(plan.requested.stages) if stage.name == "predictions")
+
+    def seconds(wanted):
+        left = store.run(run.id).best_record().left(wanted.wanted)
+        keys = {snapshot: stages["predictions"] for snapshot, stages in left.items() if "predictions" in stages}
+        return predicting.seconds(one_pass, run, keys)
+
+    # 60 training and 797 test samples, and 797 of each of two severities of two conditions.
+    assert seconds(plan) == 60 + 797 + 4 * 797
+    perform_all(plan_of(plugins=[plugin], scores=["dark_accuracy"], **ONE_RUN), store)
+    assert seconds(plan) == 2 * 797
+    perform_all(plan, store)
+    assert seconds(plan) == 0
 
 
 def test_clean_predictions_that_are_missing_are_made_alone(plugin, plan_of, store, made):  # noqa: F811

@@ -73,9 +73,9 @@ class PredictStage(Stage):
         """Return the time of the forward passes over all samples."""
         dataset = timing.dataset(run)
         train, test = len(dataset.train_inputs), len(dataset.test_inputs)
-        passes = sum(not twin_of(snapshot) for snapshot in left)
-        cases = sum(_passes(dataset, keys[UNDER][CONDITIONS]) for keys in left.values() if UNDER in keys)
-        return timing.forward(run) * (passes * (train + test) + cases * test)
+        clean = sum(_CLEAN in keys and not twin_of(snapshot) for snapshot, keys in left.items())
+        passes = sum(_passes(dataset, keys[UNDER][CONDITIONS]) for keys in left.values() if UNDER in keys)
+        return timing.forward(run) * (clean * (train + test) + passes * test)
 
     def disk(self, timing: Timing, run: Run) -> dict[str, int]:
         """Return the size of the predictions at the end."""
@@ -132,7 +132,7 @@ def _under(
     arrays = work.folder.read_arrays(UNDER_CONDITIONS, work.record.files[UNDER_CONDITIONS]) if stored else {}
     cases = dict(Predictions.from_arrays(clean.to_arrays() | arrays).limited_to(stored).cases)
     offered = conditions_of(work.dataset)
-    for name in wanted.keys() - stored.keys():
+    for name in sorted(wanted.keys() - stored.keys()):
         try:
             # What a dataset does not come under is another one's of the study.
             altered = work.cache.altered(work.run.data, name) if name in offered else ()

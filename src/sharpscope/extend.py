@@ -28,7 +28,8 @@ A score:
 
 A dataset:
     ``DATASETS``. It is given a ``DataSource`` and returns a ``Dataset``. ``locate`` finds or downloads a
-    ``RemoteFile``; ``stratified`` chooses a subset. Its task is ``REGRESSION`` where targets are numbers.
+    ``RemoteFile``; ``stratified`` chooses a subset, and ``Samples`` are what twins are calibrated on. Its task is
+    ``REGRESSION`` where targets are numbers.
 
 A condition:
     ``CONDITIONS`` and ``ConditionFacts``, which say whether it alters inputs, weights or data, or attacks a model. A
@@ -108,6 +109,7 @@ __all__ = [
     "RegressionSplit",
     "RemoteFile",
     "Risk",
+    "Samples",
     "ScoreFacts",
     "SectionFacts",
     "SharpscopeError",
@@ -149,7 +151,7 @@ if TYPE_CHECKING:
     from sharpscope.curvature.passes.perturbation import PerturbedLosses, antithetic, pair_means
     from sharpscope.curvature.passes.reductions import Count, FeatureMoments, GradientSum, Mean, Values
     from sharpscope.curvature.risk import Risk
-    from sharpscope.data import CONDITIONS, DATASETS, Dataset, DataSource
+    from sharpscope.data import CONDITIONS, DATASETS, Dataset, DataSource, Samples
     from sharpscope.data.conditions import corrupt
     from sharpscope.data.download import RemoteFile, locate
     from sharpscope.data.draws import Draws
@@ -181,7 +183,7 @@ else:
             "sharpscope.curvature.passes.reductions": ("Mean", "Values", "Count", "GradientSum", "FeatureMoments"),
             "sharpscope.curvature.risk": ("Risk",),
             "sharpscope.curvature.estimators.sequential_sampling": ("draw_rounds", "judged"),
-            "sharpscope.data": ("DATASETS", "Dataset", "DataSource", "CONDITIONS"),
+            "sharpscope.data": ("DATASETS", "Dataset", "Samples", "DataSource", "CONDITIONS"),
             "sharpscope.data.conditions": ("corrupt",),
             "sharpscope.data.selection": ("stratified",),
             "sharpscope.data.download": ("RemoteFile", "locate"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sharpscope.condition import SEVERITIES, Case, ConditionFacts
 from sharpscope.data.conditions import Altered, Condition, altered_cases, conditions_of, corrupt
-from sharpscope.data.dataset import CorruptionSuite, Dataset, DataSource
+from sharpscope.data.dataset import CorruptionSuite, Dataset, DataSource, Samples
 from sharpscope.data.registry import CONDITIONS, DATASETS
 from sharpscope.data.selection import stratified
 
@@ -19,6 +19,7 @@ __all__ = [
     "CorruptionSuite",
     "DataSource",
     "Dataset",
+    "Samples",
     "altered_cases",
     "conditions_of",
     "corrupt",

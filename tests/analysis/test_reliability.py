@@ -10,7 +10,7 @@ import pytest
 from sharpscope.analysis.results import Quantity
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.reliability import reliability
-from sharpscope.analysis.sections.reliability.data import Axis, panels_of, together, waiting
+from sharpscope.analysis.sections.reliability.data import Axis, panels_of, together, waiting, without_twin
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,12 @@ def test_a_panel_tells_the_temperature_of_its_twins(few):
     temperatures = [0.5, 0.7, 0.0183, 1.0, 2.0, 3.0]
     ledger = few.ledger.assign(**{name: temperatures, f"{name}_converged": [True, True, False, True, True, True]})
     known = {**few.quantities, name: Quantity(name, "training", "Temperature", twin="calibrated")}
-    baseline, sam = panels_of(replace(few, ledger=ledger, quantities=known))
+    results = replace(few, ledger=ledger, quantities=known)
+    assert without_twin(few) == 0
+    assert without_twin(results) == 1
+    page = reliability(Evidence(results)).page
+    assert page is not None
+    assert page["untwinned"] == 1
+    baseline, sam = panels_of(results)
     assert baseline.told.endswith(", T 0.60")
     assert sam.told.endswith(", T 2.00")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +31,7 @@ from sharpscope.study.run.engine import assignment_of, run_study
 from sharpscope.study.stages import temperature as stage
 from sharpscope.study.work.data_cache import DataCache
 
-from .conftest import Heard, in_this_process, perform_all
+from .conftest import Heard, finish, in_this_process, perform_all, start
 
 MEASURES = ["relative_flatness", "fisher_rao_norm", "fisher_rao_norm_analytic", "gradient_norm", "margin"]
 SCORED = ["ece", "nll", "aurc", "accuracy", "brier", "prediction_disagreement", "generalization_gap"]
@@ -347,3 +351,23 @@ def test_references_are_those_of_the_same_setting(plan_of):
     assert {option.runs[reference].regime.label for reference in option.references.values()} == {"baseline"}
     assert len(option.references) == 3
     assert plan_of(**TWINS).references == {}
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_at_any_moment_has_the_same_ledger(plan_of, study_file, store, tmp_path):
+    changes = {**MATCHED, "grid": {"seed": 3}}
+    whole = Store(tmp_path / "whole")
+    plan = plan_of(**changes)
+    with in_this_process():
+        assert run_study(plan, whole, Heard(), executor="here").whole
+    arguments = ("run", study_file(**changes), "--out", store.path, "--workers", 2)
+    for done in (1, 3, 4):
+        process = start(*arguments)
+        while len(list(store.path.glob("runs/*/run.json"))) < done and process.poll() is None:
+            time.sleep(0.02)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    code, _, _ = finish(*arguments)
+    assert code == 0
+    pd.testing.assert_frame_equal(load_ledger(store.path), load_ledger(whole.path), check_exact=True)

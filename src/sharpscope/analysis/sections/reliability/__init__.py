@@ -8,7 +8,7 @@ from typing import Any
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
-from sharpscope.analysis.sections.reliability.data import Axis, Panel, accuracies, panels_of, waiting
+from sharpscope.analysis.sections.reliability.data import Axis, Panel, accuracies, panels_of, waiting, without_twin
 from sharpscope.analysis.sections.reliability.figure import diagrams
 
 
@@ -43,7 +43,7 @@ def _page(results: StudyResults) -> dict[str, Any] | None:
     ticks = [(_up(value, foot), f"{value:.3g}") for value in (foot, (foot + 1) / 2, 1.0)]
     listed = [{"title": title, "panels": panels} for title, panels in sets.items()]
     common = {"diagonal": diagonal, "across": axis.ticks, "up": ticks, "spread": axis.spread}
-    return {"sets": listed, **common, "waiting": waiting(results)}
+    return {"sets": listed, **common, "waiting": waiting(results), "untwinned": without_twin(results)}
 
 
 def _drawn(panel: Panel, axis: Axis, foot: float, color: str) -> dict[str, Any]:

@@ -155,13 +155,22 @@ def panels_of(results: StudyResults) -> list[Panel]:
     return found
 
 
+_TEMPERATURE = column(TEMPERATURE, twin_at(END, CALIBRATED))
+
+
 def _temperature(results: StudyResults, where: dict[str, object]) -> float:
     """Return the mean of the temperatures that were found within their bounds."""
-    name = column(TEMPERATURE, twin_at(END, CALIBRATED))
-    if name not in results.quantities:
+    if _TEMPERATURE not in results.quantities:
         return math.nan
     rows = select(results.runs, where)
-    return float(rows.loc[rows[f"{name}_converged"].fillna(value=False).astype(bool), name].mean())
+    return float(
+        rows.loc[rows[_TEMPERATURE].notna() & ~results.unconverged(_TEMPERATURE)[rows.index], _TEMPERATURE].mean()
+    )
+
+
+def without_twin(results: StudyResults) -> int:
+    """Return how many runs have no calibrated twin, though one was asked for: their temperature is at its bound."""
+    return int(results.unconverged(_TEMPERATURE).sum()) if _TEMPERATURE in results.quantities else 0
 
 
 def waiting(results: StudyResults) -> int:

@@ -25,6 +25,7 @@ from sharpscope.safety import SCORES, Split
 from sharpscope.safety.temperature import Fit, divided, entropy, fitted, readings
 from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
+from sharpscope.store.record import Record
 from sharpscope.store.status import Status
 from sharpscope.study.execution import execute
 from sharpscope.study.run.engine import assignment_of, run_study
@@ -333,6 +334,36 @@ def test_a_run_whose_reference_is_not_there_says_so_until_it_is(plan_of, store):
     later = execute(own, assignment, DataCache(None))
     assert not later.missing
     assert "training" not in later.stages
+
+
+def test_what_was_matched_with_another_reference_is_of_no_use(plan_of, store):
+    changes = {**MATCHED, "grid": {"seed": 1}}
+    first, second = plan_of(**changes), plan_of(**changes, compare={"reference": "sam"})
+    ((baseline, sam),) = first.jobs
+    for run_id in (baseline, sam):
+        execute(run_id, assignment_of(first, store), DataCache(None))
+    (store.run(sam).path / "run.json").unlink()
+    outcome = execute(baseline, assignment_of(second, store), DataCache(None))
+    assert "is not done yet" in outcome.missing["temperature~matched_confidence"]
+    assert "could not be had" in outcome.missing["relative_flatness~matched_confidence"]
+    store.write_catalog(second.catalog)
+    ledger = load_ledger(store.path).set_index("run_id")
+    assert ledger.loc[baseline].filter(like="~matched").isna().all()
+
+
+def test_where_the_reference_diverged_there_is_no_twin(plan_of, store):
+    plan = plan_of(**{**MATCHED, "grid": {"seed": 1}})
+    ((reference, own),) = plan.jobs
+    store.write_catalog(plan.catalog)
+    record = Record(reference, state="diverged", reason="the train loss became NaN")
+    store.run(reference).path.mkdir(parents=True)
+    store.run(reference).write_record(record)
+    outcome = execute(own, assignment_of(plan, store), DataCache(None))
+    assert (outcome.state, outcome.missing) == ("done", {})
+    row = load_ledger(store.path).set_index("run_id").loc[own]
+    assert math.isnan(row["temperature~matched_confidence"])
+    assert math.isnan(row["ece~matched_confidence"])
+    assert np.isfinite(row["ece~calibrated"])
 
 
 def test_references_are_those_of_the_same_setting(plan_of):

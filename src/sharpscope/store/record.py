@@ -163,7 +163,7 @@ class Record:
         unkept = {snapshot for snapshot in wanted.snapshots if not self._has_weights(snapshot, wanted)}
 
         def left_of(snapshot: str, stage: str, key: str, stamp: Stamp) -> Stamp | None:
-            if self._never_reached(snapshot, wanted):
+            if self.never_came_to(snapshot, wanted):
                 return None
             if snapshot in unkept:
                 return stamp
@@ -200,7 +200,8 @@ class Record:
         found = [self._moment(*place, wanted) for place in _moments(snapshot)]
         return all(entry is not None and entry.get("reached", True) for entry in found)
 
-    def _never_reached(self, snapshot: str, wanted: Wanted) -> bool:
+    def never_came_to(self, snapshot: str, wanted: Wanted) -> bool:
+        """Return whether it is known that the training did not come to a moment, or that there is no such twin."""
         found = [self._moment(*place, wanted) for place in _moments(snapshot)]
         return any(entry is not None and not entry.get("reached", True) for entry in found)
 

@@ -27,12 +27,12 @@ def _calibrated(work: Work, base: str) -> StageResult:
 
 def _matched(work: Work, base: str) -> StageResult:
     """Find the temperature at which the model is as sure as that of the reference level of its seed and setting."""
-    reference = work.reference()
-    told = f"the entropy of run {reference.folder.run_id} on its training data"
-    if reference.record.state == "diverged" or not reference.record.came_to(base, work.wanted):
-        return _found(Fit(math.nan, converged=False), told)
+    reference = work.reference(base)
+    if reference is None:
+        return _found(Fit(math.nan, converged=False), "a reference that did not come so far")
     wanted = entropy(reference.predictions(base).train)
-    return _found(as_sure(work.predictions(base).train, wanted), told)
+    fit = as_sure(work.predictions(base).train, wanted)
+    return _found(fit, f"the entropy of run {reference.folder.run_id} on its training data")
 
 
 def _found(fit: Fit, fitted_to: str) -> StageResult:

@@ -24,10 +24,10 @@ from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
-from sharpscope.store.record import FINAL, TEMPERATURE, Entry, Record
+from sharpscope.store.record import TEMPERATURE, Entry, Record
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
 from sharpscope.store.snapshots import END, arrays_file, base_of, column, twin_of, weights_file
-from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted
+from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted, answers
 from sharpscope.study.work.assignment import Assignment, check_same
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import calibration_of, predictions_of
@@ -117,13 +117,17 @@ class Work:
             SharpscopeError: If it could not be had.
         """
         found = self.record.at(twin, TEMPERATURE).get(TEMPERATURE)
-        if found is None:
+        # One that was found in another way, as by another reference, is not of this twin.
+        if found is None or not answers(found, self.wanted.at(twin, TEMPERATURE)[TEMPERATURE]):
             raise SharpscopeError("its temperature could not be had")
         halves = tuple((first, second) for first, second in found["halves"])
         return Fit(found["values"][TEMPERATURE], found["converged"], halves)
 
-    def reference(self) -> Work:
+    def reference(self, snapshot: str) -> Work | None:
         """Return the run of the reference level with this seed and setting, to look at; it may be this one.
+
+        Args:
+            snapshot: What of it is asked for; None is returned if it never came to that.
 
         Raises:
             SharpscopeError: If there is none, or it is not done yet.
@@ -134,8 +138,10 @@ class Work:
         if run_id == self.folder.run_id:
             return self
         folder = Store(self.assignment.directory).run(run_id)
-        record = folder.read_record()
-        if record is None or record.state not in FINAL:
+        record = folder.read_record() or Record(run_id)
+        if record.state == "diverged" or record.never_came_to(snapshot, self.wanted):
+            return None
+        if record.state != "done" or not record.came_to(snapshot, self.wanted):
             raise SharpscopeError(f"run {run_id}, the reference that it is matched with, is not done yet")
         return Work(self.assignment, self.cache, folder, record)
 

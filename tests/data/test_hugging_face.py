@@ -158,3 +158,11 @@ def test_without_the_package_the_extra_is_named(monkeypatch, tmp_path):
 def test_the_family_is_listed():
     assert "hf:NAME" in DATASETS.families
     assert DATASETS["hf:a/b"].complete({"size": 32})["size"] == 32
+
+
+def test_texts_are_held_out_to_calibrate_with_where_they_are_asked_for(texts):
+    whole, data = load(texts, "reviews", length=9), load(texts, "reviews", length=9, calibration_size=2)
+    assert whole.calibration is None
+    assert (len(data.train_targets), data.calibration.targets.tolist()) == (6, [0, 1])
+    joined = torch.cat([data.train_inputs, data.calibration.inputs]).tolist()
+    assert sorted(joined) == sorted(whole.train_inputs.tolist())

@@ -177,3 +177,13 @@ def test_an_empty_split_is_told(folder):
     (folder / "empty" / "train").mkdir(parents=True)
     with pytest.raises(DataError, match="train holds no images"):
         load(folder, folder="empty")
+
+
+def test_images_are_held_out_to_calibrate_with_where_they_are_asked_for(folder):
+    assert load(folder).calibration is None
+    data = load(folder, calibration_size=2)
+    assert (len(data.train_targets), data.calibration.targets.tolist()) == (6, [0, 1])
+    values = {int(image[0, 0, 0]) for image in (*data.train_inputs, *data.calibration.inputs)}
+    assert values == {0, 1, 2, 3, 50, 51, 52, 53}
+    some = load(folder, train_size=4, calibration_size=2)
+    assert some.calibration.inputs.equal(data.calibration.inputs)

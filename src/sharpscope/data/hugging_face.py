@@ -11,13 +11,15 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from sharpscope.data.dataset import Dataset, DataSource
+from sharpscope.data.calibration import calibration_count, calibration_samples, training_size
+from sharpscope.data.dataset import Dataset, DataSource, Samples
 from sharpscope.data.image_folder import crop_and_flip
 from sharpscope.data.images import Background, to_array
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
 from sharpscope.extras import optional
+from sharpscope.seeding import Stream
 
 # A text is its bytes in UTF-8; 0 is the empty place after its end.
 BYTES = 257
@@ -40,6 +42,7 @@ def hugging_face(
     train_size: int | None = None,
     test_size: int | None = None,
     subset_seed: int = 0,
+    calibration_size: int | None = 0,
 ) -> Dataset:
     """Any image or text classification set of the Hugging Face Hub, such as ``hf:uoft-cs/cifar10``.
 
@@ -62,6 +65,8 @@ def hugging_face(
         train_size: Size of a stratified training subset; None for all. Sizes are nested.
         test_size: Size of a stratified test subset, the same for every seed; None for all.
         subset_seed: Which training subset of that size.
+        calibration_size: Samples to calibrate on, which are not trained on and are read as well. None for some that
+            ``train_size`` leaves over. A number is taken off the training set where ``train_size`` is None.
 
     Returns:
         Images as uint8 ``[N, 3, H, W]``, or symbols as int64 ``[N, length]``.
@@ -79,10 +84,14 @@ def hugging_face(
         _labels(split, label, len(classes), f"dataset 'hf:{name}', split '{part}'")
         for split, part in zip(splits, (train, test), strict=True)
     ]
-    chosen = subsets(f"hf:{name}", targets[0], targets[1], train_size, test_size, subset_seed)
+    pool = len(targets[0])
+    trained = training_size(pool, train_size, calibration_size)
+    chosen = subsets(f"hf:{name}", targets[0], targets[1], trained, test_size, subset_seed)
+    count = calibration_count(pool, train_size, calibration_size)
+    others = calibration_samples(targets[0], count, Stream(f"hf:{name}", "train", subset_seed))
     text = _kind(features[column]) == "Value:string"
     held = []
-    for split, indices in zip(splits, chosen, strict=True):
+    for split, indices in ((splits[0], chosen[0]), (splits[1], chosen[1]), *([(splits[0], others)] if count else [])):
         rows = _Rows(split.select_columns([column]), column, indices.tolist(), f"dataset 'hf:{name}'")
         held.append(_texts(rows, length) if text else _images(rows, size, background))
     return Dataset(
@@ -96,6 +105,7 @@ def hugging_face(
         std=() if text else (0.5, 0.5, 0.5),
         augment=None if text else crop_and_flip(max(1, held[0].shape[-1] // 8)),
         vocabulary=BYTES if text else None,
+        calibration=Samples(held[2], targets[0][others]) if count else None,
     )
 
 

@@ -12,11 +12,13 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from sharpscope.data.augmentations import random_flip, random_shift
-from sharpscope.data.dataset import Augmentation, Dataset, DataSource
+from sharpscope.data.calibration import calibration_count, calibration_samples, training_size
+from sharpscope.data.dataset import Augmentation, Dataset, DataSource, Samples
 from sharpscope.data.images import Background, decode
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
+from sharpscope.seeding import Stream
 
 # fmt: off
 SUFFIXES = frozenset({
@@ -47,6 +49,7 @@ def image_folder(
     train_size: int | None = None,
     test_size: int | None = None,
     subset_seed: int = 0,
+    calibration_size: int | None = 0,
 ) -> Dataset:
     """Image files of your own, in the folders FOLDER/train/CLASS and FOLDER/test/CLASS.
 
@@ -67,6 +70,8 @@ def image_folder(
         train_size: Size of a stratified training subset; None for all. Sizes are nested.
         test_size: Size of a stratified test subset, the same for every seed; None for all.
         subset_seed: Which training subset of that size.
+        calibration_size: Images to calibrate on, which are not trained on and are read as well. None for some that
+            ``train_size`` leaves over. A number is taken off the training set where ``train_size`` is None.
 
     Returns:
         Images as uint8 ``[N, 3, size, size]``; classes in the order of their folders' names.
@@ -89,7 +94,11 @@ def image_folder(
             )
     files = [[(classes.index(name), path) for name, paths in split.items() for path in paths] for split in splits]
     targets = [torch.tensor([label for label, _ in labeled]) for labeled in files]
-    chosen = subsets("image_folder", targets[0], targets[1], train_size, test_size, subset_seed)
+    pool = len(targets[0])
+    trained = training_size(pool, train_size, calibration_size)
+    chosen = subsets("image_folder", targets[0], targets[1], trained, test_size, subset_seed)
+    count = calibration_count(pool, train_size, calibration_size)
+    others = calibration_samples(targets[0], count, Stream("image_folder", "train", subset_seed))
     held = [_decoded(labeled, indices, size, background) for labeled, indices in zip(files, chosen, strict=True)]
     return Dataset(
         name="image_folder",
@@ -101,6 +110,7 @@ def image_folder(
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         augment=crop_and_flip(max(1, size // 8)),
+        calibration=Samples(_decoded(files[0], others, size, background), targets[0][others]) if count else None,
     )
 
 

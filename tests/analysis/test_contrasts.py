@@ -11,7 +11,7 @@ from tests.analysis.conftest import synthetic
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.results import Quantity
-from sharpscope.analysis.statistics import signed_rank_test, westfall_young
+from sharpscope.analysis.statistics import holm, signed_rank_test, study_wide, westfall_young
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
 
@@ -146,15 +146,12 @@ def test_what_would_have_been_found_is_told_of_primary_tests_that_found_nothing(
 @pytest.mark.slow
 def test_a_difference_of_the_detectable_size_is_found_in_four_of_five():
     """Simulated studies: one quantity and level, of which the table says what could have been found."""
-    rng, found, sizes = np.random.default_rng(0), 0, []
-    for _ in range(60):
-        row = contrasts_table(small_study(rng.normal(0, 1, (1, 1, 10)))).iloc[0]
-        if np.isfinite(row["detectable"]):
-            sizes.append(row["detectable"])
-    size = float(np.median(sizes))
-    for _ in range(200):
-        found += bool(contrasts_table(small_study(rng.normal(size, 1, (1, 1, 10)))).iloc[0]["significant"])
-    assert 0.7 <= found / 200 <= 0.92
+    rng = np.random.default_rng(0)
+    tables = [contrasts_table(small_study(rng.normal(0, 1, (1, 1, 10)))) for _ in range(20)]
+    sizes = [table["detectable"].iloc[0] for table in tables]
+    fresh = rng.normal(np.nanmedian(sizes), 1, (500, 10))
+    found = [westfall_young(row[None], NumpyStream(0))[0] <= 0.05 for row in fresh]
+    assert 0.7 <= np.mean(found) <= 0.92
 
 
 def test_too_few_seeds_could_have_seen_nothing(make_results):
@@ -207,13 +204,33 @@ def small_study(differences):
     )
 
 
+def family(values):
+    """The contrasts of values, [settings, quantities, levels, seeds], whose first level is the reference."""
+    differences = (values[:, :, 1:] - values[:, :, :1]).reshape(len(values), -1, values.shape[-1])
+    return np.stack([study_wide(differences[:, test]).values for test in range(differences.shape[1])])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [1, 4])
 def test_the_family_wise_error_of_a_thousand_ledgers_without_effects(settings):
     rng = np.random.default_rng(0)
-    false = 0
-    for _ in range(1000):
-        values = rng.normal(0, 1, (settings, 5, 6, 10))
-        results = small_study((values[:, :, 1:] - values[:, :, :1]).mean(axis=0))
-        false += bool(contrasts_table(results)["significant"].any())
-    assert false / 1000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
+    found = [family(rng.normal(size=(settings, 5, 6, 10))) for _ in range(1000)]
+    false = np.mean([westfall_young(differences, NumpyStream(0)).min() <= 0.05 for differences in found])
+    assert false <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "least"), [(6, 0.2), (8, 0.7), (10, 0.9)])
+def test_effects_are_found_that_holm_cannot_find(seeds, least):
+    rng, ours, holms = np.random.default_rng(0), [], []
+    for _ in range(100):
+        values = rng.normal(size=(1, 5, 6, seeds))
+        values[:, :2, 1:] += 2 * np.sqrt(2)
+        differences = family(values)
+        p = np.array([signed_rank_test(row, np.zeros(seeds)).p for row in differences])
+        ours.append(np.mean(westfall_young(differences, NumpyStream(0))[:10] <= 0.05))
+        holms.append(np.mean(holm(p)[:10] <= 0.05))
+    assert np.mean(ours) > least
+    assert np.mean(ours) > np.mean(holms) + 0.1
+    if seeds < 10:
+        assert np.mean(holms) == 0

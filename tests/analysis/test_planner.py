@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from tests.analysis.test_contrasts import of_ratios, small_study
 
-from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.planner import planned
+from sharpscope.analysis.statistics import holm, signed_rank_test, westfall_young
 from sharpscope.errors import SharpscopeError
+from sharpscope.numpy_stream import NumpyStream
 
 
 def test_more_seeds_see_smaller_differences(make_results):
@@ -35,15 +36,23 @@ def test_ratios_are_factors(make_results):
 def test_the_power_is_that_of_fresh_studies(correction):
     rng = np.random.default_rng(0)
 
-    def study(seeds, shift):
+    def differences(seeds, shift):
         noise = rng.normal(size=(3, 2, seeds)) + rng.normal(size=(1, 1, seeds))
-        noise[0, 0] += shift * np.sqrt(2)
-        found = small_study(noise)
-        return replace(found, study={**found.study, "correction": correction})
+        noise[0, 0] += shift
+        return noise
 
-    expected = [planned(study(40, 0.0), {"q0": 1.0 * np.sqrt(2)}, seeds=(9,)).iloc[0]["power"] for _ in range(5)]
-    found = [bool(contrasts_table(study(9, 1.0)).iloc[0]["significant"]) for _ in range(150)]
-    assert np.mean(expected) == pytest.approx(np.mean(found), abs=0.12)
+    def finds(noise):
+        tests = noise.reshape(6, -1)
+        if correction == "holm":
+            return holm(np.array([signed_rank_test(row, 0 * row).p for row in tests]))[0] <= 0.05
+        return westfall_young(tests, NumpyStream(0))[0] <= 0.05
+
+    size = 1.2 * np.sqrt(2)
+    studies = [small_study(differences(300, 0.0)) for _ in range(3)]
+    told = [replace(one, study={**one.study, "correction": correction}) for one in studies]
+    expected = [planned(one, {"q0": size}, seeds=(9,)).iloc[0]["power"] for one in told]
+    found = [finds(differences(9, size)) for _ in range(400)]
+    assert np.mean(expected) == pytest.approx(np.mean(found), abs=0.1)
 
 
 def test_what_cannot_be_planned_is_told(make_results):

@@ -8,6 +8,8 @@ MINUS = "\u2212"
 MISSING = "\u2013"
 TIMES = "×"
 
+_NEAR_ONE = (0.5, 2.0)
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
 
@@ -117,8 +119,8 @@ def factor(value: float, low: float, high: float) -> str:
 
     >>> factor(1.131, 1.104, 1.152), factor(9.31, 7.42, 11.64), factor(0.00031, float("nan"), float("nan"))
     ('×1.13 [1.10, 1.15]', '×9.3 [7.4, 11.6]', '×0.00031')
-    >>> factor(5.0, 0.0213, 940.0)
-    '×5.0 [0.021, 940]'
+    >>> factor(5.0, 0.0213, 940.0), factor(1.026, 0.899, 1.169)
+    ('×5.0 [0.021, 940]', '×1.03 [0.90, 1.17]')
     """
     if not (math.isfinite(value) and value > 0):
         return MISSING
@@ -127,6 +129,8 @@ def factor(value: float, low: float, high: float) -> str:
     spread = math.log(high / low) / 2
     digits = 4 if spread < 0.01 else 3 if spread < 0.1 else 2
     decimals = digits - 1 - _exponent(value, digits)
+    if _NEAR_ONE[0] <= value < _NEAR_ONE[1]:
+        decimals = max(decimals, 2)  # what counts is how far it is from 1
     ends = (
         fixed(end, decimals) if abs(math.log10(end / value)) < 1 else _significant(end, digits) for end in (low, high)
     )

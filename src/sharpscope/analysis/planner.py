@@ -35,8 +35,8 @@ def planned(results: StudyResults, effects: Mapping[str, float], seeds: Sequence
     Columns: the quantity, its ``scale``, the level and ``n``; ``sd``, the spread of the study's seeds on the scale
     (logarithms of ratios); ``effect``, the difference that is asked for, and the ``power`` to find it; ``detectable``,
     the smallest difference found in four of five studies, infinite where none is. A seed's values are taken as normal
-    with the spread that the seeds of this study have, and the tests of the family to depend on one another as they do
-    here.
+    with the spread that the seeds of this study have, and the other tests of the family to depend on one another as
+    they do here, but not on it: that makes the power up to 0.05 too high where all of them share a reference.
 
     Args:
         results: What the study found.

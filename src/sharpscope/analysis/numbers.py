@@ -104,10 +104,10 @@ def change(scale: str, value: float, low: float, high: float) -> str:
 
 
 def at_least(scale: str, size: float) -> str:
-    """Return the size of a difference that has no direction: "×1.2", "0.012"; "none" of one that is infinite.
+    """Return the size of a difference that has no direction: "×1.23", "0.012"; "none" of one that is infinite.
 
     >>> at_least("ratio", 1.234), at_least("difference", 0.0123), at_least("ratio", math.inf)
-    ('×1.2', '0.012', 'none')
+    ('×1.23', '0.012', 'none')
     """
     if not math.isfinite(size):
         return "none" if size > 0 else MISSING
@@ -125,7 +125,7 @@ def factor(value: float, low: float, high: float) -> str:
     if not (math.isfinite(value) and value > 0):
         return MISSING
     if not (0 < low <= high < math.inf):
-        return TIMES + _significant(value, 2)
+        return TIMES + _significant(value, 3 if 1 <= value < _NEAR_ONE[1] else 2)
     spread = math.log(high / low) / 2
     digits = 4 if spread < 0.01 else 3 if spread < 0.1 else 2
     decimals = digits - 1 - _exponent(value, digits)

@@ -235,7 +235,7 @@ def test_an_override_extends_nothing(key):
 
 
 def test_what_presets_have_in_common_is_no_study():
-    assert list(foundations()) == ["paper/protocol"]
+    assert list(foundations()) == ["paper/images", "paper/protocol"]
     assert not set(foundations()) & set(presets())
     with pytest.raises(SpecError, match="'paper/protocol' is no study by itself, since it lacks name, data and model"):
         load_source("paper/protocol")

@@ -141,7 +141,7 @@ def judge(results: StudyResults) -> list[Judged]:
 
 
 def _judged(values: Values, claim: Claim) -> Judged:
-    contrasts = [one for one in claim.predictions if isinstance(one, Contrast)]
+    contrasts = claim.contrasts
     tests = [*_of_contrasts(values, claim, contrasts)]
     tests += [test for one in claim.predictions if isinstance(one, Relation) for test in _of_relation(values, one)]
     lacking = {level for one in contrasts for level in one.levels if level != ALL and not _named(values, [level])}

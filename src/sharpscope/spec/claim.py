@@ -108,6 +108,11 @@ class Claim(Strict):
     predictions: tuple[Prediction, ...] = Field(min_length=1)
 
     @property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """Those of its predictions that compare levels."""
+        return tuple(one for one in self.predictions if isinstance(one, Contrast))
+
+    @property
     def quantities(self) -> tuple[str, ...]:
         """All columns that its predictions speak of."""
         named = (name for one in self.predictions for name in (*one.quantities, *getattr(one, "outcomes", ())))

@@ -85,7 +85,7 @@ def resolve_claims(named: Sequence[str], folder: Path, measured: Collection[str]
         claim = _from_file(folder / Path(name).expanduser(), loc) if is_claim_file(name) else known.get(name)
         if claim is None:
             raise SpecError(f"unknown claim '{name}'{suggest(name, known)}", loc)
-        if claim.factor != factor:
+        if claim.contrasts and claim.factor != factor:
             message = f"the claim '{name}' is about levels of {claim.factor}, and the study compares {factor}"
             raise SpecError(f"{message}; leave it out, or compare {claim.factor}", loc)
         judged = claim.of_columns(set(measured))

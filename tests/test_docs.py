@@ -27,7 +27,7 @@ import torch
 import yaml
 
 from sharpscope.cli import run_command
-from sharpscope.spec import EXTENDS, Study
+from sharpscope.spec import EXTENDS, Claim, Study
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -130,11 +130,12 @@ def test_a_page_imports_what_is_public(page: Path) -> None:
 
 
 @every_page
-def test_studies_on_a_page_have_known_keys(page: Path) -> None:
+def test_studies_and_claims_on_a_page_have_known_keys(page: Path) -> None:
     for block in blocks_of(page):
         if block.language == "yaml":
             tree = yaml.safe_load(block.text)
-            assert set(tree) <= {*Study.model_fields, EXTENDS}, f"line {block.line}"
+            known = Claim.model_fields if "predictions" in tree else {*Study.model_fields, EXTENDS}
+            assert set(tree) <= set(known), f"line {block.line}"
 
 
 @every_page

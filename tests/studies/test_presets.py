@@ -96,7 +96,7 @@ def test_a_preset_can_be_planned_and_be_significant(preset):
     assert plan.study.name == preset.rpartition("/")[2]
     seeds = {point.run.seed for point in plan.points}
     assert seeds == set(range(100 if preset.startswith("paper/circles") else 10))
-    # The primary family can be significant: its smallest p, by flips of whole seeds, is the same for any number of tests.
+    # The primary family can be significant: its smallest p, by flips of seeds, is the same for any number of tests.
     assert plan.study.correction == "westfall_young"
     assert 2 / 2 ** len(plan.study.grid["seed"]) < 0.05
     # What is said of sharpness has its controls, and the claims that are judged can be judged.

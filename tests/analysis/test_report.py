@@ -275,3 +275,12 @@ def test_names_keep_their_capital_in_a_sentence(make_results, label, told):
     one = replace(few, ledger=ledger, quantities=quantities, study={**few.study, "primary": ["relative_flatness"]})
     found = find(one, contrasts_table(one), correlations_table(one))
     assert f"sharper by {told} (" in dict(found.by_level)["sam"]
+
+
+def test_a_twin_is_no_quantity_of_its_own(results):
+    few = with_few(results, *FEW)
+    name = f"{FEW[0]}~calibrated"
+    twin = replace(few.quantities[FEW[0]], name=name, twin="calibrated")
+    known = replace(few, quantities={**few.quantities, name: twin}, ledger=few.ledger.assign(**{name: 1.0}))
+    assert name not in page_of(known)
+    assert "Not measured in this study" not in page_of(known)

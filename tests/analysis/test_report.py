@@ -279,8 +279,8 @@ def test_names_keep_their_capital_in_a_sentence(make_results, label, told):
 
 def test_a_twin_is_no_quantity_of_its_own(results):
     few = with_few(results, *FEW)
-    name = f"{FEW[0]}~calibrated"
-    twin = replace(few.quantities[FEW[0]], name=name, twin="calibrated")
+    name = "ece~calibrated"
+    twin = replace(few.quantities["ece"], name=name, twin="calibrated")
     known = replace(few, quantities={**few.quantities, name: twin}, ledger=few.ledger.assign(**{name: 1.0}))
     assert name not in page_of(known)
     assert "Not measured in this study" not in page_of(known)

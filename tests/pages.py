@@ -8,7 +8,7 @@ from pathlib import Path
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.report import PAGE, contents_of, render
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.section import SECTIONS, Content, Evidence
 
 
 def with_few(results: StudyResults, *names: str) -> StudyResults:
@@ -22,6 +22,13 @@ def page_and_tables(results: StudyResults) -> tuple[str, dict[str, bytes]]:
     contents = contents_of(evidence)
     tables = {name: data for content in contents.values() for name, data in content.tables.items()}
     return render(evidence, contents), tables
+
+
+def section_of(name: str, results: StudyResults) -> tuple[str, Content]:
+    """Return a page of one section alone, and what that has to show."""
+    evidence = Evidence(results)
+    content = SECTIONS[name](evidence)
+    return render(evidence, {name: content}), content
 
 
 def page_of(results: StudyResults) -> str:

@@ -148,6 +148,16 @@ def with_levels(results: StudyResults, *levels: str) -> StudyResults:
     return replace(results, quantities=quantities, ledger=ledger)
 
 
+def with_twins(results: StudyResults, twin: str, changed: dict[str, pd.Series]) -> StudyResults:
+    """Return a study with a twin of each model, by the columns that it has."""
+    quantities, ledger = dict(results.quantities), results.ledger.copy()
+    for key, values in changed.items():
+        facts, name = results.quantities[key], f"{key}~{twin}"
+        quantities[name] = replace(facts, name=name, label=f"{facts.label}, {twin.replace('_', ' ')}", twin=twin)
+        ledger[name] = values
+    return replace(results, quantities=quantities, ledger=ledger)
+
+
 def synthetic(
     regimes: tuple[str, ...] = REGIMES, seeds: int = 10, failed: int = 0, **varying: list[float]
 ) -> StudyResults:

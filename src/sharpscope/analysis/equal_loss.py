@@ -9,24 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sharpscope.analysis.contrasts import contrast
+from sharpscope.analysis.contrasts import Contrast, contrast
 from sharpscope.analysis.correlations import BETWEEN, LOSS
+from sharpscope.analysis.remains import COLUMNS, at_end, became, remaining, share_of
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
-from sharpscope.analysis.statistics import Bounds
-from sharpscope.analysis.statistics.loss import Adjusted, adjusted_contrast, overlap, retained
+from sharpscope.analysis.statistics.loss import Adjusted, adjusted_contrast, overlap
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
+from sharpscope.store.snapshots import END
 
 COMPARABLE_FROM = 0.25  # share of runs whose train loss lies where the reference's do
 
-END = "end"
 ADJUSTED = "adjusted"
-# What became of a difference that is there at the end.
-REMAINS, NOT_SEEN, TURNED, EXTRAPOLATES = "remains", "not seen", "turned", "extrapolates"
+EXTRAPOLATES = "extrapolates"  # what became of a difference that cannot be adjusted
 
 _STREAM = NumpyStream(0, "analysis", "equal loss")
-
-_REMAINS = ["n", "scale", "difference", "ci_low", "ci_high", "retained", "retained_low", "retained_high", "became"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def remains_table(results: StudyResults, contrasts: pd.DataFrame) -> pd.DataFram
     ``extrapolates``, and no number is given. ``became`` tells whether the interval excludes equality on the side of the
     difference at the end (``remains``), on the other side (``turned``), or not at all (``not seen``).
     """
-    columns = ["quantity", results.factor.name, "at", *_REMAINS]
+    columns = ["quantity", results.factor.name, "at", *COLUMNS]
     rows = list(_remains(results, contrasts)) if LOSS in results.measured else []
     return pd.DataFrame(rows, columns=columns)
 
@@ -114,23 +111,24 @@ def _remains(results: StudyResults, contrasts: pd.DataFrame) -> Iterator[dict[st
             end = tests[name, level]
             if not end["n"]:
                 continue
-            of_end = contrast(values, name, level).wide.values
+            of_end = contrast(values, name, level)
             for loss, column in columns.items():
-                test = tests[column, level]
-                left = Bounds(*(np.array(np.nan) for _ in range(3)))
-                if loss and test["n"] and test["scale"] == end["scale"] == "ratio":
-                    left = retained(contrast(values, column, level).wide.values, of_end, _STREAM)
                 yield {
-                    "quantity": name,
-                    factor: level,
-                    "at": loss or END,
-                    **{key: test[key] for key in ("n", "scale", "difference", "ci_low", "ci_high")},
-                    "retained": float(left.value),
-                    "retained_low": float(left.low),
-                    "retained_high": float(left.high),
-                    "became": _became(test, end) if loss else "",
+                    **{"quantity": name, factor: level, "at": loss or END},
+                    **(_at(values, column, of_end, tests[column, level], end) if loss else at_end(end)),
                 }
-            yield {"quantity": name, factor: level, **_adjusted_row(values, name, level, of_end, shares[level], end)}
+            differences = of_end.wide.values
+            yield {
+                **{"quantity": name, factor: level},
+                **_adjusted_row(values, name, level, differences, shares[level], end),
+            }
+
+
+def _at(values: Values, column: str, of_end: Contrast, test: TableRow, end: TableRow) -> dict[str, Any]:
+    """Return what is left at a matched loss; a share of ratios alone, since a difference has no scale of its own."""
+    if not (test["n"] and test["scale"] == "ratio"):
+        return remaining(test, end)
+    return remaining(test, end, share_of(contrast(values, column, of_end.tested.level), of_end, _STREAM))
 
 
 def _adjusted_row(
@@ -142,7 +140,7 @@ def _adjusted_row(
     found, back = _adjusted(values, name, of_end, level), values.scaled(name).back
     told = {"difference": back(float(found.contrast.value)), "n": found.seeds}
     told |= {"ci_low": back(float(found.contrast.low)), "ci_high": back(float(found.contrast.high))}
-    return {**row, **told, "became": _became({**row, **told}, end)}
+    return {**row, **told, "became": became({**row, **told}, end)}
 
 
 def _adjusted(values: Values, name: str, differences: np.ndarray, level: str | None) -> Adjusted:
@@ -151,17 +149,6 @@ def _adjusted(values: Values, name: str, differences: np.ndarray, level: str | N
     of_loss = contrast(values, LOSS, level).wide.values if level is not None else np.full(seeds, np.nan)
     y, x = (values.scaled(q).forward(values.of_runs(q)).reshape(-1, seeds) for q in (name, LOSS))
     return adjusted_contrast(differences, of_loss, y, x, _STREAM)
-
-
-def _became(there: TableRow, end: TableRow) -> str:
-    """Return what became of a difference by the interval that it has somewhere else; empty where it has none."""
-    if not (np.isfinite(there["ci_low"]) and np.isfinite(there["ci_high"])):
-        return ""
-    same = 1.0 if there["scale"] == "ratio" else 0.0
-    side = int(there["ci_low"] > same) - int(there["ci_high"] < same)
-    if not side:
-        return NOT_SEEN
-    return REMAINS if side * np.sign(end["effect"]) > 0 else TURNED
 
 
 def decisive(remains: pd.DataFrame) -> pd.DataFrame:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.equal_confidence import confidence_table
 from sharpscope.analysis.equal_loss import remains_table
 from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
+from sharpscope.analysis.told_confidence import told_confidence
 from sharpscope.analysis.told_loss import told_loss
 from sharpscope.analysis.told_relations import told_relations
 from sharpscope.analysis.wording import counted, joined, label_of
@@ -21,7 +23,7 @@ class Findings:
     """The findings in words.
 
     Attributes:
-        headline: One sentence, and one on what is left of differences in sharpness at equal train loss.
+        headline: One sentence, and one each on what is left of differences in sharpness at equal loss and confidence.
         sentences: What supports and limits it, to be read as one paragraph after the headline.
         by_level: For each level of the factor but the reference, what is significantly different.
         unconverged: Which values did not reach their precision; empty where all did.
@@ -38,6 +40,7 @@ def find(
     contrasts: pd.DataFrame,
     correlations: pd.DataFrame,
     remains: pd.DataFrame | None = None,
+    confidence: pd.DataFrame | None = None,
 ) -> Findings:
     """Return the findings of a study.
 
@@ -46,14 +49,21 @@ def find(
         contrasts: Its differences over all settings; see ``contrasts_table``.
         correlations: See ``correlations_table``.
         remains: What is left of differences at equal train loss, where it is known already; see ``remains_table``.
+        confidence: What is left of them at equal confidence, where it is known already; see ``confidence_table``.
     """
-    found = _find(results, contrasts, correlations, remains)
+    remains = remains_table(results, contrasts) if remains is None else remains
+    confidence = confidence_table(results) if confidence is None else confidence
+    found = _find(results, contrasts, correlations, remains, confidence)
     changed = ("The primary family was changed after the study first ran.",) if results.primary_changed else ()
     return replace(found, sentences=(*found.sentences, *changed), unconverged=_unconverged(results))
 
 
 def _find(
-    results: StudyResults, contrasts: pd.DataFrame, correlations: pd.DataFrame, remains: pd.DataFrame | None
+    results: StudyResults,
+    contrasts: pd.DataFrame,
+    correlations: pd.DataFrame,
+    remains: pd.DataFrame,
+    confidence: pd.DataFrame,
 ) -> Findings:
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
@@ -81,8 +91,8 @@ def _find(
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         return Findings(_unreachable(family, name), (*limits, *told))
     by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
-    left = told_loss(results, family, remains_table(results, contrasts) if remains is None else remains)
-    headline = " ".join(filter(None, (_headline(results, family), left)))
+    left = (told_loss(results, family, remains), told_confidence(results, family, confidence))
+    headline = " ".join(filter(None, (_headline(results, family), *left)))
     return Findings(headline, (_counts(family, name), *limits, *told), by_level)
 
 

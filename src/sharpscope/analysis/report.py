@@ -108,7 +108,11 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
             sections.append({"name": name, "title": content.title or SECTIONS[name].facts.title, "body": body})
     context = {
         "study": results.study,
-        "findings": find(results, evidence.contrasts, evidence.correlations, evidence.equal_loss.remains),
+        "findings": find(
+            *(results, evidence.contrasts, evidence.correlations),
+            remains=evidence.equal_loss.remains,
+            confidence=evidence.equal_confidence,
+        ),
         "total": len(results.ledger),
         "done": int((results.ledger["state"] == "done").sum()),
         "seeds": int(results.ledger["seed"].nunique()),

@@ -24,6 +24,7 @@ import pandas as pd
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.equal_confidence import confidence_table
 from sharpscope.analysis.equal_loss import EqualLoss, equal_loss
 from sharpscope.analysis.levels import levels_table
 from sharpscope.analysis.results import StudyResults
@@ -63,6 +64,11 @@ class Evidence:
     def equal_loss(self) -> EqualLoss:
         """What train loss has to do with differences in sharpness; see ``EqualLoss``."""
         return equal_loss(self.results, self.contrasts, self.correlations)
+
+    @cached_property
+    def equal_confidence(self) -> pd.DataFrame:
+        """What is left of differences where all networks are as sure as one another; see ``confidence_table``."""
+        return confidence_table(self.results)
 
     @cached_property
     def correlations(self) -> pd.DataFrame:

@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.equal_loss import ADJUSTED, COMPARABLE_FROM, END, EXTRAPOLATES, EqualLoss
+from sharpscope.analysis.equal_loss import ADJUSTED, COMPARABLE_FROM, EXTRAPOLATES, EqualLoss
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
+from sharpscope.analysis.told_remains import share_text
+from sharpscope.store.snapshots import END
 
 NOT_COMPARABLE = "not comparable at the end of training"
 
@@ -65,12 +67,7 @@ def _difference(row: TableRow) -> str:
 def _matched(row: TableRow | None) -> dict[str, str]:
     if row is None or not row["n"]:
         return {"difference": numbers.MISSING, "retained": "", "became": ""}
-    retained = ""
-    if math.isfinite(row["retained"]):
-        ends = (row["retained"], row["retained_low"], row["retained_high"])
-        value, low, high = (numbers.fixed(100 * end, 0) for end in ends)
-        retained = f"{value}% [{low}, {high}]"
-    return {"difference": _difference(row), "retained": retained, "became": row["became"]}
+    return {"difference": _difference(row), "retained": share_text(row), "became": row["became"]}
 
 
 def _adjusted(row: TableRow) -> dict[str, str]:

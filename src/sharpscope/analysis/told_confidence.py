@@ -1,0 +1,34 @@
+"""Is it confidence? The answer in sentences."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from sharpscope.analysis.equal_confidence import closest
+from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.told_remains import by_place, sharp_differences, told_left
+from sharpscope.store.snapshots import CALIBRATED, MATCHED
+
+
+def told_confidence(results: StudyResults, family: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Return what is left at equal confidence of the significant differences in sharpness.
+
+    Args:
+        results: What the study found.
+        family: The contrasts that decide.
+        table: What is left of each; see ``confidence_table``.
+
+    Returns:
+        One sentence; empty where there is no such difference, or the study has no twins of these measures.
+    """
+    real = sharp_differences(results, family)
+    real = real[real["quantity"].isin(table["quantity"])]
+    if real.empty:
+        return ""
+    rows = closest(table)
+    matched = (rows["at"] == MATCHED).any()
+    how = {CALIBRATED: "calibrated"} if matched else {}
+    told, unknown = told_left(results, real, by_place(results, rows), how)
+    if unknown:
+        told.append(f"nothing can be told of {results.factor.told(*unknown)}, for which no temperature was found")
+    return f"{'At equal confidence' if matched else 'With all networks calibrated'}, {'; '.join(told)}."

@@ -1,0 +1,97 @@
+"""What is left of differences in sharpness where something else is held equal, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from sharpscope.analysis import numbers
+from sharpscope.analysis.remains import NOT_SEEN, REMAINS, TURNED
+from sharpscope.analysis.results import StudyResults, TableRow, records
+from sharpscope.analysis.wording import joined, label_of
+
+_SHARPNESS = ("sharper", "flatter")
+
+
+def sharp_differences(results: StudyResults, family: pd.DataFrame) -> pd.DataFrame:
+    """Return the significant differences in the sharpness of the models themselves at the end of training."""
+    facts = family["quantity"].map(
+        lambda name: not (results.quantities[name].matched_loss or results.quantities[name].twin)
+    )
+    return family[facts.astype(bool) & family["significant"] & family["verdict"].isin(_SHARPNESS)]
+
+
+def by_place(results: StudyResults, rows: pd.DataFrame) -> dict[tuple[str, str], TableRow]:
+    """Return the rows of a table that has one for each quantity and level, by these."""
+    return {(row["quantity"], row[results.factor.name]): row for row in records(rows)}
+
+
+def told_left(
+    results: StudyResults,
+    real: pd.DataFrame,
+    found: Mapping[tuple[str, str], TableRow],
+    how: Mapping[str, str],
+) -> tuple[list[str], list[str]]:
+    """Return what is left of the differences of each level, like levels together, and the levels not known.
+
+    Args:
+        results: What the study found.
+        real: The differences at the end of training.
+        found: What is left of each, by quantity and level.
+        how: What is said of a number besides, by where it was found.
+    """
+    factor = results.factor
+    parts: dict[str, list[str]] = {}
+    for level, rows in real.groupby(factor.name, sort=False):
+        left = [found[key] for name in rows["quantity"] if (key := (name, str(level))) in found]
+        parts.setdefault(_left(results, left, how), []).append(str(level))
+    unknown = parts.pop("", [])
+    return [f"{factor.told(*levels)} {_agreeing(text, len(levels))}" for text, levels in parts.items()], unknown
+
+
+def share_text(row: TableRow) -> str:
+    """Return the share that is left with its interval, "40% [32, 47]"; empty where there is none."""
+    if not math.isfinite(row["retained"]):
+        return ""
+    value, low, high = (numbers.fixed(100 * row[end], 0) for end in ("retained", "retained_low", "retained_high"))
+    return f"{value}% [{low}, {high}]"
+
+
+def _agreeing(text: str, levels: int) -> str:
+    """Return a predicate with its verbs in the number of its subject."""
+    return text.replace("{s}", "s" if levels == 1 else "")
+
+
+def _left(results: StudyResults, rows: list[TableRow], how: Mapping[str, str]) -> str:
+    """Return what is left of one level's differences, {s} for the ending of verbs; empty where that cannot be told."""
+
+    def listed(outcome: str) -> str:
+        return joined([_value(results, row, how) for row in rows if row["became"] == outcome])
+
+    kept = [row for row in rows if row["became"] == REMAINS]
+    outcomes = {row["became"] for row in rows}
+    phrases = []
+    if kept:
+        phrases.append(f"keep{{s}} {joined([_share(results, row, how) for row in kept])}")
+    if TURNED in outcomes:
+        phrases.append(f"turn{{s}} around by {listed(TURNED)}")
+    if NOT_SEEN in outcomes:
+        phrases.append(f"show{{s}} no difference by {listed(NOT_SEEN)}")
+    return ", ".join(phrases)
+
+
+def _share(results: StudyResults, row: TableRow, how: Mapping[str, str]) -> str:
+    share = share_text(row)
+    return (
+        f"{share} of that by {label_of(results, row['quantity'])}"
+        if share
+        else f"a difference by {_value(results, row, how)}"
+    )
+
+
+def _value(results: StudyResults, row: TableRow, how: Mapping[str, str]) -> str:
+    change = numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
+    besides = f", {how[row['at']]}" if row["at"] in how else ""
+    return f"{label_of(results, row['quantity'])} ({change}{besides})"

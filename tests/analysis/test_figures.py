@@ -27,7 +27,14 @@ def drawn(report):
 
 
 def test_every_figure_comes_as_pdf_and_svg(drawn):
-    names = {"measures_vs_train_loss", "measures_vs_generalization_gap", "measures_vs_ece", "reliability", "levels"}
+    names = {
+        "measures_vs_train_loss",
+        "measures_vs_generalization_gap",
+        "measures_vs_ece",
+        "reliability",
+        "levels",
+        "sizes",
+    }
     assert set(drawn) == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "svg")}
 
 

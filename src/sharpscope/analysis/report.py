@@ -26,7 +26,7 @@ PAGE = "report.html"
 # Where the page lists the files beside it that were written with it, each with its checksum.
 _FILES = re.compile(rb'<script type="application/json" id="files">(.*?)</script>', re.DOTALL)
 _BESIDE = re.compile(r"(?:tables|figures)/[^/\\]+")
-_MACROS = '{% from "macros.html.j2" import dot, icon, tip with context %}'
+_MACROS = '{% from "macros.html.j2" import dot, dumbbells, icon, shape_key, tip with context %}'
 
 
 def write_report(results: StudyResults, directory: Path) -> Path:

@@ -105,8 +105,8 @@ class SectionFacts:
         title: Its heading.
         place: Where it stands: sections follow each other by this number.
         template: The Jinja template of what stands below its heading; empty for a section of files alone. It sees
-            the section's own content, ``results``, ``styles``, ``alpha``, the macros ``tip``, ``icon`` and ``dot``, and
-            as ``shown`` the names of the sections that are on the page, to which it may lead.
+            the section's own content, ``results``, ``styles``, ``alpha``, the macros of ``macros.html.j2``, and as
+            ``shown`` the names of the sections that are on the page, to which it may lead.
         nothing: What is said below the heading where there is nothing to show, as HTML; the section is left out when
             empty.
         usual: Whether a study has it that does not say which sections its report has.

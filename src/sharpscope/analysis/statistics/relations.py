@@ -101,12 +101,60 @@ def relations(
         resamples: How many resamples are drawn.
     """
     units, unit_of_run = np.unique(design.seeds, return_inverse=True)
-    parts = [
-        rows for cell in np.unique(design.cells) if len(rows := np.flatnonzero(design.cells == cell)) >= LEAST_RUNS
-    ]
 
     def pooled(weights: np.ndarray) -> np.ndarray:
         return spearman(x, y, weights[:, unit_of_run])
+
+    over_all = bca_interval(pooled, len(units), stream, resamples=resamples)
+    inside = within_cells(x, y, given, design, stream, resamples=resamples)
+    least, greatest = _without_a_level(x, y, design.levels)
+    means_x, means_y = _means(x, design), _means(y, design)
+    between, between_p = permutation_spearman(means_x, means_y, stream)
+    return Relations(
+        runs=x.shape[1],
+        points=means_x.shape[1] * means_x.shape[2],
+        cells=inside.cells,
+        pooled=over_all,
+        least=least,
+        greatest=greatest,
+        within=inside.plain,
+        partial=inside.partial,
+        between=between,
+        between_p=between_p,
+        between_levels=mean_spearman(means_x, means_y),
+        between_settings=mean_spearman(means_x.transpose(0, 2, 1), means_y.transpose(0, 2, 1)),
+    )
+
+
+@dataclass(frozen=True)
+class Within:
+    """How each of ``p`` quantities ranks with each of ``q`` others within cells; each entry has the shape ``[p, q]``.
+
+    Attributes:
+        plain: The mean of the coefficients within cells.
+        partial: The same, given a third quantity.
+        cells: How many cells have a coefficient.
+    """
+
+    plain: Bounds
+    partial: Bounds
+    cells: np.ndarray
+
+
+def within_cells(
+    x: np.ndarray,
+    y: np.ndarray,
+    given: np.ndarray,
+    design: Design,
+    stream: NumpyStream,
+    *,
+    resamples: int = RESAMPLES,
+) -> Within:
+    """Return how quantities rank with others within cells, with intervals over seeds; arguments as ``relations``."""
+    units, unit_of_run = np.unique(design.seeds, return_inverse=True)
+    parts = [
+        rows for cell in np.unique(design.cells) if len(rows := np.flatnonzero(design.cells == cell)) >= LEAST_RUNS
+    ]
 
     def within(weights: np.ndarray) -> np.ndarray:
         every = np.full((len(parts) + 1, len(weights), 2, len(x), len(y)), np.nan)
@@ -114,25 +162,10 @@ def relations(
             found[:] = spearman_given(x[:, rows], y[:, rows], given[rows], weights[:, unit_of_run[rows]])
         return mean_of_defined(every)
 
-    over_all, inside = (bca_interval(of, len(units), stream, resamples=resamples) for of in (pooled, within))
+    inside = bca_interval(within, len(units), stream, resamples=resamples)
     cells = [np.isfinite(spearman(x[:, rows], y[:, rows], np.ones((1, len(rows))))[0]) for rows in parts]
-    least, greatest = _without_a_level(x, y, design.levels)
-    means_x, means_y = _means(x, design), _means(y, design)
-    between, between_p = permutation_spearman(means_x, means_y, stream)
-    return Relations(
-        runs=x.shape[1],
-        points=means_x.shape[1] * means_x.shape[2],
-        cells=np.sum(cells, axis=0) if cells else np.zeros((len(x), len(y)), dtype=int),
-        pooled=over_all,
-        least=least,
-        greatest=greatest,
-        within=inside.at(0),
-        partial=inside.at(1),
-        between=between,
-        between_p=between_p,
-        between_levels=mean_spearman(means_x, means_y),
-        between_settings=mean_spearman(means_x.transpose(0, 2, 1), means_y.transpose(0, 2, 1)),
-    )
+    count = np.sum(cells, axis=0) if cells else np.zeros((len(x), len(y)), dtype=int)
+    return Within(inside.at(0), inside.at(1), count)
 
 
 def _means(values: np.ndarray, design: Design) -> np.ndarray:

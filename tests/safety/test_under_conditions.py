@@ -8,7 +8,7 @@ import pytest
 from sharpscope.condition import Case, ConditionFacts
 from sharpscope.errors import DataError
 from sharpscope.safety import SCORES, Predictions, Split
-from sharpscope.safety.under_corruption import selective_error
+from sharpscope.safety.calibration.selection import selective_errors
 
 from .conftest import CASES, split_of
 
@@ -51,14 +51,14 @@ def test_losses_under_corruption_are_means_over_cases(predictions):
     assert SCORES["corruption_aurc"](predictions) == pytest.approx(np.mean(areas), rel=1e-6)
 
 
-def test_selective_error_by_hand_and_over_all_orders_of_ties():
+def test_selective_errors_by_hand_and_over_all_orders_of_ties():
     # Kept 1, 2, 3: none of 1, 1 of 2, 1 of 3.
-    assert selective_error(np.array([0.9, 0.5, 0.8]), np.array([True, True, False])) == pytest.approx(
+    assert selective_errors(np.array([0.9, 0.5, 0.8]), np.array([True, True, False])).mean() == pytest.approx(
         (1 / 2 + 1 / 3) / 3
     )
     correct = np.array([True, False, True, False])
     orders = [np.mean([np.mean(~correct[list(order[:n])]) for n in range(1, 5)]) for order in permutations(range(4))]
-    assert selective_error(np.full(4, 0.7), correct) == pytest.approx(np.mean(orders))
+    assert selective_errors(np.full(4, 0.7), correct).mean() == pytest.approx(np.mean(orders))
 
 
 def test_accuracy_of_altered_weights_is_the_mean_over_those_that_are_chosen():

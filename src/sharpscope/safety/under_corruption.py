@@ -9,6 +9,7 @@ import numpy as np
 
 from sharpscope.condition import of_kind
 from sharpscope.errors import DataError
+from sharpscope.safety.calibration.selection import selective_errors
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 from sharpscope.safety.robustness import Which, chosen
@@ -82,7 +83,7 @@ def corruption_aurc(predictions: Predictions, *, corruptions: Which = "all") -> 
         DataError: If the predictions hold none under such corruptions.
     """
     # In logarithms, which keep apart those that are nearly certain.
-    return _mean(predictions, corruptions, lambda split: selective_error(split.log_top[:, 0], split.correct))
+    return _mean(predictions, corruptions, lambda split: selective_errors(split.log_top[:, 0], split.correct).mean())
 
 
 @SCORES.register(
@@ -112,18 +113,6 @@ def corruption_accuracy_range(predictions: Predictions) -> float:
     accuracies = {case: split.correct.mean() for case, split in cases.items()}
     means = [np.mean([found for case, found in accuracies.items() if case.family != left]) for left in families]
     return float(max(means) - min(means))
-
-
-def selective_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Return the error of the n most confident predictions, averaged over n from 1 to all.
-
-    Args:
-        confidence: Or anything in its order, ``[N]``; for equal ones the mean over their orders is taken.
-        correct: Whether each prediction is right, ``[N]``.
-    """
-    _, which, count = np.unique(-confidence, return_inverse=True, return_counts=True)
-    wrong = np.repeat(np.bincount(which, ~correct) / count, count)
-    return float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
 
 
 def _mean(predictions: Predictions, corruptions: Which, score: Callable[[TopSplit], float]) -> float:

@@ -7,7 +7,6 @@ from scipy.stats import rankdata
 
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
-from sharpscope.safety.splits import Split
 
 _GEIFMAN = 'Geifman, Uziel & El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019'
 
@@ -22,7 +21,7 @@ def aurc(predictions: Predictions) -> float:
 
     Where several predictions have one confidence, it is the mean over their orders.
     """
-    return float(_risks(predictions.test).mean())
+    return float(selective_errors(predictions.test.confidence, predictions.test.correct).mean())
 
 
 @SCORES.register(
@@ -43,14 +42,19 @@ def e_aurc(predictions: Predictions) -> float:
     correct = predictions.test.correct
     kept = np.arange(1, len(correct) + 1)
     best = np.maximum(kept - np.count_nonzero(correct), 0) / kept
-    return max(float((_risks(predictions.test) - best).mean()), 0.0)
+    return max(float((selective_errors(predictions.test.confidence, correct) - best).mean()), 0.0)
 
 
-def _risks(split: Split) -> np.ndarray:
-    """Return the expected error of the n most confident predictions for each n, shape ``[N]``."""
-    _, which, count = np.unique(-split.confidence, return_inverse=True, return_counts=True)
+def selective_errors(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Return the expected error of the n most confident predictions for each n, shape ``[N]``.
+
+    Args:
+        confidence: Or anything in its order, ``[N]``; for equal ones the mean over their orders is taken.
+        correct: Whether each prediction is right, ``[N]``.
+    """
+    _, which, count = np.unique(-confidence, return_inverse=True, return_counts=True)
     # In the mean over the orders of equal confidences, each of them has their share of wrong ones.
-    wrong = np.repeat(np.bincount(which, ~split.correct) / count, count)
+    wrong = np.repeat(np.bincount(which, ~correct) / count, count)
     return np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
 
 

@@ -164,6 +164,7 @@ def test_a_condition_that_fails_costs_the_scores_that_read_it(plugin, tmp_path, 
         assert outcome.state == "done"
         assert outcome.missing == {
             "conditions": "there are no predictions under failing (ZeroDivisionError: no light)",
+            "by_condition": "there are no predictions under failing (ZeroDivisionError: no light)",
             "under_both": "there are no predictions under failing (ZeroDivisionError: no light)",
         }
     ledger = load_ledger(store.path)
@@ -172,7 +173,7 @@ def test_a_condition_that_fails_costs_the_scores_that_read_it(plugin, tmp_path, 
     (pair,) = update_pairs(store).failed
     assert "has no predictions under the condition 'failing'" in pair.error
     # Tried again by the next run, without training or measuring.
-    assert {o.stages for o in perform_all(plan, store)} == {("predictions", "reliability", "scores")}
+    assert {o.stages for o in perform_all(plan, store)} == {("predictions", "by_condition", "reliability", "scores")}
 
 
 def test_a_condition_that_fails_on_a_few_samples_is_refused_at_once(plugin, tmp_path, plan_of):  # noqa: F811

@@ -89,7 +89,7 @@ def test_what_is_added_later_is_computed_without_training_and_equals_what_is_com
         "regimes": ["sam"],
     }
     later = perform_all(plan_of(**more), store)
-    assert {o.stages for o in later} == {("predictions", "measures", "reliability", "scores")}
+    assert {o.stages for o in later} == {("predictions", "measures", "by_condition", "reliability", "scores")}
     at_once = Store(tmp_path / "at_once")
     perform_all(plan_of(**more), at_once)
     for place in (store, at_once):

@@ -1,4 +1,4 @@
-"""From the store of a study to its tables: the ledger, the pairs, the reliability bins, the failures.
+"""From the store of a study to its tables: ledger, pairs, reliability bins, results under conditions, failures.
 
 Reads the store alone: neither torch nor the study's plugins are needed.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from sharpscope.analysis.conditions import conditions_table
 from sharpscope.analysis.results import MISSING_COLUMNS, RUN_COLUMNS, Arrays, Quantity, StudyResults
 from sharpscope.store.files import Damaged, write_whole
 from sharpscope.store.folder import Store
@@ -65,6 +66,7 @@ def results_of(reading: Reading, scored: Pairs) -> StudyResults:
         pairs=pairs.drop(columns=["run_a", "run_b"]),
         reliability=reliability,
         confidence=confidence,
+        conditions=conditions_table(reading),
         failures=_failures(reading),
         missing=_missing(reading, scored),
         provenance=_provenance(reading),

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from tests.pages import with_few, write_page
 
 from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.conditions import COLUMNS as CONDITION_COLUMNS
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.ledger import BIN_COLUMNS, CONFIDENCE_COLUMNS
@@ -156,6 +157,37 @@ def with_twins(results: StudyResults, twin: str, changed: dict[str, pd.Series]) 
         quantities[name] = replace(facts, name=name, label=f"{facts.label}, {twin.replace('_', ' ')}", twin=twin)
         ledger[name] = values
     return replace(results, quantities=quantities, ledger=ledger)
+
+
+CORRUPTIONS = {
+    "fog": "weather",
+    "snow": "weather",
+    "shot_noise": "noise",
+    "defocus_blur": "blur",
+    "elastic_transform": "digital",
+}
+SEVERITIES = {**dict.fromkeys(CORRUPTIONS, (1, 2, 3, 4, 5)), "quantized": (8, 4, 3)}
+
+
+def with_conditions(results: StudyResults) -> StudyResults:
+    """Return a study that was tested under corruptions and with rounded weights, where safer regimes lose less."""
+    rng = np.random.default_rng(2)
+    keys = [key for key in results.study["grid"] if key != "seed"]
+    rows: list[dict[str, object]] = []
+    for run in results.ledger[results.ledger["state"] == "done"].to_dict("records"):
+        key = {**{name: run[name] for name in ("run_id", "regime", "seed", *keys)}, "samples": 500}
+        clean = {"condition": "clean", "kind": "clean", "family": "", "severity": 0, "accuracy": run["test_accuracy"]}
+        rows.append({**key, **clean, "like": False})
+        for name, severities in SEVERITIES.items():
+            for step, severity in enumerate(severities):
+                lost = 0.04 * (step + 1) * (1 - 0.2 * _SAFER.get(run["regime"], 0.0)) + 0.005 * rng.standard_normal()
+                kind = "inputs" if name in CORRUPTIONS else "weights"
+                told = {"condition": name, "kind": kind, "family": CORRUPTIONS.get(name, "quantization")}
+                like = name == "elastic_transform" and "augmentation" in run["regime"]
+                found = {**told, "severity": severity, "accuracy": run["test_accuracy"] - lost, "like": like}
+                rows.append({**key, **found})
+    table = pd.DataFrame(rows, columns=["regime", *keys, "seed", "run_id", *CONDITION_COLUMNS])
+    return replace(results, conditions=table)
 
 
 def synthetic(

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.analysis.conftest import synthetic, with_levels
+from tests.analysis.conftest import synthetic, with_conditions, with_levels
 from tests.pages import page_and_tables, with_few
 
 from sharpscope.analysis.drawing import files_of
@@ -24,6 +24,11 @@ STUDIES = {
     "four seeds, a run that diverged": lambda: synthetic(seeds=4, failed=1),
     "two settings": lambda: synthetic(seeds=2, regimes=("baseline", "sam"), training__lr=[0.01, 0.1]),
     "a matched loss": lambda: with_levels(synthetic(seeds=2, regimes=("baseline", "sam")), "0.1"),
+    "under conditions": lambda: with_conditions(synthetic(seeds=3, regimes=("baseline", "sam", "augmentation"))),
+    "settings under conditions": lambda: with_conditions(
+        synthetic(seeds=2, regimes=("baseline", "sam"), training__lr=[0.01, 0.1])
+    ),
+    "conditions of one regime": lambda: with_conditions(synthetic(seeds=2, regimes=("sam",))),
     "another factor": lambda: comparing(
         "data.factor", synthetic(seeds=2, regimes=("b", "sam"), data__factor=[0.5, 0.9])
     ),

@@ -1,5 +1,6 @@
 """Is it loss? On studies in which it is, in which it is not, and in which it cannot be told."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -68,9 +69,8 @@ def test_the_headline_says_what_is_left():
     contrasts, correlations, found = tables(results)
     headline = find(results, contrasts, correlations).headline
     assert headline.startswith("Compared with baseline, sam has significantly flatter minima and")
-    assert "At equal train loss (0.1), sam shows no difference by relative flatness (×" in headline
-    assert "; augmentation keeps 1" in headline or "; augmentation keeps 2" in headline
-    assert headline.endswith("of that by relative flatness.")
+    assert "At equal train loss (0.1), sam shows no difference; augmentation keeps " in headline
+    assert re.search(r"augmentation keeps [12]\d% \[\d+, \d+\] of it\.$", headline)
     assert headline == find(results, contrasts, correlations, found.remains).headline
 
 
@@ -102,7 +102,7 @@ def test_losses_that_overlap_are():
     sam, augmentation = (row(found.remains, level, "adjusted") for level in ("sam", "augmentation"))
     assert (sam["became"], augmentation["became"]) == ("not seen", "remains")
     assert augmentation["ci_low"] <= np.exp(0.25) <= augmentation["ci_high"]
-    assert "sam shows no difference by relative flatness" in find(results, contrasts, correlations).headline or (
+    assert "sam shows no difference" in find(results, contrasts, correlations).headline or (
         not contrasts.query("quantity == 'relative_flatness' and regime == 'sam'")["significant"].any()
     )
 

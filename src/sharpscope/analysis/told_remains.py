@@ -65,30 +65,47 @@ def _agreeing(text: str, levels: int) -> str:
 
 
 def _left(results: StudyResults, rows: list[TableRow], how: Mapping[str, str]) -> str:
-    """Return what is left of one level's differences, {s} for the ending of verbs; empty where that cannot be told."""
+    """Return what is left of one level's differences, {s} for the ending of verbs; empty where that cannot be told.
 
-    def listed(outcome: str) -> str:
-        return joined([_value(results, row, how) for row in rows if row["became"] == outcome])
-
-    kept = [row for row in rows if row["became"] == REMAINS]
+    Measures are named where they do not agree. The sections have every number with its interval.
+    """
     outcomes = {row["became"] for row in rows}
     phrases = []
-    if kept:
-        phrases.append(f"keep{{s}} {joined([_share(results, row, how) for row in kept])}")
-    if TURNED in outcomes:
-        phrases.append(f"turn{{s}} around by {listed(TURNED)}")
-    if NOT_SEEN in outcomes:
-        phrases.append(f"show{{s}} no difference by {listed(NOT_SEEN)}")
+    for outcome, told in ((REMAINS, _kept), (TURNED, _turned), (NOT_SEEN, _gone)):
+        found = [row for row in rows if row["became"] == outcome]
+        if found:
+            phrases.append(told(results, found, how, alone=len(outcomes) == 1))
     return ", ".join(phrases)
 
 
-def _share(results: StudyResults, row: TableRow, how: Mapping[str, str]) -> str:
-    share = share_text(row)
-    return (
-        f"{share} of that by {label_of(results, row['quantity'])}"
-        if share
-        else f"a difference by {_value(results, row, how)}"
-    )
+def _kept(results: StudyResults, rows: list[TableRow], how: Mapping[str, str], *, alone: bool) -> str:
+    shares = sorted((row for row in rows if math.isfinite(row["retained"])), key=lambda row: float(row["retained"]))
+    others = [_value(results, row, how) for row in rows if not math.isfinite(row["retained"])]
+    parts = [f"a difference by {joined(others)}"] if others else []
+    if shares:
+        least, greatest = (numbers.fixed(100 * row["retained"], 0) for row in (shares[0], shares[-1]))
+        share = share_text(shares[0]) if len(shares) == 1 else f"{least}% to {greatest}%"
+        of = "it" if alone and not others else f"that by {_names(results, shares)}"
+        parts.insert(0, f"{share} of {of}{_besides(shares, how)}")
+    return f"keep{{s}} {joined(parts)}"
+
+
+def _turned(results: StudyResults, rows: list[TableRow], how: Mapping[str, str], *, alone: bool) -> str:
+    return f"turn{{s}} around by {joined([_value(results, row, how) for row in rows])}"
+
+
+def _gone(results: StudyResults, rows: list[TableRow], how: Mapping[str, str], *, alone: bool) -> str:
+    by = "" if alone else f" by {_names(results, rows)}"
+    return f"show{{s}} no difference{by}{_besides(rows, how)}"
+
+
+def _names(results: StudyResults, rows: list[TableRow]) -> str:
+    return joined([label_of(results, row["quantity"]) for row in rows])
+
+
+def _besides(rows: list[TableRow], how: Mapping[str, str]) -> str:
+    told = dict.fromkeys(how[row["at"]] for row in rows if row["at"] in how)
+    return f" ({joined(list(told))})" if told else ""
 
 
 def _value(results: StudyResults, row: TableRow, how: Mapping[str, str]) -> str:

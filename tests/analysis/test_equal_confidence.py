@@ -90,7 +90,7 @@ def test_no_share_is_given_of_what_may_be_zero():
 def test_the_headline_says_what_is_left():
     told = headline(study("calibrated", "matched_confidence"))
     assert "At equal confidence, sam shows no difference; augmentation keeps " in told
-    assert told.endswith("] of it.")
+    assert told.endswith("] of the difference.")
     assert "With all networks calibrated, sam shows no difference;" in headline(study("calibrated"))
 
 

@@ -70,7 +70,7 @@ def test_the_headline_says_what_is_left():
     headline = find(results, contrasts, correlations).headline
     assert headline.startswith("Compared with baseline, sam has significantly flatter minima and")
     assert "At equal train loss (0.1), sam shows no difference; augmentation keeps " in headline
-    assert re.search(r"augmentation keeps [12]\d% \[\d+, \d+\] of it\.$", headline)
+    assert re.search(r"augmentation keeps [12]\d% \[\d+, \d+\] of the difference\.$", headline)
     assert headline == find(results, contrasts, correlations, found.remains).headline
 
 

@@ -85,7 +85,7 @@ def _kept(results: StudyResults, rows: list[TableRow], how: Mapping[str, str], *
     if shares:
         least, greatest = (numbers.fixed(100 * row["retained"], 0) for row in (shares[0], shares[-1]))
         share = share_text(shares[0]) if len(shares) == 1 else f"{least}% to {greatest}%"
-        of = "it" if alone and not others else f"that by {_names(results, shares)}"
+        of = "the difference" if alone and not others else f"that by {_names(results, shares)}"
         parts.insert(0, f"{share} of {of}{_besides(shares, how)}")
     return f"keep{{s}} {joined(parts)}"
 

@@ -32,7 +32,7 @@ CONFIDENCE_COLUMNS = ("ece", "null", "sure", "doubt")
 def load_ledger(study_dir: str | Path) -> pd.DataFrame:
     """Return the ledger of a study; see ``sharpscope.load_ledger``."""
     reading = Reading.of(Store.existing(Path(study_dir)))
-    return _ledger(reading, _pair_table(compute_pairs(reading).rows, reading.catalog))
+    return _ledger(reading, _pair_table(compute_pairs(reading, across=False).rows, reading.catalog))
 
 
 def load_results(study_dir: str | Path) -> StudyResults:
@@ -64,6 +64,7 @@ def results_of(reading: Reading, scored: Pairs) -> StudyResults:
         quantities={q["name"]: _quantity(q) for q in catalog["quantities"]},
         ledger=_ledger(reading, pairs),
         pairs=pairs.drop(columns=["run_a", "run_b"]),
+        pairs_across=_across(scored.across, catalog),
         reliability=reliability,
         confidence=confidence,
         conditions=conditions_table(reading),
@@ -171,6 +172,15 @@ def _pair_table(scored: Iterable[Pair], catalog: dict[str, Any]) -> pd.DataFrame
             row[key] = value
     columns = ["regime", *catalog["varying"], "seed_a", "seed_b", "run_a", "run_b", *catalog["pair_scores"]]
     return pd.DataFrame(list(rows.values()), columns=columns)
+
+
+def _across(scored: Iterable[Pair], catalog: dict[str, Any]) -> pd.DataFrame:
+    """Return one row a pair of runs of different levels, with a column for each score of pairs."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for pair in scored:
+        if pair.key in catalog["pair_scores"]:
+            rows.setdefault((pair.run_a, pair.run_b), {"run_a": pair.run_a, "run_b": pair.run_b})[pair.key] = pair.value
+    return pd.DataFrame(list(rows.values()), columns=["run_a", "run_b", *catalog["pair_scores"]])
 
 
 def _pair_means(pairs: pd.DataFrame, keys: Iterable[str]) -> dict[str, dict[str, float]]:

@@ -123,6 +123,8 @@ class StudyResults:
         claimed: The published statements that the study judges, as plain values.
         confidence: One row a run that has bins of confidence: its calibration error, that of a calibrated model, the
             share of sure predictions, and how its doubts are spread.
+        pairs_across: One row a pair of runs of different levels, ``run_a`` and ``run_b``, a column for each score of
+            pairs; see ``across_levels``.
         conditions: One row a run and case of a condition, and one without a condition: how well the run fares there;
             see ``conditions_table``.
         read_arrays: Reads the arrays of a stage at a snapshot; see ``arrays``.
@@ -143,6 +145,7 @@ class StudyResults:
     task: Task = CLASSIFICATION
     claimed: tuple[dict[str, Any], ...] = ()
     confidence: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pairs_across: pd.DataFrame = field(default_factory=pd.DataFrame)
     conditions: pd.DataFrame = field(default_factory=pd.DataFrame)
     read_arrays: Callable[[str, str], Arrays] = field(default=_no_arrays, repr=False)
 

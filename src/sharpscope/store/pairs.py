@@ -1,4 +1,4 @@
-"""Scores of pairs: two runs of one cell, that is with all but their seed in common."""
+"""Scores of pairs: two runs of one cell, that is with all but their seed in common, and of some of different levels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sharpscope.errors import FAULTS, DataError, one_line
 from sharpscope.safety import SCORES, Predictions
+from sharpscope.store.across import across_levels
 from sharpscope.store.files import Damaged, Missing, read_whole, write_whole
 from sharpscope.store.folder import Store
 from sharpscope.store.reading import Reading, StoredRun
@@ -30,7 +31,7 @@ class Pair(NamedTuple):
     Attributes:
         key: The score's column.
         run_a: A run.
-        run_b: Another seed of the same cell.
+        run_b: Another seed of the same cell, or a run of another level.
         value: NaN where the score failed.
         error: Why it failed; empty where it did not.
         stamp: A checksum of the score's definition and both predictions: another one makes the value anew.
@@ -49,12 +50,14 @@ class Pairs:
     """The scores of all pairs of a study.
 
     Attributes:
-        rows: A row for each score of each pair.
+        rows: A row for each score of each pair of one cell.
         notes: What the user should know: what could not be read, and scores that failed.
+        across: As ``rows``, of pairs of different levels, without those that failed; see ``across_levels``.
     """
 
     rows: list[Pair]
     notes: list[str]
+    across: list[Pair] = field(default_factory=list)
 
     @property
     def failed(self) -> list[Pair]:
@@ -71,16 +74,20 @@ def update_pairs(store: Store) -> Pairs:
 
 def write_pairs(store: Store, pairs: Pairs) -> None:
     """Write ``pairs.parquet``; the caller is ``store.reporting`` since before he read what the pairs are made of."""
-    columns = list(zip(*pairs.rows, strict=True)) or [()] * len(Pair._fields)
+    columns = list(zip(*pairs.rows, *pairs.across, strict=True)) or [()] * len(Pair._fields)
     table = {name: list(column) for name, column in zip(Pair._fields, columns, strict=True)}
     write_whole(store.path / FILE, to_parquet(table, seal=True))
 
 
-def compute_pairs(reading: Reading) -> Pairs:
+def compute_pairs(reading: Reading, *, across: bool = True) -> Pairs:
     """Return the scores of all pairs of finished runs in the present grid; nothing is written.
 
     Each unordered pair of seeds counts once. What is stored already is kept as long as predictions and definition are
     the same; what failed is tried again. Scores whose plugin is not loaded keep their stored values.
+
+    Args:
+        reading: What the documents of the study say.
+        across: Whether to have pairs of different levels too.
     """
     wanted = reading.catalog["pair_scores"]
     known = {key: stamp for key, stamp in wanted.items() if stamp["score"] in SCORES}
@@ -91,22 +98,53 @@ def compute_pairs(reading: Reading) -> Pairs:
         stored = []
         lost = [key for key in wanted if key not in known]
         notes.append(f"{error}; {', '.join(lost)} of its plugin is lost until the next run" if lost else str(error))
-    kept = {pair[:3]: pair for pair in stored if not pair.error}
-    rows = [pair for pair in stored if pair.key in wanted and pair.key not in known]
-    cases = any(SCORES[stamp["score"]].facts.conditions for stamp in known.values())
-    for cell in reading.cells():
-        predictions = _Predictions(cell, notes, cases=cases)
-        for a, b in itertools.combinations(predictions.seals, 2):
-            for key, definition in known.items():
+    scoring = _Scoring(known, {pair[:3]: pair for pair in stored if not pair.error}, notes)
+    cells = list(reading.cells())
+    cell_of = {run.run_id: index for index, cell in enumerate(cells) for run in cell}
+    unknown = [pair for pair in stored if pair.key in wanted and pair.key not in known]
+    within = [cell_of.get(pair.run_a) == cell_of.get(pair.run_b) for pair in unknown]
+    rows = [pair for pair, inside in zip(unknown, within, strict=True) if inside]
+    others = [pair for pair, inside in zip(unknown, within, strict=True) if not inside]
+    for cell in cells:
+        rows += scoring.of(cell, itertools.combinations([run.run_id for run in cell], 2))
+    for runs, pairs in across_levels(reading) if across and known else ():
+        others += scoring.of(runs, pairs)
+    for found, what in ((rows, "pairs"), (others, "pairs of different levels")):
+        failed = Counter((pair.key, pair.error) for pair in found if pair.error)
+        notes += [f"'{key}' failed for {count} of the {what}: {error}" for (key, error), count in failed.items()]
+    return Pairs(rows, notes, [pair for pair in others if not pair.error])
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """What scores are wanted of pairs, and what is stored of them.
+
+    Attributes:
+        known: The stamps of the scores by key.
+        kept: What is stored, by key and runs.
+        notes: Gets what could not be read.
+    """
+
+    known: dict[str, dict[str, Any]]
+    kept: Mapping[tuple[Any, ...], Pair]
+    notes: list[str]
+
+    def of(self, runs: Iterable[StoredRun], pairs: Iterable[tuple[str, str]]) -> list[Pair]:
+        """Return all scores of some pairs of runs; pairs of which one has no predictions are left out."""
+        cases = any(SCORES[stamp["score"]].facts.conditions for stamp in self.known.values())
+        predictions = _Predictions(runs, self.notes, cases=cases)
+        rows: list[Pair] = []
+        for a, b in pairs:
+            if a not in predictions.seals or b not in predictions.seals:
+                continue
+            for key, definition in self.known.items():
                 content = [definition, predictions.seals[a], predictions.seals[b]]
                 stamp = digest(json.dumps(content, sort_keys=True).encode())
-                pair = kept.get((key, a, b))
+                pair = self.kept.get((key, a, b))
                 if pair is None or pair.stamp != stamp:
                     pair = predictions.scored(key, definition, a, b, stamp)
                 rows += [pair] if pair is not None else []
-    failed = Counter((pair.key, pair.error) for pair in rows if pair.error)
-    notes += [f"'{key}' failed for {count} of the pairs: {error}" for (key, error), count in failed.items()]
-    return Pairs(rows, notes)
+        return rows
 
 
 def stored_pairs(store: Store) -> list[Pair]:
@@ -130,10 +168,10 @@ def stored_pairs(store: Store) -> list[Pair]:
 
 
 class _Predictions:
-    """The predictions of the runs of a cell, read when a pair asks for them.
+    """The predictions of some runs, read when a pair asks for them.
 
     Args:
-        cell: The runs.
+        runs: Such as those of a cell.
         notes: Gets those that cannot be read.
         cases: Whether a score reads predictions under conditions too.
 
@@ -141,12 +179,12 @@ class _Predictions:
         seals: The checksums of the stored predictions, by run.
     """
 
-    def __init__(self, cell: Iterable[StoredRun], notes: list[str], *, cases: bool) -> None:
+    def __init__(self, runs: Iterable[StoredRun], notes: list[str], *, cases: bool) -> None:
         self._notes = notes
         self._cases = cases
         self._read: dict[str, Predictions | None] = {}
         self._runs: dict[str, StoredRun] = {}
-        for run in cell:
+        for run in runs:
             if run.damage:
                 self._note(run.run_id, run.damage)
             elif run.state == "done" and PREDICTIONS in run.record.files:
@@ -195,4 +233,6 @@ class _Predictions:
         return self._read[run_id]
 
     def _note(self, run_id: str, error: str) -> None:
-        self._notes.append(f"run {run_id}: {error}; its pairs are left out")
+        note = f"run {run_id}: {error}; its pairs are left out"
+        if note not in self._notes:
+            self._notes.append(note)

@@ -1,0 +1,58 @@
+"""Which runs of different levels of a study's factor are compared: few of all that could be."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from sharpscope.spec import REGIME, Factor, is_option
+from sharpscope.store.reading import Reading, StoredRun
+
+PairOfRuns = tuple[str, str]
+
+
+def across_levels(reading: Reading) -> Iterator[tuple[list[StoredRun], list[PairOfRuns]]]:
+    """Yield runs with the pairs of them that differ in their level, such as two regimes, and in no other key but seed.
+
+    Of every two levels each seed is paired with itself and with the next one, in a circle: 2 n pairs of n seeds, of
+    about n^2 that there are. Runs of one seed share the initial weights and the order of the data, others nothing.
+
+    Runs come a seed at a time with those of the next, so that no more of them need be held.
+    """
+    factor = Factor.of(reading.catalog["study"])
+    settings: dict[str, dict[int, dict[str, StoredRun]]] = {}
+    for run in reading.runs:
+        level, setting = _place(run.point, factor)
+        settings.setdefault(setting, {}).setdefault(run.point["seed"], {})[level] = run
+    for by_seed in settings.values():
+        seeds = sorted(by_seed)
+        for seed, following in zip(seeds, [*seeds[1:], *seeds[:1]], strict=True):
+            one, other = _in_order(by_seed[seed], factor), _in_order(by_seed[following], factor)
+            pairs = [(a.run_id, b.run_id) for a, b in itertools.combinations(one.values(), 2)]
+            if following != seed:
+                ranks = {level: rank for rank, level in enumerate(factor.levels)}
+                pairs += [
+                    (a.run_id, b.run_id)
+                    for (i, a), (j, b) in itertools.product(one.items(), other.items())
+                    if ranks[i] < ranks[j]
+                ]
+            runs = {run.run_id: run for run in (*one.values(), *other.values())}
+            yield list(runs.values()), pairs
+
+
+def _place(point: dict[str, Any], factor: Factor) -> tuple[str, str]:
+    """Return the level of a run, and its setting: all else that it has in common with runs of other levels."""
+    regime, coordinates = point["regime"], point["coordinates"]
+    if factor.name == REGIME:
+        setting = {key: value for key, value in coordinates.items() if not is_option(key)}
+    else:
+        others = {key: value for key, value in coordinates.items() if key != factor.name}
+        setting = {REGIME: factor.settings[regime], **others}
+    return factor.level(regime, coordinates), json.dumps(setting, sort_keys=True)
+
+
+def _in_order(runs: dict[str, StoredRun], factor: Factor) -> dict[str, StoredRun]:
+    """Return the runs of one seed by level, in the order of the study."""
+    return {level: runs[level] for level in factor.levels if level in runs}

@@ -1,5 +1,7 @@
 """Scores of pairs by hand arithmetic, against scipy, and under independence."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
@@ -97,3 +99,25 @@ def test_pairs_are_symmetric_and_of_one_test_set(name, random_pair):
     assert SCORES[name](first, second) == pytest.approx(SCORES[name](second, first), rel=1e-12)
     with pytest.raises(DataError, match=f"{name} compares two runs on one test set, but their test targets differ"):
         SCORES[name](FIRST, classifying([0] * 10, targets=[0] * 10))
+
+
+def test_the_mean_brier_variance_of_pairs_is_what_an_ensemble_gains():
+    rng = np.random.default_rng(3)
+    targets = rng.integers(0, 4, 200)
+    splits = [Split(2 * rng.normal(size=(200, 4)), targets) for _ in range(5)]
+    runs = [Predictions(split, split) for split in splits]
+    pairs = [SCORES["brier_variance"](a, b) for a, b in itertools.combinations(runs, 2)]
+    together = Split.of_probabilities(np.mean([np.exp(split.log_probabilities) for split in splits], axis=0), targets)
+    gain = np.mean([SCORES["brier"](run) for run in runs]) - SCORES["brier"](Predictions(together, together))
+    assert np.mean(pairs) * 4 / 5 == pytest.approx(gain)
+    # One sample of two classes: (0.8, 0.2) and (0.4, 0.6).
+    few = (Split.of_probabilities(np.array([[a, 1 - a]]), np.array([0])) for a in (0.8, 0.4))
+    assert SCORES["brier_variance"](*(Predictions(split, split) for split in few)) == pytest.approx(0.16)
+
+
+def test_the_brier_variance_does_not_depend_on_the_number_of_seeds():
+    rng = np.random.default_rng(0)
+    splits = [Split.of_probabilities(rng.dirichlet(np.ones(3), 4000), np.zeros(4000, int)) for _ in range(12)]
+    pairs = itertools.combinations([Predictions(split, split) for split in splits], 2)
+    # The variance of Dirichlet(1, 1, 1) is 1/18 for each class.
+    assert np.mean([SCORES["brier_variance"](a, b) for a, b in pairs]) == pytest.approx(1 / 6, rel=0.02)

@@ -169,3 +169,27 @@ def activation_distance(first: Predictions, second: Predictions, *, norm: Litera
     check_same_samples(first, second, "activation_distance")
     difference = np.exp(first.test.log_probabilities) - np.exp(second.test.log_probabilities)
     return float(np.linalg.norm(difference, ord=int(norm[1:]), axis=1).mean())
+
+
+@SCORES.register(
+    facts=_facts(
+        "Brier variance",
+        "lower",
+        "squared probability",
+        bounds=(0.0, 1.0),
+        reference='Wood et al., "A Unified Theory of Diversity in Ensemble Learning", JMLR 2023',
+    )
+)
+def brier_variance(first: Predictions, second: Predictions) -> float:
+    r"""Half the squared distance of the probabilities of two runs, averaged over test samples.
+
+    Its mean over all pairs of n seeds is the unbiased estimate of how the probabilities vary over seeds, and
+    :math:`(n-1)/n` of it is, exactly, by how much the Brier score of the mean of their probabilities is lower than
+    theirs: what an ensemble gains.
+
+    Raises:
+        DataError: If the two runs were not tested on the same samples.
+    """
+    check_same_samples(first, second, "brier_variance")
+    difference = np.exp(first.test.log_probabilities) - np.exp(second.test.log_probabilities)
+    return float((difference**2).sum(axis=1).mean() / 2)

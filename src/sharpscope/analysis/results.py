@@ -75,14 +75,19 @@ class Quantity:
 
     @property
     def orientation(self) -> int:
-        """+1 if more of it is better or sharper, -1 if less of it is, 0 if it has no direction."""
+        """+1 if more of it is better or sharper, -1 if less of it is, 0 if it has no direction.
+
+        How closely the training data were fitted has none: a regularizer that leaves more of the loss is not worse.
+        """
+        if self.kind == "training":
+            return 0
         sharper = self.sharper_is if self.kind == "sharpness" else None
         return {"higher": 1, "larger": 1, "lower": -1, "smaller": -1}.get(self.better or sharper or "", 0)
 
     @property
     def direction(self) -> str:
         """What more or less of it means: "larger is sharper"; empty where it means nothing."""
-        if self.better:
+        if self.better and self.kind != "training":
             return f"{self.better} is better"
         if self.sharper_is:
             return f"{self.sharper_is} is {'sharper' if self.kind == 'sharpness' else 'more complex'}"

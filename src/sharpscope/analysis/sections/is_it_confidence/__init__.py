@@ -26,6 +26,8 @@ from sharpscope.analysis.sections.is_it_confidence.table import latex
 def is_it_confidence(evidence: Evidence) -> Content:
     """What is left of differences in sharpness and scores where all networks are as sure as one another."""
     results, table = evidence.results, evidence.equal_confidence
+    if not results.task.classes:
+        return Content(nothing="Predicted numbers come with no confidence, so that no difference is one of it.")
     if table.empty:
         return Content()
     return Content(

@@ -1,5 +1,6 @@
 """A study with plausible numbers, made without training anything."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,36 @@ def with_twins(results: StudyResults, twin: str, changed: dict[str, pd.Series]) 
         quantities[name] = replace(facts, name=name, label=f"{facts.label}, {twin.replace('_', ' ')}", twin=twin)
         ledger[name] = values
     return replace(results, quantities=quantities, ledger=ledger)
+
+
+def with_pairs_across(results: StudyResults, **scores: float) -> StudyResults:
+    """Return a study with scores of pairs of different levels, least apart for the same seed.
+
+    Args:
+        results: With ``prediction_disagreement`` within levels.
+        scores: Further ones, with about what they are within levels.
+    """
+    rng = np.random.default_rng(3)
+    pairs, quantities = results.pairs.copy(), dict(results.quantities)
+    for name, center in scores.items():
+        pairs[name] = center + 0.05 * center * rng.standard_normal(len(pairs))
+        quantities[name] = Quantity(name, "score", name.replace("_", " ").capitalize(), better="lower")
+    ledger = results.ledger.assign(**scores)
+    keys = [key for key in results.study["grid"] if key != "seed"]
+    rows = []
+    for _, cell in (
+        ledger[ledger["state"] == "done"].groupby(keys) if keys else [((), ledger[ledger["state"] == "done"])]
+    ):
+        seeds = sorted(cell["seed"].unique())
+        for first, second in itertools.permutations(cell.to_dict("records"), 2):
+            following = seeds[(seeds.index(first["seed"]) + 1) % len(seeds)]
+            in_order = list(results.levels).index(first["regime"]) < list(results.levels).index(second["regime"])
+            if in_order and second["seed"] in (first["seed"], following):
+                far = 0.8 if first["seed"] == second["seed"] else 1.2
+                centers = {"prediction_disagreement": 0.06, **scores}
+                found = {name: far * center * rng.uniform(0.9, 1.1) for name, center in centers.items()}
+                rows.append({"run_a": first["run_id"], "run_b": second["run_id"], **found})
+    return replace(results, pairs=pairs, quantities=quantities, ledger=ledger, pairs_across=pd.DataFrame(rows))
 
 
 CORRUPTIONS = {

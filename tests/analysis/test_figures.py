@@ -35,6 +35,7 @@ def test_every_figure_comes_as_pdf_and_svg(drawn):
         "levels",
         "sizes",
     }
+    names |= {"disagreement"}
     assert set(drawn) == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "svg")}
 
 

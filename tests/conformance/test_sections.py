@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.analysis.conftest import synthetic, with_conditions, with_levels
+from tests.analysis.conftest import synthetic, with_conditions, with_levels, with_pairs_across
 from tests.pages import page_and_tables, with_few
 
 from sharpscope.analysis.drawing import files_of
@@ -29,6 +29,9 @@ STUDIES = {
         synthetic(seeds=2, regimes=("baseline", "sam"), training__lr=[0.01, 0.1])
     ),
     "conditions of one regime": lambda: with_conditions(synthetic(seeds=2, regimes=("sam",))),
+    "pairs across regimes": lambda: with_pairs_across(
+        synthetic(seeds=3, regimes=("baseline", "sam", "<b>")), error_consistency=0.5, brier_variance=0.01
+    ),
     "another factor": lambda: comparing(
         "data.factor", synthetic(seeds=2, regimes=("b", "sam"), data__factor=[0.5, 0.9])
     ),

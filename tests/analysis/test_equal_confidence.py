@@ -87,6 +87,18 @@ def test_no_share_is_given_of_what_may_be_zero():
     assert "undefined" in section_of("is_it_confidence", results)[0]
 
 
+def test_a_difference_that_was_not_seen_at_the_end_appears_and_does_not_turn():
+    results = study("calibrated")
+    rng, size = np.random.default_rng(3), len(results.ledger)
+    sam = results.ledger["regime"] == "sam"
+    ledger = results.ledger.assign(
+        **{FLATNESS: rng.lognormal(size=size), f"{FLATNESS}~calibrated": np.exp(sam + 0.1 * rng.normal(size=size))}
+    )
+    found = row(confidence_table(replace(results, ledger=ledger)), "sam", "calibrated")
+    assert (found["became"], found["ci_low"] > 1) == ("appears", True)
+    assert np.isnan(found["retained"])
+
+
 def test_the_headline_says_what_is_left():
     told = headline(study("calibrated", "matched_confidence"))
     assert "At equal confidence, sam shows no difference; augmentation keeps " in told

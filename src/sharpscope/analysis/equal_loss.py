@@ -94,7 +94,8 @@ def remains_table(results: StudyResults, contrasts: pd.DataFrame) -> pd.DataFram
     bootstrap interval over seeds; NaN where that at the end may be zero. The adjusted difference takes
     the slope on the logarithm of the loss within cells for one between levels; where the losses hardly overlap that
     ``extrapolates``, and no number is given. ``became`` tells whether the interval excludes equality on the side of the
-    difference at the end (``remains``), on the other side (``turned``), or not at all (``not seen``).
+    difference at the end (``remains``), on the other side (``turned``), or not at all (``not seen``); where only that
+    at the end holds equality, the difference ``appears``.
     """
     columns = ["quantity", results.factor.name, "at", *COLUMNS]
     rows = list(_remains(results, contrasts)) if LOSS in results.measured else []

@@ -12,8 +12,8 @@ from sharpscope.analysis.statistics import Bounds
 from sharpscope.analysis.statistics.loss import retained
 from sharpscope.numpy_stream import NumpyStream
 
-# What became of a difference that is there at the end.
-REMAINS, NOT_SEEN, TURNED = "remains", "not seen", "turned"
+# What became of a difference that is there at the end; what is there, and was not seen at the end, appears.
+REMAINS, NOT_SEEN, TURNED, APPEARS = "remains", "not seen", "turned", "appears"
 
 _TOLD = ("n", "scale", "difference", "ci_low", "ci_high")
 COLUMNS = (*_TOLD, "retained", "retained_low", "retained_high", "became")
@@ -52,8 +52,15 @@ def became(there: TableRow, end: TableRow) -> str:
     """Return what became of a difference by the interval that it has somewhere else; empty where it has none."""
     if not (np.isfinite(there["ci_low"]) and np.isfinite(there["ci_high"])):
         return ""
-    same = 1.0 if there["scale"] == "ratio" else 0.0
-    side = int(there["ci_low"] > same) - int(there["ci_high"] < same)
+    side, before = _side(there), _side(end)
     if not side:
         return NOT_SEEN
-    return REMAINS if side * np.sign(end["effect"]) > 0 else TURNED
+    if not before:
+        return APPEARS
+    return REMAINS if side == before else TURNED
+
+
+def _side(row: TableRow) -> int:
+    """Return on which side of equality an interval lies; 0 where it holds it."""
+    same = 1.0 if row["scale"] == "ratio" else 0.0
+    return int(row["ci_low"] > same) - int(row["ci_high"] < same)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.remains import NOT_SEEN, REMAINS, TURNED
+from sharpscope.analysis.remains import APPEARS, NOT_SEEN, REMAINS, TURNED
 from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.wording import joined, label_of
 
@@ -69,12 +69,11 @@ def _left(results: StudyResults, rows: list[TableRow], how: Mapping[str, str]) -
 
     Measures are named where they do not agree. The sections have every number with its interval.
     """
-    outcomes = {row["became"] for row in rows}
     phrases = []
-    for outcome, told in ((REMAINS, _kept), (TURNED, _turned), (NOT_SEEN, _gone)):
-        found = [row for row in rows if row["became"] == outcome]
+    for outcomes, told in (((REMAINS, APPEARS), _kept), ((TURNED,), _turned), ((NOT_SEEN,), _gone)):
+        found = [row for row in rows if row["became"] in outcomes]
         if found:
-            phrases.append(told(results, found, how, alone=len(outcomes) == 1))
+            phrases.append(told(results, found, how, alone=len(found) == len(rows)))
     return ", ".join(phrases)
 
 

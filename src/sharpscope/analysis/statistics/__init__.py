@@ -7,6 +7,7 @@ from sharpscope.analysis.statistics.bootstrap import mean_interval
 from sharpscope.analysis.statistics.corrections import benjamini_hochberg, benjamini_yekutieli, holm
 from sharpscope.analysis.statistics.interval import LEVEL, Interval
 from sharpscope.analysis.statistics.pairs import jackknife_values
+from sharpscope.analysis.statistics.partition import Partition, partition
 from sharpscope.analysis.statistics.sign_test import SignTests, sign_test
 from sharpscope.analysis.statistics.signed_rank import (
     SignedRank,
@@ -22,6 +23,7 @@ __all__ = [
     "LEVEL",
     "Bounds",
     "Interval",
+    "Partition",
     "SignTests",
     "SignedRank",
     "StudyWide",
@@ -35,6 +37,7 @@ __all__ = [
     "jackknife_values",
     "mean_interval",
     "paired_differences",
+    "partition",
     "sign_test",
     "signed_rank_test",
     "smallest_p",

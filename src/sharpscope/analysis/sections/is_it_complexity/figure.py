@@ -1,0 +1,51 @@
+"""How sharpness ranks with complexity given the loss, and with the loss given complexity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sharpscope.analysis.drawing import TEXT, panels
+from sharpscope.analysis.lettering import lettered
+from sharpscope.analysis.results import StudyResults, by
+from sharpscope.analysis.sections.is_it_complexity.data import RELATIONS, row_label
+
+_MARKERS = ("o", "s")
+_FILLED = ("0.2", "white")
+
+
+def dumbbells(results: StudyResults, partials: pd.DataFrame) -> Figure:
+    """Draw a panel a measure of sharpness, in it a row a measure of complexity and twin: both relations."""
+    measures = {str(name): part for name, part in partials.groupby("measure", sort=False)}
+    keys = list(dict.fromkeys(zip(partials["complexity"], partials["twin"], strict=True)))
+    figure, axes = panels(len(measures), TEXT, 0.45 + 0.22 * len(keys), 3)
+    for place, (axis, (name, part)) in enumerate(zip(axes, measures.items(), strict=True)):
+        for at, (complexity, twin) in enumerate(keys):
+            rows = by(part[(part["complexity"] == complexity) & (part["twin"] == twin)], "relation")
+            if not rows:
+                continue
+            lanes = [(rows[relation], at + 0.3 * (lane - 0.5)) for lane, relation in enumerate(RELATIONS)]
+            axis.plot([row["spearman"] for row, _ in lanes], [y for _, y in lanes], color="0.6", linewidth=0.5)
+            for (row, y), marker, filled in zip(lanes, _MARKERS, _FILLED, strict=True):
+                axis.plot([row["ci_low"], row["ci_high"]], [y, y], color="0.5", linewidth=1)
+                look: dict[str, Any] = {"marker": marker, "markerfacecolor": filled}
+                axis.plot([row["spearman"]], [y], color="0.2", markersize=3.6, linestyle="", **look)
+        axis.axvline(0, color="0.6", linewidth=0.7, zorder=0)
+        axis.set_title(lettered(results.quantities[name].label))
+        labels = [lettered(row_label(results, *key)) for key in keys]
+        axis.set_yticks(range(len(keys)), [] if place % 3 else labels)
+        axis.set(xlim=(-1.05, 1.05), ylim=(len(keys) - 0.5, -0.5))
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+    figure.supxlabel("Spearman's coefficient within cells, with 95% interval over seeds", fontsize=7)
+    looks = zip(RELATIONS.values(), _MARKERS, _FILLED, strict=True)
+    plain: dict[str, Any] = {"color": "0.2", "linestyle": "", "markersize": 4}
+    handles = [
+        Line2D([], [], label=f"with {told}", marker=marker, markerfacecolor=filled, **plain)
+        for told, marker, filled in looks
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handletextpad=0.2)
+    return figure

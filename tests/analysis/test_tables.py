@@ -29,7 +29,11 @@ def test_csv_reads_back_to_the_last_bit(make_results, files):
 
 
 @pytest.mark.parametrize(
-    "name", ["levels", "is_it_loss", "contrasts", "comparisons", "correlations", "pairs", "paper_tests"]
+    "name",
+    [
+        *("levels", "sizes", "is_it_loss", "is_it_complexity", "contrasts", "comparisons", "correlations", "pairs"),
+        "paper_tests",
+    ],
 )
 def test_latex_has_as_many_cells_in_every_row_as_columns(files, name):
     text = files[f"{name}.tex"].decode()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sharpscope.analysis.equal_confidence import CLOSEST, twin_column
 from sharpscope.analysis.results import Quantity, StudyResults
 from sharpscope.analysis.statistics import hodges_lehmann, study_wide, westfall_young
 from sharpscope.analysis.statistics.power import POWER, found_by_signed_rank, power
@@ -32,8 +33,6 @@ CONTRADICTED_IN_PART = "is contradicted in part"
 
 END, LOSS, CONFIDENCE = "end", "loss", "confidence"
 CONDITIONS = {END: "the end of training", LOSS: "equal train loss", CONFIDENCE: "equal confidence"}
-# Columns of a quantity that hold confidence equal, the closest first: to that of the reference, or to the outcomes.
-_TWINS = ("~matched_confidence", "~calibrated")
 
 MOST_SEEDS = 200
 _TRIED = (5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 25, 30, 40, 50, 70, 100, 140, MOST_SEEDS)
@@ -221,8 +220,8 @@ def _column(results: StudyResults, one: _Asked, condition: str) -> str | None:
     if condition == END:
         return one.quantity
     if condition == CONFIDENCE:
-        twins = (one.quantity + twin for twin in _TWINS)
-        return next((column for column in twins if column in results.quantities and column in results.runs), None)
+        of_twins = (twin_column(results, one.quantity, twin) for twin in CLOSEST)
+        return next((column for column in of_twins if column is not None), None)
     runs = results.runs[results.runs[results.factor.name].isin([one.level, one.reference])]
     columns = [column for loss, column in results.across(one.quantity).items() if loss]
     return max(columns, key=lambda column: runs[column].count(), default=None) if columns else None

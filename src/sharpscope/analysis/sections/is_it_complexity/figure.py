@@ -37,7 +37,7 @@ def dumbbells(results: StudyResults, partials: pd.DataFrame) -> Figure:
         axis.set_title(lettered(results.quantities[name].label))
         labels = [lettered(row_label(results, *key)) for key in keys]
         axis.set_yticks(range(len(keys)), [] if place % 3 else labels)
-        axis.set(xlim=(-1.05, 1.05), ylim=(len(keys) - 0.5, -0.5))
+        axis.set(xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), ylim=(len(keys) - 0.5, -0.5))
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
     figure.supxlabel("Spearman's coefficient within cells, with 95% interval over seeds", fontsize=7)

@@ -21,7 +21,7 @@ def shares(results: StudyResults, table: pd.DataFrame) -> Figure | None:
     """Draw the share of every difference that each twin has; None where no difference has one."""
     known = table[table["retained"].map(math.isfinite)]
     names, twins, factor = list(dict.fromkeys(known["quantity"])), twins_of(table), results.factor
-    levels = [level for level in results.levels if level in set(table[factor.name])]
+    levels = [level for level in results.levels if level in set(known[factor.name])]
     if not names:
         return None
     figure, axes = panels(len(names), TEXT, 0.45 + 0.16 * len(levels), 3)

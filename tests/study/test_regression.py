@@ -105,7 +105,7 @@ def test_the_report_speaks_of_no_classes(study):
     drawn = {
         path.partition(".")[0] for path in figures_of(with_few(results, "train_loss", "test_r2", "relative_flatness"))
     }
-    assert drawn == {"levels", "measures_vs_train_loss"}
+    assert drawn == {"levels", "measures_vs_train_loss", "sizes"}
 
 
 def test_a_second_run_finds_nothing_to_do(study):

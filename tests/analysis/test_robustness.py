@@ -191,3 +191,16 @@ def test_weights_alone_have_lines_and_no_table(study):
     assert "mCE" not in page.partition("<main")[2]
     assert set(files_of(content.figures)) == {"severities.pdf", "severities.svg"}
     assert len(SEVERITIES["quantized"]) == 3
+
+
+def test_without_runs_of_the_reference_nothing_is_compared(study):
+    left = replace(study, ledger=study.ledger[study.ledger["regime"] != "baseline"])
+    found = Accuracies.of(left)
+    assert found.values.levels == ["sam", "augmentation"]
+    np.testing.assert_array_equal(found.clean[0, 0], of(study, "sam", condition="clean"))
+    assert heat_maps(found) == []
+    told, _ = summaries(found)
+    assert all(np.isnan(one.error.value) and np.isnan(one.difference.value) for one in told)
+    assert told[0].accuracy.value == pytest.approx(of(study, "sam", condition=list(CORRUPTIONS)).mean())
+    content = robustness(Evidence(left))
+    assert "robustness.pdf" not in files_of(content.figures)

@@ -98,6 +98,7 @@ def _cell(found: Alikeness, most: dict[str, float], a: int, b: int, seeds: Seeds
         "parts": parts,
         "sign": "" if a == b else "positive" if names == [found.below] else "negative",
         "strength": strength,
+        "interval": "; ".join(f"{label} {_text(one)}" for label, one in zip(labels, ones, strict=True)),
         "tip": [
             [f"{found.values.levels[a]} and {found.values.levels[b]}", "within" if a == b else f"{seeds} seed"],
             *([label, _text(one)] for label, one in zip(labels, ones, strict=True)),

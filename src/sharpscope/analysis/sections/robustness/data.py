@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from sharpscope.analysis.conditions import CLEAN
 from sharpscope.analysis.results import StudyResults, records
@@ -15,6 +16,7 @@ from sharpscope.condition import Case
 from sharpscope.numpy_stream import NumpyStream
 
 STREAM = NumpyStream("robustness", "bootstrap")
+_CASE = ["condition", "severity", "kind", "family"]
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,19 @@ class Accuracies:
         if table.empty or (table["kind"] == CLEAN).all():
             return None
         values = Values(results)
-        places = dict(zip(results.runs["run_id"], zip(*values.places, strict=True), strict=True))
-        rows = records(table[table["kind"] != CLEAN])
-        cases = sorted({_case(row): None for row in rows}, key=lambda case: (case.kind, case.family, case.condition))
-        index = {case: i for i, case in enumerate(cases)}
-        under, clean = np.full((*values.shape, len(cases)), np.nan), np.full(values.shape, np.nan)
-        like = np.zeros((len(values.levels), len(cases)), dtype=bool)
-        for row in rows:
-            setting, level, seed = places[row["run_id"]]
-            under[setting, level, seed, index[_case(row)]] = row["accuracy"]
-            like[level, index[_case(row)]] |= row["like"]
-        for row in records(table[table["kind"] == CLEAN]):
-            clean[places[row["run_id"]]] = row["accuracy"]
+        runs = pd.Index(results.runs["run_id"])
+        table = table[table["run_id"].isin(set(runs))]
+        altered, plain = table[table["kind"] != CLEAN], table[table["kind"] == CLEAN]
+        listed = altered[_CASE].drop_duplicates().sort_values(["kind", "family", "condition"], kind="stable")
+        of_case = pd.MultiIndex.from_frame(listed).get_indexer(pd.MultiIndex.from_frame(altered[_CASE]))
+        setting, level, seed = (place[runs.get_indexer(pd.Index(altered["run_id"]))] for place in values.places)
+        under, clean = np.full((*values.shape, len(listed)), np.nan), np.full(values.shape, np.nan)
+        under[setting, level, seed, of_case] = altered["accuracy"]
+        like = np.zeros((len(values.levels), len(listed)), dtype=bool)
+        alike = altered["like"].to_numpy(bool)
+        like[level[alike], of_case[alike]] = True
+        clean[tuple(place[runs.get_indexer(pd.Index(plain["run_id"]))] for place in values.places)] = plain["accuracy"]
+        cases = [Case(**row) for row in records(listed)]
         return cls(values, cases, under, clean, like, int(table["samples"].min()))
 
     @cached_property
@@ -107,10 +110,6 @@ class Accuracies:
             raise ValueError("a contrast needs runs of the reference")
         seeds = study_wide(accuracies[:, level] - accuracies[:, self.reference]).values
         return hodges_lehmann(seeds, np.zeros(len(seeds)))
-
-
-def _case(row: dict[str, object]) -> Case:
-    return Case(row["condition"], row["severity"], row["kind"], row["family"])  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ BAD = {
     "primary": ({"primary": ["test_acuracy"]}, "the primary quantity 'test_acuracy' is not measured"),
     "plugin": ({"plugins": ["absent.py"]}, "the plugin 'absent.py' is missing"),
     "name": ({"name": "a b"}, "line 1: "),
+    "long name": ({"name": 300 * "a"}, "line 1: name: string should have at most 100 characters"),
     "no name": ({"name": None}, "the key 'name' is missing"),
     "no data": ({"data": None}, "the key 'data' is missing"),
     "data without name": ({"data": {"train_size": 5}}, "the key 'data.name' is missing"),

@@ -28,7 +28,7 @@ class Study(Strict):
     """A grid of runs, and what is measured and compared on them.
 
     Attributes:
-        name: Letters, digits, ``.``, ``_`` and ``-``; its results go to a folder of this name.
+        name: At most 100 letters, digits, ``.``, ``_`` and ``-``; its results go to a folder of this name.
         data: What is trained on: a dataset by its name, or a mapping of its name and options.
         model: What is trained: a model by its name, or a mapping of its name and options.
         training: The recipe that all regimes share.
@@ -56,7 +56,7 @@ class Study(Strict):
 
     also_known: ClassVar[tuple[str, ...]] = (EXTENDS,)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     data: Component
     model: Component
     training: Training = Training()

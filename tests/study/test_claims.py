@@ -63,12 +63,10 @@ def test_claims_change_no_run(planned):
         ("claims: [paper/sharper-minma]", "unknown claim 'paper/sharper-minma'; did you mean 'paper/sharper-minima'"),
         ("claims: [own.yaml, own.yaml]", "the claim 'own.yaml' is listed twice"),
         ("claims: [there.yaml]", "cannot be read: No such file"),
-        ("claims: [paper/better-calibration]", "is about ece, which the study does not measure"),
-        ("claims: [paper/tight-boundaries-are-sharp]", "is about levels of data.factor, and the study compares regime"),
         ("claims: [study.yaml]", "unknown key"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_at_its_line(planned, lines, sentence):
+def test_what_is_no_claim_is_refused_at_its_line(planned, lines, sentence):
     with pytest.raises(SpecError, match=r"study.yaml, line 10: ") as refused:
         planned(lines)
     assert sentence in str(refused.value)
@@ -89,6 +87,18 @@ def test_a_claim_that_is_none_is_refused_in_a_sentence(text, sentence):
         parse_claim(text, "own.yaml")
     assert str(refused.value).startswith("own.yaml")
     assert sentence in str(refused.value)
+
+
+def test_what_cannot_be_judged_at_all_is_told_and_left_out(planned):
+    plan = planned("claims: [paper/better-calibration, paper/sharper-minima, paper/tight-boundaries-are-sharp]")
+    assert [claim.name for claim in plan.claims] == ["paper/sharper-minima"]
+    assert plan.notes == (
+        "the claim 'paper/better-calibration' is not judged: it is about ece, which the study does not measure",
+        "the claim 'paper/tight-boundaries-are-sharp' is not judged: "
+        "it is about levels of data.factor, and the study compares regime",
+    )
+    # They stay claims of the study, which may measure more the next time.
+    assert len(plan.study.claims) == 3
 
 
 def test_what_is_none_of_the_studys_is_left_out():

@@ -25,7 +25,7 @@ from sharpscope.study.planning.catalog import catalog_of, check_columns, margins
 from sharpscope.study.planning.dry_run import DryRun, text_of
 from sharpscope.study.planning.plugins import load_plugins, resolve_plugins, stages_of
 from sharpscope.study.planning.resolve import at, completed, measure_request, reduced, request
-from sharpscope.study.source.claims import resolve_claims
+from sharpscope.study.source.claims import judged_by, resolve_claims
 from sharpscope.study.source.study import StudySource
 from sharpscope.study.work.devices import CPU
 from sharpscope.study.work.requested import RequestedValue, RequestedValues
@@ -133,10 +133,11 @@ def make_plan(source: StudySource, data_dir: Path | None = None, *, to_run: bool
         requested = _requested(study, points, dry_run, task)
         pairs = zip(short, points, strict=True)
         datasets = {text_of(s.run.data): dry_run.datasets[text_of(p.run.data)] for s, p in pairs}
-        claims = resolve_claims(study.claims, source.folder, measured_at_end(requested), study.factor.name)
-        study = study.model_copy(update={"claims": tuple(claim.name for claim in claims)})
+        named = resolve_claims(study.claims, source.folder)
+        claims, unjudged = judged_by(named, measured_at_end(requested), study.factor.name)
+        study = study.model_copy(update={"claims": tuple(claim.name for claim in named)})
         filled = _filled(study, requested)
-        return Plan(filled, short, requested, data_dir, datasets, tuple(dry_run.notes), source.command, claims)
+        return Plan(filled, short, requested, data_dir, datasets, (*dry_run.notes, *unjudged), source.command, claims)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,17 +64,15 @@ def _prediction(written: Any, index: int) -> Any:
         raise SpecError(error.message, ("predictions", index, *error.loc)) from None
 
 
-def resolve_claims(named: Sequence[str], folder: Path, measured: Collection[str], factor: str) -> tuple[Claim, ...]:
-    """Return the claims of a study, each as far as the study can judge it.
+def resolve_claims(named: Sequence[str], folder: Path) -> tuple[Claim, ...]:
+    """Return the claims that a study names.
 
     Args:
         named: Names of claims of the package, or paths of YAML files.
         folder: What relative paths start from.
-        measured: The columns of the study at the end of training.
-        factor: What the study compares.
 
     Raises:
-        SpecError: If one is unknown, named twice, no claim, or of nothing that the study measures or compares.
+        SpecError: If one is unknown, named twice, or no claim.
     """
     known = known_claims() if any(not is_claim_file(name) for name in named) else {}
     claims: list[Claim] = []
@@ -85,18 +83,34 @@ def resolve_claims(named: Sequence[str], folder: Path, measured: Collection[str]
         claim = _from_file(folder / Path(name).expanduser(), loc) if is_claim_file(name) else known.get(name)
         if claim is None:
             raise SpecError(f"unknown claim '{name}'{suggest(name, known)}", loc)
-        if claim.contrasts and claim.factor != factor:
-            message = f"the claim '{name}' is about levels of {claim.factor}, and the study compares {factor}"
-            raise SpecError(f"{message}; leave it out, or compare {claim.factor}", loc)
-        judged = claim.of_columns(set(measured))
-        if judged is None:
-            raise SpecError(
-                f"the claim '{name}' is about {_some(claim.quantities)}, which the study does not measure; "
-                "add one of them, or leave the claim out",
-                loc,
-            )
-        claims.append(judged)
+        claims.append(claim)
     return tuple(claims)
+
+
+def judged_by(
+    claims: Iterable[Claim], measured: Collection[str], factor: str
+) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
+    """Return claims as far as a study can judge them, and of those that it cannot judge at all, why.
+
+    They are no mistake: a study that extends another one, or is changed on the command line, has the claims of that.
+
+    Args:
+        claims: The claims.
+        measured: The columns of the study at the end of training.
+        factor: What the study compares.
+    """
+    kept, notes = [], []
+    for claim in claims:
+        judged = claim.of_columns(set(measured))
+        if claim.contrasts and claim.factor != factor:
+            why = f"it is about levels of {claim.factor}, and the study compares {factor}"
+        elif judged is None:
+            why = f"it is about {_some(claim.quantities)}, which the study does not measure"
+        else:
+            kept.append(judged)
+            continue
+        notes.append(f"the claim '{claim.name}' is not judged: {why}")
+    return tuple(kept), tuple(notes)
 
 
 def _from_file(path: Path, loc: Loc) -> Claim:

@@ -147,12 +147,16 @@ def test_without_scores_of_pairs_it_says_so(make_results):
     assert consistency(Evidence(replace(results, pairs=results.pairs[["regime", "seed_a", "seed_b"]]))).page is None
 
 
-def test_tables_and_figures(study, found):
+def test_tables(study, found):
     content = consistency(Evidence(study))
     table = pd.read_csv(io.BytesIO(content.tables["consistency.csv"]))
     assert len(table) == len(found.names) * (3 + 2 * 3)
     assert set(table.loc[table["level_a"] == table["level_b"], "seeds"]) == {"other"}
     assert b"Error consistency" in content.tables["consistency.tex"]
-    assert set(files_of(content.figures)) == {
+
+
+@pytest.mark.slow
+def test_figures_are_drawn(study):
+    assert set(files_of(consistency(Evidence(study)).figures)) == {
         f"{name}.{kind}" for name in ("consistency", "disagreement") for kind in ("pdf", "svg")
     }

@@ -13,7 +13,7 @@ from sharpscope.analysis.sections.robustness.data import Accuracies, Course, cou
 from sharpscope.analysis.sections.robustness.figure import heat_figure, severity_figure
 from sharpscope.analysis.sections.robustness.heat import HeatMap, greatest, heat_maps, told_apart
 from sharpscope.analysis.sections.robustness.summary import summaries
-from sharpscope.analysis.sections.robustness.table import differences_csv, latex, summary_cells
+from sharpscope.analysis.sections.robustness.table import differences_csv, latex, severities_csv, summary_cells
 from sharpscope.analysis.statistics import LEVEL, Interval
 
 
@@ -49,7 +49,11 @@ def robustness(evidence: Evidence) -> Content:
     return Content(
         page,
         figures={"robustness": partial(heat_figure, maps), "severities": partial(severity_figure, results, falls)},
-        tables={"robustness.csv": differences_csv(results, maps), "robustness.tex": latex(results, found, told)},
+        tables={
+            "robustness.csv": differences_csv(results, maps),
+            "robustness.tex": latex(results, found, told),
+            "severities.csv": severities_csv(results),
+        },
     )
 
 

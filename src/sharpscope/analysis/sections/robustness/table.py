@@ -14,6 +14,7 @@ from sharpscope.analysis.sections.robustness.data import Accuracies
 from sharpscope.analysis.sections.robustness.heat import HeatMap
 from sharpscope.analysis.sections.robustness.summary import Summary
 from sharpscope.analysis.statistics import Interval
+from sharpscope.safety.by_condition import VALUES
 
 
 def summary_cells(found: Accuracies, told: list[Summary]) -> list[dict[str, Any]]:
@@ -56,6 +57,14 @@ def differences_csv(results: StudyResults, maps: list[HeatMap]) -> bytes:
     named = ["family", "corruption", "severity", "trained_on_the_like"]
     columns = [results.factor.name, *named, "n", "difference", "ci_low", "ci_high", "ci_level"]
     return to_csv(pd.DataFrame(rows, columns=columns))
+
+
+def severities_csv(results: StudyResults) -> bytes:
+    """Return a row a setting, level, family and severity: means over runs of all that is kept of a case."""
+    table = results.arranged(results.conditions)
+    by = [*results.keys, results.factor.name, "kind", "family", "severity"]
+    groups = table.groupby(by, sort=False, dropna=False)
+    return to_csv(groups[list(VALUES)].mean().assign(runs=groups["run_id"].nunique()).reset_index())
 
 
 def latex(results: StudyResults, found: Accuracies, told: list[Summary]) -> bytes:

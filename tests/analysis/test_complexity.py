@@ -188,3 +188,13 @@ def test_one_level_has_no_shares():
     one = replace(results, ledger=results.ledger[results.ledger["regime"] == "baseline"].reset_index(drop=True))
     assert variation_table(one)["share"].isna().all()
     assert "nothing can be told: no two runs of one seed differ in it." in section_of("is_it_complexity", one)[0]
+
+
+def test_cells_of_few_runs_have_shares_and_no_relations():
+    results = study(1.0, 0.3, seeds=3)
+    page, content = section_of("is_it_complexity", results)
+    assert partial_table(results)["spearman"].isna().all()
+    assert "There are too few seeds for intervals." in page
+    assert "no cell has five runs that differ in all three" in words(page)
+    assert 'class="lane"' not in page
+    assert not files_of(content.figures)

@@ -36,6 +36,7 @@ def verdicts(results: StudyResults, shares: pd.DataFrame) -> list[str]:
             f"Loss explains {share(first['loss'])} of the variation of {name} over runs of one seed, {function} a "
             f"further {share(first['complexity'])}, the {noun} a further {share(first['level'])}. The other way round, "
             f"{function} explains {share(second['complexity'])}, loss a further {share(second['loss'])}."
+            f"{'' if math.isfinite(first['loss']['ci_low']) else ' There are too few seeds for intervals.'}"
         )
     return told
 
@@ -73,9 +74,12 @@ def _chance(row: TableRow) -> str:
 
 
 def panels_of(results: StudyResults, partials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what each measure's panel draws: a row a measure of complexity and twin, in it a lane a relation."""
+    """Return what each measure's panel draws: a row a measure of complexity and twin, in it a lane a relation.
+
+    What has no coefficient has no row, and a measure without rows no panel.
+    """
     panels = []
-    for measure, part in partials.groupby("measure", sort=False):
+    for measure, part in partials.dropna(subset="spearman").groupby("measure", sort=False):
         title = results.quantities[str(measure)].label
         rows = [_row(results, key, of_key) for key, of_key in part.groupby(["complexity", "twin"], sort=False)]
         panels.append(
@@ -99,8 +103,9 @@ def _row(results: StudyResults, key: Any, part: pd.DataFrame) -> dict[str, Any]:
     tip += [
         (f"With {told}", numbers.correlation(*(found[relation][end] for end in ("spearman", "ci_low", "ci_high"))))
         for relation, told in RELATIONS.items()
+        if relation in found
     ]
-    return {"label": label, "color": "", "lanes": [_lane(found[relation]) for relation in RELATIONS], "tip": tip}
+    return {"label": label, "color": "", "lanes": [_lane(found.get(relation)) for relation in RELATIONS], "tip": tip}
 
 
 def row_label(results: StudyResults, complexity: str, twin: str) -> str:
@@ -108,8 +113,8 @@ def row_label(results: StudyResults, complexity: str, twin: str) -> str:
     return f"· {TWINS[twin]}" if twin else results.quantities[complexity].label
 
 
-def _lane(row: TableRow) -> dict[str, float] | None:
-    if not math.isfinite(row["spearman"]):
+def _lane(row: TableRow | None) -> dict[str, float] | None:
+    if row is None:
         return None
     low, high = (row[end] if math.isfinite(row[end]) else row["spearman"] for end in ("ci_low", "ci_high"))
     return {"at": AXIS.at(row["spearman"]), "low": AXIS.at(low), "high": AXIS.at(high)}

@@ -5,34 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sharpscope.analysis.complexity import ON_COMPLEXITY, ON_LOSS
 from sharpscope.analysis.drawing import TEXT, panels
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.results import StudyResults, by
 from sharpscope.analysis.sections.is_it_complexity.data import RELATIONS, row_label
 
-_MARKERS = ("o", "s")
-_FILLED = ("0.2", "white")
+_LOOKS: dict[str, dict[str, Any]] = {
+    ON_COMPLEXITY: {"marker": "o", "markerfacecolor": "0.2"},
+    ON_LOSS: {"marker": "s", "markerfacecolor": "white"},
+}
 
 
-def dumbbells(results: StudyResults, partials: pd.DataFrame) -> Figure:
-    """Draw a panel a measure of sharpness, in it a row a measure of complexity and twin: both relations."""
+def dumbbells(results: StudyResults, partials: pd.DataFrame) -> Figure | None:
+    """Draw a panel a measure of sharpness, in it a row a measure of complexity and twin; None without coefficients."""
+    partials = partials.dropna(subset="spearman")
+    if partials.empty:
+        return None
     measures = {str(name): part for name, part in partials.groupby("measure", sort=False)}
     keys = list(dict.fromkeys(zip(partials["complexity"], partials["twin"], strict=True)))
     figure, axes = panels(len(measures), TEXT, 0.45 + 0.22 * len(keys), 3)
     for place, (axis, (name, part)) in enumerate(zip(axes, measures.items(), strict=True)):
         for at, (complexity, twin) in enumerate(keys):
-            rows = by(part[(part["complexity"] == complexity) & (part["twin"] == twin)], "relation")
-            if not rows:
-                continue
-            lanes = [(rows[relation], at + 0.3 * (lane - 0.5)) for lane, relation in enumerate(RELATIONS)]
-            axis.plot([row["spearman"] for row, _ in lanes], [y for _, y in lanes], color="0.6", linewidth=0.5)
-            for (row, y), marker, filled in zip(lanes, _MARKERS, _FILLED, strict=True):
-                axis.plot([row["ci_low"], row["ci_high"]], [y, y], color="0.5", linewidth=1)
-                look: dict[str, Any] = {"marker": marker, "markerfacecolor": filled}
-                axis.plot([row["spearman"]], [y], color="0.2", markersize=3.6, linestyle="", **look)
+            _row(axis, part[(part["complexity"] == complexity) & (part["twin"] == twin)], at)
         axis.axvline(0, color="0.6", linewidth=0.7, zorder=0)
         axis.set_title(lettered(results.quantities[name].label))
         labels = [lettered(row_label(results, *key)) for key in keys]
@@ -41,11 +40,20 @@ def dumbbells(results: StudyResults, partials: pd.DataFrame) -> Figure:
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
     figure.supxlabel("Spearman's coefficient within cells, with 95% interval over seeds", fontsize=7)
-    looks = zip(RELATIONS.values(), _MARKERS, _FILLED, strict=True)
-    plain: dict[str, Any] = {"color": "0.2", "linestyle": "", "markersize": 4}
     handles = [
-        Line2D([], [], label=f"with {told}", marker=marker, markerfacecolor=filled, **plain)
-        for told, marker, filled in looks
+        Line2D([], [], color="0.2", linestyle="", markersize=4, label=f"with {told}", **_LOOKS[relation])
+        for relation, told in RELATIONS.items()
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handletextpad=0.2)
     return figure
+
+
+def _row(axis: Axes, part: pd.DataFrame, at: int) -> None:
+    """Draw the relations of one measure of complexity, joined by a line."""
+    rows = by(part, "relation")
+    heights = {relation: at + 0.3 * (lane - 0.5) for lane, relation in enumerate(RELATIONS) if relation in rows}
+    axis.plot([rows[r]["spearman"] for r in heights], list(heights.values()), color="0.6", linewidth=0.5)
+    for relation, y in heights.items():
+        row = rows[relation]
+        axis.plot([row["ci_low"], row["ci_high"]], [y, y], color="0.5", linewidth=1)
+        axis.plot([row["spearman"]], [y], color="0.2", markersize=3.6, linestyle="", **_LOOKS[relation])

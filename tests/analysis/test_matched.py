@@ -127,3 +127,17 @@ def test_page_stands_where_one_regime_alone_reached_a_level(matched):
 )
 def test_marks_of_an_axis_are_few_and_round(values, texts):
     assert [text for _, text in Scale.of(np.array(values)).ticks()] == texts
+
+
+def test_a_setting_in_which_no_run_has_a_measure_has_no_panel_of_it(make_results, at_levels):
+    results = at_levels(make_results(seeds=2, training__lr=[0.01, 0.1]), "0.1")
+    lacking = results.ledger["training.lr"] == 0.1
+    columns = ["relative_flatness", "relative_flatness@0.1"]
+    ledger = results.ledger.copy()
+    ledger.loc[lacking, columns] = np.nan
+    results = replace(results, ledger=ledger)
+    evidence = Evidence(results)
+    first, second = panel_sets(results, evidence.levels, evidence.comparisons, closeness_table(results))
+    names = [[panel["quantity"].name for panel in section["panels"]] for section in (first, second)]
+    assert [name for name in names[0] if name not in names[1]] == ["relative_flatness"]
+    render(evidence, contents_of(evidence))

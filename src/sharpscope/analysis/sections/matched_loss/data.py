@@ -80,7 +80,7 @@ def panel_sets(
     found = []
     for group, _ in results.groups() if results.losses else ():
         means, tests = select(levels, group), select(comparisons, group)
-        panels = [_panel(results, name, means, tests) for name in shown(results)]
+        panels = [panel for name in shown(results) if (panel := _panel(results, name, means, tests)) is not None]
         losses = [
             {"loss": cell[MATCHED], "rows": _closeness_rows(results, part)}
             for cell, part in split(select(closeness, group), [MATCHED])
@@ -103,12 +103,17 @@ def _closeness_rows(results: StudyResults, table: pd.DataFrame) -> list[dict[str
     ]
 
 
-def _panel(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any]:
-    """Return what one panel draws: a row a level, in it a lane a moment, all in hundredths of the panel's width."""
+def _panel(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any] | None:
+    """Return what one panel draws: a row a level, in it a lane a moment, all in hundredths of the panel's width.
+
+    There is none where no run of the setting has the quantity.
+    """
     columns, factor = results.across(name), results.factor
     of_moment = {moment: by(means[means["quantity"] == column], factor.name) for moment, column in columns.items()}
     tests_at = {moment: by(tests[tests["quantity"] == column], factor.name) for moment, column in columns.items()}
     known = means[means["quantity"].isin(columns.values()) & means["mean"].notna()]
+    if known.empty:
+        return None
     losses = [float(loss) for loss in results.losses] if name == LOSS else []
     ends = pd.concat([known["mean"], known["ci_low"].dropna(), known["ci_high"].dropna(), pd.Series(losses)])
     scale = Scale.of(ends.to_numpy(float))

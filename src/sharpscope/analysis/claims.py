@@ -40,7 +40,7 @@ _UP, _DOWN = {"sharper", "better", "larger"}, {"flatter", "worse", "smaller"}
 
 
 @dataclass(frozen=True)
-class Found:
+class Finding:
     """What a study says of one prediction under one condition.
 
     Attributes:
@@ -63,7 +63,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Test:
+class TestedPrediction:
     """One prediction of a claim: of one quantity, and of one level or outcome.
 
     Attributes:
@@ -81,7 +81,7 @@ class Test:
     other: str
     reference: str
     predicted: str
-    found: dict[str, Found]
+    found: dict[str, Finding]
     controls: tuple[str, ...] = ()
     seeds: float | None = None
 
@@ -108,7 +108,7 @@ class Judged:
     """
 
     claim: Claim
-    tests: tuple[Test, ...]
+    tests: tuple[TestedPrediction, ...]
     untested: tuple[str, ...] = field(default_factory=tuple)
 
     @property
@@ -158,7 +158,7 @@ class _Asked:
     predicted: str
 
 
-def _of_contrasts(values: Values, claim: Claim, contrasts: Iterable[Contrast]) -> Iterator[Test]:
+def _of_contrasts(values: Values, claim: Claim, contrasts: Iterable[Contrast]) -> Iterator[TestedPrediction]:
     """Yield the tests of all contrasts of a claim; under each condition they are one family."""
     asked = [
         _Asked(quantity, level, reference, one.direction)
@@ -172,7 +172,7 @@ def _of_contrasts(values: Values, claim: Claim, contrasts: Iterable[Contrast]) -
     for i, one in enumerate(asked):
         found = {condition: of[i] for condition, of in under.items() if i in of}
         if END in found:
-            yield Test(
+            yield TestedPrediction(
                 *(one.quantity, one.level, one.reference, one.predicted, found, claim.controls),
                 seeds=None if found[END].favor else _seeds(_differences(values, one, one.quantity)),
             )
@@ -188,7 +188,7 @@ def _named(values: Values, levels: Iterable[str]) -> list[str]:
     return [level for level in values.levels if any(one in (level, level.partition("(")[0]) for one in levels)]
 
 
-def _found(values: Values, asked: list[_Asked], condition: str) -> dict[int, Found]:
+def _found(values: Values, asked: list[_Asked], condition: str) -> dict[int, Finding]:
     """Return what the study says of each difference under one condition, by its place among those asked for."""
     columns = {i: _column(values.results, one, condition) for i, one in enumerate(asked)}
     kept = {i: column for i, column in columns.items() if column is not None}
@@ -205,11 +205,11 @@ def _found(values: Values, asked: list[_Asked], condition: str) -> dict[int, Fou
     return found
 
 
-def _contrast(differences: np.ndarray, scaled: Scaled, sign: int, p: float, at: str) -> Found:
+def _contrast(differences: np.ndarray, scaled: Scaled, sign: int, p: float, at: str) -> Finding:
     interval = hodges_lehmann(differences, np.zeros(len(differences)))
     favor = int(np.sign(interval.value)) * sign if p <= ALPHA else 0
     low, high = (scaled.back(end) for end in (interval.low, interval.high))
-    return Found(scaled.scale, scaled.back(interval.value), low, high, interval.n, favor, at)
+    return Finding(scaled.scale, scaled.back(interval.value), low, high, interval.n, favor, at)
 
 
 def _column(results: StudyResults, one: _Asked, condition: str) -> str | None:
@@ -259,7 +259,7 @@ def _seeds(differences: np.ndarray) -> float:
     return next(enough, math.inf)
 
 
-def _of_relation(values: Values, one: Relation) -> Iterator[Test]:
+def _of_relation(values: Values, one: Relation) -> Iterator[TestedPrediction]:
     """Yield the tests of how quantities move with outcomes within a level, given the train loss where that is asked."""
     results = values.results
     names = [name for name in one.quantities if name in results.measured]
@@ -281,7 +281,9 @@ def _of_relation(values: Values, one: Relation) -> Iterator[Test]:
             favor = (int(low > 0) - int(high < 0)) * (1 if one.sign == "positive" else -1)
             n = len(np.unique(seeds[rows]))
             if math.isfinite(value):
-                yield Test(name, outcome, "", one.sign, {END: Found("correlation", value, low, high, n, favor)})
+                yield TestedPrediction(
+                    name, outcome, "", one.sign, {END: Finding("correlation", value, low, high, n, favor)}
+                )
 
 
 def rows_of(judged: Iterable[Judged]) -> list[dict[str, Any]]:

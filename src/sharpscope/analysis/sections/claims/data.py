@@ -19,9 +19,9 @@ from sharpscope.analysis.claims import (
     MOST_SEEDS,
     ONLY_AT_END,
     UNCONTROLLED,
-    Found,
+    Finding,
     Judged,
-    Test,
+    TestedPrediction,
 )
 from sharpscope.analysis.results import StudyResults
 
@@ -65,20 +65,20 @@ def _card(results: StudyResults, one: Judged) -> dict[str, Any]:
     }
 
 
-def _cell(found: Found | None) -> dict[str, Any]:
+def _cell(found: Finding | None) -> dict[str, Any]:
     if found is None:
         return {"text": "", "favor": 0, "at": ""}
     return {"text": text_of(found), "favor": found.favor, "at": f"at {found.at}" if found.at else ""}
 
 
-def text_of(found: Found) -> str:
+def text_of(found: Finding) -> str:
     """Return what was found, with its interval."""
     if found.scale == "correlation":
         return numbers.with_interval(found.value, found.low, found.high, sign=True)
     return numbers.change(found.scale, found.value, found.low, found.high)
 
 
-def other(results: StudyResults, test: Test) -> str:
+def other(results: StudyResults, test: TestedPrediction) -> str:
     """Return what a quantity is compared over, in words: a level with the reference, or the outcome it moves with."""
     if not test.reference:
         return f"with {results.quantities[test.other].label}"
@@ -87,7 +87,7 @@ def other(results: StudyResults, test: Test) -> str:
     )
 
 
-def seeds(test: Test) -> str:
+def seeds(test: TestedPrediction) -> str:
     """Return how many seeds it would take to tell, in words; empty where the study can tell, or nothing is known."""
     if test.seeds is None:
         return ""

@@ -47,6 +47,8 @@ TINY: dict[str, Any] = {
     "measures": ["relative_flatness", "gradient_norm"],
     "scores": ["ece", "generalization_gap", "prediction_disagreement"],
 }
+# The network of the tiny study, in a form that is trained alone.
+ALONE = {"name": "mlp", "hidden": [8], "dropout": 0.1}
 
 
 @pytest.fixture
@@ -106,6 +108,7 @@ needs_permissions = pytest.mark.skipif(above_permissions(), reason="permissions 
 
 HALF_DONE = {
     **TINY,
+    "model": ALONE,
     "training": {"epochs": 3, "batch_size": 16, "checkpoints_at_loss": [2.25], "check_loss_every": 1},
     "regimes": ["baseline"],
     "grid": {"seed": 3},

@@ -23,10 +23,11 @@ from sharpscope.study.source.study import load_source
 from sharpscope.study.stages import train
 from sharpscope.training.checkpoint import read_tree
 
-from .conftest import TINY, finish, perform_all, start
+from .conftest import ALONE, TINY, finish, perform_all, start
 
 # Long enough that a kill falls between runs and within them, short enough to wait for.
 SLOWER = {
+    "model": ALONE,
     "training": {"epochs": 40, "batch_size": 8, "checkpoints_at_loss": [1.0], "check_loss_every": 1},
     "regimes": ["baseline", "sam"],
     "plugins": ["eager.py"],

@@ -18,7 +18,7 @@ from sharpscope.study.executors.ray import RayPool
 from sharpscope.study.run.engine import assignment_of
 from sharpscope.study.work.assignment import Outcome
 
-from .conftest import finish, perform_all
+from .conftest import ALONE, finish, perform_all
 
 
 def run_on_ray(ray, jobs, *settings):
@@ -84,7 +84,7 @@ class FakeRay:
 @pytest.fixture
 def prepared(plan_of, tmp_path):
     """A plan, its folder, and what a process is given to do the runs in it."""
-    plan = plan_of()
+    plan = plan_of(model=ALONE)
     store = Store(tmp_path / "out")
     store.write_catalog(plan.catalog)
     return plan, store, assignment_of(plan, store)

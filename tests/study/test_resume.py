@@ -12,7 +12,7 @@ from sharpscope.store.folder import Store
 from sharpscope.study.stages import predict
 from sharpscope.study.stages import train as training
 
-from .conftest import perform_all
+from .conftest import ALONE, perform_all
 
 EPOCHS = 6
 
@@ -24,7 +24,7 @@ class Broken(BaseException):
 @pytest.fixture
 def plan(plan_of):
     training = {"epochs": EPOCHS, "batch_size": 16, "checkpoints_at_loss": [2.25], "check_loss_every": 1}
-    return plan_of(training=training, regimes=["sam"], grid={"seed": [0]})
+    return plan_of(model=ALONE, training=training, regimes=["sam"], grid={"seed": [0]})
 
 
 @pytest.fixture

@@ -54,6 +54,10 @@ class Store:
         """Return the folder of a run, whether it is there or not."""
         return RunFolder(self.path / "runs" / run_id)
 
+    def pack(self, name: str) -> Path:
+        """Return the folder of runs that are trained together, while they are."""
+        return self.path / "packs" / name
+
     @contextlib.contextmanager
     def in_use(self, catalog: Mapping[str, Any]) -> Iterator[list[str]]:
         """Work on a study here for the time of the block; others may, if it is the same study.

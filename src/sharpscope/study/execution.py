@@ -11,7 +11,7 @@ from sharpscope.errors import FAULTS, one_line
 from sharpscope.files import no_space
 from sharpscope.store.documents import plain
 from sharpscope.store.folder import Store
-from sharpscope.store.record import FINAL, Record
+from sharpscope.store.record import FINAL, TRAINING, Record
 from sharpscope.store.run_folder import CHECKPOINT, TRAINED, WEIGHTS, RunFolder
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import UNDER, Stages, Stamp
@@ -19,7 +19,7 @@ from sharpscope.study.work.assignment import Assignment, Outcome
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import NotFinite
 from sharpscope.study.work.stage import STAGES, Stage, in_order
-from sharpscope.study.work.work import Work
+from sharpscope.study.work.work import Trained, Work
 from sharpscope.training import Diverged
 
 
@@ -32,23 +32,36 @@ def execute(run_id: str, assignment: Assignment, cache: DataCache) -> Outcome:
     started = time.perf_counter()
     try:
         with folder.lease() as held:
-            if not held:
-                return Outcome(run_id, "busy")
-            execution = _Execution(folder, assignment, cache)
-            execution.complete()
-            record, done, notes = execution.record, execution.done, execution.work.notes
+            return finish(Execution(folder, assignment, cache)) if held else Outcome(run_id, "busy")
     except Exception as error:  # noqa: BLE001 - such as a folder that is not ours; that is this run's failure too
-        # Not even the record could be written. Others would come to the same end where the disk is full.
-        reason = one_line(error)
-        seconds = time.perf_counter() - started
-        return Outcome(run_id, "failed", reason, seconds=seconds, halt=reason if no_space(error) else "")
-    seconds = time.perf_counter() - started
-    missing = record.lacking(assignment.wanted)
-    return Outcome(run_id, record.state, record.reason, tuple(done), missing, tuple(notes), seconds)
+        return _broken(run_id, error, started)
+
+
+def finish(execution: Execution) -> Outcome:
+    """Do what is left of a run whose lease is held.
+
+    Whatever goes wrong is recorded as the run's own failure; only an interruption passes.
+    """
+    started = time.perf_counter()
+    try:
+        execution.complete()
+    except Exception as error:  # noqa: BLE001 - such as a disk that is full
+        return _broken(execution.folder.run_id, error, started)
+    record = execution.record
+    seconds = time.perf_counter() - started + execution.spent
+    missing = record.lacking(execution.assignment.wanted)
+    done, notes = tuple(execution.done), tuple(execution.work.notes)
+    return Outcome(record.run_id, record.state, record.reason, done, missing, notes, seconds)
+
+
+def _broken(run_id: str, error: Exception, started: float) -> Outcome:
+    """Return that not even the record of a run could be written; others would come to that where the disk is full."""
+    reason, seconds = one_line(error), time.perf_counter() - started
+    return Outcome(run_id, "failed", reason, seconds=seconds, halt=reason if no_space(error) else "")
 
 
 @dataclass
-class _Execution:
+class Execution:
     """The stages of one run while they are done.
 
     Attributes:
@@ -57,6 +70,7 @@ class _Execution:
         before: The record of a run that was done already: it stands if what is added now fails, as long as its weights
             are those stored.
         done: The stages that something was done of.
+        spent: Seconds that were spent on it in company.
     """
 
     folder: RunFolder
@@ -66,6 +80,7 @@ class _Execution:
     sealed: set[str] = field(default_factory=set)
     before: Record | None = None
     done: list[str] = field(default_factory=list)
+    spent: float = 0.0
 
     def __post_init__(self) -> None:
         self.work = Work(self.assignment, self.cache, self.folder, Record(self.folder.run_id))
@@ -84,7 +99,9 @@ class _Execution:
 
     def complete(self) -> None:
         """Do all that is left, and record it."""
-        self._look()
+        self.look()
+        if self.work.trained is not None:
+            self.record.timings[TRAINING] = round(self.spent, 3)
         if not self.suspect and self.record.settled(self.assignment.wanted):
             return
         self.before = self.record if self.record.state == "done" else None
@@ -102,7 +119,7 @@ class _Execution:
             self.work.write_traceback(error)
         self._write()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Read all that is stored; a damaged file loses its seal, so that what it holds is left to do."""
         self.work.record, faults, others = self.folder.look()
         for fault in (*faults.values(), *others):
@@ -124,6 +141,19 @@ class _Execution:
                 if missing and stage.needs != "run":
                     with self._timed(stage.name):
                         self._do(stage, snapshot, missing)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the run is to be trained, as far as was looked at."""
+        return any(TRAINING in stages for stages in self.left.values()) or self._lacks_weights()
+
+    def keep(self, trained: Trained) -> None:
+        """Keep what a training in company has given; all else is left to ``complete``."""
+        self.work.trained, self.spent, self.done = trained, trained.seconds, [TRAINING]
+        stage = next(stage for stage in self.stages if stage.name == TRAINING)
+        # Whatever goes wrong here does so once more where it is told.
+        with contextlib.suppress(Diverged, *FAULTS):
+            stage.do(self.work, END, self.assignment.wanted.at(END, TRAINING))
 
     def _train(self, stage: Stage) -> None:
         """Do a stage that needs the run alone, once for all snapshots."""

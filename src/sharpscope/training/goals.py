@@ -68,15 +68,23 @@ class Goals(Observer):
 
     def after_step(self, progress: Progress, batch: MiniBatch, found: Pass) -> None:
         """Hold the weights until the epoch ends, if they may be asked for then."""
-        if self._every is None or progress.step % self._every or not self._awaited:
+        self.hold(progress.step)
+
+    def come_to(self, step: int) -> None:
+        """Take note that so many steps were taken."""
+        self._step = step
+
+    def hold(self, step: int) -> None:
+        """Hold the weights of the model as those after a step, if they may be asked for."""
+        if self._every is None or step % self._every or not self._awaited:
             return
-        self._moments.append(_Moment.of(self._result, progress.step))
+        self._moments.append(_Moment.of(self._result, step))
 
     def after_epoch(self, progress: Progress) -> None:
         """Look at the loss, and keep the weights of where it was small enough."""
         epoch, step = progress.epoch, progress.step
-        self._step = step
-        limit = max(self._awaited, default=None)
+        self.come_to(step)
+        limit = self.next_loss
         if limit is None and self._held_out is None:
             return
         loss = math.inf
@@ -113,6 +121,11 @@ class Goals(Observer):
         self.reached, self._step = state["reached"], state["step"]
         self._kept = [Kept(**kept) for kept in state["kept"]]
         self._best = next((Kept(**best) for best in state["best"]), None)
+
+    @property
+    def next_loss(self) -> float | None:
+        """The largest loss that was not reached so far; None if none is asked for any more."""
+        return max(self._awaited, default=None)
 
     @property
     def _awaited(self) -> list[float]:

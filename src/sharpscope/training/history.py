@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sharpscope.errors import SharpscopeError
@@ -74,8 +74,7 @@ class History:
 
     def to_columns(self) -> dict[str, list[Any]]:
         """Return a table: the name of each column to its values, one an epoch; without accuracy where there is none."""
-        rows = [asdict(epoch) for epoch in self.epochs]
-        columns = {column.name: [row[column.name] for row in rows] for column in fields(Epoch)}
+        columns = {column.name: [getattr(epoch, column.name) for epoch in self.epochs] for column in fields(Epoch)}
         return {name: values for name, values in columns.items() if not values or values[0] is not None}
 
 

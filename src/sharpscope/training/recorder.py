@@ -97,8 +97,9 @@ class HistoryRecorder(Observer):
         first = progress.step - len(losses) + 1
         for step, loss in enumerate(sums.tolist(), start=first):
             if not math.isfinite(loss):
-                what = "NaN" if math.isnan(loss) else "infinite"
-                raise self._diverged(f"the loss became {what}", len(self.history.epochs) + 1, step, progress)
+                raise self._diverged(
+                    f"the loss became {what_is_wrong(loss)}", len(self.history.epochs) + 1, step, progress
+                )
         self._loss += math.fsum(sums.tolist())
         self._samples += int(samples.sum())
         counted = [right for right in rights if right is not None]
@@ -107,3 +108,8 @@ class HistoryRecorder(Observer):
 
     def _diverged(self, what: str, epoch: int, step: int, progress: Progress) -> Diverged:
         return Diverged(what, epoch, step, progress.steps, self.history)
+
+
+def what_is_wrong(loss: float) -> str:
+    """Return what a loss is that is not finite."""
+    return "NaN" if math.isnan(loss) else "infinite"

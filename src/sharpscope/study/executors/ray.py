@@ -60,7 +60,7 @@ def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
     """
     import torch
 
-    from sharpscope.study.execution import execute
+    from sharpscope.study.packs import execute_job
     from sharpscope.study.planning.plugins import load_plugins
 
     if not (assignment.directory / "study.yaml").is_file():
@@ -70,7 +70,7 @@ def perform_job(job: Sequence[str], assignment: Assignment) -> list[Outcome]:
         )
     torch.set_num_threads(1)
     load_plugins(assignment.plugins)
-    return [execute(run_id, assignment, _cache(assignment.data_dir)) for run_id in job]
+    return list(execute_job(job, assignment, _cache(assignment.data_dir)))
 
 
 @cache

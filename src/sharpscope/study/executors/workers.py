@@ -47,7 +47,7 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
 
     import torch
 
-    from sharpscope.study.execution import execute
+    from sharpscope.study.packs import execute_job
     from sharpscope.study.work.assignment import record_failure
     from sharpscope.study.work.data_cache import DataCache
 
@@ -57,8 +57,8 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
     try:
         broken = _broken_plugin(assignment)
         while (job := connection.recv()) is not None:
-            for run_id in job:
-                outcome = record_failure(run_id, assignment, broken) if broken else execute(run_id, assignment, cache)
+            failed = (record_failure(run_id, assignment, broken) for run_id in job)
+            for outcome in failed if broken else execute_job(job, assignment, cache):
                 connection.send(outcome)
     except KeyboardInterrupt:
         # The user's own code raised it, or made it be raised again; it means what it means elsewhere.

@@ -19,6 +19,7 @@ from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
 from sharpscope.spec import Component, GridPoint, Run, Study, arm_label, arms
 from sharpscope.study.planning.model_check import check_model, try_condition
+from sharpscope.study.planning.packing import Packing
 from sharpscope.study.planning.resolve import at, completed
 from sharpscope.study.work.devices import CPU
 from sharpscope.study.work.few import few_of
@@ -53,6 +54,7 @@ class DryRun:
         self._device = device
         self._models: dict[tuple[str, str], nn.Module] = {}
         self._tried: set[str] = set()
+        self._packings: dict[str, Packing] = {}
 
     def check(self, point: GridPoint) -> None:
         """Resolve every name and option of a run, load its data, and try its model and recipe on them."""
@@ -77,6 +79,18 @@ class DryRun:
                 self._try_one_sample(run)
             at(("regimes", run.regime.label), lambda: _try_batch(recipe, dataset))
             at(("regimes", run.regime.label), lambda: _try_attachments(recipe, self._models[data, model]))
+
+    def pack(self, run: Run) -> Packing:
+        """Return whether a run that was checked can be trained together with others.
+
+        Args:
+            run: With all its options.
+        """
+        key = "\n".join([text_of(run.data), text_of(run.model), run.training.model_dump_json(), _parts(run)])
+        if key not in self._packings:
+            model, dataset = self._models[text_of(run.data), text_of(run.model)], self.datasets[text_of(run.data)]
+            self._packings[key] = Packing.of(model, _recipe_of(run), dataset)
+        return self._packings[key]
 
     def _check_classes(self, point: GridPoint, recipe: Recipe) -> None:
         """See that every class keeps a training sample; labels that are drawn anew need not leave it one."""
@@ -234,6 +248,10 @@ def _try_attachments(recipe: Recipe, model: nn.Module) -> None:
     for attachment in recipe.attachments:
         with attachment(model):
             pass
+
+
+def _parts(run: Run) -> str:
+    return json.dumps([part.model_dump() for part in run.regime.parts], sort_keys=True)
 
 
 def text_of(component: Component) -> str:

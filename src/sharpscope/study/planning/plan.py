@@ -23,6 +23,7 @@ from sharpscope.store.snapshots import MATCHED, loss_name
 from sharpscope.store.wanted import Wanted
 from sharpscope.study.planning.catalog import catalog_of, check_columns, margins_of, measured_at_end, primary_of
 from sharpscope.study.planning.dry_run import DryRun, text_of
+from sharpscope.study.planning.packing import Job, Packing, packed
 from sharpscope.study.planning.plugins import load_plugins, resolve_plugins, stages_of
 from sharpscope.study.planning.resolve import at, completed, measure_request, reduced, request
 from sharpscope.study.source.claims import judged_by, resolve_claims
@@ -32,8 +33,6 @@ from sharpscope.study.work.requested import RequestedValue, RequestedValues
 from sharpscope.study.work.stage import wanted_of
 from sharpscope.task import Task
 from sharpscope.training import REGIMES
-
-Job = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Plan:
         notes: What the user should know before it is run.
         command: What runs the study again; see ``StudySource``.
         claims: What the study judges, as far as it can.
+        packings: Whether each run can be trained together with others.
     """
 
     study: Study
@@ -59,6 +59,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
+    packings: Mapping[str, Packing] = field(default_factory=dict, repr=False)
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -89,11 +90,21 @@ class Plan:
     @property
     def jobs(self) -> list[Job]:
         """The units of work, each a list of run ids done by one process: a run that others need comes before them."""
+        return self._packed[0]
+
+    @property
+    def packs(self) -> dict[str, str]:
+        """The pack of each run that is trained together with others; none of one that is trained alone."""
+        return self._packed[1]
+
+    @cached_property
+    def _packed(self) -> tuple[list[Job], dict[str, str]]:
         jobs: dict[str, list[str]] = {}
         for run_id in self.runs:
             first = self.references.get(run_id, run_id)
             jobs.setdefault(first, [first]).extend([run_id] if run_id != first else [])
-        return [tuple(job) for job in jobs.values()]
+        packings = {run_id: self.packings.get(run_id, Packing()) for run_id in self.runs}
+        return packed([tuple(job) for job in jobs.values()], packings)
 
     @cached_property
     def catalog(self) -> dict[str, Any]:
@@ -137,7 +148,9 @@ def make_plan(source: StudySource, data_dir: Path | None = None, *, to_run: bool
         claims, unjudged = judged_by(named, measured_at_end(requested), study.factor.name)
         study = study.model_copy(update={"claims": tuple(claim.name for claim in named)})
         filled = _filled(study, requested)
-        return Plan(filled, short, requested, data_dir, datasets, (*dry_run.notes, *unjudged), source.command, claims)
+        packings = {s.run.id: dry_run.pack(p.run) for s, p in zip(short, points, strict=True)}
+        notes = (*dry_run.notes, *unjudged)
+        return Plan(filled, short, requested, data_dir, datasets, notes, source.command, claims, packings)
 
 
 @contextlib.contextmanager

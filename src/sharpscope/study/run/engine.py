@@ -159,6 +159,7 @@ def assignment_of(plan: Plan, store: Store, device: str = CPU) -> Assignment:
         plan.data_dir,
         device,
         references=plan.references,
+        packs=plan.packs,
     )
 
 

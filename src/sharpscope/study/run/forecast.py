@@ -104,6 +104,7 @@ def show(plan: Plan, found: Forecast) -> str:
     if plan.requested.matched_losses:
         lines += [f"  and at matched train loss: {', '.join(plan.requested.matched_losses)}"]
     lines += [f"  scores: {', '.join(study.scores or {}) or 'none'}"]
+    lines += _company(plan)
     lines += [f"{len(plan.runs) - len(found.todo)} done, {len(found.todo)} to do"]
     if found.todo:
         processes = "process" if found.workers == 1 else "processes"
@@ -130,6 +131,20 @@ def _measures(plan: Plan) -> str:
         of_subset.setdefault(wanted.subset, []).append(key)
     parts = [", ".join(keys) + (f" on {subset} samples" if subset else "") for subset, keys in of_subset.items()]
     return "; ".join(parts)
+
+
+def _company(plan: Plan) -> list[str]:
+    """Return which runs are trained together, and why others are not."""
+    packs = Counter(plan.packs.values())
+    lines = []
+    if packs:
+        most, several = max(packs.values()), "s" if len(packs) > 1 else ""
+        lines.append(f"  {packs.total()} runs are trained together, in {len(packs)} pack{several} of up to {most}")
+    reasons = Counter(plan.packings[run_id].reason for run_id in plan.runs if run_id not in plan.packs)
+    return [
+        *lines,
+        *(f"  {runs} runs are trained one by one: packs take none with {reason}" for reason, runs in reasons.items()),
+    ]
 
 
 def _product(plan: Plan) -> str:

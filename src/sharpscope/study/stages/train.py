@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import Timing, first_of
 from sharpscope.study.work.work import Weights, Work
 from sharpscope.training import CheckpointError, Diverged, History, Kept, Recipe, train
+from sharpscope.training.packs import Member, train_pack
 
 # Seconds of training that a killed process may lose; a training that is shorter writes no checkpoint.
 CHECKPOINT_PAUSE = 60.0
@@ -67,7 +70,7 @@ class TrainStage(Stage):
         stored = work.weights(END) if work.has_weights(END) else None
         model = work.initial_model()
         init = work.write_init(model)
-        history = _trained(model, work)
+        model, history = _trained(model, work)
         weights = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
         if stored is None or not _equal(stored, weights):
             _begin_anew(work, told=stored is not None)
@@ -98,25 +101,55 @@ def _moments(wanted: Wanted) -> dict[str, Stamp]:
     }
 
 
-def _trained(model: nn.Module, work: Work) -> History:
-    """Train, from where an earlier process was killed if it left a checkpoint."""
-    path, stream = work.folder.path / CHECKPOINT, Stream(work.run.seed, "training")
-    settings: dict[str, Any] = {"device": work.device, "checkpoint_pause": CHECKPOINT_PAUSE}
-    # The matched losses are requested by the study, so the spec of this run need not name them.
-    losses = tuple(stamp["level"] for stamp in _moments(work.wanted).values() if "level" in stamp)
-    recipe = replace(work.recipe, checkpoints_at_loss=losses)
+def _trained(model: nn.Module, work: Work) -> tuple[nn.Module, History]:
+    """Train, unless that was done together with others; return the model at its end."""
     try:
-        return train(model, work.dataset, recipe, stream, checkpoint=path, **settings)
-    except CheckpointError as error:
-        work.note(error, "this run is trained from the start")
-        work.folder.remove(CHECKPOINT)
-        model.load_state_dict(work.initial_model().state_dict())
-        return train(model, work.dataset, recipe, stream, checkpoint=path, **settings)
+        if work.trained is None:
+            return model, _alone(model, work)
+        if isinstance(work.trained.ended, Diverged):
+            raise work.trained.ended
+        return work.trained.model, work.trained.ended
     except Diverged as error:
         work.record.files[HISTORY] = work.folder.write(HISTORY, to_parquet(error.history.to_columns()))
         left = {"files": [HISTORY], "made_by": work.sign_training()}
         work.record.snapshots = {END: {TRAINING: {HISTORY_KEY: left}}}
         raise
+
+
+def _alone(model: nn.Module, work: Work) -> History:
+    """Train, from where an earlier process was killed if it left a checkpoint."""
+    member, path = member_of(work, model), work.folder.path / CHECKPOINT
+    try:
+        return _train(member, work, path)
+    except CheckpointError as error:
+        work.note(error, "this run is trained from the start")
+        work.folder.remove(CHECKPOINT)
+        model.load_state_dict(work.initial_model().state_dict())
+        return _train(member, work, path)
+
+
+def _train(member: Member, work: Work, path: Path) -> History:
+    settings: dict[str, Any] = {"device": work.device, "checkpoint": path, "checkpoint_pause": CHECKPOINT_PAUSE}
+    if work.folder.run_id not in work.assignment.packs:
+        return train(member.model, member.data, member.recipe, member.stream, **settings)
+    # As a member of a pack, so that its weights are the same to the bit as in company.
+    ((_, ended),) = train_pack([member], **settings)
+    if isinstance(ended, Diverged):
+        raise ended
+    return ended
+
+
+def member_of(work: Work, model: nn.Module) -> Member:
+    """Return the training of a run.
+
+    Args:
+        work: The run.
+        model: Its model before the training.
+    """
+    # The matched losses are requested by the study, so the spec of this run need not name them.
+    losses = tuple(stamp["level"] for stamp in _moments(work.wanted).values() if "level" in stamp)
+    recipe = replace(work.recipe, checkpoints_at_loss=losses)
+    return Member(work.folder.run_id, model, work.dataset, recipe, Stream(work.run.seed, "training"))
 
 
 def _begin_anew(work: Work, *, told: bool) -> None:
@@ -176,9 +209,16 @@ def _seconds_of_epochs(timing: Timing, run: Run) -> float:
     plain = replace(recipe, epochs=1, compile=False)
     step = replace(plain, stop_at_loss=None, checkpoints_at_loss=(), early_stopping=None)
 
+    company = timing.company(run)
+
     def steps(samples: int) -> None:
+        few = first_of(dataset, samples)
         # The time of one that diverges counts all the same.
         with suppress(Diverged):
-            train(model, first_of(dataset, samples), step, Stream("forecast"), device=timing.device)
+            if company:
+                deque(train_pack([Member("", model, few, step, Stream("forecast"))] * company, device=timing.device), 0)
+            else:
+                train(model, few, step, Stream("forecast"), device=timing.device)
 
-    return recipe.epochs * timing.extrapolated(steps, len(dataset.train_inputs), _STEPS * recipe.batch_size)
+    seconds = timing.extrapolated(steps, len(dataset.train_inputs), _STEPS * recipe.batch_size)
+    return recipe.epochs * seconds / max(1, company)

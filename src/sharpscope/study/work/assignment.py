@@ -32,6 +32,7 @@ class Assignment:
         data_dir: The user's folder of datasets.
         device: Where to compute.
         references: The run of the reference level that each run is matched with, where it is.
+        packs: The pack that each run is trained in, where it is in one.
     """
 
     directory: Path
@@ -43,6 +44,7 @@ class Assignment:
     data_dir: Path | None = None
     device: str = "cpu"
     references: Mapping[str, str] = field(default_factory=dict)
+    packs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

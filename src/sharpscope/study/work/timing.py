@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -50,6 +51,11 @@ class Timing:
     def dataset(self, run: Run) -> Dataset:
         """Return the data of a run."""
         return self.plan.dataset_of(run)
+
+    def company(self, run: Run) -> int:
+        """Return how many runs are trained together with a run, itself among them; 0 if it is trained alone."""
+        packs = self.plan.packs
+        return Counter(packs.values())[packs[run.id]] if run.id in packs else 0
 
     def model(self, run: Run) -> nn.Module:
         """Return an untrained model of a run, on the device."""

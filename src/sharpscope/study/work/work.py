@@ -34,11 +34,26 @@ from sharpscope.study.work.outputs import calibration_of, predictions_of
 from sharpscope.study.work.provenance import provenance
 from sharpscope.study.work.stage import StageResult
 from sharpscope.study.work.twins import divide_head
-from sharpscope.training import Recipe
+from sharpscope.training import Diverged, History, Recipe
 
 Weights = dict[str, Tensor]
 # The stage whose files have names of their own.
 _FILES = {PREDICTING: PREDICTIONS, UNDER: UNDER_CONDITIONS}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that was part of a pack.
+
+    Attributes:
+        model: As it was at the end.
+        ended: Its history, or how it diverged.
+        seconds: Its share of the time.
+    """
+
+    model: nn.Module
+    ended: History | Diverged
+    seconds: float
 
 
 @dataclass
@@ -55,6 +70,7 @@ class Work:
         record: What is known of the run.
         notes: What the user should know.
         unmade: Why predictions under a condition could not be made, by condition.
+        trained: How its training has ended, where it was trained together with others.
     """
 
     assignment: Assignment
@@ -63,6 +79,7 @@ class Work:
     record: Record
     notes: list[str] = field(default_factory=list)
     unmade: dict[str, str] = field(default_factory=dict)
+    trained: Trained | None = None
     _models: dict[str, nn.Module] = field(default_factory=dict)
     _predictions: dict[str, Predictions] = field(default_factory=dict)
 

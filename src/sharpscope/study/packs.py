@@ -1,0 +1,115 @@
+"""Doing a job: the runs of a pack are trained together, then each is done by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sharpscope.errors import FAULTS
+from sharpscope.store.folder import Store
+from sharpscope.store.locks import locked
+from sharpscope.store.run_folder import CHECKPOINT
+from sharpscope.study.execution import Execution, execute, finish
+from sharpscope.study.stages import train
+from sharpscope.study.work.assignment import Assignment, Outcome
+from sharpscope.study.work.data_cache import DataCache
+from sharpscope.study.work.work import Trained
+from sharpscope.training import CheckpointError
+from sharpscope.training.packs import train_pack
+
+
+def execute_job(job: Sequence[str], assignment: Assignment, cache: DataCache) -> Iterator[Outcome]:
+    """Do what is left of the runs of a job, in their order.
+
+    Those that can be trained together are, before anything else is done of them; each keeps what it was given at once.
+
+    Args:
+        job: Run ids.
+        assignment: What they are about.
+        cache: What this process keeps from run to run.
+
+    Yields:
+        The outcome of each run.
+    """
+    with contextlib.ExitStack() as leases:
+        executions: dict[str, Execution | None] = {}
+        for pack in dict.fromkeys(assignment.packs[run_id] for run_id in job if run_id in assignment.packs):
+            members = [run_id for run_id in job if assignment.packs.get(run_id) == pack]
+            executions |= _Pack(pack, assignment, cache, leases).train(members)
+        for run_id in job:
+            if run_id not in executions:
+                yield execute(run_id, assignment, cache)
+                continue
+            execution = executions.pop(run_id)
+            yield Outcome(run_id, "busy") if execution is None else finish(execution)
+
+
+class _Pack:
+    """Runs that are trained together.
+
+    Args:
+        name: Of the pack.
+        assignment: What the runs are about.
+        cache: What this process keeps.
+        leases: Keeps the leases of runs until they are done.
+    """
+
+    def __init__(self, name: str, assignment: Assignment, cache: DataCache, leases: contextlib.ExitStack) -> None:
+        self._folder = Store(assignment.directory).pack(name)
+        self._assignment = assignment
+        self._cache = cache
+        self._leases = leases
+
+    def train(self, members: Sequence[str]) -> dict[str, Execution | None]:
+        """Train the members that are to be trained, and keep what that gives.
+
+        Returns:
+            Those members, by their ids; None for each that another process is at work on.
+        """
+        found = {run_id: self._execution(run_id) for run_id in members}
+        waiting = {run_id: execution for run_id, execution in found.items() if execution is not None}
+        executions = {run_id: execution for run_id, execution in waiting.items() if execution.untrained}
+        busy: dict[str, Execution | None] = dict.fromkeys(found.keys() - waiting.keys())
+        if not executions:
+            return {**busy, **waiting}
+        with locked(self._folder / ".lock") as held:
+            if not held:
+                return dict.fromkeys(members)
+            # Whatever goes wrong with all of them does so once more where a run is done by itself, and is told there.
+            with contextlib.suppress(*FAULTS):
+                self._train(executions)
+                shutil.rmtree(self._folder, ignore_errors=True)
+        return {**busy, **waiting}
+
+    def _execution(self, run_id: str) -> Execution | None:
+        folder = Store(self._assignment.directory).run(run_id)
+        if not self._leases.enter_context(folder.lease()):
+            return None
+        execution = Execution(folder, self._assignment, self._cache)
+        execution.look()
+        return execution
+
+    def _train(self, executions: dict[str, Execution]) -> None:
+        path = self._folder / CHECKPOINT
+        try:
+            self._train_from(path, executions)
+        except CheckpointError as error:
+            next(iter(executions.values())).work.note(error, "its pack is trained from the start")
+            path.unlink(missing_ok=True)
+            self._train_from(path, executions)
+
+    def _train_from(self, path: Path, executions: dict[str, Execution]) -> None:
+        started = time.perf_counter()
+        members = [
+            train.member_of(execution.work, execution.work.initial_model())
+            for execution in executions.values()
+            if execution.work.trained is None
+        ]
+        settings: dict[str, Any] = {"device": self._assignment.device, "checkpoint_pause": train.CHECKPOINT_PAUSE}
+        for member, ended in train_pack(members, checkpoint=path, **settings):
+            seconds = (time.perf_counter() - started) / len(members)
+            executions[member.name].keep(Trained(member.model, ended, seconds))

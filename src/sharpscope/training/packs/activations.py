@@ -1,0 +1,72 @@
+"""What is applied to each number between linear layers, and its derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of each number.
+
+    Attributes:
+        name: Equal for equal functions.
+        forward: The function; it may write over its argument if ``from_output``.
+        backward: Derivatives by its results, and what is kept, to derivatives by its arguments.
+        from_output: Whether the results are kept; else the arguments.
+    """
+
+    name: str
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+    from_output: bool = True
+
+
+def _relu(module: Any) -> Activation:
+    return Activation("relu", torch.relu_, partial(_aten.threshold_backward.default, threshold=0))
+
+
+def _leaky_relu(module: Any) -> Activation | None:
+    slope = module.negative_slope
+    # Only then does a result tell the sign of its argument.
+    if slope < 0:
+        return None
+    back = partial(_aten.leaky_relu_backward.default, negative_slope=slope, self_is_result=True)
+    return Activation(f"leaky_relu {slope}", partial(torch.nn.functional.leaky_relu_, negative_slope=slope), back)
+
+
+def _tanh(module: Any) -> Activation:
+    return Activation("tanh", torch.tanh_, _aten.tanh_backward.default)
+
+
+def _sigmoid(module: Any) -> Activation:
+    return Activation("sigmoid", torch.sigmoid_, _aten.sigmoid_backward.default)
+
+
+def _gelu(module: Any) -> Activation:
+    how = {"approximate": module.approximate}
+    forward, backward = partial(torch.nn.functional.gelu, **how), partial(_aten.gelu_backward.default, **how)
+    return Activation(f"gelu {module.approximate}", forward, backward, from_output=False)
+
+
+def _silu(module: Any) -> Activation:
+    return Activation("silu", torch.nn.functional.silu, _aten.silu_backward.default, from_output=False)
+
+
+# By the very type of a module: a subclass may compute something else.
+ACTIVATIONS: dict[type[nn.Module], Callable[[Any], Activation | None]] = {
+    nn.ReLU: _relu,
+    nn.LeakyReLU: _leaky_relu,
+    nn.Tanh: _tanh,
+    nn.Sigmoid: _sigmoid,
+    nn.GELU: _gelu,
+    nn.SiLU: _silu,
+}

@@ -1,0 +1,187 @@
+"""Networks of one shape as one: what they compute in batched matrix products, and its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sharpscope.training.packs.activations import ACTIVATIONS, Activation
+from sharpscope.training.packs.factors import Factor
+from sharpscope.training.packs.weights import Layer, Place, Weights
+
+# Samples that go through the network at a time: few enough that what is kept for the way back stays in a cache.
+CHUNK = 512
+
+
+class NotPacked(Exception):
+    """Networks, or a recipe, that no pack can have; the text completes "packs take none with ..."."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A linear layer of all networks.
+
+    Attributes:
+        number: Its place among the linear layers.
+    """
+
+    number: int
+
+
+class Derivative(Protocol):
+    """The derivative of a loss."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the derivative by the outputs ``[R, N, C]`` of the sum of the losses of samples."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The shape of networks: linear layers, and what is applied to each number between them.
+
+    Attributes:
+        layers: In order.
+        places: Where the weights of each linear layer are.
+    """
+
+    layers: tuple[Affine | Activation, ...]
+    places: tuple[Place, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Network:
+        """Return the shape of a model.
+
+        Raises:
+            NotPacked: If it is more than linear layers, and activations that are known here, one after the other.
+        """
+        layers: list[Affine | Activation] = []
+        places: list[Place] = []
+        for name, module in _in_sequence(model, ""):
+            if type(module) is nn.Linear:
+                places.append(Place.of(module, name))
+                layers.append(Affine(len(places) - 1))
+            else:
+                layers.append(_activation(module))
+        if sum(parameter.numel() for parameter in model.parameters()) != sum(place.size for place in places):
+            raise NotPacked("layers that share weights")
+        if not places or not all(parameter.requires_grad for parameter in model.parameters()):
+            raise NotPacked("weights that are not trained")
+        return cls(tuple(layers), tuple(places))
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that a sample has."""
+        return self.places[0].inputs
+
+    def weights(self, models: Sequence[nn.Module], device: torch.device) -> Weights:
+        """Return the weights of models of this shape, side by side on a device."""
+        return Weights.of([model.state_dict() for model in models], self.places, device)
+
+    def outputs(self, weights: Weights, inputs: Tensor) -> Tensor:
+        """Return the outputs ``[R, N, C]`` of inputs ``[R, N, D]``."""
+        return _joined([self._forward(weights, part)[0] for part in inputs.split(CHUNK, dim=1)])
+
+    def gradient(
+        self,
+        weights: Weights,
+        inputs: Tensor,
+        targets: Tensor,
+        derivative: Derivative,
+        into: Weights,
+        *,
+        beta: Factor = 0.0,
+        alpha: float = 1.0,
+    ) -> Tensor:
+        """Go forward and backward, and leave ``beta`` times what was there plus ``alpha`` times the gradient.
+
+        Args:
+            weights: Where the gradient is taken.
+            inputs: Shape ``[R, N, D]``.
+            targets: Shape ``[R, N]``, or ``[R, N, C]``.
+            derivative: Of the loss, which is a mean over the N samples.
+            into: Where the gradient is added; not ``weights``.
+            beta: The factor on what is there; with 0 it may be anything.
+            alpha: The factor on the gradient.
+
+        Returns:
+            Outputs, shape ``[R, N, C]``.
+        """
+        found = []
+        scale = alpha / inputs.shape[1]
+        for some, their_targets in zip(inputs.split(CHUNK, dim=1), targets.split(CHUNK, dim=1), strict=True):
+            outputs, kept = self._forward(weights, some)
+            self._backward(weights, derivative(outputs, their_targets), kept, into, beta, scale)
+            found.append(outputs)
+            beta = 1.0
+        return _joined(found)
+
+    def _forward(self, weights: Weights, values: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the outputs, and of each layer what its derivative is made of."""
+        kept = []
+        for layer in self.layers:
+            if isinstance(layer, Affine):
+                kept.append(values)
+                values = _applied(weights.layers[layer.number], values)
+            else:
+                found = layer.forward(values)
+                kept.append(found if layer.from_output else values)
+                values = found
+        return values, kept
+
+    def _backward(
+        self, weights: Weights, above: Tensor, kept: list[Tensor], into: Weights, beta: Factor, alpha: float
+    ) -> None:
+        for layer, values in zip(reversed(self.layers), reversed(kept), strict=True):
+            if not isinstance(layer, Affine):
+                above = layer.backward(above, values)
+                continue
+            into.layers[layer.number].add_products(values, above, beta=beta, alpha=alpha)
+            if layer.number:
+                above = torch.bmm(above, weights.layers[layer.number].matrix.mT)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def _applied(layer: Layer, values: Tensor) -> Tensor:
+    return torch.bmm(values, layer.matrix) if layer.bias is None else torch.baddbmm(layer.bias, values, layer.matrix)
+
+
+def _in_sequence(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]]:
+    """Return the layers of nested sequences in order, with their names; what changes nothing is left out."""
+    if _is_hooked(module):
+        raise NotPacked("hooks")
+    if type(module) is nn.Sequential:
+        return [
+            layer
+            # Not the named children, which name a layer once that is there twice.
+            for name, child in module._modules.items()
+            if child is not None
+            for layer in _in_sequence(child, f"{prefix}.{name}" if prefix else name)
+        ]
+    if type(module) is nn.Identity or (type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)):
+        return []
+    return [(prefix, module)]
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    hooks: Sequence[Mapping] = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return any(hooks)
+
+
+def _activation(module: nn.Module) -> Activation:
+    make: Callable[[nn.Module], Activation | None] | None = ACTIVATIONS.get(type(module))
+    found = None if make is None else make(module)
+    if found is None:
+        raise NotPacked(f"a layer of type {type(module).__name__}")
+    return found

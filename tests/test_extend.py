@@ -120,9 +120,9 @@ for name in extend.__all__:
     ended = run_with_core(script)
     assert ended.returncode == 0, ended.stderr
     told = dict(line.split(" ", 1) for line in ended.stdout.splitlines())
-    assert {"SECTIONS", "execute"} <= set(told)
+    assert {"SECTIONS", "execute_job"} <= set(told)
     assert set(told) <= {
-        *("SECTIONS", "SectionFacts", "Evidence", "Content", "Assignment", "Outcome", "DataCache", "execute"),
+        *("SECTIONS", "SectionFacts", "Evidence", "Content", "Assignment", "Outcome", "DataCache", "execute_job"),
         *("STAGES", "Stage", "Column", "StageResult", "Work"),
     }
     for name, sentence in told.items():

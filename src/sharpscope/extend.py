@@ -51,8 +51,8 @@ A stage of every run:
     returns what it ``StageResult``: numbers, which each ``Column`` of the ledger takes up, and arrays.
 
 An executor:
-    ``EXECUTORS``. It is given an ``Assignment``, does each run by ``execute``, with one ``DataCache`` a process, which
-    keeps datasets from run to run, and yields the ``Outcome``.
+    ``EXECUTORS``. It is given an ``Assignment``, does each job by ``execute_job``, with one ``DataCache`` a process,
+    which keeps datasets from run to run, and yields the ``Outcome``.
 
 Sections, stages and executors need the extra "study", and say so where it is not installed.
 """
@@ -127,7 +127,7 @@ __all__ = [
     "climb",
     "corrupt",
     "draw_rounds",
-    "execute",
+    "execute_job",
     "gradients",
     "judged",
     "locate",
@@ -160,8 +160,8 @@ if TYPE_CHECKING:
     from sharpscope.models import MODELS
     from sharpscope.safety import SCORES, Predictions, RegressionSplit, ScoreFacts, Split
     from sharpscope.seeding import Stream
-    from sharpscope.study.execution import execute
     from sharpscope.study.executors import EXECUTORS
+    from sharpscope.study.packs import execute_job
     from sharpscope.study.work.assignment import Assignment, Outcome
     from sharpscope.study.work.data_cache import DataCache
     from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
@@ -195,7 +195,7 @@ else:
             "sharpscope.study.work.assignment": ("Assignment", "Outcome"),
             "sharpscope.study.work.data_cache": ("DataCache",),
             "sharpscope.study.executors": ("EXECUTORS",),
-            "sharpscope.study.execution": ("execute",),
+            "sharpscope.study.packs": ("execute_job",),
             "sharpscope.study.work.stage": ("STAGES", "Stage", "Column", "StageResult"),
             "sharpscope.study.work.work": ("Work",),
             "sharpscope.task": ("REGRESSION",),

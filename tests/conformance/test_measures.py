@@ -144,6 +144,16 @@ def test_has_the_invariances_declared_and_no_others(variant: Variant, invariance
         assert abs(new.value - old.value) > 1e-4 * abs(old.value)
 
 
+@pytest.mark.parametrize("name", [name for name, entry in MEASURES.items() if entry.facts.of_decisions])
+def test_what_tells_of_decisions_alone_is_the_same_at_any_temperature(name: str) -> None:
+    after = MLP.model()
+    with torch.no_grad():
+        after[-1].weight.div_(1.7)
+        after[-1].bias.div_(1.7)
+    (variant,) = (each for each in VARIANTS if each.key == name)
+    assert variant.on(after, [MLP.samples()]).value == pytest.approx(reference()[name].value, rel=1e-9)
+
+
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS.values(), ids=TRANSFORMATIONS)
 def test_transformations_leave_the_function_as_it_is(transformation: Transformation) -> None:
     before, after = (model.eval() for model in transformation.pair())

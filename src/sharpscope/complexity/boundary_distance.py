@@ -35,6 +35,7 @@ _BEYOND = 1 + 2.0**-26
         sharper_is="smaller",
         kind="complexity",
         of_classes=lambda options: True,
+        of_decisions=True,
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
         cost="first_order: 2 C forward passes for C outputs; search: 2 + 38 more for each direction",
         exact=True,

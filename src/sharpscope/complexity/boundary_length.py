@@ -36,6 +36,7 @@ _PIECE = 4096
         sharper_is="larger",
         kind="complexity",
         of_classes=lambda options: True,
+        of_decisions=True,
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
         cost="one forward pass, and one of 32 x draws x lines^2 points of the plane (264,000)",
         exact=False,

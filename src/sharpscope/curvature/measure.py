@@ -67,6 +67,8 @@ class MeasureFacts:
         default: Whether ``sharpscope.measure`` computes it when nothing is asked for by name.
         of_classes: By all of its options, whether it is defined for outputs that tell classes apart only, whatever the
             loss; None where it never is.
+        of_decisions: Whether it tells of the predicted classes alone, so that outputs divided by a temperature have the
+            same value: it is not computed anew for a twin.
         variants: Options under which other invariances hold: ``({"normalize": False}, invariances)`` pairs.
     """
 
@@ -83,6 +85,7 @@ class MeasureFacts:
     kind: Literal["sharpness", "complexity", "control"] = "sharpness"
     default: bool = False
     of_classes: Callable[[Mapping[str, Any]], bool] | None = None
+    of_decisions: bool = False
     variants: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
 
 

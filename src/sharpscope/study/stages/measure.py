@@ -10,7 +10,8 @@ from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.spec import Run
 from sharpscope.store.documents import plain
-from sharpscope.store.wanted import Stamp
+from sharpscope.store.snapshots import base_of, twin_of
+from sharpscope.store.wanted import Stamp, answers
 from sharpscope.study.work.facts import described
 from sharpscope.study.work.measuring import measure_clean
 from sharpscope.study.work.requested import RequestedValue, RequestedValues
@@ -18,8 +19,12 @@ from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import SAMPLES, Timing, first_of
 from sharpscope.study.work.work import Work
 
+MEASURING = "measures"
+# What an entry says of an estimate.
+_FOUND = ("value", "stderr", "samples", "converged", "details")
 
-@STAGES.register("measures")
+
+@STAGES.register(MEASURING)
 class MeasureStage(Stage):
     """Estimates of sharpness, complexity and their controls."""
 
@@ -43,16 +48,33 @@ class MeasureStage(Stage):
 
     def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Return the estimates that can be had, and note why the others cannot."""
+        known = _known(work, snapshot, missing)
+        missing = {key: stamp for key, stamp in missing.items() if key not in known}
+        if not missing:
+            return known
         requested = {key: RequestedValue.of(stamp, "measure") for key, stamp in missing.items()}
         init = dict(work.initial_model().named_parameters())
         found = measure_clean(work.model(snapshot), work.dataset, requested, work.run.seed, init, work.device)
         for key, error in found.failed.items():
             work.fail(snapshot, key, error)
-        return {key: StageResult(_entry(estimate)) for key, estimate in found.items()}
+        return {**known, **{key: StageResult(_entry(estimate)) for key, estimate in found.items()}}
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
         """Return the time of what is left to measure, from a few samples."""
         return sum(_seconds(timing, run, keys) for keys in left.values())
+
+
+def _known(work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> dict[str, StageResult]:
+    """Return what a twin has in common with the snapshot that it is of: all that tells of predicted classes alone."""
+    if not twin_of(snapshot):
+        return {}
+    base = work.record.at(base_of(snapshot), MEASURING)
+    alike = {key: base[key] for key in missing if _of_decisions(missing[key]) and answers(base.get(key), missing[key])}
+    return {key: StageResult({name: entry[name] for name in _FOUND}) for key, entry in alike.items()}
+
+
+def _of_decisions(stamp: Stamp) -> bool:
+    return MEASURES[RequestedValue.of(stamp, "measure").name].facts.of_decisions
 
 
 def _entry(estimate: Estimate) -> dict[str, Any]:

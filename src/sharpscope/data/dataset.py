@@ -115,6 +115,8 @@ class Dataset:
         task: What is asked of a network.
         calibration: Samples of the training pool that are never trained on, where there are any: temperatures are
             fitted to them.
+        truth: Where it is known what the targets are values of: from any inputs to targets, as above.
+        region: Of points in the plane, the rectangle that they are taken from: (left, right, bottom, top).
 
     Raises:
         DataError: If the tensors do not fit each other.
@@ -133,6 +135,8 @@ class Dataset:
     corrupted: CorruptionSuite | None = None
     task: Task = CLASSIFICATION
     calibration: Samples | None = None
+    truth: Callable[[Tensor], Tensor] | None = None
+    region: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         self.objective.check_declared(self.name, self.classes)

@@ -25,6 +25,7 @@ STUDY = {
     "grid": {"seed": 1},
     "scores": ["ece", "corruption_accuracy"],
     "twins": ["calibrated"],
+    "watch": {"steps": [0, 1, 10], "measures": ["gradient_norm"]},
 }
 FOUND = {"end": "", "loss-2": "@2", "end~calibrated": "~calibrated", "loss-2~calibrated": "@2~calibrated"}
 

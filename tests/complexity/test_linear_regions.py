@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from sharpscope import measure
 from sharpscope.complexity.kinks import linear_pieces
-from sharpscope.errors import NotDefined
+from sharpscope.errors import NotDefined, SharpscopeError
 
 NAME = "linear_regions"
 
@@ -217,6 +217,12 @@ def test_a_network_in_single_precision_is_counted_in_double() -> None:
     data = (x, torch.zeros(40, dtype=torch.long))
     double = (x.double(), data[1])
     assert measure(model, data, [NAME])[NAME].value == measure(model.double(), double, [NAME])[NAME].value
+
+
+def test_more_regions_than_can_be_counted_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sharpscope.complexity.kinks._LIMIT", 30)
+    with pytest.raises(SharpscopeError, match="more than 30 linear regions along 20 segments; ask for fewer"):
+        counts(mlp(2, 16, 16, 3), *segments(20, 2))
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sharpscope.errors import NotDefined
+from sharpscope.errors import NotDefined, SharpscopeError
 
 # Numbers of inputs that are evaluated at a time, and the most pieces that have them.
 _NUMBERS, _MOST = 2**20, 4096
+# Pieces beyond which nothing is cut: deep networks of images have so many that counting them takes days.
+_LIMIT = 200_000
 # Kinks nearer to each other than this share of the segment are one: units with the same hyperplane, but for rounding.
 _APART = 1e-12
 # What is smaller than this share of the largest value is zero, but for rounding.
@@ -105,6 +107,7 @@ def linear_pieces(starts: Tensor, ends: Tensor, evaluate: Evaluate) -> Pieces:
 
     Raises:
         NotDefined: If the network is not linear on the pieces.
+        SharpscopeError: If there are more than 200,000 pieces.
     """
     pieces = Pieces.whole(starts, ends)
     chunk = min(max(_NUMBERS // max(starts[0].numel(), 1), 1), _MOST)
@@ -115,6 +118,11 @@ def linear_pieces(starts: Tensor, ends: Tensor, evaluate: Evaluate) -> Pieces:
             break
         numbers = [number + chunk * index for index, (number, _) in enumerate(found)]
         pieces = pieces.cut(torch.cat(numbers), torch.cat([share for _, share in found]))
+        if len(pieces.firsts) > _LIMIT:
+            raise SharpscopeError(
+                f"there are more than {_LIMIT:,} linear regions along {len(starts)} segments; ask for fewer segments, "
+                "or measure a smaller network"
+            )
     for firsts in pieces.firsts.split(chunk):
         _refuse_curved(pieces, firsts, evaluate)
     return pieces

@@ -65,6 +65,7 @@ def linear_regions(risk: Risk, *, segments: Annotated[int, Field(ge=2)] = 100) -
 
     Raises:
         NotDefined: If the network is not piecewise linear, or there are not two samples.
+        SharpscopeError: If there are more than 200,000 regions along all segments.
     """
     rows = _Rows(2 * segments, risk.stream.child("linear_regions"))
     yield rows

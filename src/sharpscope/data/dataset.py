@@ -214,6 +214,12 @@ class Dataset:
         shape = tuple(self.train_inputs.shape[1:])
         return shape if self.vocabulary is None else (*shape, self.vocabulary)
 
+    @property
+    def pictured(self) -> bool:
+        """Whether what a model learns can be pictured: a class, or one number, at each point of the plane."""
+        in_plane = self.train_inputs.is_floating_point() and self.input_shape == (2,)
+        return in_plane and (self.task.classes or self.outputs == 1)
+
     def normalize(self, inputs: Tensor) -> Tensor:
         """Return what a model sees: float32, brought to zero mean and unit variance in each channel.
 

@@ -241,7 +241,8 @@ def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task:
     requested = RequestedValues(
         measures, scores, pair_scores, conditions, *_matched_losses(points), stages, task, study.twins, compared
     )
-    requested = replace(requested, **_watched(study, points, dry_run))
+    pictured = all(dataset.pictured for dataset in dry_run.datasets.values())
+    requested = replace(requested, pictured=pictured, **_watched(study, points, dry_run))
     check_columns(requested)
     return requested
 

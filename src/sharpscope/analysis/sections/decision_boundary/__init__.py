@@ -12,7 +12,7 @@ from sharpscope.analysis.sections.decision_boundary.data import Panel, class_col
 from sharpscope.analysis.sections.decision_boundary.figure import boundaries
 
 
-@SECTIONS.register(facts=SectionFacts("Decision boundaries", place=36, template=beside(__file__)))
+@SECTIONS.register(facts=SectionFacts("Decision boundaries", place=26, template=beside(__file__)))
 def decision_boundary(evidence: Evidence) -> Content:
     """Which class is predicted where, with the training points, for inputs in the plane."""
     results = evidence.results

@@ -80,13 +80,19 @@ class Panel:
     def of_most(self) -> Lines:
         """The boundaries of what most runs predict."""
         if self.shares.shape[-1] == 2:
-            return self.region.contours(self.shares[..., 1], 0.5)
+            # The median crosses one half where the majority does, and smoothly.
+            return self.region.contours(np.median(self._of_second(self.classes, self.confidence), axis=0), 0.5)
         return self._between(self.shares.argmax(axis=-1))
 
     def _boundary(self, classes: np.ndarray, sure: np.ndarray) -> Lines:
         if self.shares.shape[-1] == 2:
-            return self.region.contours(np.where(classes == 1, sure, 1 - sure), 0.5)
+            return self.region.contours(self._of_second(classes, sure), 0.5)
         return self._between(classes)
+
+    @staticmethod
+    def _of_second(classes: np.ndarray, sure: np.ndarray) -> np.ndarray:
+        """Return the probability of the second of two classes."""
+        return np.where(classes == 1, sure, 1 - sure)
 
     def _between(self, classes: np.ndarray) -> Lines:
         present = np.unique(classes)

@@ -18,7 +18,7 @@ from sharpscope.analysis.sections.surfaces.figure import ERRORS, HEIGHTS, pictur
 _STOPS = 9
 
 
-@SECTIONS.register(facts=SectionFacts("Surfaces", place=36, template=beside(__file__)))
+@SECTIONS.register(facts=SectionFacts("Surfaces", place=27, template=beside(__file__)))
 def surfaces(evidence: Evidence) -> Content:
     """Target, fit and error at each point of the plane, for known functions of two numbers."""
     results = evidence.results
@@ -50,13 +50,17 @@ def _drawn(panel: Panel, scale: ErrorScale) -> dict[str, Any]:
         "level": panel.level,
         "tiles": tiles,
         "height": panel.region.height,
-        "note": f"from {numbers.plain(panel.low)} to {numbers.plain(panel.high)}, test R² {panel.r2:.4f}",
+        "note": f"from {_short(panel.low)} to {_short(panel.high)}, test R² {panel.r2:.4f}",
     }
 
 
 def _tile(panel: Panel, values: np.ndarray, name: str) -> dict[str, str]:
     lines = [line for height in panel.heights for line in panel.region.contours(values, height)]
     return {"name": name, "image": image(HEIGHTS(panel.shade(values))), "lines": panel.region.path(lines)}
+
+
+def _short(value: float) -> str:
+    return numbers.plain(float(f"{value:.3g}"))
 
 
 def _gradient(colors: Colormap) -> str:

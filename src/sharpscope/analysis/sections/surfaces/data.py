@@ -76,30 +76,35 @@ class Panel:
 
 @dataclass(frozen=True)
 class ErrorScale:
-    """The one scale of the errors of all panels, by their logarithm.
+    """The one scale of the errors of all panels, by their logarithm: three decades.
 
     Attributes:
-        top: The power of ten at its end.
+        high: Where it ends.
     """
 
-    top: int
+    high: float
 
     @classmethod
     def of(cls, panels: list[Panel]) -> ErrorScale:
-        """Return the scale that ends at the next power of ten above nearly all errors."""
+        """Return the scale that ends above nearly all errors."""
         largest = max(float(np.quantile(panel.error, 0.995)) for panel in panels)
-        return cls(math.ceil(math.log10(largest)) if largest > 0 else 0)
+        return cls(largest if largest > 0 else 1.0)
+
+    @property
+    def low(self) -> float:
+        """Where it begins."""
+        return self.high * 10.0**-_DECADES
 
     def shade(self, error: np.ndarray) -> np.ndarray:
         """Return where errors lie on the scale, from 0 to 1."""
-        low = self.top - _DECADES
-        return np.clip((np.log10(np.maximum(error, 10.0 ** (low - 1))) - low) / _DECADES, 0, 1)
+        return 1 + np.log10(np.clip(error, self.low, self.high) / self.high) / _DECADES
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """Its powers of ten: where each lies, in hundredths, and its text."""
-        powers = range(self.top - _DECADES, self.top + 1)
-        return [(100 * index / _DECADES, f"{10.0**power:g}") for index, power in enumerate(powers)]
+        """The powers of ten on it: where each lies, in hundredths, and its text."""
+        top = math.floor(math.log10(self.high))
+        powers = [10.0**power for power in range(top - _DECADES + 1, top + 1)]
+        return [(100 * float(self.shade(np.array(power))), f"{power:g}") for power in powers]
 
 
 def panels_of(results: StudyResults) -> list[Panel]:

@@ -29,8 +29,8 @@ def pictures(results: StudyResults, shown: list[Panel]) -> Figure:
                 axis.remove()
             continue
         _row(trio, shown[place], scale, cell_label(results.factor.told(shown[place].level), shown[place].group))
-    ticks = scale.ticks
-    figure.supxlabel(f"Error: root mean square over seeds, dark {ticks[0][1]} to light {ticks[-1][1]}", fontsize=7)
+    told = f"from {scale.low:.2g} (dark) to {scale.high:.2g} (light) by its logarithm"
+    figure.supxlabel(f"Error: root mean square over seeds, {told}", fontsize=7)
     return figure
 
 

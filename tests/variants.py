@@ -25,7 +25,7 @@ from sharpscope.curvature.risk.batches import Batches
 from sharpscope.measurement import measure_risk
 from tests.invariances import CONV, MLP
 
-SMALL = {"draws": 4, "starts": 2, "steps": 6, "sketch": 3, "probes": 4}
+SMALL = {"draws": 4, "starts": 2, "steps": 6, "sketch": 3, "probes": 4, "segments": 20}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ A score:
 A dataset:
     ``DATASETS``. It is given a ``DataSource`` and returns a ``Dataset``. ``locate`` finds or downloads a
     ``RemoteFile``; ``stratified`` chooses a subset, and ``Samples`` are what twins are calibrated on. Its task is
-    ``REGRESSION`` where targets are numbers.
+    ``REGRESSION`` where targets are numbers. ``FUNCTIONS`` are those of the plane that networks are fitted to.
 
 A condition:
     ``CONDITIONS`` and ``ConditionFacts``, which say whether it alters inputs, weights or data, or attacks a model. A
@@ -67,6 +67,7 @@ __all__ = [
     "CONDITIONS",
     "DATASETS",
     "EXECUTORS",
+    "FUNCTIONS",
     "MODELS",
     "REGIMES",
     "REGRESSION",
@@ -155,6 +156,7 @@ if TYPE_CHECKING:
     from sharpscope.data.conditions import corrupt
     from sharpscope.data.download import RemoteFile, locate
     from sharpscope.data.draws import Draws
+    from sharpscope.data.known_functions import FUNCTIONS
     from sharpscope.data.selection import stratified
     from sharpscope.errors import DataError, NotDefined, SharpscopeError, SpecError
     from sharpscope.models import MODELS
@@ -188,6 +190,7 @@ else:
             "sharpscope.data.selection": ("stratified",),
             "sharpscope.data.download": ("RemoteFile", "locate"),
             "sharpscope.data.draws": ("Draws",),
+            "sharpscope.data.known_functions": ("FUNCTIONS",),
             "sharpscope.errors": ("SharpscopeError", "NotDefined", "DataError", "SpecError"),
             "sharpscope.models": ("MODELS",),
             "sharpscope.safety": ("SCORES", "ScoreFacts", "Predictions", "Split", "RegressionSplit"),

@@ -26,6 +26,8 @@ from sharpscope.seeding import Stream
 SAMPLES = 16
 # Defined for inputs of two numbers only; tests of its own have it.
 IN_THE_PLANE = {"boundary_length"}
+# Defined for piecewise linear networks only, and slow for deep ones; likewise.
+PIECEWISE_LINEAR = {"linear_regions"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def in_double(net: Net) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
 
 
 @every_net_in_time
-@pytest.mark.parametrize("name", [name for name in MEASURES if name not in IN_THE_PLANE])
+@pytest.mark.parametrize("name", [name for name in MEASURES if name not in IN_THE_PLANE | PIECEWISE_LINEAR])
 def test_every_measure_has_a_value_that_precision_does_not_move(net: Net, name: str) -> None:
     variant = Variant(name)
     found = variant.on(trained(net), net.samples(), batch_size=6)

@@ -81,6 +81,10 @@ def check_like_alone(make: Callable[[], list[Member]], tolerance: float = 1e-10)
             assert epoch.batch_loss == pytest.approx(other.batch_loss, rel=1e-5)
             assert (epoch.epoch, epoch.batch_accuracy) == (other.epoch, other.batch_accuracy)
             assert epoch.lr == pytest.approx(other.lr)
+        assert found.at_step.keys() == expected.at_step.keys()
+        for step, weights in found.at_step.items():
+            for name, tensor in weights.items():
+                torch.testing.assert_close(tensor, expected.at_step[step][name], rtol=tolerance, atol=tolerance)
         assert found.at_loss.keys() == expected.at_loss.keys()
         for loss, kept in found.at_loss.items():
             assert (kept.step, kept.epoch) == (expected.at_loss[loss].step, expected.at_loss[loss].epoch)
@@ -113,6 +117,7 @@ RECIPES = {
     "smoothed labels": replace(BASE, loss=partial(Classification().loss, label_smoothing=0.1)),
     "matched losses": replace(MOMENTUM, checkpoints_at_loss=(0.9, 0.5, 1e-9)),
     "closely matched losses": replace(MOMENTUM, checkpoints_at_loss=(0.9, 0.5), check_loss_every=2),
+    "watched": replace(MOMENTUM, watched=(0, 1, 7, 40), stop_at_loss=0.9),
     "a loss to stop at": replace(MOMENTUM, stop_at_loss=0.5, check_loss_every=1),
 }
 
@@ -241,7 +246,7 @@ def _broken_off(members: Sequence[Member], path: Path, epochs: int, monkeypatch:
     monkeypatch.setattr(loop._Pack, "epoch", whole)
 
 
-@pytest.mark.parametrize("name", ["matched losses", "adam, sam", "sam", "a loss to stop at"])
+@pytest.mark.parametrize("name", ["matched losses", "adam, sam", "sam", "a loss to stop at", "watched"])
 def test_a_pack_goes_on_from_its_checkpoint_to_the_bit(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +265,7 @@ def test_a_pack_goes_on_from_its_checkpoint_to_the_bit(
         assert [e.batch_loss for e in history.epochs] == [e.batch_loss for e in other.epochs]
         assert history.step == other.step
         assert history.at_loss.keys() == other.at_loss.keys()
+        assert history.at_step.keys() == other.at_step.keys()
 
 
 def test_a_checkpoint_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,7 @@ def results_of(reading: Reading, scored: Pairs) -> StudyResults:
         damaged=bool(damage),
         task=Task.of(catalog),
         claimed=tuple(catalog.get("claims", ())),
+        watched=tuple(_quantity(facts) for facts in catalog.get("watched", ())),
         read_arrays=partial(_arrays, reading),
     )
 

@@ -132,6 +132,7 @@ class StudyResults:
             pairs; see ``across_levels``.
         conditions: One row a run and case of a condition, and one without a condition: how well the run fares there;
             see ``conditions_table``.
+        watched: Facts of what was measured along the trainings.
         read_arrays: Reads the arrays of a stage at a snapshot; see ``arrays``.
     """
 
@@ -152,6 +153,7 @@ class StudyResults:
     confidence: pd.DataFrame = field(default_factory=pd.DataFrame)
     pairs_across: pd.DataFrame = field(default_factory=pd.DataFrame)
     conditions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    watched: tuple[Quantity, ...] = ()
     read_arrays: Callable[[str, str], Arrays] = field(default=_no_arrays, repr=False)
 
     def arrays(self, stage: str, snapshot: str = END) -> Arrays:

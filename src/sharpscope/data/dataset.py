@@ -115,6 +115,8 @@ class Dataset:
         task: What is asked of a network.
         calibration: Samples of the training pool that are never trained on, where there are any: temperatures are
             fitted to them.
+        truth: Where it is known what the targets are values of: from any inputs to targets, as above.
+        region: Of points in the plane, the rectangle that they are taken from: (left, right, bottom, top).
 
     Raises:
         DataError: If the tensors do not fit each other.
@@ -133,6 +135,8 @@ class Dataset:
     corrupted: CorruptionSuite | None = None
     task: Task = CLASSIFICATION
     calibration: Samples | None = None
+    truth: Callable[[Tensor], Tensor] | None = None
+    region: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         self.objective.check_declared(self.name, self.classes)
@@ -209,6 +213,12 @@ class Dataset:
         """The shape of one input: ``(C, H, W)`` or ``(D,)``, for symbols ``(L, vocabulary)`` as if one-hot."""
         shape = tuple(self.train_inputs.shape[1:])
         return shape if self.vocabulary is None else (*shape, self.vocabulary)
+
+    @property
+    def pictured(self) -> bool:
+        """Whether what a model learns can be pictured: a class, or one number, at each point of the plane."""
+        in_plane = self.train_inputs.is_floating_point() and self.input_shape == (2,)
+        return in_plane and (self.task.classes or self.outputs == 1)
 
     def normalize(self, inputs: Tensor) -> Tensor:
         """Return what a model sees: float32, brought to zero mean and unit variance in each channel.

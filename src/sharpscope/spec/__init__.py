@@ -13,6 +13,7 @@ from sharpscope.spec.structure import Loc, Strict, validated
 from sharpscope.spec.study import EXTENDS, MOST_RUNS, REQUIRED, Study
 from sharpscope.spec.training import Training
 from sharpscope.spec.values import BY_A_WORD, set_dotted, value_text
+from sharpscope.spec.watch import Watch, steps_within
 
 __all__ = [
     "BASELINE",
@@ -34,11 +35,13 @@ __all__ = [
     "Strict",
     "Study",
     "Training",
+    "Watch",
     "arm_label",
     "arms",
     "is_option",
     "kind_of",
     "set_dotted",
+    "steps_within",
     "validated",
     "value_text",
 ]

@@ -44,3 +44,22 @@ class Component(Strict):
     def _to_yaml(self) -> dict[str, Any]:
         version = {} if self.version == 1 else {"version": self.version}
         return {"name": self.name, **self.options, **version}
+
+
+def named(kind: str, value: Any) -> Any:
+    """Bring a list of names, or a mapping of keys to options, into ``{key: {kind: name, **options}}``."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        for name in value:
+            if not isinstance(name, str):
+                raise ValueError(f"a list of {kind}s holds names; with options write a mapping, got {name!r}")
+        value = dict.fromkeys(value)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{kind}s are a list of names or a mapping of names to options, got {value!r}")
+    named = {}
+    for key, options in value.items():
+        if options is not None and not isinstance(options, Mapping):
+            raise ValueError(f"the options of {kind} '{key}' are a mapping, got {options!r}")
+        named[str(key)] = {kind: str(key), **(options or {})}
+    return named

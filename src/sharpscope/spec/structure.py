@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -47,7 +47,7 @@ def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
     if error["type"] == "extra_forbidden":
         *path, key = error["loc"]
         for step in path:
-            kind = kind.model_fields[str(step)].annotation  # type: ignore[assignment]
+            kind = _structure_in(kind.model_fields[str(step)].annotation)
         place = f" in {'.'.join(map(str, path))}" if path else ""
         known = [*kind.model_fields, *kind.also_known]
         return f"unknown key '{key}'{place}{suggest(str(key), known)}"
@@ -69,6 +69,12 @@ def _sentence(kind: type[Strict], error: Any, dotted: str) -> str:
     # The place has the line, so that the number of an item, which a reader would have to count, says nothing more.
     name = ".".join(part for part in error["loc"] if isinstance(part, str))
     return f"{name}: {expected}, got {shortened(got)}{hint}"
+
+
+def _structure_in(annotation: Any) -> type[Strict]:
+    """Return the structure that a field holds, which may be None in its place."""
+    found: type[Strict] = next(part for part in (*get_args(annotation), annotation) if isinstance(part, type))
+    return found
 
 
 def shortened(value: Any, length: int = 200) -> str:

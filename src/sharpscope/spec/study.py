@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from sharpscope.spec.component import Component
+from sharpscope.spec.component import Component, named
 from sharpscope.spec.factor import Compare, Factor
 from sharpscope.spec.grid import GridPoint, count, expanded, varying
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.structure import Strict, shortened
 from sharpscope.spec.training import Training
 from sharpscope.spec.values import repeats
+from sharpscope.spec.watch import Watch
 
 REQUIRED = ("name", "data", "model")
 # The key by which a study file names the study that it changes. It is gone where the two are one.
@@ -43,6 +44,8 @@ class Study(Strict):
         twins: Twins of each model that are looked at too: ``calibrated`` is the model with its head divided by the
             temperature that suits the calibration split, ``matched_confidence`` with that at which it is as sure as the
             model of the reference level. They change no run.
+        watch: What is measured along each training: every so many steps, or after the steps of a list. It changes no
+            run.
         primary: The few quantities that decide; they are tested as one family.
         claims: Published statements that the study judges: names of claims, or files of the user's own with one each.
             They change no run.
@@ -67,6 +70,7 @@ class Study(Strict):
     measures_subset: PositiveInt | None = None
     scores: dict[str, dict[str, Any]] | None = None
     twins: tuple[Literal["calibrated", "matched_confidence"], ...] = ()
+    watch: Watch | None = None
     primary: tuple[str, ...] | None = None
     claims: tuple[str, ...] = ()
     correction: Correction = "westfall_young"
@@ -100,12 +104,12 @@ class Study(Strict):
     @field_validator("measures", mode="before")
     @classmethod
     def _measures(cls, value: Any) -> Any:
-        return _named("measure", value)
+        return named("measure", value)
 
     @field_validator("scores", mode="before")
     @classmethod
     def _scores(cls, value: Any) -> Any:
-        return _named("score", value)
+        return named("score", value)
 
     @field_validator("twins")
     @classmethod
@@ -150,22 +154,3 @@ class Study(Strict):
             SpecError: If a key of the grid names nothing, or a value does not fit where it goes.
         """
         return expanded(self)
-
-
-def _named(kind: str, value: Any) -> Any:
-    """Bring a list of names, or a mapping of keys to options, into ``{key: {kind: name, **options}}``."""
-    if value is None:
-        return None
-    if isinstance(value, list):
-        for name in value:
-            if not isinstance(name, str):
-                raise ValueError(f"a list of {kind}s holds names; with options write a mapping, got {name!r}")
-        value = dict.fromkeys(value)
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{kind}s are a list of names or a mapping of names to options, got {value!r}")
-    named = {}
-    for key, options in value.items():
-        if options is not None and not isinstance(options, Mapping):
-            raise ValueError(f"the options of {kind} '{key}' are a mapping, got {options!r}")
-        named[str(key)] = {kind: str(key), **(options or {})}
-    return named

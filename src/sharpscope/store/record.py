@@ -21,8 +21,10 @@ FINAL = ("done", "diverged")
 TRAINING = "training"  # the stage that all others need: of its files none is missed before something asks for it
 RELIABILITY = "reliability"  # the stage that a report takes reliability diagrams from
 BY_CONDITION = "by_condition"  # the stage that a report takes accuracies under conditions from
+PLANE = "plane"  # the stage that a report takes pictures of functions of the plane from
 TEMPERATURE = "temperature"  # the stage that tells whether there is a twin
-WEIGHTS_KEY, HISTORY_KEY = "weights", "history"
+TRAJECTORY = "trajectory"  # the stage that a report takes from what was measured along trainings
+WEIGHTS_KEY, HISTORY_KEY, WATCHED_KEY = "weights", "history", "watched"
 NOT_YET = "not computed yet; the next run does it"
 
 Entry = dict[str, Any]

@@ -17,7 +17,8 @@ from sharpscope.store.files import Damaged, Missing, make_way, read_whole, remov
 from sharpscope.store.locks import is_held, locked
 from sharpscope.store.record import FINAL, Record
 from sharpscope.store.seals import BrokenSeal, check_bytes, check_file, check_sealed, seal_of
-from sharpscope.store.snapshots import END, weights_file
+from sharpscope.store.snapshots import END, TABLE, weights_file
+from sharpscope.store.tables import from_parquet
 
 RECORD = "run.json"
 TRAINED = "trained.json"
@@ -27,6 +28,7 @@ PREDICTIONS = "predictions.safetensors"
 UNDER_CONDITIONS = "conditions.safetensors"  # apart, since it is the larger and few look at it
 PREDICTED = (PREDICTIONS, UNDER_CONDITIONS)
 HISTORY = "history.parquet"
+WATCHED = "watched.safetensors"  # weights along the training
 
 
 class AtWork(Damaged):
@@ -245,11 +247,13 @@ class RunFolder:
             raise
 
     def read_arrays(self, name: str, seal: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
-        """Return the arrays of a safetensors file.
+        """Return the arrays of a safetensors file, or the columns of a table.
 
         Raises:
             Damaged: If it is missing or damaged.
         """
+        if name.endswith(TABLE):
+            return from_parquet(self.read(name, seal))
         from safetensors import SafetensorError
         from safetensors.numpy import load
 

@@ -16,6 +16,8 @@ END = "end"
 STEP = "step"
 # The twin whose temperature suits the calibration split, and that which is as sure as the reference level.
 CALIBRATED, MATCHED = "calibrated", "matched_confidence"
+# How the names of tables end.
+TABLE = ".parquet"
 _LOSS = "loss-"
 _TWIN = "~"
 
@@ -93,6 +95,16 @@ def weights_file(snapshot: str) -> str:
     ('weights.safetensors', 'weights-at-0.1.safetensors')
     """
     return f"{column('weights', snapshot).replace('@', '-at-')}.safetensors"
+
+
+def table_file(stage: str, key: str, snapshot: str) -> str:
+    """Return the name of the file of the table that a stage found under a key.
+
+    >>> table_file("trajectory", "trajectory", "end"), table_file("histogram", "wide", "loss-0.1")
+    ('trajectory.parquet', 'histogram-wide-loss-0.1.parquet')
+    """
+    name = stage if key == stage else f"{stage}-{key}"
+    return f"{name}{'' if snapshot == END else f'-{snapshot}'}{TABLE}"
 
 
 def arrays_file(stage: str, key: str, snapshot: str) -> str:

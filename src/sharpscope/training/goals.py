@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sharpscope.curvature.risk.state import ForwardState
 from sharpscope.data import Dataset
@@ -20,6 +20,7 @@ from sharpscope.training.observers import Observer, Progress
 from sharpscope.training.predict import predict
 from sharpscope.training.recipe import Recipe
 from sharpscope.training.steps import MiniBatch, Pass, TensorCopies
+from sharpscope.training.watched import copied
 
 # Samples after which it is asked whether a loss can still be small enough.
 _CHUNK = 256
@@ -179,7 +180,7 @@ class Goals(Observer):
     def _look_at_held_out(self, epoch: int, step: int, inputs: Tensor, targets: Tensor) -> None:
         loss = self._loss(inputs, targets)
         if self._best is None or loss < self._best.loss:
-            self._best = Kept(loss, epoch, step, loss, _copied(self._result.model))
+            self._best = Kept(loss, epoch, step, loss, copied(self._result.model))
         elif epoch - self._best.epoch >= self._patience:
             self.reached = "patience"
 
@@ -201,7 +202,7 @@ class Goals(Observer):
 
     def _weights(self, moment: _Moment) -> dict[str, Tensor]:
         with self._at(moment):
-            return _copied(self._result.model)
+            return copied(self._result.model)
 
     @contextmanager
     def _at(self, moment: _Moment) -> Iterator[None]:
@@ -236,11 +237,3 @@ class _Moment:
         self.weights.restore()
         self.state.restore()
         result.load_state_dict(self.beside)
-
-
-def _copied(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict of a model, contiguous and on the CPU."""
-    return {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
-    }

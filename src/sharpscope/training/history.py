@@ -64,6 +64,7 @@ class History:
         best_epoch: The epoch whose weights the model has by early stopping; None if it has those of the last epoch.
         at_loss: Weights by the train loss at which they were to be kept, from the largest on; losses that were never
             reached are absent.
+        at_step: Weights by the step after which they were to be kept, as far as the training came.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -71,6 +72,7 @@ class History:
     step: int = 0
     best_epoch: int | None = None
     at_loss: dict[float, Kept] = field(default_factory=dict)
+    at_step: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_columns(self) -> dict[str, list[Any]]:
         """Return a table: the name of each column to its values, one an epoch; without accuracy where there is none."""

@@ -27,6 +27,7 @@ from sharpscope.training.modes import channels_last, mode
 from sharpscope.training.observers import Guarded, Observer, Observers, Progress
 from sharpscope.training.recipe import Penalty, Recipe
 from sharpscope.training.recorder import HistoryRecorder
+from sharpscope.training.watched import WatchedWeights
 
 
 def train(
@@ -84,9 +85,10 @@ def train(
         recorder = HistoryRecorder(data.objective)
         result = recipe.averaging(model, batches.clean)
         goals = Goals(recipe, result, data, spared, device)
+        watched = WatchedWeights(result, recipe.watched)
         further = Observers([Guarded(observer, model, device) for observer in observers])
         # In this order: the goals look at what the result is by then, and others at what is decided.
-        everyone = Observers([recorder, result, goals, further])
+        everyone = Observers([recorder, result, goals, watched, further])
         saved = Checkpoint(
             checkpoint,
             {**described(recipe), **begun, "stream": stream.path, "steps": progress.steps, "observers": names},
@@ -100,6 +102,7 @@ def train(
             history=recorder,
             result=result,
             goals=goals,
+            watched=watched,
             observers=further,
             layers=RandomState(device),
         )

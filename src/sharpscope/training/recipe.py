@@ -81,6 +81,7 @@ class Recipe:
         stop_at_loss: The loss on the clean training data that ends the training; None for none.
         checkpoints_at_loss: Such losses at whose first crossing the weights are kept.
         check_loss_every: Steps to which a crossing is told; None for the end of its epoch.
+        watched: Steps after which the weights are kept; 0 is before the first.
     """
 
     optimizer: str = "sgd"
@@ -110,6 +111,7 @@ class Recipe:
     stop_at_loss: float | None = None
     checkpoints_at_loss: tuple[float, ...] = ()
     check_loss_every: int | None = None
+    watched: tuple[int, ...] = ()
 
     @classmethod
     def from_spec(cls, training: spec.Training, regime: spec.Regime) -> Recipe:

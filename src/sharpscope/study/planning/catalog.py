@@ -12,6 +12,7 @@ from sharpscope.store.documents import plain
 from sharpscope.store.snapshots import END, column, loss_of, twin_of
 from sharpscope.store.upgrade import SCHEMA
 from sharpscope.store.wanted import Wanted
+from sharpscope.study.stages.measure import facts_of
 from sharpscope.study.stages.score import score_columns
 from sharpscope.study.work.requested import RequestedValues
 from sharpscope.study.work.stage import Column, stages_at
@@ -158,5 +159,6 @@ def catalog_of(
         "pair_scores": {key: score.stamp("score") for key, score in requested.pair_scores.items()},
         "columns": [place.to_catalog() for place in places],
         "quantities": [place.told() for place in places if place.column.facts is not None],
+        "watched": [{"name": key, **facts_of(key, wanted)} for key, wanted in requested.watched.items()],
         "grid": grid,
     }

@@ -17,7 +17,7 @@ from sharpscope.data.stand_in import stand_in
 from sharpscope.errors import FAULTS, DataError, NotDefined, SharpscopeError, SpecError, one_line
 from sharpscope.models import MODELS, build_untrained
 from sharpscope.seeding import Stream
-from sharpscope.spec import Component, GridPoint, Run, Study, arm_label, arms
+from sharpscope.spec import Component, GridPoint, Loc, Run, Study, arm_label, arms
 from sharpscope.study.planning.model_check import check_model, try_condition
 from sharpscope.study.planning.packing import Packing
 from sharpscope.study.planning.resolve import at, completed
@@ -189,17 +189,24 @@ class DryRun:
             reasons = {key: str(error) for key, error in found.failed.items()} | reasons
         return reasons
 
-    def check_measures(self, runs: Iterable[Run], requested: Mapping[str, RequestedValue]) -> None:
+    def check_measures(
+        self, runs: Iterable[Run], requested: Mapping[str, RequestedValue], loc: Loc = ("measures",)
+    ) -> None:
         """See that every model of the grid has the measures, as far as their first pass over a few samples tells.
+
+        Args:
+            runs: Of the grid.
+            requested: The measures, by key.
+            loc: Where they are asked for.
 
         Raises:
             SpecError: If one has not.
         """
-        for run, model, few in self._untrained(runs, "measures") if requested else ():
+        for run, model, few in self._untrained(runs, ".".join(map(str, loc))) if requested else ():
             refused = refused_at_once(model, few, requested) | _of_classes(few.task, requested)
             for key, reason in refused.items():
                 message = f"model '{run.model.name}' on dataset '{run.data.name}' has no '{key}': {reason}"
-                raise SpecError(message, ("measures", key))
+                raise SpecError(message, (*loc, key))
 
     def _untrained(self, runs: Iterable[Run], purpose: str) -> Iterator[tuple[Run, nn.Module, Dataset]]:
         """Yield each model of the grid with a few samples of its data, once for a purpose, and a run that has it."""

@@ -18,7 +18,7 @@ from sharpscope.errors import DataError, SpecError
 from sharpscope.measurement import resolve_measures, told_together
 from sharpscope.models import MODELS
 from sharpscope.safety import SCORES
-from sharpscope.spec import REGIME, Claim, GridPoint, Regime, Run, Study, arms, is_option
+from sharpscope.spec import REGIME, Claim, GridPoint, Regime, Run, Study, Watch, arms, is_option
 from sharpscope.store.snapshots import MATCHED, loss_name
 from sharpscope.store.wanted import Wanted
 from sharpscope.study.planning.catalog import catalog_of, check_columns, margins_of, measured_at_end, primary_of
@@ -183,10 +183,19 @@ def _filled(study: Study, requested: RequestedValues) -> Study:
         "regimes": regimes,
         "measures": {key: _written(wanted, study.measures_subset) for key, wanted in requested.measures.items()},
         "scores": {key: {"score": w.name, **w.options} for key, w in scores.items()},
+        "watch": _filled_watch(study, requested),
         "primary": primary_of(study.primary, requested),
         "margin": margins_of(study.margin, requested),
     }
     return study.model_copy(update=changed)
+
+
+def _filled_watch(study: Study, requested: RequestedValues) -> Watch | None:
+    """Return what is measured along each training, with all options."""
+    if study.watch is None:
+        return None
+    measures = {key: _written(wanted, study.watch.subset) for key, wanted in requested.watched.items()}
+    return study.watch.model_copy(update={"measures": measures})
 
 
 def _filled_regime(regime: Regime, grid: Mapping[str, list[Any]]) -> Regime:
@@ -245,6 +254,8 @@ def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task:
     requested = RequestedValues(
         measures, scores, pair_scores, conditions, *_matched_losses(points), stages, task, study.twins, compared
     )
+    pictured = all(dataset.pictured for dataset in dry_run.datasets.values())
+    requested = replace(requested, pictured=pictured, **_watched(study, points, dry_run))
     check_columns(requested)
     return requested
 
@@ -264,6 +275,19 @@ def _measures(study: Study, points: Sequence[GridPoint], dry_run: DryRun) -> dic
     if refused:
         dry_run.notes.append(f"left out of the default measures: {told_together(refused)}")
     return {name: w for name, w in wanted.items() if name not in refused}
+
+
+def _watched(study: Study, points: Sequence[GridPoint], dry_run: DryRun) -> dict[str, Any]:
+    """Return what is measured along each training, and when, by the names of ``RequestedValues``."""
+    watch = study.watch
+    if watch is None:
+        return {}
+    subset = study.measures_subset if watch.subset is None else watch.subset
+    asked = {
+        key: measure_request(options, subset, ("watch", "measures", key)) for key, options in watch.measures.items()
+    }
+    dry_run.check_measures([point.run for point in points], asked, ("watch", "measures"))
+    return {"watched": asked, "watch": watch.moments}
 
 
 def _matched_losses(points: Sequence[GridPoint]) -> tuple[dict[str, float], int | None]:

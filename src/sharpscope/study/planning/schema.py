@@ -17,7 +17,7 @@ from sharpscope.docstrings import explained, one_line
 from sharpscope.models import MODELS
 from sharpscope.registry import Registration, Registry
 from sharpscope.safety import SCORES
-from sharpscope.spec import EXTENDS, REQUIRED, Study, Training
+from sharpscope.spec import EXTENDS, REQUIRED, Study, Training, Watch
 from sharpscope.study.source.presets import foundations, presets
 from sharpscope.training import REGIMES, SCHEDULES
 
@@ -83,6 +83,7 @@ def _structure() -> dict[str, Schema]:
         "compare": _compare(),
         "measures": dict(named),
         "scores": dict(named),
+        "watch": _watch(named),
     }
 
 
@@ -100,6 +101,7 @@ def _known(sections: Mapping[str, str]) -> dict[str, Schema]:
         "regimes": {"items": _regime()},
         "measures": _named(MEASURES),
         "scores": _named(SCORES),
+        "watch": {"properties": {"measures": _named(MEASURES)}},
         "sections": {"anyOf": [_NULL, {"type": "array", "items": section, "uniqueItems": True}]},
         "grid": _options_of_regimes(),
     }
@@ -230,6 +232,19 @@ def _compare() -> Schema:
     ordered = {"type": ["boolean", "null"], "description": "Whether the levels have an order."}
     parts = {"factor": factor, "reference": reference, "ordered": ordered}
     return {"anyOf": [factor, {"type": "object", "properties": parts, "additionalProperties": False}]}
+
+
+def _watch(measures: Schema) -> Schema:
+    told = explained(Watch, "Attributes")
+    fields = {key: _untitled(facts) for key, facts in Watch.model_json_schema()["properties"].items()}
+    described = {key: {**facts, "description": one_line(told[key])} for key, facts in fields.items()}
+    described["measures"] = {**measures, "description": one_line(told["measures"])}
+    return {
+        "type": ["object", "null"],
+        "properties": described,
+        "required": ["measures"],
+        "additionalProperties": False,
+    }
 
 
 def _one_or_several(facts: Schema) -> Schema:

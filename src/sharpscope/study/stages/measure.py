@@ -40,7 +40,7 @@ class MeasureStage(Stage):
             column
             for key, wanted in requested.measures.items()
             for column in (
-                Column(key, key, facts=_facts(key, wanted)),
+                Column(key, key, facts=facts_of(key, wanted)),
                 Column(key, key, ("stderr",), "_stderr"),
                 Column(key, key, ("converged",), "_converged", "boolean"),
             )
@@ -61,7 +61,7 @@ class MeasureStage(Stage):
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
         """Return the time of what is left to measure, from a few samples."""
-        return sum(_seconds(timing, run, keys) for keys in left.values())
+        return sum(seconds_of(timing, run, keys) for keys in left.values())
 
 
 def _known(work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> dict[str, StageResult]:
@@ -87,7 +87,8 @@ def _entry(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _facts(key: str, wanted: RequestedValue) -> dict[str, Any]:
+def facts_of(key: str, wanted: RequestedValue) -> dict[str, Any]:
+    """Return what a report tells of a measure."""
     facts = MEASURES[wanted.name].facts
     caveats = list(facts.caveats)
     if wanted.subset is not None:
@@ -106,7 +107,8 @@ def _facts(key: str, wanted: RequestedValue) -> dict[str, Any]:
     }
 
 
-def _seconds(timing: Timing, run: Run, keys: Mapping[str, Stamp]) -> float:
+def seconds_of(timing: Timing, run: Run, keys: Mapping[str, Stamp]) -> float:
+    """Return about how long it takes to measure a model once, by the stamps of the measures."""
     model = run.model.model_dump_json() + run.data.model_dump_json()
     return timing.once(f"measures {model} {sorted(keys)}", lambda: _timed(timing, run, keys))
 

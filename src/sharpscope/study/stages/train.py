@@ -17,14 +17,15 @@ from torch import nn
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.files import Damaged
-from sharpscope.store.record import HISTORY_KEY, TRAINING, WEIGHTS_KEY
-from sharpscope.store.run_folder import CHECKPOINT, HISTORY, RECORD, TRAINED, WEIGHTS
+from sharpscope.store.record import HISTORY_KEY, TRAINING, WATCHED_KEY, WEIGHTS_KEY
+from sharpscope.store.run_folder import CHECKPOINT, HISTORY, RECORD, TRAINED, WATCHED, WEIGHTS
 from sharpscope.store.snapshots import END, STEP, loss_of, weights_file
 from sharpscope.store.tables import to_parquet
 from sharpscope.store.wanted import Stamp, Wanted, answers
 from sharpscope.study.work.requested import RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import Timing, first_of
+from sharpscope.study.work.watching import watched_steps
 from sharpscope.study.work.work import Weights, Work
 from sharpscope.training import CheckpointError, Diverged, History, Kept, Recipe, train
 from sharpscope.training.packs import Member, train_pack
@@ -54,7 +55,7 @@ class TrainStage(Stage):
         """Return what determines the weights at a snapshot beside the run."""
         loss = loss_of(snapshot)
         if not loss:
-            return {WEIGHTS_KEY: {}}
+            return {WEIGHTS_KEY: {}, **({WATCHED_KEY: requested.watch} if requested.watch else {})}
         return {WEIGHTS_KEY: {"level": requested.matched_losses[loss], "check_loss_every": requested.check_loss_every}}
 
     def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
@@ -90,8 +91,12 @@ class TrainStage(Stage):
         return epochs + timing.forward(run) * looks * samples
 
     def disk(self, timing: Timing, run: Run) -> dict[str, int]:
-        """Return the size of the weights at all snapshots."""
-        return {"weights": timing.weights(run) * len(_moments(timing.plan.wanted))}
+        """Return the size of the weights at all snapshots, and along the training."""
+        size, wanted = timing.weights(run), timing.plan.wanted
+        recipe = Recipe.from_spec(run.training, run.regime)
+        watched = watched_steps(wanted, recipe, len(timing.dataset(run).train_targets))
+        along = {"weights along the training": size * len(watched)} if watched else {}
+        return {"weights": size * len(_moments(wanted)), **along}
 
 
 def _moments(wanted: Wanted) -> dict[str, Stamp]:
@@ -148,7 +153,8 @@ def member_of(work: Work, model: nn.Module) -> Member:
     """
     # The matched losses are requested by the study, so the spec of this run need not name them.
     losses = tuple(stamp["level"] for stamp in _moments(work.wanted).values() if "level" in stamp)
-    recipe = replace(work.recipe, checkpoints_at_loss=losses)
+    watched = watched_steps(work.wanted, work.recipe, len(work.dataset.train_targets))
+    recipe = replace(work.recipe, checkpoints_at_loss=losses, watched=watched)
     return Member(work.folder.run_id, model, work.dataset, recipe, Stream(work.run.seed, "training"))
 
 
@@ -177,6 +183,11 @@ def _keep(work: Work, weights: Weights, history: History, init: str) -> None:
             record.files[name] = work.folder.write(name, data)
         entry = {**stamp, **found, "made_by": made_by, "files": list(files)}
         record.keep(snapshot, TRAINING, WEIGHTS_KEY, entry)
+    moments = work.wanted.at(END, TRAINING).get(WATCHED_KEY)
+    if moments is not None:
+        along = {f"{step}/{name}": tensor for step, kept in history.at_step.items() for name, tensor in kept.items()}
+        record.files[WATCHED] = work.folder.write(WATCHED, save(along))
+        record.keep(END, TRAINING, WATCHED_KEY, {**moments, "made_by": made_by, "files": [WATCHED]})
     record.init = init
     work.folder.write_trained(record)
     work.forget_made()

@@ -57,6 +57,9 @@ class RequestedValues:
         task: Of all data.
         twins: Names of the twins of each snapshot that are wanted too.
         compared: The ``factor`` and its ``reference``, which a twin is as sure as.
+        pictured: Whether what is learned can be pictured: a class, or a number, at each point of the plane.
+        watched: What is measured along each training, by key.
+        watch: When that is, as ``Watch.moments`` has it; empty where nothing is.
     """
 
     measures: dict[str, RequestedValue] = field(default_factory=dict)
@@ -69,6 +72,9 @@ class RequestedValues:
     task: Task = CLASSIFICATION
     twins: tuple[str, ...] = ()
     compared: dict[str, str] = field(default_factory=dict)
+    pictured: bool = False
+    watched: dict[str, RequestedValue] = field(default_factory=dict)
+    watch: dict[str, Any] = field(default_factory=dict)
 
     @property
     def snapshots(self) -> list[str]:

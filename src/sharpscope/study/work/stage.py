@@ -82,10 +82,12 @@ class StageResult:
     Attributes:
         entry: What ``run.json`` is to say of it beside its stamp; the numbers of columns are in here.
         arrays: What is kept in a file beside it, by name; nothing is written where there are none.
+        table: Columns of one length that are kept as a Parquet file beside it; likewise.
     """
 
     entry: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    table: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Stage(ABC):

@@ -86,7 +86,13 @@ class Timing:
             # The first times hold what PyTorch does but once, so that the last one alone is to be believed.
             size = min(2 * size, samples, most)
             seconds = _timed(lambda size=size: action(size))  # type: ignore[misc]
-        return seconds / size * samples
+        if size == min(samples, most):
+            return seconds / size * samples
+        # Where it took long at once, that may be what it takes for any number of samples.
+        larger = min(2 * size, samples, most)
+        longer = _timed(lambda: action(larger))
+        by_sample = min(max(longer - seconds, 0.0) / (larger - size), longer / larger)
+        return longer + by_sample * (samples - larger)
 
     def _forward(self, run: Run) -> float:
         model, dataset = self.model(run), self.dataset(run)

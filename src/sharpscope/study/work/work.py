@@ -25,8 +25,9 @@ from sharpscope.spec import Run
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
 from sharpscope.store.record import TEMPERATURE, Entry, Record
-from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
-from sharpscope.store.snapshots import END, arrays_file, base_of, column, twin_of, weights_file
+from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, WATCHED, RunFolder
+from sharpscope.store.snapshots import END, arrays_file, base_of, column, table_file, twin_of, weights_file
+from sharpscope.store.tables import to_parquet
 from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted, answers
 from sharpscope.study.work.assignment import Assignment, check_same
 from sharpscope.study.work.data_cache import DataCache
@@ -220,6 +221,22 @@ class Work:
         except SafetensorError as error:
             raise Damaged(f"{name} is damaged: {error}") from None
 
+    def watched_weights(self) -> dict[int, Weights]:
+        """Return the stored weights along the training, by the step after which it had them, in their order.
+
+        Raises:
+            Damaged: If they are missing or damaged.
+        """
+        try:
+            tensors = load(self.folder.read(WATCHED, self.record.files.get(WATCHED)))
+        except SafetensorError as error:
+            raise Damaged(f"{WATCHED} is damaged: {error}") from None
+        found: dict[int, Weights] = {}
+        for place, tensor in tensors.items():
+            step, _, name = place.partition("/")
+            found.setdefault(int(step), {})[name] = tensor
+        return dict(sorted(found.items()))
+
     def has_weights(self, snapshot: str) -> bool:
         """Return whether there are weights at a snapshot that can be read; a note tells what is wrong with others."""
         try:
@@ -259,6 +276,10 @@ class Work:
             name = _FILES[key] if at_end else arrays_file(stage, key, snapshot)
             self.record.files[name] = self.folder.write_arrays(name, found.arrays)
             entry["files"] = [name]
+        if found.table:
+            name = table_file(stage, key, snapshot)
+            self.record.files[name] = self.folder.write(name, to_parquet(found.table))
+            entry["files"] = [*entry.get("files", ()), name]
         return entry
 
     def begin_anew(self) -> None:

@@ -28,6 +28,7 @@ from sharpscope.training.packs.steps import options_of, step_of
 from sharpscope.training.packs.weights import Weights
 from sharpscope.training.recipe import Recipe
 from sharpscope.training.recorder import HistoryRecorder
+from sharpscope.training.watched import WatchedWeights
 
 # A loss that is not larger than asked by more than this share is computed once more, as a network alone has it.
 _NEAR = 1e-3
@@ -112,6 +113,8 @@ class _Pack:
             Goals(member.recipe, _result(member.model, device), data, None, device)
             for member, data in zip(members, self._data, strict=True)
         ]
+        self._watched_steps = frozenset(first.watched)
+        self._watched = [WatchedWeights(_result(member.model, device), first.watched) for member in members]
         rows = _in_company(range(len(members)))
         self._owners = rows
         self.alive = {member: row for row, member in reversed([*enumerate(rows)])}
@@ -142,6 +145,7 @@ class _Pack:
                 backward = partial(self._gradient, inputs, targets)
                 outputs.append(self._step(backward, self._optimizer, factor))
                 self.progress.step += 1
+                self._watch()
                 if self._holds:
                     held.append((self.progress.step, self._weights.flat.clone()))
             losses = self._records.take(outputs, block.targets)
@@ -157,6 +161,13 @@ class _Pack:
         for member in list(self.alive):
             self._load(member, self._weights)
             yield self._ended(member)
+
+    def _watch(self) -> None:
+        """Let weights be kept that are asked for by the step."""
+        if self.progress.step in self._watched_steps:
+            for member in self.alive:
+                self._load(member, self._weights)
+                self._watched[member].keep(self.progress.step)
 
     def _gradient(self, inputs: Tensor, targets: Tensor, weights: Weights, into: Weights, **factors: float) -> Tensor:
         return self._network.gradient(weights, inputs, targets, self._loss.derivative, into, **factors)
@@ -226,6 +237,7 @@ class _Pack:
         if not self._goals[number].reached:
             self._goals[number].come_to(self.progress.step)
         self._goals[number].settle(recorder.history)
+        self._watched[number].settle(recorder.history)
         try:
             recorder.check_weights(member.model, self.progress)
         except Diverged as error:
@@ -274,6 +286,7 @@ class _Pack:
             self._orders.go_on(row, found["order"])
             self._records.go_on(row, found["records"])
             self._goals[self._owners[row]].load_state_dict(found["goals"])
+            self._watched[self._owners[row]].load_state_dict(found["watched"])
 
     def _state(self, member: int, row: int) -> dict[str, Any]:
         return {
@@ -283,6 +296,7 @@ class _Pack:
             "order": self._orders.state(row),
             "records": self._records.state(row),
             "goals": self._goals[member].state_dict(),
+            "watched": self._watched[member].state_dict(),
         }
 
     def _found(self, states: Mapping[str, Any], member: int) -> Mapping[str, Any]:

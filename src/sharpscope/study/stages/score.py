@@ -31,11 +31,11 @@ class ScoreStage(Stage):
 
     def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return all scores, at the end; of its twin, those that another confidence changes."""
-        return {key: score.stamp("score") for key, score in _at(requested, snapshot).items()}
+        return {key: score.stamp("score") for key, score in scores_at(snapshot, requested.scores).items()}
 
     def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return one column a score."""
-        return score_columns(_at(requested, snapshot), requested)
+        return score_columns(scores_at(snapshot, requested.scores), requested)
 
     def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Return the scores that can be had, and note why the others cannot."""
@@ -68,13 +68,19 @@ class ScoreStage(Stage):
         return timing.forward(run) * passes * len(dataset.test_inputs)
 
 
-def _at(requested: RequestedValues, snapshot: str) -> dict[str, RequestedValue]:
-    """Return the scores that are wanted at a snapshot."""
+def scores_at(snapshot: str, scores: Mapping[str, RequestedValue]) -> dict[str, RequestedValue]:
+    """Return which scores, of runs or of pairs, are wanted at a snapshot: at the end all, of twins those that differ.
+
+    No temperature changes the scores of predicted classes. Pairs of twins are compared without conditions alone, since
+    predictions of twins under these are not stored.
+    """
     if base_of(snapshot) != END:
         return {}
     if not twin_of(snapshot):
-        return requested.scores
-    return {key: wanted for key, wanted in requested.scores.items() if not SCORES[wanted.name].facts.by_classes}
+        return dict(scores)
+    facts = {key: SCORES[wanted.name].facts for key, wanted in scores.items()}
+    same = {key for key, one in facts.items() if one.by_classes or (one.of_pairs and one.conditions)}
+    return {key: wanted for key, wanted in scores.items() if key not in same}
 
 
 def score_columns(scores: Mapping[str, RequestedValue], requested: RequestedValues) -> list[Column]:

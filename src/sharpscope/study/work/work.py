@@ -24,10 +24,11 @@ from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
-from sharpscope.store.record import TEMPERATURE, Entry, Record
+from sharpscope.store.record import Entry, Record
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
 from sharpscope.store.snapshots import END, arrays_file, base_of, column, twin_of, weights_file
-from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted, answers
+from sharpscope.store.temperatures import fit_of
+from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted
 from sharpscope.study.work.assignment import Assignment, check_same
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import calibration_of, predict_under, predictions_of
@@ -116,12 +117,10 @@ class Work:
         Raises:
             SharpscopeError: If it could not be had.
         """
-        found = self.record.at(twin, TEMPERATURE).get(TEMPERATURE)
-        # One that was found in another way, as by another reference, is not of this twin.
-        if found is None or not answers(found, self.wanted.at(twin, TEMPERATURE)[TEMPERATURE]):
+        found = fit_of(self.record, twin, self.wanted)
+        if found is None:
             raise SharpscopeError("its temperature could not be had")
-        halves = tuple((first, second) for first, second in found["halves"])
-        return Fit(found["values"][TEMPERATURE], found["converged"], halves)
+        return found
 
     def reference(self, snapshot: str) -> Work | None:
         """Return the run of the reference level with this seed and setting, to look at; it may be this one.

@@ -146,6 +146,20 @@ def test_says_whether_a_temperature_changes_it(entry, task):
     assert (found == pytest.approx(expected, rel=1e-12)) == entry.facts.by_classes
 
 
+def test_what_samples_add_is_what_its_mean_is_made_of(entry, task):
+    by_sample = entry.facts.by_sample
+    if by_sample is None:
+        pytest.skip("is no mean over test samples")
+    run = RUNS[task](0, scale=2.0)
+    parts = by_sample(run, **entry.defaults)
+    assert parts.shape == run.test.targets.shape
+    assert parts.mean() == pytest.approx(entry(run), rel=1e-6)
+    # Each number is that of its own sample.
+    few = replace(run, test=chosen(run.test, slice(7)), cases={c: chosen(s, slice(7)) for c, s in run.cases.items()})
+    assert by_sample(few, **entry.defaults) == pytest.approx(parts[:7], rel=1e-6)
+    assert not entry.facts.of_pairs
+
+
 def test_leaves_the_predictions_as_they_were(entry, task):
     def arrays(predictions):
         return predictions.to_arrays() | predictions.cases_to_arrays()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from sharpscope.condition import Chosen
 from sharpscope.registry import Registry
@@ -33,6 +36,9 @@ class ScoreFacts:
         default: Whether a study has it that does not name its scores.
         undefined: When it is NaN: "where all samples are right"; empty if never.
         by_classes: Whether it depends on the predicted classes alone, so that no temperature changes it.
+        by_sample: Of a score that is a mean over the test set, ``(predictions, **options) -> array``: what each test
+            sample adds, shape ``[N]``, as truth values or numbers. A report tells by it what other test samples would
+            change. None of a score that is no such mean.
     """
 
     label: str
@@ -48,6 +54,7 @@ class ScoreFacts:
     default: bool = True
     undefined: str = ""
     by_classes: bool = False
+    by_sample: Callable[..., np.ndarray] | None = None
 
     @property
     def direction(self) -> str:

@@ -110,9 +110,21 @@ class Split:
         return np.exp(self.log_probabilities.max(axis=1))
 
     @cached_property
+    def losses(self) -> np.ndarray:
+        """-log of the probability given to the true class, in nats, shape ``[N]``."""
+        return -np.take_along_axis(self.log_probabilities, self.targets[:, None], axis=1)[:, 0]
+
+    @cached_property
     def cross_entropy(self) -> float:
-        """The mean of -log of the probability given to the true class, in nats."""
-        return float(-np.take_along_axis(self.log_probabilities, self.targets[:, None], axis=1).mean())
+        """The mean of the ``losses``."""
+        return float(self.losses.mean())
+
+    @cached_property
+    def briers(self) -> np.ndarray:
+        """Squared distance of the probabilities from the true class, summed over classes, shape ``[N]``."""
+        residuals = np.exp(self.log_probabilities)
+        residuals[np.arange(len(residuals)), self.targets] -= 1.0
+        return (residuals**2).sum(axis=1)
 
     def basics(self) -> dict[str, float]:
         """Return the loss that is minimized, and the share of samples that are classified right."""
@@ -221,14 +233,24 @@ class TopSplit:
         return np.exp(self.log_top[:, 0].astype(np.float64))
 
     @cached_property
+    def losses(self) -> np.ndarray:
+        """-log of the probability given to the true class, in nats, float64 ``[N]``."""
+        return -self.log_true.astype(np.float64)
+
+    @cached_property
     def cross_entropy(self) -> float:
-        """The mean of -log of the probability given to the true class, in nats."""
-        return float(-self.log_true.astype(np.float64).mean())
+        """The mean of the ``losses``."""
+        return float(self.losses.mean())
+
+    @cached_property
+    def briers(self) -> np.ndarray:
+        """Squared distance of the probabilities from the true class, summed over classes, float64 ``[N]``."""
+        return np.expm1(self.log_true.astype(np.float64)) ** 2 + self.wrong_squares
 
     @cached_property
     def brier(self) -> float:
-        """The mean squared distance of the probabilities from the true class, summed over classes."""
-        return float((np.expm1(self.log_true.astype(np.float64)) ** 2 + self.wrong_squares).mean())
+        """The mean of the ``briers``."""
+        return float(self.briers.mean())
 
     def has_all(self, classes: int) -> bool:
         """Return whether all classes of each sample are kept, so that ``divided`` can be had."""

@@ -21,6 +21,7 @@ FINAL = ("done", "diverged")
 TRAINING = "training"  # the stage that all others need: of its files none is missed before something asks for it
 RELIABILITY = "reliability"  # the stage that a report takes reliability diagrams from
 BY_CONDITION = "by_condition"  # the stage that a report takes accuracies under conditions from
+BY_SAMPLE = "by_sample"  # the stage that a report takes what each test sample adds to scores from
 TEMPERATURE = "temperature"  # the stage that tells whether there is a twin
 WEIGHTS_KEY, HISTORY_KEY = "weights", "history"
 NOT_YET = "not computed yet; the next run does it"

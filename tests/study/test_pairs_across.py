@@ -43,17 +43,17 @@ def keys_of(store):
     ]
 
 
-def test_every_seed_meets_itself_and_the_next_in_every_other_level(plan_of, store):
+def test_every_seed_meets_itself_and_its_neighbors_in_every_other_level(plan_of, store):
     perform_all(plan_of(**THREE), store)
     found = [((a, s), (b, t)) for (a, s, _), (b, t, _) in keys_of(store)]
     expected = {
         ((a, s), (b, t))
         for a, b in itertools.combinations(THREE["regimes"], 2)
         for s in range(3)
-        for t in (s, (s + 1) % 3)
+        for t in (s, (s + 1) % 3, (s + 2) % 3)
     }
     assert set(found) == expected
-    assert len(found) == len(expected) == 3 * 2 * 3
+    assert len(found) == len(expected) == 3 * 3 * 3
 
 
 def test_their_scores_are_those_of_the_predictions(plan_of, store):
@@ -61,7 +61,7 @@ def test_their_scores_are_those_of_the_predictions(plan_of, store):
     before = load_ledger(store.path)
     assert update_pairs(store).notes == []
     found = load_results(store.path).pairs_across
-    assert len(found) == 18
+    assert len(found) == 27
     for row in found.to_dict("records"):
         first, second = (
             folder.read_predictions(folder.read_record())
@@ -77,7 +77,7 @@ def test_their_scores_are_those_of_the_predictions(plan_of, store):
 def test_none_is_scored_twice_and_none_where_no_score_of_pairs_is_asked_for(plan_of, store, monkeypatch):
     perform_all(plan_of(**THREE), store)
     update_pairs(store)
-    assert len(stored_pairs(store)) == 2 * (9 + 18)
+    assert len(stored_pairs(store)) == 2 * (9 + 27)
     read = []
     monkeypatch.setattr(RunFolder, "peek_predictions", lambda self, *a, **k: read.append(self.run_id))
     update_pairs(store)

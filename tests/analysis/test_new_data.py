@@ -111,9 +111,14 @@ def test_the_section_has_a_row_a_score_and_level(study):
         *(("Test accuracy", "sam"), ("Test accuracy", "augmentation"))
     ]
     saved = pd.read_csv(io.BytesIO(content.tables["new_data.csv"]))
-    assert len(saved) == 6
+    assert len(saved) == 3 * 2
+    # The page has the primary ones, or all.
+    none = replace(study, study={**study.study, "primary": ["relative_flatness"]})
+    assert len(new_data(Evidence(none)).page["rows"]) == 6
+    assert {row["label"] for row in content.page["rows"]} == {"Test accuracy", "Corruption accuracy"}
+    assert content.page["more"]
     assert set(saved["holds"]) <= {HOLDS, THESE_ALONE, NOT_SEEN}
-    assert content.tables["new_data.tex"].decode().count(r"\\") == 7
+    assert content.tables["new_data.tex"].decode().count(r"\\") == 5
 
 
 def test_runs_of_other_data_are_not_set_beside_each_other(make_results):

@@ -13,6 +13,7 @@ from sharpscope.analysis.statistics import Interval, jackknife_values, mean_inte
 from sharpscope.analysis.statistics.labels import LabelTest, labels_differ, more_alike
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
+from sharpscope.store.snapshots import CALIBRATED
 
 Seeds = Literal["same", "other"]
 
@@ -36,9 +37,10 @@ class Alikeness:
 
     @cached_property
     def names(self) -> list[str]:
-        """The scores of pairs that have a value, in the order of display."""
+        """The scores of pairs that have a value, in the order of display; of twins those of the calibrated ones."""
         tables = (self.results.pairs, self.results.pairs_across)
-        known = [name for name in self.results.quantities if name in self.results.pairs.columns]
+        shown = [name for name, quantity in self.results.quantities.items() if quantity.twin in ("", CALIBRATED)]
+        known = [name for name in shown if name in self.results.pairs.columns]
         return [name for name in known if any(name in t.columns and t[name].notna().any() for t in tables)]
 
     @property

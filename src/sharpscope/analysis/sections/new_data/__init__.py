@@ -31,7 +31,8 @@ def new_data(evidence: Evidence) -> Content:
         return Content(nothing=_OTHER)
     if table.empty:
         return Content()
+    rows = rows_of(results, table)
     return Content(
-        {"rows": rows_of(results, table), "samples": f"{int(table['samples'].min()):,}"},
+        {"rows": rows, "samples": f"{int(table['samples'].min()):,}", "more": len(rows) < len(table)},
         tables={"new_data.csv": to_csv(table), "new_data.tex": latex(results, table)},
     )

@@ -11,7 +11,11 @@ from sharpscope.analysis.results import StudyResults, records
 
 
 def rows_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, str]]:
-    """Return each score and level with its difference, both standard errors, and which intervals exclude equality."""
+    """Return scores by level with their difference, both standard errors, and which intervals exclude equality.
+
+    They are the primary ones, or all where none of these is a mean over test samples.
+    """
+    primary = table[table["quantity"].isin(results.primary)]
     return [
         {
             "label": results.quantities[row["quantity"]].label,
@@ -22,7 +26,7 @@ def rows_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, str]]:
             "sd_test": _error(row["scale"], row["sd_test"]),
             "holds": row["holds"],
         }
-        for row in records(table)
+        for row in records(table if primary.empty else primary)
     ]
 
 
@@ -31,4 +35,4 @@ def _error(scale: str, error: float) -> str:
     if not math.isfinite(error):
         return numbers.MISSING
     size = 100 * error if scale == "ratio" else error
-    return numbers.fixed(size, numbers.decimals_for(size) if size else 0) + (" %" if scale == "ratio" else "")
+    return numbers.fixed(size, numbers.decimals_for(size) if size else 0) + ("%" if scale == "ratio" else "")

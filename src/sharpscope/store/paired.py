@@ -6,15 +6,18 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from sharpscope.errors import DataError
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.safety.temperature import Fit, readings
 from sharpscope.store.files import Damaged
 from sharpscope.store.reading import StoredRun
+from sharpscope.store.record import FEATURES, INITIAL_FEATURES
 from sharpscope.store.run_folder import PREDICTED, PREDICTIONS
 from sharpscope.store.snapshots import END, twin_at
 from sharpscope.store.temperatures import fit_of
-from sharpscope.store.wanted import CONDITIONS, PREDICTING, READS, TWIN, UNDER, Wanted
+from sharpscope.store.wanted import CONDITIONS, PREDICTING, READS, TWIN, UNDER, Wanted, answers
 
 Definition = Mapping[str, Any]
 # What tells whether a score of a run is the same as it was: text, or numbers of JSON.
@@ -41,6 +44,7 @@ class PairedPredictions:
         self._train = any("train" in one.needs for one in facts)
         self._read: dict[str, Predictions | None] = {}
         self._twins: dict[tuple[str, str], list[Predictions]] = {}
+        self._features: dict[tuple[str, str], np.ndarray] = {}
         self._runs: dict[str, StoredRun] = {}
         for run in runs:
             if run.damage:
@@ -60,6 +64,9 @@ class PairedPredictions:
         files = self._runs[run_id].record.files
         read = PREDICTED if self._cases else (PREDICTIONS,)
         own = "".join(files[name]["blake2b"] for name in read if name in files)
+        features = [self._features_file(run_id, name) for name in _features_of(definition)]
+        if features:
+            return None if None in features else [own, *(files[name]["blake2b"] for name in features if name)]
         if not definition.get(TWIN):
             return own
         fit = self._fit(run_id, definition[TWIN])
@@ -90,6 +97,8 @@ class PairedPredictions:
         predictions = self._of(run_id)
         if predictions is None:
             return []
+        if features := _features_of(definition):
+            return self._with_features(run_id, predictions, features)
         twin = definition.get(TWIN)
         if not twin:
             return [predictions]
@@ -98,6 +107,30 @@ class PairedPredictions:
             read = predictions if self._train else replace(predictions, train=predictions.test)
             self._twins[run_id, twin] = readings(read, self._fit(run_id, twin))
         return self._twins[run_id, twin]
+
+    def _features_file(self, run_id: str, name: str) -> str | None:
+        """Return the file that has features of a run; None if there is none that answers what is wanted."""
+        record = self._runs[run_id].record
+        entry, stamp = record.at(END, FEATURES).get(name), self._wanted.at(END, FEATURES).get(name)
+        if stamp is None or not answers(entry, stamp) or entry is None:
+            return None
+        return next((file for file in entry.get("files", ()) if file in record.files), None)
+
+    def _with_features(self, run_id: str, predictions: Predictions, names: tuple[str, ...]) -> list[Predictions]:
+        run = self._runs[run_id]
+        for name in names:
+            if (run_id, name) not in self._features:
+                file = self._features_file(run_id, name)
+                try:
+                    found = run.folder.read_arrays(str(file), run.record.files.get(str(file)))[name]
+                except Damaged as error:
+                    self._note(run_id, str(error))
+                    return []
+                self._features[run_id, name] = found
+        after, before = (
+            self._features[run_id, name] if name in names else None for name in (FEATURES, INITIAL_FEATURES)
+        )
+        return [replace(predictions, features=after, initial_features=before)]
 
     def _fit(self, run_id: str, twin: str) -> Fit:
         found = fit_of(self._runs[run_id].record, twin_at(END, twin), self._wanted)
@@ -130,3 +163,9 @@ class PairedPredictions:
         note = f"run {run_id}: {error}; its pairs are left out"
         if note not in self._notes:
             self._notes.append(note)
+
+
+def _features_of(definition: Definition) -> tuple[str, ...]:
+    """Return which features a score reads."""
+    needs = SCORES[definition["score"]].facts.needs
+    return tuple(name for name in (FEATURES, INITIAL_FEATURES) if name in needs)

@@ -16,7 +16,6 @@ LEAST = 4
 
 _facts = partial(
     ScoreFacts,
-    better="higher",
     unit="correlation",
     scale="difference",
     of_pairs=True,
@@ -31,7 +30,7 @@ _facts = partial(
 )
 
 
-@SCORES.register(facts=_facts("Centered kernel alignment", needs=("features",)))
+@SCORES.register(facts=_facts("Centered kernel alignment", "higher", needs=("features",)))
 def cka(first: Predictions, second: Predictions) -> float:
     r"""Alignment of what the heads of two runs are given for the same test samples, of up to 2,000.
 
@@ -48,7 +47,7 @@ def cka(first: Predictions, second: Predictions) -> float:
     return _alignment(_features(first), _features(second))
 
 
-@SCORES.register(facts=_facts("Alignment with an untrained network", needs=("features", "initial_features")))
+@SCORES.register(facts=_facts("Alignment with an untrained network", None, needs=("features", "initial_features")))
 def cka_untrained(first: Predictions, second: Predictions) -> float:
     """The floor of ``cka``: alignment of one run with the other one as it was before training, mean of both ways.
 

@@ -22,10 +22,8 @@ TRAINING = "training"  # the stage that all others need: of its files none is mi
 RELIABILITY = "reliability"  # the stage that a report takes reliability diagrams from
 BY_CONDITION = "by_condition"  # the stage that a report takes accuracies under conditions from
 BY_SAMPLE = "by_sample"  # the stage that a report takes what each test sample adds to scores from
-FEATURES = (
-    "features"  # the stage that scores of pairs take what heads are given from, and its key; before the training:
-)
-INITIAL_FEATURES = "initial_features"
+FEATURES = "features"  # the stage that scores of pairs take what heads are given from, and its key
+INITIAL_FEATURES = "initial_features"  # the key of the same before the training
 TEMPERATURE = "temperature"  # the stage that tells whether there is a twin
 WEIGHTS_KEY, HISTORY_KEY = "weights", "history"
 NOT_YET = "not computed yet; the next run does it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -115,6 +115,7 @@ class Dataset:
         task: What is asked of a network.
         calibration: Samples of the training pool that are never trained on, where there are any: temperatures are
             fitted to them.
+        source: Where the files of other datasets are, which may take the place of the test set.
 
     Raises:
         DataError: If the tensors do not fit each other.
@@ -133,6 +134,7 @@ class Dataset:
     corrupted: CorruptionSuite | None = None
     task: Task = CLASSIFICATION
     calibration: Samples | None = None
+    source: DataSource = field(default_factory=DataSource, repr=False)
 
     def __post_init__(self) -> None:
         self.objective.check_declared(self.name, self.classes)

@@ -117,7 +117,7 @@ def _under(
     stored = {name: version for name, version in _versions(entry, work).items() if wanted.get(name, version) == version}
     arrays = work.folder.read_arrays(UNDER_CONDITIONS, work.record.files[UNDER_CONDITIONS]) if stored else {}
     cases = dict(Predictions.from_arrays(clean.to_arrays() | arrays).limited_to(stored).cases)
-    offered = conditions_of(work.dataset)
+    offered = conditions_of(work.dataset, wanted)
     for name in sorted(wanted.keys() - stored.keys()):
         try:
             # What a dataset does not come under is another one's of the study.

@@ -100,7 +100,7 @@ def predict_under(
 
 def conditions_among(dataset: Dataset, names: Collection[str]) -> list[Condition]:
     """Return those of some conditions that a dataset has."""
-    return [condition for name, condition in conditions_of(dataset).items() if name in names]
+    return [condition for name, condition in conditions_of(dataset, names).items() if name in names]
 
 
 def passes_under(dataset: Dataset, names: Collection[str]) -> int:

@@ -121,6 +121,16 @@ def test_the_section_has_a_row_a_score_and_level(study):
     assert content.tables["new_data.tex"].decode().count(r"\\") == 5
 
 
+def test_runs_that_are_left_out_are_told(study):
+    arrays, _ = study.read_arrays("by_sample", "end")
+    torn, waiting = list(arrays)[:2]
+    rest = {run: found for run, found in arrays.items() if run not in (torn, waiting)}
+    some = replace(study, read_arrays=lambda stage, snapshot: (rest, {torn: "brier.safetensors is damaged"}))
+    page = new_data(Evidence(some)).page
+    assert (page["waiting"], page["unread"]) == (1, {torn: "brier.safetensors is damaged"})
+    assert (new_data(Evidence(study)).page["waiting"], new_data(Evidence(study)).page["unread"]) == (0, {})
+
+
 def test_runs_of_other_data_are_not_set_beside_each_other(make_results):
     study = with_samples(make_results(seeds=3, regimes=REGIMES, data__name=["digits", "mnist"]), of_sample=0.02)
     with pytest.raises(OtherData, match=r"data\.name"):

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.data import DATASETS, DataSource
+from sharpscope.errors import SpecError
 from sharpscope.models import MODELS, build
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.seeding import Stream
@@ -113,6 +114,27 @@ def test_a_run_whose_features_are_gone_is_in_no_pair_and_gets_them_again(plan_of
     assert run_id in pairs.notes[0]
     assert ("features",) in {o.stages for o in perform_all(plan, store)}
     assert {pair[:3]: pair.value for pair in update_pairs(store).rows} == expected
+
+
+HEADLESS = """
+from torch import nn
+from sharpscope.extend import MODELS
+
+@MODELS.register()
+def headless(shape, outputs):
+    "A network that ends in no linear layer."
+    return nn.Sequential(nn.Conv2d(1, outputs, 8), nn.Flatten())
+"""
+
+
+def test_a_model_without_a_head_is_refused_before_anything_is_run(plan_of, tmp_path):
+    (tmp_path / "headless.py").write_text(HEADLESS)
+    try:
+        with pytest.raises(SpecError, match="model 'headless' on dataset 'digits' has no 'cka': ") as error:
+            plan_of(**ALIKE, model="headless", plugins=["headless.py"])
+    finally:
+        MODELS._entries.pop("headless", None)
+    assert error.value.loc == ("scores", "cka")
 
 
 def test_of_many_test_samples_some_are_taken_the_same_of_all_runs():

@@ -7,7 +7,7 @@ more: what each of them adds is stored, and they are a choice as the seeds are.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,12 @@ class Samples:
     Attributes:
         values: The settings, levels and seeds.
         arrays: What is stored of each run.
+        unread: Why that of other runs cannot be read.
     """
 
     values: Values
     arrays: dict[str, dict[str, np.ndarray]]
+    unread: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, results: StudyResults) -> Samples:
@@ -57,13 +59,19 @@ class Samples:
         ]
         if varying:
             raise OtherData(f"{', '.join(varying)} changes the data")
-        return cls(Values(results), results.arrays(BY_SAMPLE)[0])
+        return cls(Values(results), *results.arrays(BY_SAMPLE))
 
     @property
     def names(self) -> list[str]:
         """The scores that have been kept by sample, in the order of display."""
         known = {name for arrays in self.arrays.values() for name in arrays}
         return [name for name in self.values.results.measured if name in known]
+
+    @property
+    def waiting(self) -> int:
+        """How many runs are done of which nothing is stored yet, as of runs of an earlier version."""
+        runs = self.values.results.runs
+        return int((~runs.loc[runs["state"] == "done", "run_id"].isin({*self.arrays, *self.unread})).sum())
 
     def by_level(self, name: str) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each level but the reference, with what each sample adds to its difference with each seed, ``[S, N]``.

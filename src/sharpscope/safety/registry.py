@@ -12,6 +12,9 @@ from sharpscope.condition import Chosen
 from sharpscope.registry import Registry
 from sharpscope.task import CLASSIFICATION
 
+# What the head is given for test samples: after the training, and before it.
+FEATURES, INITIAL_FEATURES = "features", "initial_features"
+
 
 @dataclass(frozen=True)
 class ScoreFacts:
@@ -56,6 +59,11 @@ class ScoreFacts:
     undefined: str = ""
     by_classes: bool = False
     by_sample: Callable[..., np.ndarray] | None = None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What it reads of what the head is given: "features", "initial_features", both or nothing."""
+        return tuple(name for name in (FEATURES, INITIAL_FEATURES) if name in self.needs)
 
     @property
     def direction(self) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 
 from sharpscope.errors import DataError
 from sharpscope.safety import SCORES, Predictions
+from sharpscope.safety.registry import FEATURES, INITIAL_FEATURES
 from sharpscope.safety.temperature import Fit, readings
 from sharpscope.store.files import Damaged
 from sharpscope.store.reading import StoredRun
-from sharpscope.store.record import FEATURES, INITIAL_FEATURES
 from sharpscope.store.run_folder import PREDICTED, PREDICTIONS
 from sharpscope.store.snapshots import END, twin_at
 from sharpscope.store.temperatures import fit_of
@@ -64,7 +64,7 @@ class PairedPredictions:
         files = self._runs[run_id].record.files
         read = PREDICTED if self._cases else (PREDICTIONS,)
         own = "".join(files[name]["blake2b"] for name in read if name in files)
-        features = [self._features_file(run_id, name) for name in _features_of(definition)]
+        features = [self._features_file(run_id, name) for name in SCORES[definition["score"]].facts.features]
         if features:
             return None if None in features else [own, *(files[name]["blake2b"] for name in features if name)]
         if not definition.get(TWIN):
@@ -97,7 +97,7 @@ class PairedPredictions:
         predictions = self._of(run_id)
         if predictions is None:
             return []
-        if features := _features_of(definition):
+        if features := SCORES[definition["score"]].facts.features:
             return self._with_features(run_id, predictions, features)
         twin = definition.get(TWIN)
         if not twin:
@@ -163,9 +163,3 @@ class PairedPredictions:
         note = f"run {run_id}: {error}; its pairs are left out"
         if note not in self._notes:
             self._notes.append(note)
-
-
-def _features_of(definition: Definition) -> tuple[str, ...]:
-    """Return which features a score reads."""
-    needs = SCORES[definition["score"]].facts.needs
-    return tuple(name for name in (FEATURES, INITIAL_FEATURES) if name in needs)

@@ -22,6 +22,7 @@ from sharpscope.spec import Component, GridPoint, Run, Study, arm_label, arms
 from sharpscope.study.planning.model_check import check_model, try_condition
 from sharpscope.study.planning.resolve import at, completed
 from sharpscope.study.work.devices import CPU
+from sharpscope.study.work.features import head_inputs
 from sharpscope.study.work.few import few_of
 from sharpscope.study.work.measuring import measure_clean, refused_at_once
 from sharpscope.study.work.requested import RequestedValue
@@ -177,6 +178,23 @@ class DryRun:
     def _own(dataset: Dataset, names: Collection[str]) -> dict[str, Condition]:
         """Return the registered conditions of a dataset among some; published ones are files, which are looked for."""
         return {name: c for name, c in conditions_of(dataset, names).items() if name in names and name in CONDITIONS}
+
+    def check_features(self, runs: Iterable[Run], reader: str) -> None:
+        """See that every model of the grid has a head, as far as a few samples tell.
+
+        Args:
+            runs: Of the grid.
+            reader: The key of a score that compares what heads are given.
+
+        Raises:
+            SpecError: If one has not.
+        """
+        for run, model, few in self._untrained(runs, "features"):
+            try:
+                head_inputs(model.eval(), few, CPU)
+            except NotDefined as error:
+                message = f"model '{run.model.name}' on dataset '{run.data.name}' has no '{reader}': {error}"
+                raise SpecError(message, ("scores", reader)) from None
 
     def refused(self, runs: Iterable[Run], requested: Mapping[str, RequestedValue]) -> dict[str, str]:
         """Return the measures that some model of the grid does not have, with the reasons."""

@@ -224,7 +224,10 @@ def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task:
         (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
     readers = {name: key for key, wanted in reversed([*scores.items(), *pair_scores.items()]) for name in wanted.reads}
     dry_run.prepare_suites(readers)
-    dry_run.check_conditions([point.run for point in points], readers)
+    runs = [point.run for point in points]
+    dry_run.check_conditions(runs, readers)
+    for key in [key for key, wanted in pair_scores.items() if SCORES[wanted.name].facts.features][:1]:
+        dry_run.check_features(runs, key)
     conditions = _versions(datasets, readers)
     if study.twins and not task.classes:
         raise SpecError("a twin has another confidence, and predicted numbers have none; leave twins out", ("twins",))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES
+from sharpscope.safety.registry import FEATURES, INITIAL_FEATURES
 from sharpscope.spec import Run
-from sharpscope.store.record import FEATURES, INITIAL_FEATURES
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Stamp
 from sharpscope.study.work.features import MOST, head_inputs, samples_of
@@ -25,10 +25,10 @@ class FeaturesStage(Stage):
 
     def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
         """Return the features at the end where a score of pairs reads them, and those before the training."""
-        needs = {need for wanted in requested.pair_scores.values() for need in SCORES[wanted.name].facts.needs}
         if snapshot != END:
             return {}
-        return {name: {"version": self.version} for name in (FEATURES, INITIAL_FEATURES) if name in needs}
+        read = {name for wanted in requested.pair_scores.values() for name in SCORES[wanted.name].facts.features}
+        return {name: {"version": self.version} for name in sorted(read)}
 
     def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return none: they are read by scores of pairs."""

@@ -26,13 +26,20 @@ def new_data(evidence: Evidence) -> Content:
     """Which differences of scores would be there with new test samples too, and how sure seeds and samples are."""
     results = evidence.results
     try:
-        table = new_data_table(results, Samples.of(results))
+        samples = Samples.of(results)
+        table = new_data_table(results, samples)
     except OtherData:
         return Content(nothing=_OTHER)
     if table.empty:
         return Content()
     rows = rows_of(results, table)
     return Content(
-        {"rows": rows, "samples": f"{int(table['samples'].min()):,}", "more": len(rows) < len(table)},
+        {
+            "rows": rows,
+            "samples": f"{int(table['samples'].min()):,}",
+            "more": len(rows) < len(table),
+            "unread": samples.unread,
+            "waiting": samples.waiting,
+        },
         tables={"new_data.csv": to_csv(table), "new_data.tex": latex(results, table)},
     )

@@ -5,6 +5,7 @@ How a condition alters inputs, weights or data is in ``sharpscope.data.condition
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -72,6 +73,25 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.condition}-{self.severity}"
+
+
+# What the names of other datasets as conditions begin with, before a colon.
+OTHER_DATA = "data"
+
+
+def other_data_name(data: str | Mapping[str, Any]) -> str:
+    """Return the condition whose samples are those of another dataset.
+
+    Args:
+        data: Its name, or a mapping of its name and options.
+
+    >>> other_data_name("mnist"), other_data_name({"name": "mnist"}), other_data_name({"name": "names", "seed": 1})
+    ('data:mnist', 'data:mnist', 'data:{"name": "names", "seed": 1}')
+    """
+    written = {"name": data} if isinstance(data, str) else dict(data)
+    if not isinstance(written.get("name"), str):
+        raise DataError(f"other data are a dataset: its name, or its name with options, got {data!r}")
+    return f"{OTHER_DATA}:{written['name'] if len(written) == 1 else json.dumps(written, sort_keys=True)}"
 
 
 # (options of a score, conditions by name) -> the names of those that the score reads predictions under. Of each

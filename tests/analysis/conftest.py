@@ -180,9 +180,9 @@ def with_pairs_across(results: StudyResults, **scores: float) -> StudyResults:
     ):
         seeds = sorted(cell["seed"].unique())
         for first, second in itertools.permutations(cell.to_dict("records"), 2):
-            following = seeds[(seeds.index(first["seed"]) + 1) % len(seeds)]
+            away = (seeds.index(first["seed"]) - seeds.index(second["seed"])) % len(seeds)
             in_order = list(results.levels).index(first["regime"]) < list(results.levels).index(second["regime"])
-            if in_order and second["seed"] in (first["seed"], following):
+            if in_order and away in (0, 1, len(seeds) - 1):
                 far = 0.8 if first["seed"] == second["seed"] else 1.2
                 centers = {"prediction_disagreement": 0.06, **scores}
                 found = {name: far * center * rng.uniform(0.9, 1.1) for name, center in centers.items()}

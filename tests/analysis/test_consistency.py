@@ -46,7 +46,7 @@ def test_means_are_those_of_the_pairs(study, found):
         for (i, a), (j, b) in itertools.combinations(enumerate(REGIMES), 2):
             for seeds in ("same", "other"):
                 values = across(study, name, a, b, same=seeds == "same")
-                assert len(values) == 6
+                assert len(values) == (6 if seeds == "same" else 12)
                 one = found.across(name, i, j, seeds)
                 assert one.value == pytest.approx(values.mean())
                 assert one == found.across(name, j, i, seeds)
@@ -128,6 +128,28 @@ def test_the_ensemble_gains_what_varies(study, found):
     gain = found.within("brier_variance", 0).value * 5 / 6
     assert float(rows[0]["cells"][-1].split()[0]) == pytest.approx(gain, rel=0.02)
     assert len(rows[0]["cells"]) == len(found.names) + 1
+
+
+def test_whether_levels_are_told_apart_is_tested_by_their_names(study, found):
+    content = consistency(Evidence(study))
+    rows = {row["label"]: row for row in content.page["tests"]}
+    # Within levels the scores are smaller, which is more alike here.
+    assert rows["Prediction disagreement"]["says"] == "more alike than those of different regimes"
+    table = pd.read_csv(io.BytesIO(content.tables["consistency_tests.csv"])).set_index("quantity")
+    assert list(table.index) == found.names
+    scores = found.between("brier_variance")
+    assert scores.shape == (3, 3, 6, 6)
+    assert np.array_equal(scores, scores.transpose(1, 0, 3, 2), equal_nan=True)
+    assert table.loc["brier_variance", "pairs_of_seeds"] == 6
+    own = np.mean([scores[k, k, s, (s + 1) % 6] for k in range(3) for s in range(6)])
+    assert table.loc["brier_variance", "own"] == pytest.approx(own)
+    assert table.loc["brier_variance", "p_own"] < 0.05
+    assert table.loc["brier_variance", "p_levels"] > 0.01
+
+
+def test_without_all_pairs_levels_are_not_tested(study):
+    some = replace(study, pairs_across=study.pairs_across.iloc[:3])
+    assert consistency(Evidence(some)).page["tests"] == []
 
 
 def test_a_study_with_one_score_has_the_upper_half(make_results):

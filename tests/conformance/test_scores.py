@@ -19,6 +19,11 @@ CASES = [
 ]
 
 
+def features_of(rng, scale):
+    """What the head is given for 30 test samples, after the training and before it."""
+    return {name: (scale * rng.normal(size=(30, 6))).astype(np.float32) for name in ("features", "initial_features")}
+
+
 def numbers_of(seed, n_test=120, scale=1.0):
     """A run of regression, with three numbers a sample."""
     fixed, rng = np.random.default_rng(99), np.random.default_rng(seed)
@@ -27,7 +32,8 @@ def numbers_of(seed, n_test=120, scale=1.0):
     def split(t):
         return RegressionSplit((t + scale * rng.normal(size=t.shape)).astype(np.float32), t)
 
-    return Predictions(*map(split, targets), {case: split(targets[1]).condensed() for case in CASES})
+    cases = {case: split(targets[1]).condensed() for case in CASES}
+    return Predictions(*map(split, targets), cases, **features_of(rng, scale))
 
 
 def classes_of(seed, n_test=120, scale=1.0):
@@ -42,7 +48,8 @@ def classes_of(seed, n_test=120, scale=1.0):
     # Far under attack nothing is left, so that what is left nearer has a meaning.
     lost = Split((7 * scale * np.eye(5)[(test_targets + 1) % 5]).astype(np.float32), test_targets)
     cases[Case("pgd", 64, "attack")] = lost.condensed()
-    return Predictions(split(train_targets), split(test_targets), cases, calibration=split(others))
+    features = features_of(rng, scale)
+    return Predictions(split(train_targets), split(test_targets), cases, calibration=split(others), **features)
 
 
 RUNS = {"classification": classes_of, "regression": numbers_of}
@@ -59,8 +66,14 @@ def reordered(predictions):
     rng = np.random.default_rng(7)
     train, test = (rng.permutation(len(s.targets)) for s in (predictions.train, predictions.test))
     cases = {case: chosen(predictions.cases[case], test) for case in reversed(CASES)}
+    order = rng.permutation(30)
+    features = {name: getattr(predictions, name)[order] for name in ("features", "initial_features")}
     return replace(
-        predictions, train=chosen(predictions.train, train), test=chosen(predictions.test, test), cases=cases
+        predictions,
+        train=chosen(predictions.train, train),
+        test=chosen(predictions.test, test),
+        cases=cases,
+        **features,
     )
 
 
@@ -87,7 +100,8 @@ def test_declares_itself(entry):
     assert facts.bounds[0] < facts.bounds[1]
     assert facts.tasks
     assert set(facts.tasks) <= set(TASKS)
-    assert set(facts.needs) <= {"train", "test", "calibration"}
+    assert set(facts.needs) <= {"train", "test", "calibration", "features", "initial_features"}
+    assert facts.of_pairs or not {"features", "initial_features"} & set(facts.needs)
     assert facts.needs or facts.conditions
     assert entry.summary
     assert set(entry.defaults) == set(entry.complete({}))
@@ -123,14 +137,15 @@ def test_reads_only_what_it_declares(entry, task):
         train, test = (getattr(predictions, where) if where in facts.needs else one for where in ("train", "test"))
         by_name = {case.condition: case for case in CASES}
         wanted = facts.conditions(entry.defaults, by_name) if facts.conditions else []
-        calibration = predictions.calibration if "calibration" in facts.needs else None
-        return Predictions(train, test, predictions.limited_to(wanted).cases, calibration=calibration)
+        others = ("calibration", "features", "initial_features")
+        beside = {name: getattr(predictions, name) if name in facts.needs else None for name in others}
+        return Predictions(train, test, predictions.limited_to(wanted).cases, **beside)
 
     assert value(entry, task, change=stripped) == value(entry, task)
 
 
 def test_says_whether_a_temperature_changes_it(entry, task):
-    if task != "classification" or entry.facts.conditions is not None:
+    if task != "classification":
         pytest.skip("has no temperature")
 
     def hotter(predictions):
@@ -138,11 +153,26 @@ def test_says_whether_a_temperature_changes_it(entry, task):
             return Split(found.logits.astype(np.float64) / 3.0, found.targets)
 
         train, test, calibration = map(split, (predictions.train, predictions.test, predictions.calibration))
-        return Predictions(train, test, calibration=calibration)
+        cases = {case: kept.divided(3.0, 5) for case, kept in predictions.cases.items()}
+        return replace(predictions, train=train, test=test, cases=cases, calibration=calibration)
 
-    # Rounding alone may differ where it does not.
-    same = value(entry, task, change=hotter, scale=2.0) == pytest.approx(value(entry, task, scale=2.0), rel=1e-12)
-    assert same == entry.facts.by_classes
+    # Rounding alone may differ where it does not; a share of few samples may be the same where it does.
+    found, expected = ([value(entry, task, change=c, scale=s) for s in (1.0, 2.0, 4.0)] for c in (hotter, lambda p: p))
+    assert (found == pytest.approx(expected, rel=1e-12)) == entry.facts.by_classes
+
+
+def test_what_samples_add_is_what_its_mean_is_made_of(entry, task):
+    by_sample = entry.facts.by_sample
+    if by_sample is None:
+        pytest.skip("is no mean over test samples")
+    run = RUNS[task](0, scale=2.0)
+    parts = by_sample(run, **entry.defaults)
+    assert parts.shape == run.test.targets.shape
+    assert parts.mean() == pytest.approx(entry(run), rel=1e-6)
+    # Each number is that of its own sample.
+    few = replace(run, test=chosen(run.test, slice(7)), cases={c: chosen(s, slice(7)) for c, s in run.cases.items()})
+    assert by_sample(few, **entry.defaults) == pytest.approx(parts[:7], rel=1e-6)
+    assert not entry.facts.of_pairs
 
 
 def test_leaves_the_predictions_as_they_were(entry, task):

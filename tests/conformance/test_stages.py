@@ -23,7 +23,7 @@ STUDY = {
     "training": {"epochs": 12, "batch_size": 16, "lr": 0.2, "checkpoints_at_loss": [2.0, 1e-9]},
     "regimes": ["baseline"],
     "grid": {"seed": 1},
-    "scores": ["ece", "corruption_accuracy"],
+    "scores": ["ece", "corruption_accuracy", "cka", "cka_untrained"],
     "twins": ["calibrated"],
     "watch": {"steps": [0, 1, 10], "measures": ["gradient_norm"]},
 }

@@ -59,7 +59,7 @@ def test_the_best_five_classes_come_in_their_order():
 
 def test_of_equal_classes_the_lowest_comes_first_as_it_is_predicted():
     split = Split(np.array([[1.0, 2.0, 2.0, 0.0, 2.0, 0.0]], dtype=np.float32), np.array([4]))
-    assert split.condensed().top.tolist() == [[1, 2, 4, 0, 3]]
+    assert split.condensed().top.tolist() == [[1, 2, 4, 0, 3, 5]]
     # Their log-probabilities round to the same number in double precision, their logits do not.
     far = Split(np.array([[1.0, 1.5, 1e17]]), np.array([0]))
     assert far.condensed().top.tolist() == [[2, 1, 0]]
@@ -82,21 +82,46 @@ def test_logits_of_any_size_give_finite_numbers():
     assert kept.brier == 2.0
 
 
-def test_probabilities_at_another_temperature_follow_where_all_classes_are_kept():
-    split = split_of(4, 2)
-    kept, hot = split.condensed(), Split(split.logits / 3.0, split.targets)
-    assert Split(kept.log_top / 3.0, np.zeros(500, int)).confidence == pytest.approx(hot.confidence, rel=1e-6)
+@pytest.mark.parametrize("temperature", [0.05, 0.7, 3.0, 40.0])
+@pytest.mark.parametrize("classes", [1, 4, 10])
+def test_what_is_kept_at_another_temperature_is_what_is_kept_of_divided_logits(classes, temperature):
+    split = split_of(classes, 2)
+    found = split.condensed().divided(temperature, classes)
+    wanted = Split(split.logits.astype(np.float64) / temperature, split.targets).condensed()
+    assert (found.top == wanted.top).all()
+    assert found.log_top == pytest.approx(wanted.log_top, rel=2e-6, abs=1e-6)
+    assert found.log_true == pytest.approx(wanted.log_true, rel=2e-6, abs=1e-6)
+    assert found.brier == pytest.approx(wanted.brier, rel=1e-5, abs=1e-9)
+
+
+def test_each_sample_can_have_a_temperature_of_its_own():
+    split, by = split_of(6, 2), np.linspace(0.3, 4.0, 500)
+    found = split.condensed().divided(by, 6)
+    wanted = Split(split.logits / by[:, None], split.targets)
+    assert found.cross_entropy == pytest.approx(wanted.cross_entropy, rel=1e-6)
+
+
+def test_without_all_classes_there_is_no_other_temperature():
+    split = split_of(11, 2)
+    assert not split.condensed().has_all(11)
+    # Five that have nearly all of the probability are no way out: at a high temperature the others come up.
+    with pytest.raises(DataError, match="need all 11 classes of each sample, and 5 are kept"):
+        split.condensed().divided(2.0, 11)
+    found = TopSplit.of(split, 11).divided(2.0, 11)
+    assert found.brier == pytest.approx(Split(split.logits / 2.0, split.targets).condensed().brier, rel=1e-5)
+    # No more of it is kept than of any other.
+    assert found.top.shape == split.condensed().top.shape == (500, 5)
 
 
 def test_shapes_that_do_not_fit_are_refused():
     kept = split_of(10, 1, n=3).condensed()
-    with pytest.raises(DataError, match=r"under a condition need .* got shapes \(2,\), \(3,\), \(3, 5\)"):
+    with pytest.raises(DataError, match=r"under a condition need .* got shapes \(2,\), \(3,\), \(3, 10\)"):
         TopSplit(kept.log_true[:2], kept.log_top, kept.top, kept.wrong_squares, kept.targets)
     with pytest.raises(DataError, match="under a condition need"):
         TopSplit(kept.log_true, kept.log_top[:, :2], kept.top, kept.wrong_squares, kept.targets)
 
 
-@pytest.mark.parametrize("classes", [1, 2, 5, 10, 256, 257, 1000])
+@pytest.mark.parametrize("classes", [1, 2, 5, 10, 11, 256, 257, 1000])
 def test_the_bytes_told_are_those_taken(classes):
     split = split_of(classes, 1, n=7)
     kept = split.condensed()

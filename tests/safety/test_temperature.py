@@ -4,9 +4,20 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from sharpscope.condition import Case
 from sharpscope.errors import DataError
 from sharpscope.safety import SCORES, Predictions, Split
-from sharpscope.safety.temperature import BOUND, Fit, as_sure, cross_fitted, divided, entropy, fitted, readings
+from sharpscope.safety.temperature import (
+    BOUND,
+    Fit,
+    as_sure,
+    case_readings,
+    cross_fitted,
+    divided,
+    entropy,
+    fitted,
+    readings,
+)
 
 
 def drawn(samples, seed, scale=1.0, dtype=np.float32):
@@ -90,6 +101,24 @@ def test_one_temperature_gives_one_reading():
     assert reading.train.logits == pytest.approx(run.train.logits / 2.0)
     assert reading.calibration.logits == pytest.approx(run.calibration.logits / 2.0)
     assert not reading.cases
+
+
+@pytest.mark.parametrize("halves", [(), ((1.5, 2.5), (2.0, 1.0), (3.0, 0.5), (1.0, 2.0), (0.7, 4.0))])
+def test_under_conditions_each_sample_has_the_temperature_of_the_clean_one(halves):
+    clean, foggy, others = drawn(60, 1), drawn(60, 2, scale=0.4), drawn(9, 3)
+    foggy = Split(foggy.logits, clean.targets)
+    run, fit = Predictions(clean, clean), Fit(2.0, True, halves)
+    fog, other = Case("fog", 1), Case("others", 1, "data")
+    cases = {case: case_readings(case, split.condensed(), run, fit) for case, split in ((fog, foggy), (other, others))}
+    found = readings(run, fit, cases)
+    assert len(found) == max(1, len(halves))
+    for reading in found:
+        by = (clean.logits / reading.test.logits).mean(axis=1)
+        wanted = Split(foggy.logits / by[:, None], foggy.targets)
+        assert reading.cases[fog].cross_entropy == pytest.approx(wanted.cross_entropy, rel=1e-6)
+        # Other data are in no half of the test set.
+        wanted = Split(others.logits / 2.0, others.targets)
+        assert reading.cases[other].confidence == pytest.approx(wanted.confidence, rel=1e-6)
 
 
 def test_entropy_by_hand():

@@ -16,7 +16,15 @@ CASES = [("clean", 0), ("darkness", 1), ("darkness", 2), ("rounded", 8), ("round
 def test_a_study_has_a_row_for_each_run_and_case(plugin, plan_of, store):  # noqa: F811
     plan = plan_of(plugins=[plugin], scores=SCORED)
     outcomes = perform_all(plan, store)
-    assert outcomes[0].stages == ("training", "predictions", "measures", "by_condition", "reliability", "scores")
+    assert outcomes[0].stages == (
+        "training",
+        "predictions",
+        "measures",
+        "by_condition",
+        "by_sample",
+        "reliability",
+        "scores",
+    )
     results = load_results(store.path)
     found = results.conditions
     assert list(found[["condition", "severity"]].itertuples(index=False, name=None)) == CASES * len(plan.runs)

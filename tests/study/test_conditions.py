@@ -129,9 +129,9 @@ def test_a_plugin_adds_conditions_that_a_study_evaluates(plugin, plan_of, store)
 def test_what_is_told_of_the_disk_is_what_is_taken(plugin, plan_of, store):
     plan = plan_of(plugins=[plugin], scores=SCORED)
     found = forecast(plan, store, 1)
-    # Two severities of each condition, 797 test samples of 10 classes: the best five of four bytes and one of index
+    # Two severities of each condition, 797 test samples of 10 classes: all of them, of four bytes and one of index
     # each, and two numbers more.
-    assert found.disk["predictions under conditions"] == 4 * 4 * 797 * (5 * 5 + 8)
+    assert found.disk["predictions under conditions"] == 4 * 4 * 797 * (10 * 5 + 8)
     assert "kB of predictions under conditions" in show(plan, found)
     with_none = plan_of(plugins=[plugin], scores=["accuracy"])
     assert "under conditions" not in show(with_none, forecast(with_none, store, 1))

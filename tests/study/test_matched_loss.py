@@ -23,7 +23,7 @@ from sharpscope.study.work.outputs import CleanBatches
 from .conftest import perform_all
 
 LEVELS = [2.0, 1.0, 1e-9]
-TRAINED = ("training", "predictions", "measures", "reliability", "scores")
+TRAINED = ("training", "predictions", "measures", "by_sample", "reliability", "scores")
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def store(tmp_path):
 @pytest.fixture
 def done(plan, store):
     assert {o.stages for o in perform_all(plan, store)} == {
-        ("training", "predictions", "histogram", "measures", "losses", "reliability", "scores")
+        ("training", "predictions", "histogram", "measures", "by_sample", "losses", "reliability", "scores")
     }
     return store
 
@@ -100,7 +100,8 @@ def test_its_arrays_are_stored_and_sealed_by_snapshot_and_its_numbers_are_column
     for run_id in plan.runs:
         folder = done.run(run_id)
         record = folder.read_record()
-        assert sorted(p.name for p in folder.path.glob("*-*.safetensors") if "weights" not in p.name) == FILES
+        names = (path.name for path in folder.path.glob("*-*.safetensors"))
+        assert sorted(name for name in names if not name.startswith(("weights", "by_sample"))) == FILES
         assert set(FILES) <= set(record.files)
         row = ledger.set_index("run_id").loc[run_id]
         for snapshot, weights, at in (("end", "weights", ""), ("loss-2", "weights-at-2", "@2")):
@@ -166,7 +167,7 @@ def test_it_goes_on_after_a_kill(plan, store, monkeypatch):
             perform_all(plan, store)
     assert (first(plan, store).path / FILES[0]).exists()
     outcome = perform_all(plan, store)[0]
-    assert outcome.stages == ("predictions", "histogram", "measures", "losses", "reliability", "scores")
+    assert outcome.stages == ("predictions", "histogram", "measures", "by_sample", "losses", "reliability", "scores")
     assert not outcome.notes
     assert load_ledger(store.path)["largest_loss@2"].notna().all()
 
@@ -208,7 +209,14 @@ def test_one_that_comes_later_or_is_defined_anew_trains_nothing(tmp_path, plan_o
 def test_it_is_of_the_studies_that_name_its_plugin(plan, plan_of):
     assert {"histogram", "losses"} <= set(plan.wanted.snapshots["end"])
     other = plan_of(**{**OWN, "plugins": []})
-    assert set(other.wanted.snapshots["end"]) == {"training", "predictions", "measures", "reliability", "scores"}
+    assert set(other.wanted.snapshots["end"]) == {
+        "training",
+        "predictions",
+        "measures",
+        "by_sample",
+        "reliability",
+        "scores",
+    }
     assert not any("small_weights" in column["name"] for column in other.catalog["columns"])
 
 

@@ -9,11 +9,14 @@ import pytest
 
 from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.safety import SCORES
+from sharpscope.safety.temperature import readings
 from sharpscope.store.across import across_levels
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import stored_pairs, update_pairs
 from sharpscope.store.reading import Reading
 from sharpscope.store.run_folder import RunFolder
+from sharpscope.store.temperatures import fit_of
+from sharpscope.store.wanted import Wanted
 
 from .conftest import perform_all
 
@@ -40,17 +43,17 @@ def keys_of(store):
     ]
 
 
-def test_every_seed_meets_itself_and_the_next_in_every_other_level(plan_of, store):
+def test_every_seed_meets_itself_and_its_neighbors_in_every_other_level(plan_of, store):
     perform_all(plan_of(**THREE), store)
     found = [((a, s), (b, t)) for (a, s, _), (b, t, _) in keys_of(store)]
     expected = {
         ((a, s), (b, t))
         for a, b in itertools.combinations(THREE["regimes"], 2)
         for s in range(3)
-        for t in (s, (s + 1) % 3)
+        for t in (s, (s + 1) % 3, (s + 2) % 3)
     }
     assert set(found) == expected
-    assert len(found) == len(expected) == 3 * 2 * 3
+    assert len(found) == len(expected) == 3 * 3 * 3
 
 
 def test_their_scores_are_those_of_the_predictions(plan_of, store):
@@ -58,7 +61,7 @@ def test_their_scores_are_those_of_the_predictions(plan_of, store):
     before = load_ledger(store.path)
     assert update_pairs(store).notes == []
     found = load_results(store.path).pairs_across
-    assert len(found) == 18
+    assert len(found) == 27
     for row in found.to_dict("records"):
         first, second = (
             folder.read_predictions(folder.read_record())
@@ -74,7 +77,7 @@ def test_their_scores_are_those_of_the_predictions(plan_of, store):
 def test_none_is_scored_twice_and_none_where_no_score_of_pairs_is_asked_for(plan_of, store, monkeypatch):
     perform_all(plan_of(**THREE), store)
     update_pairs(store)
-    assert len(stored_pairs(store)) == 2 * (9 + 18)
+    assert len(stored_pairs(store)) == 2 * (9 + 27)
     read = []
     monkeypatch.setattr(RunFolder, "peek_predictions", lambda self, *a, **k: read.append(self.run_id))
     update_pairs(store)
@@ -113,3 +116,73 @@ def test_a_run_that_cannot_be_read_is_told_once(plan_of, store):
     assert [note for note in found.notes if run.run_id in note] == found.notes
     assert len(found.notes) == 1
     assert not [pair for pair in found.across if run.run_id in pair[1:3]]
+
+
+TWINS = {**THREE, "twins": ["calibrated"], "training": {"epochs": 6, "batch_size": 16, "lr": 0.2}}
+PAIRED = ["js_divergence", "activation_distance", "symmetric_kl", "brier_variance", "error_consistency"]
+
+
+@pytest.mark.parametrize("calibration_size", [None, 0])
+def test_twins_are_compared_at_the_temperatures_of_both(calibration_size, plan_of, store):
+    data = {"name": "digits", "train_size": 60, "calibration_size": calibration_size}
+    perform_all(plan_of(**{**TWINS, "data": data, "regimes": ["baseline", "sam"], "scores": PAIRED}), store)
+    update_pairs(store)
+    results, reading = load_results(store.path), Reading.of(store)
+    wanted = Wanted.from_catalog(reading.catalog)
+    said = {}
+    for run in reading.runs:
+        fit = fit_of(run.record, "end~calibrated", wanted)
+        assert len(fit.halves) == (5 if calibration_size == 0 else 0)
+        said[run.run_id] = readings(run.folder.read_predictions(run.record), fit)
+    for rows in (results.pairs_across, ran_of(results)):
+        for row in rows.to_dict("records"):
+            both = list(zip(said[row["run_a"]], said[row["run_b"]], strict=True))
+            for name in PAIRED[:-1]:
+                expected = np.mean([SCORES[name](*pair) for pair in both])
+                assert row[f"{name}~calibrated"] == pytest.approx(expected, rel=1e-12)
+                assert row[f"{name}~calibrated"] != pytest.approx(row[name], rel=1e-3)
+    # What no temperature changes is told once.
+    assert "error_consistency~calibrated" not in results.ledger.columns
+    quantity = results.quantities["js_divergence~calibrated"]
+    assert (quantity.label, quantity.twin) == ("Jensen-Shannon divergence, calibrated", "calibrated")
+    ledger = load_ledger(store.path)
+    one = ledger.iloc[0]
+    own = results.pairs.query("regime == @one.regime and (seed_a == @one.seed or seed_b == @one.seed)")
+    assert one["js_divergence~calibrated"] == pytest.approx(own["js_divergence~calibrated"].mean())
+
+
+def ran_of(results):
+    """The pairs of one level with the runs that they are of."""
+    ids = results.ledger.set_index(["regime", "seed"])["run_id"]
+    runs = {
+        f"run_{x}": [ids[row.regime, getattr(row, f"seed_{x}")] for row in results.pairs.itertuples()] for x in "ab"
+    }
+    return results.pairs.assign(**runs)
+
+
+def test_a_pair_whose_twin_has_no_temperature_is_left_out_and_a_new_temperature_scores_it_anew(
+    plan_of, store, monkeypatch
+):
+    study = {**TWINS, "regimes": ["baseline"], "scores": ["js_divergence"]}
+    perform_all(plan_of(**study), store)
+    assert len(update_pairs(store).rows) == 2 * 3
+    before = {pair[:3]: pair.value for pair in stored_pairs(store)}
+    (run, *_) = Reading.of(store).runs
+    record = run.record
+    entry = record.at("end~calibrated", "temperature")["temperature"]
+    entry["values"]["temperature"] *= 2
+    run.folder.write_record(record)
+    after = {pair[:3]: pair.value for pair in update_pairs(store).rows}
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {key for key in before if "~" in key[0] and run.run_id in key[1:]}
+    entry |= {"converged": False, "reached": False}
+    run.folder.write_record(record)
+    pairs = update_pairs(store)
+    assert pairs.failed == pairs.notes == []
+    assert {pair[:3] for pair in pairs.rows} == before.keys() - changed
+    # One that is missing does not empty the others.
+    ledger = load_ledger(store.path)
+    assert ledger["js_divergence"].notna().all()
+    assert ledger.set_index("run_id")["js_divergence~calibrated"].isna().to_dict() == {
+        one.run_id: one.run_id == run.run_id for one in Reading.of(store).runs
+    }

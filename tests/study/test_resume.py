@@ -113,7 +113,7 @@ def broken_off_after_training(plan, monkeypatch, tmp_path):
 def test_a_run_that_was_broken_off_after_its_training_is_not_trained_again(plan, broken_off_after_training):
     store, expected = broken_off_after_training
     outcome = perform_all(plan, store)[0]
-    assert outcome.stages == ("predictions", "measures", "reliability", "scores")
+    assert outcome.stages == ("predictions", "measures", "by_sample", "reliability", "scores")
     assert outcome.notes == ()
     record = store.run(outcome.run_id).read_record()
     assert record.data

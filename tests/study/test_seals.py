@@ -24,8 +24,8 @@ from .former import former_record
 
 # What is read by nobody before the next run.
 FOR_THE_RUN = (CHECKPOINT,)
-# What a report does not read, and so finds only where the size has changed.
-FOR_STATUS = ("weights", "history", "trained", "inits/", "predictions")
+# What a report does not read, and so finds only where the size has changed; or where a section reads it, which tells.
+FOR_STATUS = ("weights", "history", "trained", "inits/", "predictions", "by_sample")
 
 
 def candidates(plan: Plan, half: Store, which: str) -> list[str]:
@@ -73,6 +73,7 @@ def see_and_mend(plan: Plan, store: Store, expected: str, name: str) -> None:
 KINDS = [
     *("catalog.json", "study.yaml", "primary.json", "command.json", PAIRS, "inits/", "run.json", "trained.json"),
     *("weights.safetensors", "weights-at-2.25.safetensors", "predictions.safetensors", "history.parquet", CHECKPOINT),
+    *("by_sample-test_accuracy-end.safetensors", "by_sample-test_loss-end.safetensors"),
 ]
 
 

@@ -37,7 +37,7 @@ def test_a_study_ends_in_a_ledger(plan_of, store):
     plan = plan_of(scores=["accuracy", "ece", "generalization_gap", "prediction_disagreement"])
     outcomes = perform_all(plan, store)
     assert {o.state for o in outcomes} == {"done"}
-    assert outcomes[0].stages == ("training", "predictions", "measures", "reliability", "scores")
+    assert outcomes[0].stages == ("training", "predictions", "measures", "by_sample", "reliability", "scores")
     assert update_pairs(store).notes == []
     ledger = load_ledger(store.path)
     assert list(ledger["run_id"]) == list(plan.runs)
@@ -89,7 +89,9 @@ def test_what_is_added_later_is_computed_without_training_and_equals_what_is_com
         "regimes": ["sam"],
     }
     later = perform_all(plan_of(**more), store)
-    assert {o.stages for o in later} == {("predictions", "measures", "by_condition", "reliability", "scores")}
+    assert {o.stages for o in later} == {
+        ("predictions", "measures", "by_condition", "by_sample", "reliability", "scores")
+    }
     at_once = Store(tmp_path / "at_once")
     perform_all(plan_of(**more), at_once)
     for place in (store, at_once):
@@ -99,7 +101,7 @@ def test_what_is_added_later_is_computed_without_training_and_equals_what_is_com
 
 def test_a_score_added_later_reads_the_predictions_alone(plan_of, store):
     perform_all(plan_of(scores=["ece"]), store)
-    assert {o.stages for o in perform_all(plan_of(scores=["ece", "brier"]), store)} == {("scores",)}
+    assert {o.stages for o in perform_all(plan_of(scores=["ece", "brier"]), store)} == {("by_sample", "scores")}
 
 
 def test_other_options_recompute_that_estimate_alone(plan_of, store):
@@ -125,9 +127,9 @@ def test_the_ledger_shows_no_value_of_another_definition(plan_of, store):
 @pytest.mark.parametrize(
     ("name", "redone"),
     [
-        ("run.json", ("predictions", "measures", "reliability", "scores")),
-        ("weights.safetensors", ("training", "predictions", "measures", "reliability", "scores")),
-        ("predictions.safetensors", ("predictions", "reliability", "scores")),
+        ("run.json", ("predictions", "measures", "by_sample", "reliability", "scores")),
+        ("weights.safetensors", ("training", "predictions", "measures", "by_sample", "reliability", "scores")),
+        ("predictions.safetensors", ("predictions", "by_sample", "reliability", "scores")),
     ],
 )
 def test_a_torn_file_is_noticed_and_made_again(name, redone, plan_of, store):
@@ -191,7 +193,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(plan_of, store, monkeypatch)
     assert "RuntimeError: two" in (store.run(victim).path / "traceback.txt").read_text()
     assert np.isnan(load_ledger(store.path)["gradient_norm"].iloc[1])
     # What failed is tried again, from where it stood.
-    assert perform_all(plan, store)[1].stages == ("predictions", "measures", "reliability", "scores")
+    assert perform_all(plan, store)[1].stages == ("predictions", "measures", "by_sample", "reliability", "scores")
 
 
 def test_an_interruption_passes(plan_of, store, monkeypatch):

@@ -21,7 +21,7 @@ from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import SpecError
 from sharpscope.models import MODELS, build
-from sharpscope.safety import SCORES, Split
+from sharpscope.safety import SCORES, Split, splits
 from sharpscope.safety.temperature import Fit, divided, entropy, fitted, readings
 from sharpscope.seeding import Stream
 from sharpscope.store.folder import Store
@@ -30,6 +30,7 @@ from sharpscope.store.status import Status
 from sharpscope.study.execution import execute
 from sharpscope.study.run.engine import assignment_of, run_study
 from sharpscope.study.stages import temperature as stage
+from sharpscope.study.work import work
 from sharpscope.study.work.data_cache import DataCache
 
 from .conftest import Heard, finish, in_this_process, perform_all, start
@@ -109,9 +110,47 @@ def test_its_scores_are_those_of_the_same_predictions(plan_of, store, data):
     twins = [name for name in row.index if name.endswith("~calibrated")]
     assert not [name for name in twins if "accuracy" in name or "gap" in name or "disagree" in name]
     assert "ece@2~calibrated" not in twins
-    assert sorted(p.name for p in folder.path.glob("*.safetensors")) == [
+    assert sorted(p.name for p in folder.path.glob("*.safetensors") if not p.name.startswith("by_sample")) == [
         *("predictions.safetensors", "weights-at-2.safetensors", "weights.safetensors")
     ]
+
+
+UNDER = ["corruption_ece", "corruption_nll", "corruption_accuracy", "ood_auroc"]
+
+
+def test_under_corruption_its_temperature_is_that_of_clean_data(plan_of, store, monkeypatch):
+    monkeypatch.setattr(work, "predict_under", None)
+    perform_all(plan_of(**{**TWINS, "scores": UNDER}), store)
+    row = load_ledger(store.path).iloc[0]
+    folder = store.run(row["run_id"])
+    predictions = folder.read_predictions(folder.read_record(), cases=True)
+    temperature = row["temperature~calibrated"]
+    cases = {case: kept.divided(temperature, 10) for case, kept in predictions.cases.items()}
+    twin = replace(predictions, test=divided(predictions.test, temperature), cases=cases)
+    read = {case.condition for case in predictions.cases if case.kind == "inputs"}
+    for name in UNDER[:2]:
+        assert row[f"{name}~calibrated"] == SCORES[name](twin.limited_to(read))
+        assert row[f"{name}~calibrated"] != pytest.approx(row[name], rel=1e-3)
+    assert row["ood_auroc~calibrated"] == pytest.approx(SCORES["ood_auroc"](twin))
+    assert "corruption_accuracy~calibrated" not in row.index
+
+
+@pytest.mark.parametrize("calibration_size", [None, 0])
+def test_where_classes_were_left_out_the_model_is_asked_again(calibration_size, plan_of, store, tmp_path, monkeypatch):
+    data = {"name": "digits", "train_size": 60, "calibration_size": calibration_size}
+    study = {**TWINS, "data": data, "scores": UNDER}
+    perform_all(plan_of(**study), store)
+    # As of more than ten classes, and as it was of more than five.
+    monkeypatch.setattr(splits, "WHOLE", 5)
+    few = Store(tmp_path / "few")
+    perform_all(plan_of(**study), few)
+    folder = few.run(load_ledger(few.path).iloc[0]["run_id"])
+    predictions = folder.read_predictions(folder.read_record(), cases=True)
+    assert {kept.top.shape[1] for kept in predictions.cases.values()} == {5}
+    found, expected = (load_ledger(one.path).iloc[0] for one in (few, store))
+    for name in UNDER:
+        columns = [name, f"{name}~calibrated"] if name != "corruption_accuracy" else [name]
+        assert found[columns].tolist() == pytest.approx(expected[columns].tolist(), rel=1e-6)
 
 
 def test_bins_of_the_debiased_error_are_those_of_the_calibration_split(plan_of, store, data):

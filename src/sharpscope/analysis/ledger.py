@@ -6,6 +6,7 @@ Reads the store alone: neither torch nor the study's plugins are needed.
 from __future__ import annotations
 
 import io
+import math
 import shlex
 from collections.abc import Iterable
 from functools import partial
@@ -185,13 +186,18 @@ def _across(scored: Iterable[Pair], catalog: dict[str, Any]) -> pd.DataFrame:
 
 
 def _pair_means(pairs: pd.DataFrame, keys: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Return, for each run, its mean over the other seeds of its cell."""
+    """Return, for each run, its mean over the other seeds of its cell, of those that it has a value with."""
     shared: dict[str, dict[str, list[float]]] = {}
     for pair in pairs.to_dict("records"):
         for run_id in (pair["run_a"], pair["run_b"]):
             for key in keys:
                 shared.setdefault(run_id, {}).setdefault(key, []).append(pair[key])
-    return {r: {key: sum(v) / len(v) for key, v in values.items()} for r, values in shared.items()}
+    return {r: {key: _mean(v) for key, v in values.items()} for r, values in shared.items()}
+
+
+def _mean(values: Iterable[float]) -> float:
+    there = [value for value in values if not math.isnan(value)]
+    return sum(there) / len(there) if there else math.nan
 
 
 def _reliability(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:

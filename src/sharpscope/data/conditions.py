@@ -14,7 +14,7 @@ What each kind of condition is given and returns:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -224,8 +224,13 @@ _APPLIED: dict[ConditionKind, Callable[[Registration, Dataset, int, Stream], Alt
 }
 
 
-def conditions_of(dataset: Dataset) -> dict[str, Condition]:
+def conditions_of(dataset: Dataset, named: Collection[str] = ()) -> dict[str, Condition]:
     """Return the conditions that a dataset comes under, by name.
+
+    Args:
+        dataset: The data.
+        named: Names that are asked for; those of a family, such as ``data:mnist``, of which there is no list, are
+            there too.
 
     Published corruptions take the place of all other conditions of inputs; without these, images in bytes come under
     the registered ones, those of colors if they have three channels. Such images of classes can be attacked. All data
@@ -239,9 +244,10 @@ def conditions_of(dataset: Dataset) -> dict[str, Condition]:
         "data": True,
     }
     colored = images and dataset.test_inputs.shape[1] == 3
+    members = {**CONDITIONS, **{name: CONDITIONS[name] for name in named if name in CONDITIONS}}
     own = {
         name: Condition(name, entry.version, entry.facts, partial(_APPLIED[entry.facts.kind], entry))
-        for name, entry in CONDITIONS.items()
+        for name, entry in members.items()
         if kinds[entry.facts.kind] and (colored or not entry.facts.colored)
     }
     return own if dataset.corrupted is None else {**_published(dataset.corrupted), **own}
@@ -266,7 +272,7 @@ def facts_of(name: str) -> ConditionFacts:
         UnknownName: If it is neither.
     """
     suite, _, corruption = name.rpartition("/")
-    if not suite:
+    if not suite or name in CONDITIONS:
         facts: ConditionFacts = CONDITIONS[name].facts
         return facts
     label = corruption.replace("_", " ").capitalize()
@@ -290,7 +296,7 @@ def altered_cases(
         DataError: If a file of a published suite is missing or damaged.
         UnknownName: If a condition is not one of this dataset's.
     """
-    offered = conditions_of(dataset)
+    offered = conditions_of(dataset, conditions or ())
     draws = Stream("corruptions", dataset.name) if stream is None else stream
     for name in offered if conditions is None else conditions:
         if name not in offered:

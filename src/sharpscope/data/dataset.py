@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -117,6 +117,7 @@ class Dataset:
             fitted to them.
         truth: Where it is known what the targets are values of: from any inputs to targets, as above.
         region: Of points in the plane, the rectangle that they are taken from: (left, right, bottom, top).
+        source: Where the files of other datasets are, which may take the place of the test set.
 
     Raises:
         DataError: If the tensors do not fit each other.
@@ -137,6 +138,7 @@ class Dataset:
     calibration: Samples | None = None
     truth: Callable[[Tensor], Tensor] | None = None
     region: tuple[float, float, float, float] | None = None
+    source: DataSource = field(default_factory=DataSource, repr=False)
 
     def __post_init__(self) -> None:
         self.objective.check_declared(self.name, self.classes)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-from sharpscope.condition import of_kind
+from sharpscope.condition import Case, ConditionFacts, named, of_kind, other_data_name
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 from sharpscope.safety.severities import accuracy_at, at_severities
@@ -23,8 +25,29 @@ _HENDRYCKS = (
     'Hendrycks & Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks", '
     "ICLR 2017"
 )
+OtherData = str | dict[str, Any]
+
+
+def other_data(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Case]) -> list[str]:
+    """Return the other data that a score is the mean over, by its option ``data``.
+
+    Args:
+        options: Of the score.
+        offered: The conditions of a dataset.
+
+    Raises:
+        DataError: If there are none.
+    """
+    if options["data"] == "all":
+        return of_kind("data")({}, {name: one for name, one in offered.items() if ":" not in name})
+    name = other_data_name(options["data"])
+    if any(isinstance(one, ConditionFacts) for one in offered.values()):
+        return [name]  # a dataset of which nobody keeps a list
+    return named(name)(options, offered)
+
+
 _of_other_data = partial(
-    ScoreFacts, unit="fraction", scale="difference", conditions=of_kind("data"), default=False, reference=_HENDRYCKS
+    ScoreFacts, unit="fraction", scale="difference", conditions=other_data, default=False, reference=_HENDRYCKS
 )
 
 
@@ -84,30 +107,37 @@ def masked_gradient_accuracy(predictions: Predictions, *, distances: tuple[int, 
 
 
 @SCORES.register(facts=_of_other_data("AUROC of other data", "higher"))
-def ood_auroc(predictions: Predictions) -> float:
+def ood_auroc(predictions: Predictions, *, data: OtherData = "all") -> float:
     """Probability that a model is surer of a test sample than of a sample of other data, ties counted half.
 
-    It is averaged over conditions of data. Of predictions that are no better than chance it is 0.5.
+    Of predictions that are no better than chance it is 0.5.
+
+    Args:
+        predictions: Of one run.
+        data: ``all`` for the mean over the registered conditions of data; or the name of a dataset, or a mapping of its
+            name and options, whose test images are brought to the size and the channels of those of the study.
 
     Raises:
-        DataError: If there are predictions on no other data.
+        DataError: If there are predictions on no such data.
     """
     own = _confidence(predictions.test.condensed())
-    return float(np.mean([_auroc(own, _confidence(split)) for split in predictions.under(of_kind("data"))]))
+    return float(np.mean([_auroc(own, _confidence(split)) for split in predictions.under(other_data, data=data)]))
 
 
 @SCORES.register(facts=_of_other_data("FPR95 of other data", "lower"))
-def ood_fpr95(predictions: Predictions) -> float:
+def ood_fpr95(predictions: Predictions, *, data: OtherData = "all") -> float:
     """Share of other data of which a model is at least as sure as of all but 5% of the test set.
 
-    It is averaged over conditions of data.
+    Args:
+        predictions: Of one run.
+        data: As of ``ood_auroc``.
 
     Raises:
-        DataError: If there are predictions on no other data.
+        DataError: If there are predictions on no such data.
     """
     own = np.sort(_confidence(predictions.test.condensed()))[::-1]
     least = own[math.ceil(KEPT * len(own)) - 1]
-    return float(np.mean([(_confidence(split) >= least).mean() for split in predictions.under(of_kind("data"))]))
+    return float(np.mean([(_confidence(split) >= least).mean() for split in predictions.under(other_data, data=data)]))
 
 
 def _confidence(split: TopSplit) -> np.ndarray:

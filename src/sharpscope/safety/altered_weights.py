@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
-from sharpscope.safety.severities import accuracy_at, at_severities
+from sharpscope.safety.severities import accuracy_at, at_severities, correct_at
+
+BITS, PERCENTS = (8, 6, 4, 3), (50, 80, 90)
 
 
 @SCORES.register(
@@ -16,10 +18,11 @@ from sharpscope.safety.severities import accuracy_at, at_severities
         needs=(),
         conditions=at_severities("quantized", "bits"),
         by_classes=True,
+        by_sample=lambda predictions, *, bits=BITS: correct_at(predictions, "quantized", bits),
         reference='Nagel et al., "A White Paper on Neural Network Quantization", arXiv 2106.08295',
     )
 )
-def quantized_accuracy(predictions: Predictions, *, bits: tuple[int, ...] = (8, 6, 4, 3)) -> float:
+def quantized_accuracy(predictions: Predictions, *, bits: tuple[int, ...] = BITS) -> float:
     """Test accuracy with weights rounded to a few bits, averaged over numbers of bits.
 
     Args:
@@ -41,10 +44,11 @@ def quantized_accuracy(predictions: Predictions, *, bits: tuple[int, ...] = (8, 
         needs=(),
         conditions=at_severities("pruned", "percents"),
         by_classes=True,
+        by_sample=lambda predictions, *, percents=PERCENTS: correct_at(predictions, "pruned", percents),
         reference='Han et al., "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015',
     )
 )
-def pruned_accuracy(predictions: Predictions, *, percents: tuple[int, ...] = (50, 80, 90)) -> float:
+def pruned_accuracy(predictions: Predictions, *, percents: tuple[int, ...] = PERCENTS) -> float:
     """Test accuracy with the smallest weights set to 0, averaged over their shares.
 
     Args:

@@ -7,7 +7,16 @@ from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 
 
-@SCORES.register(facts=ScoreFacts("Test accuracy", "higher", "fraction", scale="difference", by_classes=True))
+@SCORES.register(
+    facts=ScoreFacts(
+        "Test accuracy",
+        "higher",
+        "fraction",
+        scale="difference",
+        by_classes=True,
+        by_sample=lambda predictions: predictions.test.correct,
+    )
+)
 def accuracy(predictions: Predictions) -> float:
     """Share of test samples that are classified right."""
     return basic.test_accuracy(predictions)

@@ -40,6 +40,9 @@ class Predictions(Generic[S]):
         former: Whether they were stored with predictions under corruptions in the form of earlier versions, which is
             not read any more.
         calibration: On samples of the training pool that no model was trained on; None where there are none.
+        features: What the head is given for some test samples, the same of all runs, ``[n, D]``; None where no score
+            asks for them.
+        initial_features: The same before the training.
     """
 
     train: S
@@ -47,6 +50,8 @@ class Predictions(Generic[S]):
     cases: Mapping[Case, Any] = field(default_factory=dict)
     former: bool = False
     calibration: S | None = None
+    features: np.ndarray | None = None
+    initial_features: np.ndarray | None = None
 
     def basics(self) -> dict[str, float]:
         """Return what every ledger has of a run, by the names of its columns."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from sharpscope.safety.calibration import calibration_error
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 from sharpscope.safety.reliability import reliability_bins
+from sharpscope.safety.splits import TopSplit
 
 Which = Literal["all", "benchmark", "noise", "blur", "weather", "digital"]
 
@@ -49,6 +50,21 @@ def chosen(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Ca
     return [published[name] for name in BENCHMARK]
 
 
+def mean_by_sample(
+    each: Callable[[TopSplit], np.ndarray],
+) -> Callable[..., np.ndarray]:
+    """Return what each test sample adds to a score that is a mean over corruptions, severities and samples.
+
+    Args:
+        each: From what is kept in one case to a number a sample, shape ``[N]``.
+    """
+
+    def by_sample(predictions: Predictions, *, corruptions: Which = "all") -> np.ndarray:
+        return np.mean([each(split) for split in predictions.under(chosen, corruptions=corruptions)], axis=0)
+
+    return by_sample
+
+
 @SCORES.register(
     facts=ScoreFacts(
         "Corruption accuracy",
@@ -58,6 +74,7 @@ def chosen(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Ca
         needs=(),
         conditions=chosen,
         by_classes=True,
+        by_sample=mean_by_sample(lambda split: split.correct),
         reference=(
             'Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and '
             'Perturbations", ICLR 2019'

@@ -30,6 +30,17 @@ def at_severities(condition: str, option: str) -> Chosen:
     return choose
 
 
+def correct_at(predictions: Predictions, condition: str, severities: Collection[int]) -> np.ndarray:
+    """Return at which share of some severities of a condition each test sample is classified right, shape ``[N]``.
+
+    Raises:
+        DataError: If there are no predictions at one of them.
+    """
+    found = {case.severity: split.correct for case, split in predictions.cases_under(named(condition)).items()}
+    _check(condition, severities, found)
+    return np.mean([found[severity] for severity in severities], axis=0)
+
+
 def accuracy_at(predictions: Predictions, condition: str, severities: Collection[int]) -> float:
     """Return the accuracy under a condition, averaged over some of its severities.
 

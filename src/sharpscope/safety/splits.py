@@ -13,8 +13,18 @@ from sharpscope.errors import DataError
 from sharpscope.probabilities import are_probabilities
 from sharpscope.task import CLASSIFICATION, REGRESSION
 
-# Classes of each sample that are kept of predictions under a condition.
-TOP = 5
+# Of predictions under a condition all classes of each sample are kept where there are so many or fewer, and else the
+# likeliest few.
+WHOLE, TOP = 10, 5
+
+
+def kept_classes(outputs: int) -> int:
+    """Return how many classes of each sample are kept of predictions under a condition.
+
+    Args:
+        outputs: Number of classes.
+    """
+    return outputs if outputs <= WHOLE else TOP
 
 
 @dataclass(frozen=True)
@@ -100,9 +110,21 @@ class Split:
         return np.exp(self.log_probabilities.max(axis=1))
 
     @cached_property
+    def losses(self) -> np.ndarray:
+        """-log of the probability given to the true class, in nats, shape ``[N]``."""
+        return -np.take_along_axis(self.log_probabilities, self.targets[:, None], axis=1)[:, 0]
+
+    @cached_property
     def cross_entropy(self) -> float:
-        """The mean of -log of the probability given to the true class, in nats."""
-        return float(-np.take_along_axis(self.log_probabilities, self.targets[:, None], axis=1).mean())
+        """The mean of the ``losses``."""
+        return float(self.losses.mean())
+
+    @cached_property
+    def briers(self) -> np.ndarray:
+        """Squared distance of the probabilities from the true class, summed over classes, shape ``[N]``."""
+        residuals = np.exp(self.log_probabilities)
+        residuals[np.arange(len(residuals)), self.targets] -= 1.0
+        return (residuals**2).sum(axis=1)
 
     def basics(self) -> dict[str, float]:
         """Return the loss that is minimized, and the share of samples that are classified right."""
@@ -119,8 +141,7 @@ class Split:
         Args:
             outputs: Number of classes.
         """
-        top = min(TOP, outputs)
-        return 8 + top * (4 + np.min_scalar_type(outputs - 1).itemsize)
+        return 8 + kept_classes(outputs) * (4 + np.min_scalar_type(outputs - 1).itemsize)
 
 
 @dataclass(frozen=True)
@@ -139,14 +160,14 @@ class TopSplit:
       all, :math:`1 - 2 e^t + \sum_c p_c^2`, would leave nothing but rounding of a sample that is nearly certain;
     - *accuracy within the best few*, and *margins* of log-probabilities: the best few classes.
 
-    Probabilities at another temperature follow where ``top`` has all classes, that is up to five of them; of more, the
-    model is to be evaluated anew. All is in single precision, so that each log-probability is right to one part in 10
-    million.
+    Probabilities at another temperature follow where ``top`` has all classes, that is up to ten of them; of more, the
+    model is to be evaluated anew, by ``of`` with all ``classes``. All is in single precision, so that each
+    log-probability is right to one part in 10 million.
 
     Attributes:
         log_true: Log-probability of the true class, float32 ``[N]``.
-        log_top: Log-probabilities of the likeliest classes, the likeliest first, float32 ``[N, k]``; k is 5, or the
-            number of classes where these are fewer.
+        log_top: Log-probabilities of the likeliest classes, the likeliest first, float32 ``[N, k]``; k is the number of
+            classes where these are ten or fewer, and else 5.
         top: The indices of these classes, unsigned integers ``[N, k]``; of equal ones the lowest first.
         wrong_squares: Squares of the probabilities of all classes but the true one, added up, float32 ``[N]``.
         targets: Class indices, shape ``[N]``.
@@ -174,11 +195,16 @@ class TopSplit:
             )
 
     @classmethod
-    def of(cls, split: Split) -> TopSplit:
-        """Return what is kept of a split."""
-        classes = split.logits.shape[1]
+    def of(cls, split: Split, classes: int | None = None) -> TopSplit:
+        """Return what is kept of a split.
+
+        Args:
+            split: The outputs.
+            classes: How many of each sample; None for ``kept_classes``.
+        """
+        outputs = split.logits.shape[1]
         # By the logits: those of one sample may differ where log-probabilities round to the same number.
-        top = np.argsort(-split.logits, axis=1, kind="stable")[:, :TOP]
+        top = np.argsort(-split.logits, axis=1, kind="stable")[:, : classes or kept_classes(outputs)]
         true = split.targets[:, None]
         log_true = np.take_along_axis(split.log_probabilities, true, axis=1)[:, 0]
         squares = np.exp(2.0 * split.log_probabilities)
@@ -186,7 +212,7 @@ class TopSplit:
         return cls(
             _single(log_true),
             _single(np.take_along_axis(split.log_probabilities, top, axis=1)),
-            top.astype(np.min_scalar_type(classes - 1)),
+            top.astype(np.min_scalar_type(outputs - 1)),
             _single(squares.sum(axis=1)),
             split.targets,
         )
@@ -207,14 +233,52 @@ class TopSplit:
         return np.exp(self.log_top[:, 0].astype(np.float64))
 
     @cached_property
+    def losses(self) -> np.ndarray:
+        """-log of the probability given to the true class, in nats, float64 ``[N]``."""
+        return -self.log_true.astype(np.float64)
+
+    @cached_property
     def cross_entropy(self) -> float:
-        """The mean of -log of the probability given to the true class, in nats."""
-        return float(-self.log_true.astype(np.float64).mean())
+        """The mean of the ``losses``."""
+        return float(self.losses.mean())
+
+    @cached_property
+    def briers(self) -> np.ndarray:
+        """Squared distance of the probabilities from the true class, summed over classes, float64 ``[N]``."""
+        return np.expm1(self.log_true.astype(np.float64)) ** 2 + self.wrong_squares
 
     @cached_property
     def brier(self) -> float:
-        """The mean squared distance of the probabilities from the true class, summed over classes."""
-        return float((np.expm1(self.log_true.astype(np.float64)) ** 2 + self.wrong_squares).mean())
+        """The mean of the ``briers``."""
+        return float(self.briers.mean())
+
+    def has_all(self, classes: int) -> bool:
+        """Return whether all classes of each sample are kept, so that ``divided`` can be had."""
+        return self.top.shape[1] == classes
+
+    def divided(self, temperature: float | np.ndarray, classes: int) -> TopSplit:
+        """Return what is kept of the outputs divided by a temperature; no prediction changes.
+
+        Args:
+            temperature: Positive; one number, or one for each sample.
+            classes: The number of classes.
+
+        Raises:
+            DataError: If not all classes are kept: each counts in the probabilities of all others.
+        """
+        if not self.has_all(classes):
+            raise DataError(
+                f"probabilities at another temperature need all {classes} classes of each sample, and "
+                f"{self.top.shape[1]} are kept; evaluate the model anew"
+            )
+        by = np.asarray(temperature, dtype=np.float64)
+        logs = log_softmax(self.log_top.astype(np.float64) / (by[:, None] if by.ndim else by), axis=1)
+        true = self.top == self.targets[:, None]
+        squares = np.where(true, 0.0, np.exp(2.0 * logs)).sum(axis=1)
+        kept = kept_classes(classes)
+        return TopSplit(
+            _single(logs[true]), _single(logs[:, :kept]), self.top[:, :kept], _single(squares), self.targets
+        )
 
 
 def _single(values: np.ndarray) -> np.ndarray:

@@ -6,16 +6,19 @@ Reference: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
+from sharpscope.condition import Case
 from sharpscope.errors import DataError
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.safety.predictions import Predictions
-from sharpscope.safety.splits import Split
+from sharpscope.safety.splits import Split, TopSplit
 
 # A temperature is looked for between e^-4 and e^4, and how close to these it has not been found.
 BOUND, MARGIN = 4.0, 1e-3
@@ -134,24 +137,67 @@ def divided(split: Split, temperature: float | np.ndarray) -> Split:
     return found
 
 
-def readings(predictions: Predictions, fit: Fit) -> list[Predictions]:
+def divisors(fit: Fit, targets: np.ndarray) -> list[float | np.ndarray]:
+    """Return what the logits of the test set are divided by: once, or once for each time that it was halved.
+
+    Args:
+        fit: The temperature.
+        targets: Of the test set.
+
+    Returns:
+        One number, or one for each sample.
+    """
+    if not fit.halves:
+        return [fit.temperature]
+    return [
+        np.where(second, second_half, first_half)
+        for second, (first_half, second_half) in zip(_halves(targets), fit.halves, strict=True)
+    ]
+
+
+def case_readings(case: Case, kept: TopSplit, predictions: Predictions, fit: Fit) -> list[TopSplit]:
+    """Return what a model says in one case of a condition at a temperature that was fitted without any condition.
+
+    Each test sample has the temperature of the clean one; samples of other data have that of the fit.
+
+    Args:
+        case: The case.
+        kept: All classes of what the model says.
+        predictions: The clean ones.
+        fit: The temperature.
+
+    Returns:
+        As many as there are ``readings``.
+
+    Raises:
+        DataError: If not all classes are kept.
+    """
+    classes = predictions.test.logits.shape[1]
+    own = divisors(fit, predictions.test.targets)
+    return [kept.divided(by if case.kind != "data" else fit.temperature, classes) for by in own]
+
+
+def readings(
+    predictions: Predictions, fit: Fit, cases: Mapping[Case, Sequence[TopSplit]] = MappingProxyType({})
+) -> list[Predictions]:
     """Return what a model says at a temperature: once, or once for each time that the test set was halved.
 
     Args:
         predictions: Of the model as it is; those under conditions are left out.
         fit: The temperature.
+        cases: Those under conditions at the temperature, by ``case_readings``.
     """
     held = predictions.calibration
     twin = replace(
         predictions,
         train=divided(predictions.train, fit.temperature),
-        cases={},
         calibration=None if held is None else divided(held, fit.temperature),
     )
-    if not fit.halves:
-        return [replace(twin, test=divided(predictions.test, fit.temperature))]
-    found = []
-    for second, (first_half, second_half) in zip(_halves(predictions.test.targets), fit.halves, strict=True):
-        by = np.where(second, second_half, first_half)
-        found.append(replace(twin, test=divided(predictions.test, by)))
-    return found
+    return [
+        replace(
+            twin,
+            test=divided(predictions.test, by),
+            cases={case: of_each[index] for case, of_each in cases.items()},
+        )
+        for index, by in enumerate(divisors(fit, predictions.test.targets))
+    ]

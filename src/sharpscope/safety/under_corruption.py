@@ -12,7 +12,7 @@ from sharpscope.errors import DataError
 from sharpscope.safety.calibration.selection import selective_errors
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
-from sharpscope.safety.robustness import Which, chosen
+from sharpscope.safety.robustness import Which, chosen, mean_by_sample
 from sharpscope.safety.splits import TopSplit
 
 _facts = partial(ScoreFacts, scale="difference", needs=(), conditions=chosen, default=False)
@@ -29,6 +29,7 @@ _OVADIA = (
         "nats",
         scale="ratio",
         bounds=(0.0, float("inf")),
+        by_sample=mean_by_sample(lambda split: split.losses),
         reference=_OVADIA,
     )
 )
@@ -46,7 +47,14 @@ def corruption_nll(predictions: Predictions, *, corruptions: Which = "all") -> f
 
 
 @SCORES.register(
-    facts=_facts("Brier score under corruption", "lower", "squared probability", bounds=(0.0, 2.0), reference=_OVADIA)
+    facts=_facts(
+        "Brier score under corruption",
+        "lower",
+        "squared probability",
+        bounds=(0.0, 2.0),
+        by_sample=mean_by_sample(lambda split: split.briers),
+        reference=_OVADIA,
+    )
 )
 def corruption_brier(predictions: Predictions, *, corruptions: Which = "all") -> float:
     """Squared distance of probabilities from the true class on corrupted test sets, averaged as the accuracy.

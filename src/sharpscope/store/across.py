@@ -16,8 +16,9 @@ PairOfRuns = tuple[str, str]
 def across_levels(reading: Reading) -> Iterator[tuple[list[StoredRun], list[PairOfRuns]]]:
     """Yield runs with the pairs of them that differ in their level, such as two regimes, and in no other key but seed.
 
-    Of every two levels each seed is paired with itself and with the next one, in a circle: 2 n pairs of n seeds, of
-    about n^2 that there are. Runs of one seed share the initial weights and the order of the data, others nothing.
+    Of every two levels each seed is paired with itself, and with both neighbors in a circle of seeds: 3 n pairs of n
+    seeds, of n^2 that there are. Runs of one seed share the initial weights and the order of the data, others nothing.
+    Between neighbors each level meets each other one, so that levels can be permuted within seeds.
 
     Runs come a seed at a time with those of the next, so that no more of them need be held.
     """
@@ -28,16 +29,18 @@ def across_levels(reading: Reading) -> Iterator[tuple[list[StoredRun], list[Pair
         settings.setdefault(setting, {}).setdefault(run.point["seed"], {})[level] = run
     for by_seed in settings.values():
         seeds = sorted(by_seed)
-        for seed, following in zip(seeds, [*seeds[1:], *seeds[:1]], strict=True):
+        # Of two seeds, each is the neighbor of the other once.
+        circle = [*seeds[1:], *(seeds[:1] if len(seeds) > 2 else seeds[-1:])]
+        for seed, following in zip(seeds, circle, strict=True):
             one, other = _in_order(by_seed[seed], factor), _in_order(by_seed[following], factor)
             pairs = [(a.run_id, b.run_id) for a, b in itertools.combinations(one.values(), 2)]
             if following != seed:
-                ranks = {level: rank for rank, level in enumerate(factor.levels)}
-                pairs += [
-                    (a.run_id, b.run_id)
-                    for (i, a), (j, b) in itertools.product(one.items(), other.items())
-                    if ranks[i] < ranks[j]
-                ]
+                for i, j in itertools.combinations(factor.levels, 2):
+                    pairs += [
+                        (first[i].run_id, second[j].run_id)
+                        for first, second in ((one, other), (other, one))
+                        if i in first and j in second
+                    ]
             runs = {run.run_id: run for run in (*one.values(), *other.values())}
             yield list(runs.values()), pairs
 

@@ -10,17 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sharpscope.errors import FAULTS, DataError, one_line
-from sharpscope.safety import SCORES, Predictions
+from sharpscope.errors import FAULTS, one_line
+from sharpscope.safety import SCORES
 from sharpscope.store.across import across_levels
 from sharpscope.store.files import Damaged, Missing, read_whole, write_whole
 from sharpscope.store.folder import Store
+from sharpscope.store.paired import PairedPredictions
 from sharpscope.store.reading import Reading, StoredRun
-from sharpscope.store.run_folder import PREDICTED, PREDICTIONS
 from sharpscope.store.seals import BrokenSeal, check_sealed, digest
-from sharpscope.store.snapshots import END
 from sharpscope.store.tables import to_parquet
-from sharpscope.store.wanted import CONDITIONS, PREDICTING, READS, UNDER
+from sharpscope.store.wanted import Wanted
 
 FILE = "pairs.parquet"
 
@@ -98,7 +97,8 @@ def compute_pairs(reading: Reading, *, across: bool = True) -> Pairs:
         stored = []
         lost = [key for key in wanted if key not in known]
         notes.append(f"{error}; {', '.join(lost)} of its plugin is lost until the next run" if lost else str(error))
-    scoring = _Scoring(known, {pair[:3]: pair for pair in stored if not pair.error}, notes)
+    kept = {pair[:3]: pair for pair in stored if not pair.error}
+    scoring = _Scoring(known, kept, notes, Wanted.from_catalog(reading.catalog))
     cells = list(reading.cells())
     cell_of = {run.run_id: index for index, cell in enumerate(cells) for run in cell}
     unknown = [pair for pair in stored if pair.key in wanted and pair.key not in known]
@@ -123,28 +123,40 @@ class _Scoring:
         known: The stamps of the scores by key.
         kept: What is stored, by key and runs.
         notes: Gets what could not be read.
+        wanted: What the study wants of each run, which says how temperatures are found.
     """
 
     known: dict[str, dict[str, Any]]
     kept: Mapping[tuple[Any, ...], Pair]
     notes: list[str]
+    wanted: Wanted
 
     def of(self, runs: Iterable[StoredRun], pairs: Iterable[tuple[str, str]]) -> list[Pair]:
-        """Return all scores of some pairs of runs; pairs of which one has no predictions are left out."""
-        cases = any(SCORES[stamp["score"]].facts.conditions for stamp in self.known.values())
-        predictions = _Predictions(runs, self.notes, cases=cases)
+        """Return all scores of some pairs of runs; pairs of which one has no predictions, or no twin, are left out."""
+        predictions = PairedPredictions(runs, self.notes, self.wanted, self.known.values())
         rows: list[Pair] = []
         for a, b in pairs:
-            if a not in predictions.seals or b not in predictions.seals:
-                continue
             for key, definition in self.known.items():
-                content = [definition, predictions.seals[a], predictions.seals[b]]
-                stamp = digest(json.dumps(content, sort_keys=True).encode())
+                seals = [predictions.seal(run_id, definition) for run_id in (a, b)]
+                if None in seals:
+                    continue
+                stamp = digest(json.dumps([definition, *seals], sort_keys=True).encode())
                 pair = self.kept.get((key, a, b))
                 if pair is None or pair.stamp != stamp:
-                    pair = predictions.scored(key, definition, a, b, stamp)
+                    pair = _scored(predictions, key, definition, a, b, stamp)
                 rows += [pair] if pair is not None else []
         return rows
+
+
+def _scored(
+    predictions: PairedPredictions, key: str, definition: Mapping[str, Any], a: str, b: str, stamp: str
+) -> Pair | None:
+    """Return a score of two runs; None where the predictions of one cannot be read."""
+    try:
+        value = predictions.score(definition, a, b)
+    except FAULTS as error:
+        return Pair(key, a, b, math.nan, one_line(error), stamp)
+    return None if value is None else Pair(key, a, b, value, "", stamp)
 
 
 def stored_pairs(store: Store) -> list[Pair]:
@@ -165,74 +177,3 @@ def stored_pairs(store: Store) -> list[Pair]:
         raise Damaged(f"{FILE} {error}") from None
     columns = pq.read_table(pa.BufferReader(data)).to_pydict()
     return [Pair(*row) for row in zip(*(columns[name] for name in Pair._fields), strict=True)]
-
-
-class _Predictions:
-    """The predictions of some runs, read when a pair asks for them.
-
-    Args:
-        runs: Such as those of a cell.
-        notes: Gets those that cannot be read.
-        cases: Whether a score reads predictions under conditions too.
-
-    Attributes:
-        seals: The checksums of the stored predictions, by run.
-    """
-
-    def __init__(self, runs: Iterable[StoredRun], notes: list[str], *, cases: bool) -> None:
-        self._notes = notes
-        self._cases = cases
-        self._read: dict[str, Predictions | None] = {}
-        self._runs: dict[str, StoredRun] = {}
-        for run in runs:
-            if run.damage:
-                self._note(run.run_id, run.damage)
-            elif run.state == "done" and PREDICTIONS in run.record.files:
-                self._runs[run.run_id] = run
-        self.seals = {run_id: self._seal(run.record.files) for run_id, run in self._runs.items()}
-
-    def _seal(self, files: dict[str, dict[str, Any]]) -> str:
-        read = PREDICTED if self._cases else (PREDICTIONS,)
-        return "".join(files[name]["blake2b"] for name in read if name in files)
-
-    def scored(self, key: str, definition: dict[str, Any], a: str, b: str, stamp: str) -> Pair | None:
-        """Return a score of two runs; None where the predictions of one cannot be read."""
-        first, second = self._of(a), self._of(b)
-        if first is None or second is None:
-            return None
-        try:
-            read = definition.get(READS, {})
-            self._check_made(read, a, b)
-            of_both = (predictions.limited_to(read) for predictions in (first, second))
-            value = float(SCORES[definition["score"]](*of_both, **definition["options"]))
-        except FAULTS as error:
-            return Pair(key, a, b, math.nan, one_line(error), stamp)
-        return Pair(key, a, b, value, "", stamp)
-
-    def _check_made(self, conditions: Mapping[str, int], *runs: str) -> None:
-        """See that the runs have predictions under conditions: under fewer, a mean over them would be another one.
-
-        Raises:
-            DataError: If one has not.
-        """
-        for run_id in runs:
-            entry = self._runs[run_id].record.at(END, PREDICTING).get(UNDER, {})
-            lacking = dict(conditions).items() - entry.get(CONDITIONS, {}).items()
-            if lacking:
-                names = " and ".join(sorted(f"'{name}'" for name, _ in lacking))
-                raise DataError(f"run {run_id} has no predictions under the condition {names}")
-
-    def _of(self, run_id: str) -> Predictions | None:
-        if run_id not in self._read:
-            self._read[run_id] = None
-            run = self._runs[run_id]
-            try:
-                self._read[run_id] = run.folder.peek_predictions(run.record, cases=self._cases)
-            except Damaged as error:
-                self._note(run_id, str(error))
-        return self._read[run_id]
-
-    def _note(self, run_id: str, error: str) -> None:
-        note = f"run {run_id}: {error}; its pairs are left out"
-        if note not in self._notes:
-            self._notes.append(note)

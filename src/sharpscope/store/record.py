@@ -22,6 +22,7 @@ TRAINING = "training"  # the stage that all others need: of its files none is mi
 RELIABILITY = "reliability"  # the stage that a report takes reliability diagrams from
 BY_CONDITION = "by_condition"  # the stage that a report takes accuracies under conditions from
 PLANE = "plane"  # the stage that a report takes pictures of functions of the plane from
+BY_SAMPLE = "by_sample"  # the stage that a report takes what each test sample adds to scores from
 TEMPERATURE = "temperature"  # the stage that tells whether there is a twin
 TRAJECTORY = "trajectory"  # the stage that a report takes from what was measured along trainings
 WEIGHTS_KEY, HISTORY_KEY, WATCHED_KEY = "weights", "history", "watched"

@@ -20,6 +20,8 @@ PREDICTING, UNDER = "predictions", "conditions"
 CONDITIONS = "conditions"
 # The conditions that a score reads predictions under, all of them and no others.
 READS = "reads"
+# The twin that a score of pairs is of; absent of a score of the models as they are.
+TWIN = "twin"
 # The parts of a stamp that count as different where only one side has them.
 _OPTIONAL = ("subset", READS)
 

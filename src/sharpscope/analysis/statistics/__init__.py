@@ -17,6 +17,7 @@ from sharpscope.analysis.statistics.signed_rank import (
     smallest_p,
 )
 from sharpscope.analysis.statistics.study_wide import StudyWide, heterogeneity, study_wide
+from sharpscope.analysis.statistics.two_way import TwoWay, two_way
 from sharpscope.analysis.statistics.westfall_young import flip_test, smallest_reachable, westfall_young
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SignTests",
     "SignedRank",
     "StudyWide",
+    "TwoWay",
     "bca_interval",
     "benjamini_hochberg",
     "benjamini_yekutieli",
@@ -43,5 +45,6 @@ __all__ = [
     "smallest_p",
     "smallest_reachable",
     "study_wide",
+    "two_way",
     "westfall_young",
 ]

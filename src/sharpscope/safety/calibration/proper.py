@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 
 
 @SCORES.register(
-    facts=ScoreFacts("Negative log-likelihood", "lower", "nats", scale="ratio", bounds=(0.0, float("inf")))
+    facts=ScoreFacts(
+        "Negative log-likelihood",
+        "lower",
+        "nats",
+        scale="ratio",
+        bounds=(0.0, float("inf")),
+        by_sample=lambda predictions: predictions.test.losses,
+    )
 )
 def nll(predictions: Predictions) -> float:
     """Mean negative log-probability of the true class on the test set."""
@@ -23,11 +28,10 @@ def nll(predictions: Predictions) -> float:
         "squared probability",
         scale="difference",
         bounds=(0.0, 2.0),
+        by_sample=lambda predictions: predictions.test.briers,
         reference='Brier, "Verification of Forecasts Expressed in Terms of Probability", 1950',
     )
 )
 def brier(predictions: Predictions) -> float:
     """Mean squared distance of the probabilities from the true class on the test set, summed over classes."""
-    residuals = np.exp(predictions.test.log_probabilities)
-    residuals[np.arange(len(residuals)), predictions.test.targets] -= 1.0
-    return float((residuals**2).sum(axis=1).mean())
+    return float(predictions.test.briers.mean())

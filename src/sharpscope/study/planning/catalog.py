@@ -11,9 +11,9 @@ from sharpscope.spec import Claim, GridPoint, Study
 from sharpscope.store.documents import plain
 from sharpscope.store.snapshots import END, column, loss_of, twin_of
 from sharpscope.store.upgrade import SCHEMA
-from sharpscope.store.wanted import Wanted
+from sharpscope.store.wanted import TWIN, Wanted
 from sharpscope.study.stages.measure import facts_of
-from sharpscope.study.stages.score import score_columns
+from sharpscope.study.stages.score import score_columns, scores_at
 from sharpscope.study.work.requested import RequestedValues
 from sharpscope.study.work.stage import Column, stages_at
 from sharpscope.training import corruptions_like
@@ -55,8 +55,17 @@ def _places(requested: RequestedValues) -> Iterator[_Place]:
     for snapshot in requested.snapshots:
         for stage in stages_at(requested, snapshot):
             yield from (_Place(found, snapshot, stage.name) for found in stage.columns(requested, snapshot))
-        if snapshot == END:
-            yield from map(_Place, score_columns(requested.pair_scores, requested))
+        pair_scores = scores_at(snapshot, requested.pair_scores)
+        yield from (_Place(found, snapshot) for found in score_columns(pair_scores, requested))
+
+
+def _pair_scores(requested: RequestedValues) -> dict[str, dict[str, Any]]:
+    """Return the stamps of the scores of pairs by their columns, those of twins after those of the models."""
+    return {
+        column(key, snapshot): {**wanted.stamp("score"), **({TWIN: twin_of(snapshot)} if twin_of(snapshot) else {})}
+        for snapshot in requested.snapshots
+        for key, wanted in scores_at(snapshot, requested.pair_scores).items()
+    }
 
 
 def check_columns(requested: RequestedValues) -> None:
@@ -156,7 +165,7 @@ def catalog_of(
         },
         "task": requested.task.name,
         "wanted": wanted.snapshots,
-        "pair_scores": {key: score.stamp("score") for key, score in requested.pair_scores.items()},
+        "pair_scores": _pair_scores(requested),
         "columns": [place.to_catalog() for place in places],
         "quantities": [place.told() for place in places if place.column.facts is not None],
         "watched": [{"name": key, **facts_of(key, wanted)} for key, wanted in requested.watched.items()],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sharpscope.study.planning.model_check import check_model, try_condition
 from sharpscope.study.planning.packing import Packing
 from sharpscope.study.planning.resolve import at, completed
 from sharpscope.study.work.devices import CPU
+from sharpscope.study.work.features import head_inputs
 from sharpscope.study.work.few import few_of
 from sharpscope.study.work.measuring import measure_clean, refused_at_once
 from sharpscope.study.work.requested import RequestedValue
@@ -127,7 +129,8 @@ class DryRun:
     def _load(self, component: Component) -> Dataset:
         options = completed(DATASETS, component, ()).options
         try:
-            dataset = _made(component.name, DataSource(self._data_dir, download=self._to_run), options)
+            source = DataSource(self._data_dir, download=self._to_run)
+            dataset = replace(_made(component.name, source, options), source=source)
         except DataError as error:
             noise = None if self._to_run else stand_in(component.name, options)
             if noise is None:
@@ -174,12 +177,38 @@ class DryRun:
             dataset = self.datasets[text_of(run.data)]
             for name, condition in self._own(dataset, readers).items():
                 if condition.facts.kind != "inputs":
-                    at(("scores", readers[name]), partial(try_condition, condition, dataset, model))
+                    self._try(condition, dataset, model, readers[name])
+
+    def _try(self, condition: Condition, dataset: Dataset, model: nn.Module, reader: str) -> None:
+        """Try a condition; other data whose files are not there are noted where the study is not to be run."""
+        try:
+            at(("scores", reader), partial(try_condition, condition, dataset, model))
+        except SpecError as error:
+            if self._to_run or condition.facts.kind != "data":
+                raise
+            self.notes.append(error.message)
 
     @staticmethod
     def _own(dataset: Dataset, names: Collection[str]) -> dict[str, Condition]:
         """Return the registered conditions of a dataset among some; published ones are files, which are looked for."""
-        return {name: c for name, c in conditions_of(dataset).items() if name in names and name in CONDITIONS}
+        return {name: c for name, c in conditions_of(dataset, names).items() if name in names and name in CONDITIONS}
+
+    def check_features(self, runs: Iterable[Run], reader: str) -> None:
+        """See that every model of the grid has a head, as far as a few samples tell.
+
+        Args:
+            runs: Of the grid.
+            reader: The key of a score that compares what heads are given.
+
+        Raises:
+            SpecError: If one has not.
+        """
+        for run, model, few in self._untrained(runs, "features"):
+            try:
+                head_inputs(model.eval(), few, CPU)
+            except NotDefined as error:
+                message = f"model '{run.model.name}' on dataset '{run.data.name}' has no '{reader}': {error}"
+                raise SpecError(message, ("scores", reader)) from None
 
     def refused(self, runs: Iterable[Run], requested: Mapping[str, RequestedValue]) -> dict[str, str]:
         """Return the measures that some model of the grid does not have, with the reasons."""

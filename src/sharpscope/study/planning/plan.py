@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -226,7 +226,8 @@ def _task(datasets: Iterable[Dataset]) -> Task:
 
 def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task: Task) -> RequestedValues:
     """Return what a study wants of each run; where it does not say, all that its data and models allow."""
-    offered = [conditions_of(dataset) for dataset in dry_run.datasets.values()]
+    datasets = dry_run.datasets.values()
+    offered = [conditions_of(dataset) for dataset in datasets]
     measures = _measures(study, points, dry_run)
     written = study.scores
     if written is None:
@@ -241,12 +242,15 @@ def _requested(study: Study, points: Sequence[GridPoint], dry_run: DryRun, task:
             message = f"'{wanted.name}' is defined for {tasks}, and these data are of {task.name}; leave it out"
             raise SpecError(message, ("scores", key))
         read = at(("scores", key), partial(_conditions_read, wanted.name, wanted.options, offered))
-        wanted = replace(wanted, reads={name: c.version for own in offered for name, c in own.items() if name in read})
+        wanted = replace(wanted, reads=_versions(datasets, read))
         (pair_scores if SCORES[wanted.name].facts.of_pairs else scores)[key] = wanted
     readers = {name: key for key, wanted in reversed([*scores.items(), *pair_scores.items()]) for name in wanted.reads}
     dry_run.prepare_suites(readers)
-    dry_run.check_conditions([point.run for point in points], readers)
-    conditions = {name: c.version for own in offered for name, c in own.items() if name in readers}
+    runs = [point.run for point in points]
+    dry_run.check_conditions(runs, readers)
+    for key in [key for key, wanted in pair_scores.items() if SCORES[wanted.name].facts.features][:1]:
+        dry_run.check_features(runs, key)
+    conditions = _versions(datasets, readers)
     if study.twins and not task.classes:
         raise SpecError("a twin has another confidence, and predicted numbers have none; leave twins out", ("twins",))
     stages = stages_of(study.plugins)
@@ -317,6 +321,12 @@ def _conditions_read(score: str, options: Mapping[str, Any], offered: Iterable[M
     if choose is None:
         return set()
     return {name for own in offered for name in choose(options, {n: c.facts for n, c in own.items()})}
+
+
+def _versions(datasets: Iterable[Dataset], names: Collection[str]) -> dict[str, int]:
+    """Return the versions of the definitions of some conditions, of all datasets that come under them."""
+    offered = (conditions_of(dataset, names) for dataset in datasets)
+    return {name: condition.version for own in offered for name, condition in own.items() if name in names}
 
 
 def _suits(score: str, offered: Iterable[Mapping[str, Condition]]) -> bool:

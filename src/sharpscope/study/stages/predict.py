@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
-from sharpscope.data import Condition, Dataset, conditions_of
+from sharpscope.data import conditions_of
 from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES, SPLITS, Predictions
 from sharpscope.spec import Run
@@ -15,7 +15,7 @@ from sharpscope.store.run_folder import UNDER_CONDITIONS
 from sharpscope.store.snapshots import END, loss_of, twin_of
 from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Stamp
 from sharpscope.study.stages.score import facts_of
-from sharpscope.study.work.outputs import predict_under, predictions_of
+from sharpscope.study.work.outputs import conditions_among, passes_under, predict_under, predictions_of
 from sharpscope.study.work.requested import RequestedValue, RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import Timing
@@ -74,7 +74,7 @@ class PredictStage(Stage):
         dataset = timing.dataset(run)
         train, test = len(dataset.train_inputs), len(dataset.test_inputs)
         clean = sum(_CLEAN in keys and not twin_of(snapshot) for snapshot, keys in left.items())
-        passes = sum(_passes(dataset, keys[UNDER][CONDITIONS]) for keys in left.values() if UNDER in keys)
+        passes = sum(passes_under(dataset, keys[UNDER][CONDITIONS]) for keys in left.values() if UNDER in keys)
         return timing.forward(run) * (clean * (train + test) + passes * test)
 
     def disk(self, timing: Timing, run: Run) -> dict[str, int]:
@@ -83,7 +83,8 @@ class PredictStage(Stage):
         # Outputs in single precision with a target each.
         sample = 4 * dataset.outputs + 8
         condensed = SPLITS[dataset.task.name].condensed_bytes(dataset.outputs)
-        cases = _cases(dataset, timing.plan.requested.conditions)
+        conditions = conditions_among(dataset, timing.plan.requested.conditions)
+        cases = sum(len(condition.cases) for condition in conditions)
         return {
             "outputs on training data": sample * len(dataset.train_inputs),
             "outputs on test data": sample * len(dataset.test_inputs),
@@ -95,21 +96,6 @@ def _facts(told: Basic) -> dict[str, Any]:
     facts = asdict(told)
     del facts["by_classes"]
     return facts
-
-
-def _own(dataset: Dataset, conditions: Collection[str]) -> list[Condition]:
-    """Return those of some conditions that a dataset has."""
-    return [condition for name, condition in conditions_of(dataset).items() if name in conditions]
-
-
-def _cases(dataset: Dataset, conditions: Collection[str]) -> int:
-    """Return in how many cases a model is evaluated under some conditions."""
-    return sum(len(condition.cases) for condition in _own(dataset, conditions))
-
-
-def _passes(dataset: Dataset, conditions: Collection[str]) -> int:
-    """Return how often the test set goes through a model for that."""
-    return sum(len(condition.cases) * condition.facts.passes for condition in _own(dataset, conditions))
 
 
 def _stored_as(clean: Predictions, work: Work, snapshot: str) -> StageResult:
@@ -131,7 +117,7 @@ def _under(
     stored = {name: version for name, version in _versions(entry, work).items() if wanted.get(name, version) == version}
     arrays = work.folder.read_arrays(UNDER_CONDITIONS, work.record.files[UNDER_CONDITIONS]) if stored else {}
     cases = dict(Predictions.from_arrays(clean.to_arrays() | arrays).limited_to(stored).cases)
-    offered = conditions_of(work.dataset)
+    offered = conditions_of(work.dataset, wanted)
     for name in sorted(wanted.keys() - stored.keys()):
         try:
             # What a dataset does not come under is another one's of the study.

@@ -9,10 +9,12 @@ from typing import Any
 from sharpscope.data.conditions import facts_of as facts_of_condition
 from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES
+from sharpscope.safety.splits import kept_classes
 from sharpscope.spec import Run
 from sharpscope.store.snapshots import END, base_of, twin_of
-from sharpscope.store.wanted import Stamp
+from sharpscope.store.wanted import READS, Stamp
 from sharpscope.study.work.facts import described
+from sharpscope.study.work.outputs import passes_under
 from sharpscope.study.work.requested import RequestedValue, RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import Timing
@@ -28,23 +30,23 @@ class ScoreStage(Stage):
     twins = True
 
     def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
-        """Return all scores, at the end; of its twin, those of clean predictions that another confidence changes."""
-        return {key: score.stamp("score") for key, score in _at(requested, snapshot).items()}
+        """Return all scores, at the end; of its twin, those that another confidence changes."""
+        return {key: score.stamp("score") for key, score in scores_at(snapshot, requested.scores).items()}
 
     def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return one column a score."""
-        return score_columns(_at(requested, snapshot), requested)
+        return score_columns(scores_at(snapshot, requested.scores), requested)
 
     def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Return the scores that can be had, and note why the others cannot."""
-        plain = work.readings(snapshot)
+        asked = {key: RequestedValue.of(stamp, "score") for key, stamp in missing.items()}
+        plain = work.readings(snapshot, under={name for wanted in asked.values() for name in wanted.reads})
         found = {}
-        for key, stamp in missing.items():
-            wanted = RequestedValue.of(stamp, "score")
+        for key, wanted in asked.items():
             try:
                 work.check_made(wanted.reads)
                 held = "calibration" in SCORES[wanted.name].facts.needs
-                readings = work.readings(snapshot, calibration=True) if held else plain
+                readings = work.readings(snapshot, calibration=True, under=wanted.reads) if held else plain
                 own = [reading.limited_to(wanted.reads) for reading in readings]
                 values = [float(SCORES[wanted.name](reading, **wanted.options)) for reading in own]
                 found[key] = StageResult({"value": sum(values) / len(values)})
@@ -53,18 +55,32 @@ class ScoreStage(Stage):
         return found
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
-        """Return nothing: beside all else it takes no time."""
-        return 0.0
+        """Return the time of evaluating twins anew under conditions, of classes too many to be all kept."""
+        dataset = timing.dataset(run)
+        if kept_classes(dataset.outputs) == dataset.outputs:
+            return 0.0
+        read = [
+            {name for stamp in keys.values() for name in stamp.get(READS, {})}
+            for snapshot, keys in left.items()
+            if twin_of(snapshot)
+        ]
+        passes = sum(passes_under(dataset, names) for names in read)
+        return timing.forward(run) * passes * len(dataset.test_inputs)
 
 
-def _at(requested: RequestedValues, snapshot: str) -> dict[str, RequestedValue]:
-    """Return the scores that are wanted at a snapshot."""
+def scores_at(snapshot: str, scores: Mapping[str, RequestedValue]) -> dict[str, RequestedValue]:
+    """Return which scores, of runs or of pairs, are wanted at a snapshot: at the end all, of twins those that differ.
+
+    No temperature changes the scores of predicted classes. Pairs of twins are compared without conditions alone, since
+    predictions of twins under these are not stored.
+    """
     if base_of(snapshot) != END:
         return {}
     if not twin_of(snapshot):
-        return requested.scores
-    facts = {key: SCORES[wanted.name].facts for key, wanted in requested.scores.items()}
-    return {k: w for k, w in requested.scores.items() if not facts[k].by_classes and facts[k].conditions is None}
+        return dict(scores)
+    facts = {key: SCORES[wanted.name].facts for key, wanted in scores.items()}
+    same = {key for key, one in facts.items() if one.by_classes or (one.of_pairs and one.conditions)}
+    return {key: wanted for key, wanted in scores.items() if key not in same}
 
 
 def score_columns(scores: Mapping[str, RequestedValue], requested: RequestedValues) -> list[Column]:

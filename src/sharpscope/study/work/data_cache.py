@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class DataCache:
         """
         key, dataset = (self._key(component), condition), self.dataset(component)
         if key not in self._kept:
-            found = conditions_of(dataset)[condition]
+            found = conditions_of(dataset, [condition])[condition]
             copies = len(found.cases) if found.facts.kind in ("inputs", "data") else 0
             cases = altered_cases(dataset, [condition])
             if not self._has_room(copies * dataset.test_inputs.nbytes, key[0]):
@@ -66,4 +67,4 @@ class DataCache:
         component = self._components[key]
         member = DATASETS[component.name]
         dataset: Dataset = member(self._source, **member.complete(component.options))
-        return dataset
+        return replace(dataset, source=self._source)

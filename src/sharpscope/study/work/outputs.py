@@ -6,7 +6,7 @@ the loss is the one that was minimized.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.risk.network import plain_attention
-from sharpscope.data import Altered, Case, Dataset
+from sharpscope.data import Altered, Case, Condition, Dataset, conditions_of
 from sharpscope.errors import DataError, SharpscopeError
 from sharpscope.safety import SPLITS, Predictions, Split
 from sharpscope.training import predict
@@ -65,7 +65,11 @@ def calibration_of(model: nn.Module, dataset: Dataset, device: str) -> Split | N
 
 
 def predict_under(
-    model: nn.Module, dataset: Dataset, cases: Iterable[tuple[Case, Altered]], device: str
+    model: nn.Module,
+    dataset: Dataset,
+    cases: Iterable[tuple[Case, Altered]],
+    device: str,
+    keep: Callable[[Case, Any], Any] = lambda case, split: split.condensed(),
 ) -> dict[Case, Any]:
     """Return what is kept of what a model says in each case of some conditions, one after the other.
 
@@ -74,6 +78,7 @@ def predict_under(
         dataset: Its data.
         cases: Each with what is evaluated in it.
         device: Where to compute.
+        keep: From a case and a split of what the model says to what is kept of it; by itself, what is stored.
 
     Raises:
         DataError: If an output is NaN or infinite, where those of the clean model on clean data are not, or what a
@@ -89,8 +94,18 @@ def predict_under(
                 outputs = _outputs(model, dataset, inputs, device)
             except NotFinite as error:
                 raise DataError(f"under {case}, {error}") from None
-        found[case] = split(outputs, altered.targets.numpy()).condensed()
+        found[case] = keep(case, split(outputs, altered.targets.numpy()))
     return found
+
+
+def conditions_among(dataset: Dataset, names: Collection[str]) -> list[Condition]:
+    """Return those of some conditions that a dataset has."""
+    return [condition for name, condition in conditions_of(dataset, names).items() if name in names]
+
+
+def passes_under(dataset: Dataset, names: Collection[str]) -> int:
+    """Return how often the test set goes through a model that is evaluated under some conditions."""
+    return sum(len(condition.cases) * condition.facts.passes for condition in conditions_among(dataset, names))
 
 
 def _outputs(model: nn.Module, dataset: Dataset, inputs: Tensor, device: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,23 +15,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sharpscope.data import Dataset
+from sharpscope.data import Case, Dataset
 from sharpscope.errors import DataError, SharpscopeError, by_reason, one_line
 from sharpscope.models import build
-from sharpscope.safety import Predictions, Split
-from sharpscope.safety.temperature import Fit, readings
+from sharpscope.safety import Predictions, Split, TopSplit
+from sharpscope.safety.temperature import Fit, case_readings, readings
 from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
-from sharpscope.store.record import TEMPERATURE, Entry, Record
+from sharpscope.store.record import Entry, Record
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, WATCHED, RunFolder
 from sharpscope.store.snapshots import END, arrays_file, base_of, column, table_file, twin_of, weights_file
 from sharpscope.store.tables import to_parquet
-from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted, answers
+from sharpscope.store.temperatures import fit_of
+from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted
 from sharpscope.study.work.assignment import Assignment, check_same
 from sharpscope.study.work.data_cache import DataCache
-from sharpscope.study.work.outputs import calibration_of, predictions_of
+from sharpscope.study.work.outputs import calibration_of, predict_under, predictions_of
 from sharpscope.study.work.provenance import provenance
 from sharpscope.study.work.stage import StageResult
 from sharpscope.study.work.twins import divide_head
@@ -134,12 +135,10 @@ class Work:
         Raises:
             SharpscopeError: If it could not be had.
         """
-        found = self.record.at(twin, TEMPERATURE).get(TEMPERATURE)
-        # One that was found in another way, as by another reference, is not of this twin.
-        if found is None or not answers(found, self.wanted.at(twin, TEMPERATURE)[TEMPERATURE]):
+        found = fit_of(self.record, twin, self.wanted)
+        if found is None:
             raise SharpscopeError("its temperature could not be had")
-        halves = tuple((first, second) for first, second in found["halves"])
-        return Fit(found["values"][TEMPERATURE], found["converged"], halves)
+        return found
 
     def reference(self, snapshot: str) -> Work | None:
         """Return the run of the reference level with this seed and setting, to look at; it may be this one.
@@ -182,21 +181,46 @@ class Work:
             self._predictions = {snapshot: self._find_predictions(snapshot)}
         return self._predictions[snapshot]
 
-    def readings(self, snapshot: str, *, calibration: bool = False) -> list[Predictions]:
+    def readings(self, snapshot: str, *, calibration: bool = False, under: Collection[str] = ()) -> list[Predictions]:
         """Return the predictions at a snapshot: once, or of a cross-fitted twin for each time the test set was halved.
 
         Args:
             snapshot: Where.
             calibration: Whether to have those on the calibration split too, which are made from the weights.
+            under: Of a twin the conditions under which to have predictions too; those of its snapshot are all there.
 
         Raises:
+            DataError: If a model that is evaluated anew under a condition gives no numbers.
             Damaged: If what they are made of is missing or damaged.
         """
         base = base_of(snapshot)
         predictions = self.predictions(base)
         if calibration:
             predictions = replace(predictions, calibration=self.calibration(base))
-        return readings(predictions, self.temperature(snapshot)) if twin_of(snapshot) else [predictions]
+        if not twin_of(snapshot):
+            return [predictions]
+        fit = self.temperature(snapshot)
+        return readings(predictions, fit, self._case_readings(base, fit, under))
+
+    def _case_readings(self, base: str, fit: Fit, conditions: Collection[str]) -> dict[Case, list[TopSplit]]:
+        """Return what a model says under conditions at a temperature, from what is stored where that is all classes."""
+        predictions = self.predictions(base)
+        classes = predictions.test.logits.shape[1]
+        stored = predictions.limited_to(conditions).cases
+        lacking = {case.condition for case, kept in stored.items() if not kept.has_all(classes)}
+        found = {
+            case: case_readings(case, kept, predictions, fit)
+            for case, kept in stored.items()
+            if case.condition not in lacking
+        }
+
+        def keep(case: Case, split: Split) -> list[TopSplit]:
+            return case_readings(case, TopSplit.of(split, classes), predictions, fit)
+
+        for name in sorted(lacking):
+            altered = self.cache.altered(self.run.data, name)
+            found |= predict_under(self.model(base), self.dataset, altered, self.device, keep)
+        return {case: found[case] for case in stored}
 
     def _find_predictions(self, snapshot: str) -> Predictions:
         if not self.stores_predictions(snapshot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,9 @@ from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.consistency.data import Alikeness, Errors, Seeds, errors_of, independent
 from sharpscope.analysis.sections.consistency.figure import disagreement_figure, matrices_figure
-from sharpscope.analysis.sections.consistency.table import csv, latex, table_of
+from sharpscope.analysis.sections.consistency.table import csv, latex, table_of, tests_of
 from sharpscope.analysis.statistics import Interval
+from sharpscope.analysis.tested import ALPHA
 
 
 @SECTIONS.register(
@@ -37,6 +39,7 @@ def consistency(evidence: Evidence) -> Content:
         "seeds": len(found.values.seeds),
         "gains": "brier_variance" in found.names,
         "matrices": _matrices(found) if found.has_across else [],
+        "tests": _tests(found),
         "below": evidence.results.quantities.get(found.below or ""),
         "above": evidence.results.quantities.get(found.above or ""),
         "plot": _plot(found, errors) if errors else None,
@@ -47,7 +50,11 @@ def consistency(evidence: Evidence) -> Content:
             "consistency": partial(matrices_figure, found),
             "disagreement": partial(disagreement_figure, found, errors),
         },
-        tables={"consistency.csv": csv(table), "consistency.tex": latex(found, table)},
+        tables={
+            "consistency.csv": csv(table),
+            "consistency.tex": latex(found, table),
+            "consistency_tests.csv": csv(tests_of(found)),
+        },
     )
 
 
@@ -61,6 +68,29 @@ def _rows(found: Alikeness) -> list[dict[str, Any]]:
             gain = [(seeds - 1) / seeds * end for end in (variance.value, variance.low, variance.high)]
             cells.append(numbers.with_interval(*gain))
         rows.append({"level": level, "cells": cells})
+    return rows
+
+
+def _tests(found: Alikeness) -> list[dict[str, str]]:
+    """Return of each score what permutations of the levels say; nothing where they can say nothing."""
+    noun, rows = found.results.factor.noun, []
+    for name, own, differ in found.tests:
+        if math.isnan(own.p):
+            continue
+        quantity = found.results.quantities[name]
+        decimals = numbers.decimals_of(own.other, *sorted((own.own, own.other)))
+        same = f"no more alike than those of different {noun}s, as far as can be seen"
+        says = f"more alike than those of different {noun}s" if own.p <= ALPHA else same
+        rows.append(
+            {
+                "label": quantity.label,
+                "own": numbers.fixed(own.own, decimals),
+                "other": numbers.fixed(own.other, decimals),
+                "p": numbers.p_value(own.p),
+                "says": says,
+                "p_levels": numbers.MISSING if math.isnan(differ.p) else numbers.p_value(differ.p),
+            }
+        )
     return rows
 
 

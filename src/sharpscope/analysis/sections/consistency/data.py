@@ -10,8 +10,10 @@ import numpy as np
 
 from sharpscope.analysis.results import StudyResults, records
 from sharpscope.analysis.statistics import Interval, jackknife_values, mean_interval, study_wide
+from sharpscope.analysis.statistics.labels import LabelTest, labels_differ, more_alike
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
+from sharpscope.store.snapshots import CALIBRATED
 
 Seeds = Literal["same", "other"]
 
@@ -35,9 +37,10 @@ class Alikeness:
 
     @cached_property
     def names(self) -> list[str]:
-        """The scores of pairs that have a value, in the order of display."""
+        """The scores of pairs that have a value, in the order of display; of twins those of the calibrated ones."""
         tables = (self.results.pairs, self.results.pairs_across)
-        known = [name for name in self.results.quantities if name in self.results.pairs.columns]
+        shown = [name for name, quantity in self.results.quantities.items() if quantity.twin in ("", CALIBRATED)]
+        known = [name for name in shown if name in self.results.pairs.columns]
         return [name for name in known if any(name in t.columns and t[name].notna().any() for t in tables)]
 
     @property
@@ -85,6 +88,29 @@ class Alikeness:
                     found[(setting, a, b, s, t) if a < b else (setting, b, a, t, s)] = row[name]
             self._between[name] = found
         return self._between[name]
+
+    def between(self, name: str) -> np.ndarray:
+        """Return a score of the runs of both levels and both seeds, averaged over settings, ``[K, K, S, S]``.
+
+        It is symmetric, and NaN where a setting lacks it.
+        """
+        found = self._across(name)
+        found = np.where(np.isnan(found), found.transpose(0, 2, 1, 4, 3), found)
+        levels = np.arange(found.shape[1])
+        found[:, levels, levels] = self.values.matrices(name)
+        return found.mean(axis=0)
+
+    @cached_property
+    def tests(self) -> list[tuple[str, LabelTest, LabelTest]]:
+        """Of each score that has a direction, whether runs of one level are more alike, and some levels than others."""
+        found = []
+        for name in self.names if self.has_across else ():
+            scores, better = self.between(name), self.results.quantities[name].better
+            if better is not None:
+                stream = _STREAM.child("labels", name)
+                own = more_alike(scores, stream, larger_is_alike=better == "higher")
+                found.append((name, own, labels_differ(scores, stream)))
+        return found
 
     @cached_property
     def _places(self) -> dict[str, tuple[int, int, int]]:

@@ -35,6 +35,17 @@ def _means(found: Alikeness, name: str) -> Iterator[tuple[str, str, str, Interva
                 yield first, levels[b], seeds, found.across(name, a, b, seeds)
 
 
+def tests_of(found: Alikeness) -> pd.DataFrame:
+    """Return a row a score: whether runs of one level are more alike than chance, and which levels are is no chance.
+
+    ``own`` and ``other`` are the means of pairs of one level and of two, with other seeds, and ``p_own`` tells the
+    former from chance; ``p_levels`` is whether it matters which two levels are compared, of runs with the same seed.
+    """
+    rows = [(name, own.pairs, own.own, own.other, own.p, differ.pairs, differ.p) for name, own, differ in found.tests]
+    columns = ["quantity", "pairs_of_seeds", "own", "other", "p_own", "seeds", "p_levels"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def csv(table: pd.DataFrame) -> bytes:
     """Return the table with every digit."""
     return to_csv(table)

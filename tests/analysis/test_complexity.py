@@ -86,19 +86,19 @@ def test_both():
         found = shares(results, order)
         assert found.loc[then, "ci_low"] > 0.05
     mean = shares(results, MEAN)["share"]
-    assert mean["loss"] == pytest.approx(mean["complexity"], abs=0.15)
+    assert mean["loss"] == pytest.approx(mean["complexity"], abs=0.2)
 
 
 def test_none():
     found = shares(study(0.0, 0.0, noise=1.0))
     assert (found["share"] < 0.2).all()
-    assert (found["by_chance"] > 0).all()
+    assert (found["ci_low"] < 0).all()
 
 
 def test_what_the_level_adds_is_its_own():
     found = shares(study(1.0, 0.0, on_level=2.0))
     assert found.loc["level", "ci_low"] > 0.1
-    assert found.loc["level", "share"] > found.loc["level", "by_chance"] * 5
+    assert shares(study(1.0, 0.0)).loc["level", "ci_low"] < 0.001
 
 
 def test_shares_are_those_of_least_squares_on_logarithms():
@@ -109,7 +109,8 @@ def test_shares_are_those_of_least_squares_on_logarithms():
 
     def left(*columns):
         x = np.column_stack([seeds, *columns])
-        return np.sum((y - x @ np.linalg.lstsq(x, y, rcond=None)[0]) ** 2)
+        beta, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
+        return np.sum((y - x @ beta) ** 2) / (len(y) - rank)
 
     steps = [left(), left(loss), left(loss, complexity), left(loss, complexity, levels)]
     wanted = -np.diff(steps) / steps[0]

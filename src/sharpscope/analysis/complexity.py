@@ -11,7 +11,7 @@ import pandas as pd
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.equal_confidence import TWINS, primary_at_end, twin_column
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.statistics import Partition, partition
+from sharpscope.analysis.statistics import Bounds, Partition, partition
 from sharpscope.analysis.statistics.relations import Design, within_cells
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
@@ -64,9 +64,9 @@ def variation_table(results: StudyResults) -> pd.DataFrame:
     Shares are of the variation of sharpness between runs of one seed and setting, by least squares on the logarithms of
     what is compared by ratio, and on the levels of the factor: of ``loss``, ``complexity`` and ``level``, each after
     those before it, with the loss or the complexity first and the level last, and in the mean over all orders (LMG).
-    ``by_chance`` is what as many useless numbers would add there.
+    They are adjusted for what as many useless numbers would add, so that one of nothing is zero in the mean.
     """
-    columns = ["measure", "complexity", "twin", "order", "predictor", "runs", "share", "ci_low", "ci_high", "by_chance"]
+    columns = ["measure", "complexity", "twin", "order", "predictor", "runs", "share", "ci_low", "ci_high"]
     return pd.DataFrame(_shares(results), columns=columns)
 
 
@@ -85,17 +85,17 @@ def _shares(results: StudyResults) -> Iterator[dict[str, Any]]:
 
 
 def _of_partition(found: Partition) -> Iterator[dict[str, Any]]:
-    parts = ("share", "ci_low", "ci_high", "by_chance")
     for name, order in _ORDERS.items():
-        at = found.orders.index(order)
-        steps = np.stack(
-            [found.steps.value[at], found.steps.low[at], found.steps.high[at], found.by_chance[at]], axis=1
-        )
-        for index, step in zip(order, steps, strict=True):
-            yield {"order": name, "predictor": PREDICTORS[index], **dict(zip(parts, map(float, step), strict=True))}
-    means = np.stack([found.mean.value, found.mean.low, found.mean.high], axis=1)
-    for predictor, mean in zip(PREDICTORS, means, strict=True):
-        yield {"order": MEAN, "predictor": predictor, **dict(zip(parts, map(float, mean), strict=False))}
+        steps = found.steps.at(found.orders.index(order))
+        for place, index in enumerate(order):
+            yield {"order": name, "predictor": PREDICTORS[index], **_share(steps, place)}
+    for place, predictor in enumerate(PREDICTORS):
+        yield {"order": MEAN, "predictor": predictor, **_share(found.mean, place)}
+
+
+def _share(bounds: Bounds, place: int) -> dict[str, float]:
+    value, low, high = (float(part[place]) for part in (bounds.value, bounds.low, bounds.high))
+    return {"share": value, "ci_low": low, "ci_high": high}
 
 
 def _triples(results: StudyResults) -> Iterator[tuple[str, str, str, tuple[str, str, str]]]:

@@ -42,10 +42,10 @@ def verdicts(results: StudyResults, shares: pd.DataFrame) -> list[str]:
 
 
 def share(row: TableRow) -> str:
-    """Return a share with its interval: "71% [60, 80]"."""
+    """Return a share with its interval: "71% [60, 80]"; of one that is below zero since nothing is there, "0%"."""
     if not math.isfinite(row["share"]):
         return numbers.MISSING
-    value, low, high = (numbers.fixed(100 * row[end], 0) for end in ("share", "ci_low", "ci_high"))
+    value, low, high = (numbers.fixed(100 * min(max(row[end], 0.0), 1.0), 0) for end in ("share", "ci_low", "ci_high"))
     return f"{value}% [{low}, {high}]" if math.isfinite(row["ci_low"]) else f"{value}%"
 
 
@@ -60,17 +60,10 @@ def share_blocks(results: StudyResults, shares: pd.DataFrame) -> list[dict[str, 
                 "measure": results.quantities[measure].label,
                 "complexity": results.quantities[complexity].label,
                 "twin": TWINS.get(twin, ""),
-                "orders": [
-                    (order, [(share(found[name]), _chance(found[name])) for name in PREDICTORS])
-                    for order, found in orders
-                ],
+                "orders": [(order, [share(found[name]) for name in PREDICTORS]) for order, found in orders],
             }
         )
     return blocks
-
-
-def _chance(row: TableRow) -> str:
-    return f"{numbers.fixed(100 * row['by_chance'], 0)}%" if math.isfinite(row["by_chance"]) else ""
 
 
 def panels_of(results: StudyResults, partials: pd.DataFrame) -> list[dict[str, Any]]:

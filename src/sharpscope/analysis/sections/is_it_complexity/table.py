@@ -12,7 +12,7 @@ from sharpscope.analysis.sections.is_it_complexity.data import share_blocks
 def latex(results: StudyResults, shares: pd.DataFrame) -> bytes:
     """Return a row a measure of sharpness, of complexity, twin and order: the share of loss, complexity and level."""
     rows = [
-        [escape(cell) for cell in (block["measure"], block["complexity"], block["twin"], order, *(c for c, _ in cells))]
+        [escape(cell) for cell in (block["measure"], block["complexity"], block["twin"], order, *cells)]
         for block in share_blocks(results, shares)
         for order, cells in block["orders"]
     ]

@@ -85,6 +85,12 @@ class MeasureFacts:
     of_classes: Callable[[Mapping[str, Any]], bool] | None = None
     variants: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
 
+    def unchanged_by(self, options: Mapping[str, Any]) -> list[str]:
+        """Return, in words, the changes of a model under which the value with some options does not change."""
+        others = (keys for chosen, keys in self.variants if all(options.get(k) == v for k, v in chosen.items()))
+        keys = next(others, self.invariances)
+        return [words for key, words in INVARIANCES.items() if key in keys]
+
 
 MEASURES: Registry[Any] = Registry("measure", package=("sharpscope.sharpness", "sharpscope.complexity"))
 

@@ -25,8 +25,8 @@ from sharpscope.errors import NotDefined
         reference='Pereyra et al., "Regularizing Neural Networks by Penalizing Confident Output Distributions", 2017',
         caveats=("It falls with the scale of the logits; predictions do not change.",),
         unit="nats",
-        default=False,
         kind="control",
+        of_classes=lambda options: True,
     )
 )
 def prediction_entropy(risk: Risk) -> Steps:

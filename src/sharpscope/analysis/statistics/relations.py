@@ -58,7 +58,7 @@ class Relations:
         least: The least pooled coefficient without the runs of one level.
         greatest: The greatest one.
         within: The mean of the coefficients within cells.
-        partial: The same, given the third quantity.
+        partial: The same, given what is held fixed.
         between: The coefficient of the means of cells.
         between_p: In what share of the levels' orders it is as far from zero.
         between_levels: Within settings, over the means of levels.
@@ -95,7 +95,7 @@ def relations(
     Args:
         x: Shape ``[p, runs]``, without NaN.
         y: Shape ``[q, runs]``, without NaN.
-        given: What the partial relation holds fixed, shape ``[runs]``; NaN for none.
+        given: What the partial relation holds fixed, shape ``[runs]``, or ``[g, runs]`` of several; NaN for none.
         design: Where the runs stand.
         stream: Where resamples and orders are drawn from.
         resamples: How many resamples are drawn.
@@ -132,7 +132,7 @@ class Within:
 
     Attributes:
         plain: The mean of the coefficients within cells.
-        partial: The same, given a third quantity.
+        partial: The same, given what is held fixed.
         cells: How many cells have a coefficient.
     """
 
@@ -159,7 +159,7 @@ def within_cells(
     def within(weights: np.ndarray) -> np.ndarray:
         every = np.full((len(parts) + 1, len(weights), 2, len(x), len(y)), np.nan)
         for found, rows in zip(every, parts, strict=False):
-            found[:] = spearman_given(x[:, rows], y[:, rows], given[rows], weights[:, unit_of_run[rows]])
+            found[:] = spearman_given(x[:, rows], y[:, rows], given[..., rows], weights[:, unit_of_run[rows]])
         return mean_of_defined(every)
 
     inside = bca_interval(within, len(units), stream, resamples=resamples)

@@ -81,6 +81,7 @@ def _facts(key: str, wanted: RequestedValue) -> dict[str, Any]:
         "sharper_is": None if facts.kind == "control" else facts.sharper_is,
         "symbol": facts.symbol,
         "caveats": caveats,
+        "unchanged_by": facts.unchanged_by(wanted.options),
     }
 
 

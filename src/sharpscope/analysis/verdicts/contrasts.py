@@ -11,7 +11,7 @@ import numpy as np
 from sharpscope.analysis.equal_confidence import CLOSEST, twin_column
 from sharpscope.analysis.results import Quantity, StudyResults
 from sharpscope.analysis.statistics import hodges_lehmann, study_wide, westfall_young
-from sharpscope.analysis.statistics.power import POWER, found_by_signed_rank, power
+from sharpscope.analysis.statistics.power import POWER, found_by_signed_rank, normal_values, power
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.values import Scaled, Values
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
@@ -136,8 +136,8 @@ def _seeds(differences: np.ndarray) -> float:
     if not spread > 0:
         return math.inf
     effect, found = abs(float(present.mean())) / spread, found_by_signed_rank(ALPHA)
-    enough = (n for n in _TRIED if n > len(present) and power(found, n, effect, _STREAM.child("power")) >= POWER)
-    return next(enough, math.inf)
+    drawn = ((n, normal_values(n, _STREAM.child("power"))) for n in _TRIED if n > len(present))
+    return next((n for n, values in drawn if power(found, values, effect) >= POWER), math.inf)
 
 
 def lacking(values: Values, predictions: Sequence[Contrast]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from sharpscope.analysis.equal_loss import remains_table
 from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
 from sharpscope.analysis.told_confidence import told_confidence
+from sharpscope.analysis.told_intervals import told_intervals
 from sharpscope.analysis.told_loss import told_loss
 from sharpscope.analysis.told_relations import told_relations
 from sharpscope.analysis.wording import counted, joined, label_of
@@ -88,12 +89,13 @@ def _find(
     if family.empty:
         return Findings(f"No seed finished in two {factor.noun}s, so no comparison could be tested.", untested)
     limits = (*untested, *_left_out(results, family))
+    apart = tuple(filter(None, [told_intervals(family, len(family))]))
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
-        return Findings(_unreachable(family, name), (*limits, *told))
+        return Findings(_unreachable(family, name), (*apart, *limits, *told))
     by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
     left = (told_loss(results, family, remains), told_confidence(results, family, confidence))
     headline = " ".join(filter(None, (_headline(results, family), *left)))
-    return Findings(headline, (_counts(family, name), *limits, *told), by_level)
+    return Findings(headline, (_counts(family, name), *apart, *limits, *told), by_level)
 
 
 def _unconverged(results: StudyResults) -> str:

@@ -20,13 +20,13 @@ from sharpscope.analysis.complexity import (
 from sharpscope.analysis.equal_confidence import TWINS
 from sharpscope.analysis.results import StudyResults, TableRow, by
 from sharpscope.analysis.scale import Scale
-from sharpscope.analysis.sections.is_it_complexity.told import share
+from sharpscope.analysis.sections.is_it_complexity.told import clipped, share
 from sharpscope.analysis.wording import label_of
 from sharpscope.store.snapshots import END
 
 RELATIONS = {ON_COMPLEXITY: "complexity, given the train loss", ON_LOSS: "train loss, given the complexity"}
 AXIS = Scale(-1.0, 1.0, logarithmic=False)
-SHARES = Scale(0.0, 1.0, logarithmic=False)
+SHARES = Scale(0.0, 1.06, logarithmic=False)  # with room for the mark at its end
 # How a predictor enters: the first of all, after the other of loss and complexity, and after both.
 ENTERS = ("by itself", "after the other")
 
@@ -84,7 +84,7 @@ def share_panels(results: StudyResults, shares: pd.DataFrame) -> list[dict[str, 
                     {
                         "label": label,
                         "color": "",
-                        "lanes": [_lane(row, "share", SHARES) for row in found],
+                        "lanes": [_lane(row and clipped(row), "share", SHARES) for row in found],
                         "tip": [(told, share(row)) for told, row in zip(ENTERS, found, strict=True) if row is not None],
                     }
                     for label, found in lanes.items()

@@ -53,17 +53,18 @@ def explained(results: StudyResults, shares: pd.DataFrame) -> Figure | None:
     found = share_panels(results, shares)
     if not found:
         return None
-    figure, axes = panels(len(found), TEXT, 1.1, 3)
+    figure, axes = panels(len(found), TEXT, 1.2, 2)
     for place, (axis, panel) in enumerate(zip(axes, found, strict=True)):
         for at, row in enumerate(panel["rows"]):
             _lanes(axis, row["lanes"], at)
-        axis.set_title(lettered(f"{panel['title']}\n{panel['note']}"))
+        axis.set_title(f"{lettered(panel['title'])}\n{lettered(panel['note'])}")
         labels = ["Train loss", "Complexity", lettered(panel["rows"][2]["label"])]
-        axis.set_yticks(range(3), [] if place % 3 else labels)
-        axis.set(xlim=(-2, 102), xticks=(0, 25, 50, 75, 100), ylim=(2.5, -0.5))
+        axis.set_yticks(range(3), [] if place % 2 else labels)
+        axis.set_xticks(*zip(*panel["ticks"], strict=True))
+        axis.set(xlim=(-2, 100), ylim=(2.5, -0.5))
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
-    figure.supxlabel("Share of the variation within seeds in percent, with 95% interval over seeds", fontsize=7)
+    figure.supxlabel("Share of the variation within seeds, with 95% interval over seeds", fontsize=7)
     handles = [
         Line2D([], [], color="0.2", linestyle="", markersize=4, label=told, **look)
         for told, look in zip(ENTERS, _LOOKS.values(), strict=True)

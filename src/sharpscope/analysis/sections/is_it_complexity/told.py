@@ -31,8 +31,14 @@ def share(row: TableRow) -> str:
     """Return a share with its interval: "71% [60, 80]"; of one that is below zero since nothing is there, "0%"."""
     if not math.isfinite(row["share"]):
         return numbers.MISSING
-    value, low, high = (numbers.fixed(100 * min(max(row[end], 0.0), 1.0), 0) for end in ("share", "ci_low", "ci_high"))
+    shown = clipped(row)
+    value, low, high = (numbers.fixed(100 * shown[end], 0) for end in ("share", "ci_low", "ci_high"))
     return f"{value}% [{low}, {high}]" if math.isfinite(row["ci_low"]) else f"{value}%"
+
+
+def clipped(row: TableRow) -> TableRow:
+    """Return a share and its interval as they are shown: an adjusted one may lie outside of 0 to 1."""
+    return {**row, **{end: min(max(row[end], 0.0), 1.0) for end in ("share", "ci_low", "ci_high")}}
 
 
 def unmoved(moves: pd.DataFrame) -> set[tuple[str, str]]:

@@ -338,6 +338,22 @@ def _ordered(slope):
     return replace(results, ledger=ledger.assign(**{COMPLEXITY: function}), study=study_of)
 
 
+def test_of_an_ordered_factor_relations_are_those_over_its_levels():
+    results = with_few(synthetic(regimes=("baseline",), seeds=8, data__factor=[0.1, 0.2, 0.3, 0.5, 0.7, 0.9]), *FEW)
+    rng, ledger = np.random.default_rng(4), results.ledger
+    function = 4 * ledger["data.factor"] + 0.2 * rng.normal(size=len(ledger))
+    sharp = 4 * ledger["data.factor"] + 0.2 * rng.normal(size=len(ledger))  # within a level they have nothing in common
+    moved_both = ledger.assign(**{COMPLEXITY: np.exp(function), FLATNESS: np.exp(sharp)})
+    study_of = {**results.study, "compare": {"factor": "data.factor"}, "primary": [FLATNESS]}
+    ordered = replace(results, ledger=moved_both, study=study_of)
+    (row,) = partial_table(ordered)[partial_table(ordered)["relation"] == WITH].to_dict("records")
+    assert row["ci_low"] > 0.5
+    assert row["cells"] == 8
+    told = words(section_of("is_it_complexity", ordered)[0])
+    assert "Over the levels of a seed it ranks with geometric complexity at" in told
+    assert "Geometric complexity rises with the level at the end of training (Kendall" in told
+
+
 @pytest.mark.slow
 def test_complexity_that_is_not_moved_is_seldom_said_to_be():
     rng, results, found = np.random.default_rng(9), study(), 0

@@ -14,7 +14,7 @@ from sharpscope.analysis.equal_confidence import TWINS, primary_at_end, twin_col
 from sharpscope.analysis.manipulation import place_column
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import Bounds, Partition, partition
-from sharpscope.analysis.statistics.relations import Design, within_cells
+from sharpscope.analysis.statistics.relations import LEAST_RUNS, Design, within_cells, within_seeds
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.store.snapshots import END
@@ -63,13 +63,21 @@ class _Asked:
     columns: tuple[str, str, str]
 
 
+def over_levels(results: StudyResults) -> bool:
+    """Return whether relations are looked at over the levels of a seed, which have an order, and not within cells."""
+    return results.factor.ordered and len(results.levels) >= LEAST_RUNS
+
+
 def partial_table(results: StudyResults) -> pd.DataFrame:
-    """Return one row a measure of sharpness, of complexity, place and relation: Spearman's coefficient within cells.
+    """Return one row a measure of sharpness, of complexity, place and relation: a mean of Spearman's coefficients.
+
+    They are those within cells, where nothing but the seed varies; where the factor has an order and five levels or
+    more, those over the levels of each seed and setting: what the factor does to both.
 
     The relations are that of sharpness with complexity given the train loss, and that with the loss given the
     complexity; ``at`` is ``end`` or a matched train loss, ``twin`` is empty of the models themselves, and ``beside`` is
-    a quantity that is held fixed too. ``n`` counts the runs that have all of them, ``cells`` those of five runs or more
-    that have a coefficient; intervals resample seeds.
+    a quantity that is held fixed too. ``n`` counts the runs that have all of them, ``cells`` the cells, or the seeds
+    and settings, of five runs or more that have a coefficient; intervals resample seeds.
     """
     columns = ["measure", "complexity", "at", "twin", "beside", "relation", "n", "cells", "spearman"]
     return pd.DataFrame(_partials(results), columns=[*columns, "ci_low", "ci_high"])
@@ -78,12 +86,13 @@ def partial_table(results: StudyResults) -> pd.DataFrame:
 def _partials(results: StudyResults) -> Iterator[dict[str, Any]]:
     settings, levels, seeds = Values(results).places
     whole = Design(seeds, levels, settings)
+    related = within_seeds if over_levels(results) else within_cells
     for one in _places(results):
         plain = one.key["at"] == END and not one.key["twin"]
         for beside in ("", *(name for name in BESIDE if plain and name in results.measured)):
             rows, (sharp, function, loss, *more) = _numbers(results, (*one.columns, *([beside] if beside else [])))
             for relation, other, given in ((ON_COMPLEXITY, function, loss), (ON_LOSS, loss, function)):
-                found = within_cells(sharp[None], other[None], np.stack([given, *more]), whole.of(rows), _STREAM)
+                found = related(sharp[None], other[None], np.stack([given, *more]), whole.of(rows), _STREAM)
                 yield {
                     **{**one.key, "beside": beside, "relation": relation, "n": len(rows)},
                     **{"cells": int(found.cells[0, 0]), "spearman": float(found.partial.value[0, 0])},

@@ -168,6 +168,39 @@ def within_cells(
     return Within(inside.at(0), inside.at(1), count)
 
 
+def within_seeds(
+    x: np.ndarray,
+    y: np.ndarray,
+    given: np.ndarray,
+    design: Design,
+    stream: NumpyStream,
+    *,
+    resamples: int = RESAMPLES,
+) -> Within:
+    """Return how quantities rank with others over the levels of one seed and setting, with intervals over seeds.
+
+    A seed's coefficient is the mean of those of its settings, of five runs or more; ``cells`` counts seeds and settings
+    that have one. Arguments as ``relations``.
+    """
+    units, unit_of_run = np.unique(design.seeds, return_inverse=True)
+    settings, setting_of_run = np.unique(design.settings, return_inverse=True)
+    found = np.full((len(settings), len(units), 2, len(x), len(y)), np.nan)
+    for setting, unit in np.ndindex(found.shape[:2]):
+        rows = np.flatnonzero((setting_of_run == setting) & (unit_of_run == unit))
+        if len(rows) >= LEAST_RUNS:
+            found[setting, unit] = spearman_given(x[:, rows], y[:, rows], given[..., rows], np.ones((1, len(rows))))[0]
+    of_units = mean_of_defined(found)
+    known = np.isfinite(of_units)
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        total = np.tensordot(weights, np.where(known, of_units, 0.0), axes=1)
+        count = np.tensordot(weights, known.astype(float), axes=1)
+        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+    inside = bca_interval(mean, len(units), stream, resamples=resamples)
+    return Within(inside.at(0), inside.at(1), np.isfinite(found[:, :, 0]).sum(axis=(0, 1)))
+
+
 def _means(values: np.ndarray, design: Design) -> np.ndarray:
     """Return the means of cells, shape ``[quantities, settings, levels]``, of settings that have every level."""
     levels, level_of_run = np.unique(design.levels, return_inverse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from sharpscope.analysis.complexity import asked, partial_table, variation_table
+from sharpscope.analysis.complexity import asked, over_levels, partial_table, variation_table
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.manipulation import moves_table
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
@@ -35,6 +35,7 @@ def is_it_complexity(evidence: Evidence) -> Content:
             "checks": checks(results, moves),
             "verdicts": verdicts(results, shares, partials),
             "panels": panels_of(results, partials),
+            "over_levels": over_levels(results),
             "explained": share_panels(results, shares),
             "blocks": share_blocks(results, shares),
         },

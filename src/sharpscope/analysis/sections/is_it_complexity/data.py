@@ -16,6 +16,7 @@ from sharpscope.analysis.complexity import (
     ON_COMPLEXITY,
     ON_LOSS,
     PREDICTORS,
+    over_levels,
 )
 from sharpscope.analysis.equal_confidence import TWINS
 from sharpscope.analysis.results import StudyResults, TableRow, by
@@ -96,6 +97,11 @@ def share_panels(results: StudyResults, shares: pd.DataFrame) -> list[dict[str, 
     return panels
 
 
+def inside(results: StudyResults) -> str:
+    """Return what the coefficients are over, in words."""
+    return "over the levels of a seed" if over_levels(results) else "within cells"
+
+
 def panels_of(results: StudyResults, partials: pd.DataFrame) -> list[dict[str, Any]]:
     """Return what each measure's panel draws: a row a measure of complexity and place, in it a lane a relation.
 
@@ -108,7 +114,7 @@ def panels_of(results: StudyResults, partials: pd.DataFrame) -> list[dict[str, A
         panels.append(
             {
                 "title": title,
-                "note": "Spearman’s coefficient within cells",
+                "note": f"Spearman’s coefficient {inside(results)}",
                 "described": f"How {title} ranks with complexity and with train loss, each given the other",
                 "rows": rows,
                 "ticks": AXIS.ticks(),

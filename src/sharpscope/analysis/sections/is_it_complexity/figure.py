@@ -13,7 +13,7 @@ from sharpscope.analysis.complexity import ON_COMPLEXITY, ON_LOSS
 from sharpscope.analysis.drawing import TEXT, panels
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.results import StudyResults, by
-from sharpscope.analysis.sections.is_it_complexity.data import ENTERS, RELATIONS, ROWS, row_label, share_panels
+from sharpscope.analysis.sections.is_it_complexity.data import ENTERS, RELATIONS, ROWS, inside, row_label, share_panels
 
 _LOOKS: dict[str, dict[str, Any]] = {
     ON_COMPLEXITY: {"marker": "o", "markerfacecolor": "0.2"},
@@ -39,7 +39,7 @@ def dumbbells(results: StudyResults, partials: pd.DataFrame) -> Figure | None:
         axis.set(xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), ylim=(len(keys) - 0.5, -0.5))
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
-    figure.supxlabel("Spearman's coefficient within cells, with 95% interval over seeds", fontsize=7)
+    figure.supxlabel(f"Spearman's coefficient {inside(results)}, with 95% interval over seeds", fontsize=7)
     handles = [
         Line2D([], [], color="0.2", linestyle="", markersize=4, label=f"with {told}", **_LOOKS[relation])
         for relation, told in RELATIONS.items()

@@ -16,6 +16,7 @@ from sharpscope.analysis.complexity import (
     ORDERS,
     asked,
     moved_by,
+    over_levels,
 )
 from sharpscope.analysis.manipulation import TREND
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
@@ -189,7 +190,8 @@ def _within(results: StudyResults, function: str, partials: pd.DataFrame) -> str
     if end is None:
         return ""
     rho = numbers.correlation(end["spearman"], end["ci_low"], end["ci_high"])
-    told = f" Within {results.factor.noun}s it ranks with {function} at ρ\u00a0=\u00a0{rho} given the loss"
+    inside = "Over the levels of a seed" if over_levels(results) else f"Within {results.factor.noun}s"
+    told = f" {inside} it ranks with {function} at ρ\u00a0=\u00a0{rho} given the loss"
     if not _side(end):
         return f"{told}: no relation is seen there beside that with the loss."
     controls = {_control(*place): _side(row) == _side(end) for place, row in found.items() if place != (END, "", "")}

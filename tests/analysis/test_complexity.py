@@ -89,6 +89,12 @@ def test_all_loss():
     assert first.sum() == pytest.approx(second.sum())
 
 
+def test_what_is_all_loss_is_told_so():
+    told = words(section_of("is_it_complexity", turned(study(1.0, 0.0, noise=0.3, seeds=16)))[0])
+    assert "given the loss: no relation is seen there beside that with the loss." in told
+    assert re.search(r"geometric complexity a further 0% \[0, \d\]", told)
+
+
 def test_all_complexity():
     results = study(0.0, 1.0)
     first, second = (shares(results, order)["share"] for order in (LOSS_FIRST, COMPLEXITY_FIRST))

@@ -401,3 +401,8 @@ def test_complexity_is_set_against_sharpness_that_moves_with_it():
     assert words(page).count("Loss explains") == 1
     assert b"Geometric complexity" not in content.tables["is_it_complexity.tex"]
     assert "Jacobian norm" in page
+    luck = np.random.default_rng(0).lognormal(size=len(same))
+    unmoved = replace(with_other, ledger=with_other.ledger.assign(input_jacobian_norm=luck))
+    told = words(section_of("is_it_complexity", unmoved)[0])
+    assert f"{warning}: read their relation with care." in told  # the other one tells nothing here
+    assert told.count("Loss explains") == 1

@@ -33,8 +33,9 @@ def test_many_tests_are_the_reason():
     assert table["ci_low"].iloc[0] > 0
     assert sentence == (
         "Of 60 differences without significance 1 has an interval that excludes equality: an interval is of one "
-        "difference alone, significance is corrected for the 60 tests of the family."
+        "difference alone, and significance is corrected for the 60 tests of the family."
     )
+    assert told_intervals(table[:1], 60).startswith("The one difference without significance has an interval")
 
 
 @pytest.mark.parametrize(("seeds", "p", "never"), [(5, "0.062", True), (7, "0.016", False)])

@@ -32,8 +32,12 @@ def told_intervals(shown: pd.DataFrame, tests: int) -> str:
         which = "The one difference is not significant and"
         why = "the interval inverts the signed-rank test, while p is that of flips of the mean"
     else:
-        which = f"Of {counted(len(rest), 'difference')} without significance {len(apart)}"
-        why = f"an interval is of one difference alone, significance is corrected for the {tests} tests of the family"
+        which = f"Of {len(rest)} differences without significance {len(apart)}"
+        if len(rest) == 1:
+            which = "The one difference without significance"
+        why = (
+            f"an interval is of one difference alone, and significance is corrected for the {tests} tests of the family"
+        )
     return f"{which} {have} equality: {why}{_floor(apart)}."
 
 

@@ -54,21 +54,22 @@ def unmoved(moves: pd.DataFrame) -> set[tuple[str, str]]:
     }
 
 
-def set_aside(results: StudyResults) -> dict[tuple[str, str], list[str]]:
+def set_aside(results: StudyResults, moves: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
     """Return the pairs of sharpness and complexity that are left to another measure of complexity, and why.
 
     They are those of which complexity, and not sharpness, moves by a change that leaves the function as it is, where
-    the study has a measure that does not.
+    the study has a measure that does not, and of which something may be concluded.
     """
     measures, complexities = asked(results)
     found = {(y, c): moved_by(results, y, c) for y in measures for c in complexities}
-    better = {y for (y, _), changes in found.items() if not changes}
+    never = unmoved(moves)
+    better = {y for (y, c), changes in found.items() if not changes and (c, END) not in never}
     return {(y, c): changes for (y, c), changes in found.items() if changes and y in better}
 
 
 def concluded(results: StudyResults, moves: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table from which something may be concluded."""
-    never, others = unmoved(moves), set_aside(results)
+    never, others = unmoved(moves), set_aside(results, moves)
     keys = zip(table["measure"], table["complexity"], table["at"], strict=True)
     kept = [(c, at) not in never and (c, END) not in never and (y, c) not in others for y, c, at in keys]
     return table[np.array(kept, dtype=bool)]
@@ -80,7 +81,7 @@ def checks(results: StudyResults, moves: pd.DataFrame) -> list[str]:
         " ".join(_check(results, str(name), str(at), part) for at, part in of_name.groupby("at", sort=False))
         for name, of_name in moves.groupby("complexity", sort=False)
     ]
-    return [*told, *_not_comparable(results)]
+    return [*told, *_not_comparable(results, moves)]
 
 
 def _check(results: StudyResults, name: str, at: str, part: pd.DataFrame) -> str:
@@ -117,9 +118,9 @@ def _sentence_case(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _not_comparable(results: StudyResults) -> Iterable[str]:
+def _not_comparable(results: StudyResults, moves: pd.DataFrame) -> Iterable[str]:
     """Yield which measures of complexity move where the predictions and sharpness stay, and what comes of it."""
-    others = set_aside(results)
+    others = set_aside(results, moves)
     measures, complexities = asked(results)
     for complexity in complexities:
         changes_of = {y: changes for y in measures if (changes := moved_by(results, y, complexity))}

@@ -20,7 +20,10 @@ from sharpscope.analysis.complexity import (
     partial_table,
     variation_table,
 )
+from sharpscope.analysis.contrasts import contrasts_table
+from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.findings import find
 from sharpscope.analysis.manipulation import TREND, moves_table
 from sharpscope.analysis.results import Quantity
 
@@ -189,6 +192,28 @@ def test_the_page_tells_it_in_both_orders():
     saved = pd.read_csv(io.BytesIO(content.tables["is_it_complexity.csv"]))
     assert len(saved) == 12
     assert b"Relative flatness & Geometric complexity &  & loss first & " in content.tables["is_it_complexity.tex"]
+
+
+def headline(results):
+    return find(results, contrasts_table(results), correlations_table(results)).headline
+
+
+def sharper(results):
+    """A study whose regimes differ in sharpness too."""
+    level = results.ledger["regime"].map({"baseline": 0.0, "sam": -1.0, "augmentation": 1.0})
+    return replace(results, ledger=results.ledger.assign(**{FLATNESS: results.ledger[FLATNESS] * np.exp(9 * level)}))
+
+
+def test_the_headline_has_what_complexity_explains_first_and_last():
+    results = sharper(turned(study(1.0, 0.3)))
+    number = r"\d+% \[\d+, \d+\]"
+    of = "Of the variation of relative flatness between runs of one seed"
+    explains = f"geometric complexity explains {number}, and {number} beside loss and regime"
+    assert re.search(rf" {of}, {explains}\.$", headline(results))
+    there = {name: results.ledger[name] for name in (FLATNESS, COMPLEXITY, "train_loss")}
+    assert re.search(rf" {of} at train loss 0\.1, {explains}\.$", headline(at_loss(results, **there)))
+    assert "geometric complexity" not in headline(moved(results, (0.0, 0.0, 0.0)))
+    assert "geometric complexity" not in headline(turned(study(0.0, 0.0, noise=1.0)))  # no sharpness differs
 
 
 def test_the_figure_is_drawn():

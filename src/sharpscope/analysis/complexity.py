@@ -11,7 +11,7 @@ import pandas as pd
 
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.equal_confidence import TWINS, primary_at_end, twin_column
-from sharpscope.analysis.manipulation import place_column
+from sharpscope.analysis.manipulation import moves_table, place_column
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import Bounds, Partition, partition
 from sharpscope.analysis.statistics.relations import LEAST_RUNS, Design, within_cells, within_seeds
@@ -31,6 +31,26 @@ ENTROPY, HEAD_NORM = "prediction_entropy", "head_norm"
 BESIDE = (ENTROPY, HEAD_NORM)
 
 _STREAM = NumpyStream(0, "analysis", "complexity")
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What complexity has to do with sharpness.
+
+    Attributes:
+        shares: See ``variation_table``.
+        partials: See ``partial_table``.
+        moves: See ``moves_table``.
+    """
+
+    shares: pd.DataFrame
+    partials: pd.DataFrame
+    moves: pd.DataFrame
+
+
+def complexity(results: StudyResults) -> Complexity:
+    """Return what complexity has to do with sharpness."""
+    return Complexity(variation_table(results), partial_table(results), moves_table(results, asked(results)[1]))
 
 
 def asked(results: StudyResults) -> tuple[list[str], list[str]]:

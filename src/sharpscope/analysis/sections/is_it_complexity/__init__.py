@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from sharpscope.analysis.complexity import asked, over_levels, partial_table, variation_table
+from sharpscope.analysis.complexity import over_levels
+from sharpscope.analysis.concluded import concluded
 from sharpscope.analysis.latex import to_csv
-from sharpscope.analysis.manipulation import moves_table
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.is_it_complexity.data import panels_of, share_blocks, share_panels
 from sharpscope.analysis.sections.is_it_complexity.figure import dumbbells, explained
 from sharpscope.analysis.sections.is_it_complexity.table import latex
-from sharpscope.analysis.sections.is_it_complexity.told import checks, concluded, verdicts
+from sharpscope.analysis.sections.is_it_complexity.told import checks, verdicts
 
 
 @SECTIONS.register(
@@ -23,16 +23,14 @@ from sharpscope.analysis.sections.is_it_complexity.told import checks, concluded
 )
 def is_it_complexity(evidence: Evidence) -> Content:
     """How much of sharpness loss, complexity and levels explain, and each of the first two given the other."""
-    results = evidence.results
-    every = {"is_it_complexity": variation_table(results), "is_it_complexity_partial": partial_table(results)}
-    if every["is_it_complexity"].empty:
+    results, found = evidence.results, evidence.complexity
+    if found.shares.empty:
         return Content()
-    moves = moves_table(results, asked(results)[1])
-    shares, partials = (concluded(results, moves, table) for table in every.values())
-    tables = {**every, "is_it_complexity_moves": moves}
+    shares, partials = (concluded(results, found.moves, table) for table in (found.shares, found.partials))
+    names = {"": found.shares, "_partial": found.partials, "_moves": found.moves}
     return Content(
         {
-            "checks": checks(results, moves),
+            "checks": checks(results, found.moves),
             "verdicts": verdicts(results, shares, partials),
             "panels": panels_of(results, partials),
             "over_levels": over_levels(results),
@@ -44,7 +42,7 @@ def is_it_complexity(evidence: Evidence) -> Content:
             "is_it_complexity_shares": partial(explained, results, shares),
         },
         tables={
-            **{f"{name}.csv": to_csv(table) for name, table in tables.items()},
+            **{f"is_it_complexity{name}.csv": to_csv(table) for name, table in names.items()},
             "is_it_complexity.tex": latex(results, shares),
         },
     )

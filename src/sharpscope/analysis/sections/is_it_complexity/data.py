@@ -18,10 +18,10 @@ from sharpscope.analysis.complexity import (
     PREDICTORS,
     over_levels,
 )
+from sharpscope.analysis.concluded import clipped, share
 from sharpscope.analysis.equal_confidence import TWINS
 from sharpscope.analysis.results import StudyResults, TableRow, by
 from sharpscope.analysis.scale import Scale
-from sharpscope.analysis.sections.is_it_complexity.told import clipped, share
 from sharpscope.analysis.wording import label_of
 from sharpscope.store.snapshots import END
 

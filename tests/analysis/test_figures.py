@@ -34,6 +34,7 @@ def test_every_figure_comes_as_pdf_and_svg(drawn):
         "reliability",
         "levels",
         "sizes",
+        "is_it_complexity_shares",
         "disagreement",
     }
     assert set(drawn) == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "svg")}

@@ -272,3 +272,13 @@ def test_another_process_finds_the_same_numbers() -> None:
 def test_the_seed_decides_what_is_drawn(variant: Variant) -> None:
     found, other = reference()[variant.key], variant.on(MLP.model(), [MLP.samples()], stream=Stream(1))
     assert (found.value == other.value) == (found.stderr == 0)
+
+
+@every_measure
+def test_says_of_each_choice_of_options_under_which_changes_it_stays(name: str) -> None:
+    entry = MEASURES[name]
+    facts, defaults = entry.facts, entry.defaults
+    assert facts.unchanged_by(defaults) == [words for key, words in INVARIANCES.items() if key in facts.invariances]
+    for chosen, keys in facts.variants:
+        told = facts.unchanged_by({**defaults, **chosen})
+        assert told == [words for key, words in INVARIANCES.items() if key in keys]

@@ -31,6 +31,7 @@ OF_SUMS = {
     "gradient_norm",
     "parameter_norm",
     "head_norm",
+    "prediction_entropy",
     "distance_from_init",
     "sam_sharpness",
     "average_case_sharpness",

@@ -116,12 +116,15 @@ def test_controls_equal_brute_force(case: Case) -> None:
     margins = torch.tensor(
         [f[y] - max(v for c, v in enumerate(f) if c != y) for f, y in zip(outputs, targets, strict=True)]
     )
+    p = torch.softmax(outputs.double(), dim=1)
+    names = ["gradient_norm", "parameter_norm", "head_norm", "margin", "prediction_entropy"]
     for split in SPLITS:
-        found = measure(case.model(), case.data(split), ["gradient_norm", "parameter_norm", "head_norm", "margin"])
+        found = measure(case.model(), case.data(split), names)
         assert found["gradient_norm"].value == pytest.approx(float(gradient.norm()), rel=RTOL)
         assert found["parameter_norm"].value == pytest.approx(float(theta.norm()), rel=RTOL)
         assert found["head_norm"].value == pytest.approx(float(head.norm()), rel=RTOL)
         assert found["margin"].value == pytest.approx(float(margins.quantile(0.1)), rel=1e-6)
+        assert found["prediction_entropy"].value == pytest.approx(float(-(p * p.log()).sum(dim=1).mean()), rel=RTOL)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "homogeneous" in c.tags], ids=lambda c: c.name)

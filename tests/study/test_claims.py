@@ -30,6 +30,15 @@ scores: [accuracy]
 """
 
 
+RIVALS = """
+title: Norms explain the gap
+statement: They explain more of it than relative flatness does.
+source: a note
+predictions:
+  - {quantities: parameter_norm, explain_more_of: test_loss, than: [relative_flatness, hessian_trace]}
+"""
+
+
 @pytest.fixture
 def planned(tmp_path):
     """Return what plans a study with some more lines."""
@@ -51,6 +60,15 @@ def test_a_claim_is_judged_as_far_as_the_study_measures(planned):
     assert own.name.endswith("/own.yaml")
     assert plan.study.claims == (first.name, own.name)
     assert json.loads(json.dumps(plan.catalog))["claims"][0]["title"] == first.title
+
+
+def test_a_rivalry_is_judged_with_the_rivals_that_the_study_measures(planned, tmp_path):
+    (tmp_path / "rivals.yaml").write_text(RIVALS)
+    (found,) = planned("claims: [rivals.yaml]").claims
+    assert found.predictions[0].than == ("relative_flatness",)
+    without = RIVALS.replace("relative_flatness, ", "")
+    (tmp_path / "rivals.yaml").write_text(without)
+    assert not planned("claims: [rivals.yaml]").claims
 
 
 def test_claims_change_no_run(planned):
@@ -80,6 +98,15 @@ def test_what_is_no_claim_is_refused_at_its_line(planned, lines, sentence):
         (OWN.replace("quantities", "quantity"), "line 7: unknown key 'quantity'"),
         (OWN.replace("title", "name"), "the key 'title' is missing"),
         (OWN.replace("[parameter_norm, head_norm]", "[]"), "line 7: quantities: expected at least one"),
+        (RIVALS.replace("than:", "then:"), "line 6: unknown key 'then'; did you mean 'than'"),
+        (
+            RIVALS.replace(", than: [relative_flatness, hessian_trace]", ""),
+            "a rivalry needs quantities",
+        ),
+        (
+            RIVALS.replace("[relative_flatness,", "[parameter_norm,"),
+            "and than must name different columns",
+        ),
     ],
 )
 def test_a_claim_that_is_none_is_refused_in_a_sentence(text, sentence):

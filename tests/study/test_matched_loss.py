@@ -140,6 +140,7 @@ def test_a_report_has_a_group_for_each_level_that_was_reached(plan_at, store):
     assert results.primary == ["relative_flatness@1"]
     assert results.quantities["relative_flatness@1"].label == "Relative flatness at train loss 1"
     assert results.quantities["relative_flatness@1"].short_label == "Relative flatness"
+    assert "one vector added to all rows of the head" in results.quantities["relative_flatness@1"].unchanged_by
     assert results.quantities["train_loss@1"].orientation == 0
     assert results.keys == []
     page, tables = page_and_tables(results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,46 @@ import pandas as pd
 
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.equal_confidence import TWINS, primary_at_end, twin_column
+from sharpscope.analysis.manipulation import moves_table, place_column
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.statistics import Partition, partition
-from sharpscope.analysis.statistics.relations import Design, within_cells
+from sharpscope.analysis.statistics import Bounds, Partition, partition
+from sharpscope.analysis.statistics.relations import LEAST_RUNS, Design, within_cells, within_seeds
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
+from sharpscope.store.snapshots import END
 
 ON_COMPLEXITY, ON_LOSS = "complexity, given loss", "loss, given complexity"
-LOSS_FIRST, COMPLEXITY_FIRST, MEAN = "loss first", "complexity first", "mean over orders"
+LOSS_FIRST, COMPLEXITY_FIRST, COMPLEXITY_LAST = "loss first", "complexity first", "complexity last"
+MEAN = "mean over orders"
 PREDICTORS = ("loss", "complexity", "level")
-_ORDERS = {LOSS_FIRST: (0, 1, 2), COMPLEXITY_FIRST: (1, 0, 2)}
+# The orders that are told, by the places of predictors in them: what complexity adds last, levels do not tell.
+ORDERS = {LOSS_FIRST: (0, 1, 2), COMPLEXITY_FIRST: (1, 0, 2), COMPLEXITY_LAST: (0, 2, 1)}
+
+# What else both may go with, and is held fixed too, one at a time: the confidence, and the weights that they share.
+ENTROPY, HEAD_NORM = "prediction_entropy", "head_norm"
+BESIDE = (ENTROPY, HEAD_NORM)
 
 _STREAM = NumpyStream(0, "analysis", "complexity")
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What complexity has to do with sharpness.
+
+    Attributes:
+        shares: See ``variation_table``.
+        partials: See ``partial_table``.
+        moves: See ``moves_table``.
+    """
+
+    shares: pd.DataFrame
+    partials: pd.DataFrame
+    moves: pd.DataFrame
+
+
+def complexity(results: StudyResults) -> Complexity:
+    """Return what complexity has to do with sharpness."""
+    return Complexity(variation_table(results), partial_table(results), moves_table(results, asked(results)[1]))
 
 
 def asked(results: StudyResults) -> tuple[list[str], list[str]]:
@@ -31,86 +60,123 @@ def asked(results: StudyResults) -> tuple[list[str], list[str]]:
     ]
 
 
+def moved_by(results: StudyResults, measure: str, complexity: str) -> list[str]:
+    """Return the changes of a model, in words, that move a measure of complexity and leave one of sharpness as it is.
+
+    Where there is one, the two can be made to go together, or not, without another function. Nothing is returned where
+    the study does not say under which changes they stay.
+    """
+    sharp, function = (results.quantities[name].unchanged_by for name in (measure, complexity))
+    return [] if sharp is None or function is None else [change for change in sharp if change not in function]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One relation that is looked at, and where.
+
+    Attributes:
+        key: The measure of sharpness, that of complexity, the place (``end``, or a matched train loss) and the twin.
+        columns: Of sharpness, complexity and loss there.
+    """
+
+    key: dict[str, str]
+    columns: tuple[str, str, str]
+
+
+def over_levels(results: StudyResults) -> bool:
+    """Return whether relations are looked at over the levels of a seed, which have an order, and not within cells."""
+    return results.factor.ordered and len(results.levels) >= LEAST_RUNS
+
+
 def partial_table(results: StudyResults) -> pd.DataFrame:
-    """Return one row a measure of sharpness, of complexity, twin and relation: Spearman's coefficient within cells.
+    """Return one row a measure of sharpness, of complexity, place and relation: a mean of Spearman's coefficients.
+
+    They are those within cells, where nothing but the seed varies; where the factor has an order and five levels or
+    more, those over the levels of each seed and setting: what the factor does to both.
 
     The relations are that of sharpness with complexity given the train loss, and that with the loss given the
-    complexity; ``twin`` is empty of the models themselves. ``n`` counts the runs that have all three, ``cells`` those
-    of five runs or more that have a coefficient; intervals resample seeds.
+    complexity; ``at`` is ``end`` or a matched train loss, ``twin`` is empty of the models themselves, and ``beside`` is
+    a quantity that is held fixed too. ``n`` counts the runs that have all of them, ``cells`` the cells, or the seeds
+    and settings, of five runs or more that have a coefficient; intervals resample seeds.
     """
-    columns = ["measure", "complexity", "twin", "relation", "n", "cells", "spearman", "ci_low", "ci_high"]
-    return pd.DataFrame(_partials(results), columns=columns)
+    columns = ["measure", "complexity", "at", "twin", "beside", "relation", "n", "cells", "spearman"]
+    return pd.DataFrame(_partials(results), columns=[*columns, "ci_low", "ci_high"])
 
 
 def _partials(results: StudyResults) -> Iterator[dict[str, Any]]:
     settings, levels, seeds = Values(results).places
     whole = Design(seeds, levels, settings)
-    for measure, complexity, twin, columns in _triples(results):
-        rows, (sharp, function, loss) = _numbers(results, columns)
-        for relation, other, given in ((ON_COMPLEXITY, function, loss), (ON_LOSS, loss, function)):
-            found = within_cells(sharp[None], other[None], given, whole.of(rows), _STREAM)
-            yield {
-                **{"measure": measure, "complexity": complexity, "twin": twin, "relation": relation},
-                **{"n": len(rows), "cells": int(found.cells[0, 0])},
-                "spearman": float(found.partial.value[0, 0]),
-                "ci_low": float(found.partial.low[0, 0]),
-                "ci_high": float(found.partial.high[0, 0]),
-            }
+    related = within_seeds if over_levels(results) else within_cells
+    for one in _places(results):
+        plain = one.key["at"] == END and not one.key["twin"]
+        for beside in ("", *(name for name in BESIDE if plain and name in results.measured)):
+            rows, (sharp, function, loss, *more) = _numbers(results, (*one.columns, *([beside] if beside else [])))
+            for relation, other, given in ((ON_COMPLEXITY, function, loss), (ON_LOSS, loss, function)):
+                found = related(sharp[None], other[None], np.stack([given, *more]), whole.of(rows), _STREAM)
+                yield {
+                    **{**one.key, "beside": beside, "relation": relation, "n": len(rows)},
+                    **{"cells": int(found.cells[0, 0]), "spearman": float(found.partial.value[0, 0])},
+                    **{"ci_low": float(found.partial.low[0, 0]), "ci_high": float(found.partial.high[0, 0])},
+                }
 
 
 def variation_table(results: StudyResults) -> pd.DataFrame:
-    """Return one row a measure of sharpness, of complexity, twin, order and predictor: the share that it explains.
+    """Return one row a measure of sharpness, of complexity, place, order and predictor: the share that it explains.
 
     Shares are of the variation of sharpness between runs of one seed and setting, by least squares on the logarithms of
     what is compared by ratio, and on the levels of the factor: of ``loss``, ``complexity`` and ``level``, each after
-    those before it, with the loss or the complexity first and the level last, and in the mean over all orders (LMG).
-    ``by_chance`` is what as many useless numbers would add there.
+    those before it, with the loss or the complexity first and the level last, with the complexity last, and in the
+    mean over all orders (LMG).
+    They are adjusted for what as many useless numbers would add, so that one of nothing is zero in the mean. ``at`` and
+    ``twin`` are as in ``partial_table``.
     """
-    columns = ["measure", "complexity", "twin", "order", "predictor", "runs", "share", "ci_low", "ci_high", "by_chance"]
+    columns = ["measure", "complexity", "at", "twin", "order", "predictor", "runs", "share", "ci_low", "ci_high"]
     return pd.DataFrame(_shares(results), columns=columns)
 
 
 def _shares(results: StudyResults) -> Iterator[dict[str, Any]]:
     values = Values(results)
     settings, levels, seeds = values.places
-    for measure, complexity, twin, columns in _triples(results):
-        rows, (sharp, function, loss) = _numbers(results, columns)
+    for one in _places(results):
+        rows, (sharp, function, loss) = _numbers(results, one.columns)
         if not len(rows):
             continue
         of_level = (levels[rows, None] == np.unique(levels[rows])[1:]).astype(float)
         group = settings[rows] * len(values.seeds) + seeds[rows]
         found = partition(sharp, [loss[:, None], function[:, None], of_level], group, seeds[rows], _STREAM)
-        key = {"measure": measure, "complexity": complexity, "twin": twin, "runs": len(rows)}
-        yield from ({**key, **row} for row in _of_partition(found))
+        yield from ({**one.key, "runs": len(rows), **row} for row in _of_partition(found))
 
 
 def _of_partition(found: Partition) -> Iterator[dict[str, Any]]:
-    parts = ("share", "ci_low", "ci_high", "by_chance")
-    for name, order in _ORDERS.items():
-        at = found.orders.index(order)
-        steps = np.stack(
-            [found.steps.value[at], found.steps.low[at], found.steps.high[at], found.by_chance[at]], axis=1
-        )
-        for index, step in zip(order, steps, strict=True):
-            yield {"order": name, "predictor": PREDICTORS[index], **dict(zip(parts, map(float, step), strict=True))}
-    means = np.stack([found.mean.value, found.mean.low, found.mean.high], axis=1)
-    for predictor, mean in zip(PREDICTORS, means, strict=True):
-        yield {"order": MEAN, "predictor": predictor, **dict(zip(parts, map(float, mean), strict=False))}
+    for name, order in ORDERS.items():
+        steps = found.steps.at(found.orders.index(order))
+        for place, index in enumerate(order):
+            yield {"order": name, "predictor": PREDICTORS[index], **_share(steps, place)}
+    for place, predictor in enumerate(PREDICTORS):
+        yield {"order": MEAN, "predictor": predictor, **_share(found.mean, place)}
 
 
-def _triples(results: StudyResults) -> Iterator[tuple[str, str, str, tuple[str, str, str]]]:
-    """Yield each measure of sharpness and of complexity with the columns of both and of the loss, and so each twin."""
-    if LOSS not in results.measured:
-        return
+def _share(bounds: Bounds, place: int) -> dict[str, float]:
+    value, low, high = (float(part[place]) for part in (bounds.value, bounds.low, bounds.high))
+    return {"share": value, "ci_low": low, "ci_high": high}
+
+
+def _places(results: StudyResults) -> Iterator[_Asked]:
+    """Yield each measure of sharpness with each of complexity: at the end, at matched losses, and of twins at the end.
+
+    A place counts where the study has all of the two and the loss there.
+    """
     measures, complexities = asked(results)
     for measure in measures:
         for complexity in complexities:
-            yield measure, complexity, "", (measure, complexity, LOSS)
-            for twin in TWINS:
-                found = [twin_column(results, name, twin) for name in (measure, complexity, LOSS)]
+            names = (measure, complexity, LOSS)
+            places = {(at, ""): [place_column(results, name, at) for name in names] for at in (END, *results.losses)}
+            places |= {(END, twin): [twin_column(results, name, twin) for name in names] for twin in TWINS}
+            for (at, twin), found in places.items():
                 known = [name for name in found if name is not None]
-                if len(known) == len(found):
-                    yield measure, complexity, twin, (known[0], known[1], known[2])
+                if len(known) == len(names):
+                    key = {"measure": measure, "complexity": complexity, "at": at, "twin": twin}
+                    yield _Asked(key, (known[0], known[1], known[2]))
 
 
 def _numbers(results: StudyResults, columns: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,7 @@ from sharpscope.analysis.statistics.power import (
     detectable,
     found_by_flips,
     found_by_signed_rank,
+    normal_values,
     rivals_of,
     simulated_flips,
 )
@@ -183,7 +184,7 @@ def _detectable(correction: Correction, left: list[Contrast]) -> Iterator[tuple[
             test = found_by_flips(flips[:, present], rivals, alpha=ALPHA)
         key = present.tobytes()
         if key not in in_sds:
-            in_sds[key] = detectable(test, int(present.sum()), _STREAM.child("power"))
+            in_sds[key] = detectable(test, normal_values(int(present.sum()), _STREAM.child("power")))
         values = one.tested.values[present]
         sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
         size = in_sds[key] * sd if sd > 0 else math.nan

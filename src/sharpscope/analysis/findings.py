@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.complexity import Complexity
+from sharpscope.analysis.complexity import complexity as complexity_of
 from sharpscope.analysis.equal_confidence import confidence_table
 from sharpscope.analysis.equal_loss import remains_table
 from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
+from sharpscope.analysis.told_complexity import told_complexity
 from sharpscope.analysis.told_confidence import told_confidence
+from sharpscope.analysis.told_intervals import told_intervals
 from sharpscope.analysis.told_loss import told_loss
 from sharpscope.analysis.told_relations import told_relations
 from sharpscope.analysis.wording import counted, joined, label_of
@@ -23,7 +27,8 @@ class Findings:
     """The findings in words.
 
     Attributes:
-        headline: One sentence, and one each on what is left of differences in sharpness at equal loss and confidence.
+        headline: One sentence, one each on what is left of differences in sharpness at equal loss and confidence, and
+            one on what complexity explains.
         sentences: What supports and limits it, to be read as one paragraph after the headline.
         by_level: For each level of the factor but the reference, what is significantly different.
         unconverged: Which values did not reach their precision; empty where all did.
@@ -41,6 +46,7 @@ def find(
     correlations: pd.DataFrame,
     remains: pd.DataFrame | None = None,
     confidence: pd.DataFrame | None = None,
+    complexity: Complexity | None = None,
 ) -> Findings:
     """Return the findings of a study.
 
@@ -50,10 +56,11 @@ def find(
         correlations: See ``correlations_table``.
         remains: What is left of differences at equal train loss, where it is known already; see ``remains_table``.
         confidence: What is left of them at equal confidence, where it is known already; see ``confidence_table``.
+        complexity: What complexity has to do with it, where it is known already; see ``Complexity``.
     """
     remains = remains_table(results, contrasts) if remains is None else remains
     confidence = confidence_table(results) if confidence is None else confidence
-    found = _find(results, contrasts, correlations, remains, confidence)
+    found = _find(results, contrasts, correlations, remains, confidence, complexity)
     changed = ("The primary family was changed after the study first ran.",) if results.primary_changed else ()
     return replace(found, sentences=(*found.sentences, *changed), unconverged=_unconverged(results))
 
@@ -64,6 +71,7 @@ def _find(
     correlations: pd.DataFrame,
     remains: pd.DataFrame,
     confidence: pd.DataFrame,
+    complexity: Complexity | None,
 ) -> Findings:
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
@@ -88,12 +96,17 @@ def _find(
     if family.empty:
         return Findings(f"No seed finished in two {factor.noun}s, so no comparison could be tested.", untested)
     limits = (*untested, *_left_out(results, family))
+    apart = tuple(filter(None, [told_intervals(family, len(family))]))
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
-        return Findings(_unreachable(family, name), (*limits, *told))
+        return Findings(_unreachable(family, name), (*apart, *limits, *told))
     by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
-    left = (told_loss(results, family, remains), told_confidence(results, family, confidence))
+    left = (
+        told_loss(results, family, remains),
+        told_confidence(results, family, confidence),
+        told_complexity(results, family, complexity or complexity_of(results)),
+    )
     headline = " ".join(filter(None, (_headline(results, family), *left)))
-    return Findings(headline, (_counts(family, name), *limits, *told), by_level)
+    return Findings(headline, (_counts(family, name), *apart, *limits, *told), by_level)
 
 
 def _unconverged(results: StudyResults) -> str:

@@ -94,7 +94,8 @@ def write_ledger(ledger: pd.DataFrame, study_dir: str | Path) -> None:
 
 def _quantity(facts: dict[str, Any]) -> Quantity:
     told = {key: value for key, value in facts.items() if key != "level"}
-    return Quantity(**{**told, "caveats": tuple(facts.get("caveats", ())), "matched_loss": facts.get("level", "")})
+    told |= {key: tuple(told[key]) for key in ("caveats", "unchanged_by") if key in told}
+    return Quantity(**told, matched_loss=facts.get("level", ""))
 
 
 def _damage(runs: Iterable[StoredRun]) -> list[str]:

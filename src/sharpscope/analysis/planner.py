@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from sharpscope.analysis.contrasts import Contrast, primary_contrasts
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics.power import (
     Decision,
+    Rivals,
     detectable,
     found_by_flips,
     found_by_signed_rank,
     power,
+    simulated_family,
     simulated_flips,
-    simulated_rivals,
 )
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.errors import SharpscopeError, suggest
@@ -25,8 +26,8 @@ from sharpscope.numpy_stream import NumpyStream
 
 SEEDS = (5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 25, 30)
 _STREAM = NumpyStream(0, "analysis", "planner")
-_RIVALS = 50  # simulated families
-_SIMULATIONS = 10 * _RIVALS
+_SIMULATIONS = 300  # by which a power is known to 0.03
+_HALVINGS = 8
 
 
 def planned(results: StudyResults, effects: Mapping[str, float], seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
@@ -35,8 +36,8 @@ def planned(results: StudyResults, effects: Mapping[str, float], seeds: Sequence
     Columns: the quantity, its ``scale``, the level and ``n``; ``sd``, the spread of the study's seeds on the scale
     (logarithms of ratios); ``effect``, the difference that is asked for, and the ``power`` to find it; ``detectable``,
     the smallest difference found in four of five studies, infinite where none is. A seed's values are taken as normal
-    with the spread that the seeds of this study have, and the other tests of the family to depend on one another as
-    they do here, but not on it: that makes the power up to 0.05 too high where all of them share a reference.
+    with the spread that the seeds of this study have, and all tests of the family to depend on one another as they do
+    here, without a difference in any but the one that is asked for.
 
     Args:
         results: What the study found.
@@ -54,14 +55,9 @@ def planned(results: StudyResults, effects: Mapping[str, float], seeds: Sequence
     spreads = [float(np.nanstd(one.tested.values, ddof=1)) for one in family]
     rows: list[dict[str, Any]] = []
     for n in seeds:
-        test = _test(results, family, n)
-        seen = detectable(test, n, _STREAM.child("seen"), simulations=_SIMULATIONS)
-        for one, sd in zip(family, spreads, strict=True):
+        for one, sd, (found, values) in zip(family, spreads, _tests(results, family, n), strict=True):
             scaled, effect = one.tested.scaled, effects.get(one.tested.quantity, np.nan)
             size = float(scaled.forward(np.array(effect))) / sd if sd > 0 else np.nan
-            found = (
-                power(test, n, size, _STREAM.child("seen"), simulations=_SIMULATIONS) if np.isfinite(size) else np.nan
-            )
             rows.append(
                 {
                     "quantity": one.tested.quantity,
@@ -70,8 +66,8 @@ def planned(results: StudyResults, effects: Mapping[str, float], seeds: Sequence
                     "n": n,
                     "sd": sd,
                     "effect": effect,
-                    "power": found,
-                    "detectable": scaled.back(seen * sd) if sd > 0 else np.nan,
+                    "power": power(found, values, size) if np.isfinite(size) else np.nan,
+                    "detectable": scaled.back(detectable(found, values, halvings=_HALVINGS) * sd) if sd > 0 else np.nan,
                 }
             )
     return pd.DataFrame(rows)
@@ -89,14 +85,25 @@ def _check(results: StudyResults, effects: Mapping[str, float], family: Sequence
             raise SharpscopeError(f"the effect of '{name}' must be {fit}, got {effect:g}")
 
 
-def _test(results: StudyResults, family: Sequence[Contrast], n: int) -> Decision:
-    """Return the test of the family as the study corrects it, in a study of ``n`` seeds."""
+def _tests(results: StudyResults, family: Sequence[Contrast], n: int) -> Iterator[tuple[Decision, np.ndarray]]:
+    """Yield each test of the family as the study corrects it, in a study of ``n`` seeds, with its simulated values."""
+    values = _simulated(family, n)
     if results.study.get("correction") == "holm":
-        return found_by_signed_rank(ALPHA / len(family))
+        yield from ((found_by_signed_rank(ALPHA / len(family)), of_test) for of_test in values)
+        return
+    flips = simulated_flips(n, _STREAM)
+    rivals = Rivals.of(values, flips)
+    for test, of_test in enumerate(values):
+        yield found_by_flips(flips, rivals.beside(test), alpha=ALPHA), of_test
+
+
+def _simulated(family: Sequence[Contrast], n: int) -> np.ndarray:
+    """Return the values of all tests in studies of ``n`` seeds without differences, ``[tests, simulations, n]``.
+
+    How the tests depend on one another is known by the seeds that have all of them; of fewer than two such, nothing is,
+    and they are taken as independent.
+    """
     differences = np.stack([one.tested.values for one in family])
     complete = differences[:, np.isfinite(differences).all(axis=0)]
-    flips = simulated_flips(n, _STREAM)
-    if len(family) == 1 or complete.shape[1] < 2:
-        return found_by_flips(flips, np.zeros(len(flips)), alpha=ALPHA)
-    rivals = simulated_rivals(complete[1:], flips, _STREAM.child("rivals", n), simulations=_RIVALS)
-    return found_by_flips(flips, np.tile(rivals, (_SIMULATIONS // _RIVALS, 1)), alpha=ALPHA)
+    known = complete if complete.shape[1] > 1 else np.zeros((len(family), 2))
+    return simulated_family(known, n, _STREAM.child("family", n), simulations=_SIMULATIONS)

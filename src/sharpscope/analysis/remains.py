@@ -52,7 +52,7 @@ def became(there: TableRow, end: TableRow) -> str:
     """Return what became of a difference by the interval that it has somewhere else; empty where it has none."""
     if not (np.isfinite(there["ci_low"]) and np.isfinite(there["ci_high"])):
         return ""
-    side, before = _side(there), _side(end)
+    side, before = side_of(there), side_of(end)
     if not side:
         return NOT_SEEN
     if not before:
@@ -60,7 +60,7 @@ def became(there: TableRow, end: TableRow) -> str:
     return REMAINS if side == before else TURNED
 
 
-def _side(row: TableRow) -> int:
+def side_of(row: TableRow) -> int:
     """Return on which side of equality an interval lies; 0 where it holds it."""
     same = 1.0 if row["scale"] == "ratio" else 0.0
     return int(row["ci_low"] > same) - int(row["ci_high"] < same)

@@ -45,6 +45,7 @@ class Quantity:
         summary: One line that says what it is.
         reference: Where it is defined.
         caveats: What a reader must know before believing it.
+        unchanged_by: The changes of a model, as words, under which it does not change; None where that is not known.
         matched_loss: The train loss at whose first crossing it was found, as text; empty at the end of training.
         twin: The twin of the model that it was found of, such as ``calibrated``; empty of the model itself.
     """
@@ -60,6 +61,7 @@ class Quantity:
     summary: str = ""
     reference: str = ""
     caveats: tuple[str, ...] = ()
+    unchanged_by: tuple[str, ...] | None = None
     matched_loss: str = ""
     twin: str = ""
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sharpscope.analysis.comparisons import comparisons_table
+from sharpscope.analysis.complexity import Complexity, complexity
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.equal_confidence import confidence_table
@@ -69,6 +70,11 @@ class Evidence:
     def equal_confidence(self) -> pd.DataFrame:
         """What is left of differences where all networks are as sure as one another; see ``confidence_table``."""
         return confidence_table(self.results)
+
+    @cached_property
+    def complexity(self) -> Complexity:
+        """What complexity has to do with sharpness; see ``Complexity``."""
+        return complexity(self.results)
 
     @cached_property
     def correlations(self) -> pd.DataFrame:

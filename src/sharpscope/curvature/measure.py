@@ -88,6 +88,16 @@ class MeasureFacts:
     of_decisions: bool = False
     variants: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
 
+    def unchanged_by(self, options: Mapping[str, Any]) -> list[str]:
+        """Return, in words, the changes of a model under which the value with some options does not change.
+
+        Of variants that fit, those count that are not a part of another one; of several, what all have.
+        """
+        fitting = [(chosen, keys) for chosen, keys in self.variants if chosen.items() <= options.items()]
+        closest = [keys for chosen, keys in fitting if not any(chosen.items() < other.items() for other, _ in fitting)]
+        keys = frozenset.intersection(*closest) if closest else self.invariances
+        return [words for key, words in INVARIANCES.items() if key in keys]
+
 
 MEASURES: Registry[Any] = Registry("measure", package=("sharpscope.sharpness", "sharpscope.complexity"))
 

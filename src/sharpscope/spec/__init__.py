@@ -3,10 +3,11 @@
 Only structure is checked here. Names and options are resolved against the registries in ``sharpscope.study.planning``.
 """
 
-from sharpscope.spec.claim import Claim, Contrast, Relation, kind_of
+from sharpscope.spec.claim import Claim
 from sharpscope.spec.component import Component
 from sharpscope.spec.factor import BASELINE, REGIME, Compare, Factor, arm_label
 from sharpscope.spec.grid import GridPoint, arms, is_option
+from sharpscope.spec.predictions import Contrast, Prediction, Relation, Rivalry, kind_of
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.run import Run
 from sharpscope.spec.structure import Loc, Strict, validated
@@ -29,8 +30,10 @@ __all__ = [
     "Factor",
     "GridPoint",
     "Loc",
+    "Prediction",
     "Regime",
     "Relation",
+    "Rivalry",
     "Run",
     "Strict",
     "Study",

@@ -26,14 +26,15 @@ def data(seed=0, seeds=8, levels=4, noise=1.0):
 
 
 def least_squares(y, columns, group):
-    """R^2 within groups, beside what dummies of the groups explain."""
+    """Adjusted R^2 within groups, beside what dummies of the groups explain: by residuals and their freedom."""
     groups = (group[:, None] == np.unique(group)).astype(float)
 
-    def left(*more):
+    def variance(*more):
         x = np.column_stack([groups, *more])
-        return np.sum((y - x @ np.linalg.lstsq(x, y, rcond=None)[0]) ** 2)
+        beta, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
+        return np.sum((y - x @ beta) ** 2) / (len(y) - rank)
 
-    return 1 - left(*columns) / left()
+    return 1 - variance(*columns) / variance()
 
 
 def test_steps_are_those_of_least_squares_with_dummies():
@@ -48,6 +49,7 @@ def test_steps_are_those_of_least_squares_with_dummies():
         every.append(dict(zip(order, np.diff(reached), strict=True)))
     mean = [np.mean([steps[p] for steps in every]) for p in range(3)]
     np.testing.assert_allclose(found.mean.value, mean, atol=1e-12)
+    np.testing.assert_allclose(found.differences.value, np.subtract.outer(mean, mean), atol=1e-12)
     assert (found.runs, found.groups) == (32, 8)
 
 
@@ -94,20 +96,49 @@ def test_planted_truth(on_loss, on_complexity):
     wanted = np.array([on_loss, on_complexity, 0]) / max(on_loss + on_complexity, 1)
     np.testing.assert_allclose(found.mean.value, wanted, atol=0.12)
     assert found.mean.value.sum() == pytest.approx(least_squares(y, predictors, unit))
-    if not (on_loss or on_complexity):
-        np.testing.assert_allclose(found.by_chance[0], [1 / 80, 1 / 80, 4 / 80], rtol=0.15)
 
 
-def test_useless_predictors_add_what_chance_does():
+def test_useless_predictors_add_nothing_in_the_mean():
     added = []
-    for seed in range(200):
+    for seed in range(300):
         rng = np.random.default_rng(seed)
         unit, level = (part.ravel() for part in np.meshgrid(np.arange(6), np.arange(4), indexing="ij"))
         y, x = rng.normal(size=(2, len(unit)))
-        found = partition(y, [x[:, None], dummies(level)], unit, unit, STREAM, resamples=4)
-        added.append((found.steps.value[0], found.by_chance[0]))
-    steps, by_chance = np.mean(added, axis=0)
-    np.testing.assert_allclose(steps, by_chance, atol=0.02)
+        added.append(partition(y, [x[:, None], dummies(level)], unit, unit, STREAM, resamples=4).steps.value[0])
+    np.testing.assert_allclose(np.mean(added, axis=0), 0, atol=4 * np.std(added, axis=0).max() / np.sqrt(300))
+
+
+def test_what_is_given_enters_first_and_has_no_share():
+    y, loss, complexity, level, unit = data()
+    others = [complexity[:, None], dummies(level)]
+    found = partition(y, others, unit, unit, STREAM, given=loss[:, None], resamples=20)
+    with_loss = [[], [0], [1], [0, 1]]
+    alone, first, second, both = (
+        least_squares(y, [loss[:, None], *(others[i] for i in these)], unit) for these in with_loss
+    )
+    wanted = [[first - alone, both - first], [second - alone, both - second]]
+    np.testing.assert_allclose(found.steps.value, wanted, atol=1e-12)
+    # Of two predictors the difference of their means is that of what each explains by itself.
+    assert found.differences.value[0, 1] == pytest.approx(first - second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [6, 10])
+def test_intervals_hold_the_truth(seeds):
+    """Two predictors that go together and explain half each by themselves, and the levels nothing."""
+    rng, repeats, held = np.random.default_rng(seeds), 300, []
+    unit, level = (part.ravel() for part in np.meshgrid(np.arange(seeds), np.arange(6), indexing="ij"))
+    for _ in range(repeats):
+        shared, a, b, rest = rng.normal(size=(4, len(unit)))
+        x, z = shared + a, shared + b
+        y = x + z + np.sqrt(3) * rest  # variances: x 2, z 2, x with z 1; y 2 + 2 + 2 + 3
+        predictors = [x[:, None], z[:, None], dummies(level)]
+        found = partition(y, predictors, unit, unit, STREAM, resamples=400)
+        truth = np.array([1 / 2, 1 / 6, 0.0])  # cov(y, x)^2 / (var y var x) = 9 / 18; both: 6 / 9
+        low, high = found.steps.low[0], found.steps.high[0]
+        between = found.differences
+        held.append([*(low <= truth) & (truth <= high), between.low[0, 1] <= 0 <= between.high[0, 1]])
+    assert (np.mean(held, axis=0) > 0.95 - 3 * np.sqrt(0.05 * 0.95 / repeats)).all()
 
 
 def test_what_others_tell_already_adds_nothing():
@@ -120,9 +151,12 @@ def test_what_others_tell_already_adds_nothing():
 
 
 def test_what_does_not_vary_within_groups_has_no_shares():
-    _, loss, complexity, _, unit = data()
+    y, loss, complexity, _, unit = data()
     found = partition(unit + 0.1, [loss[:, None], complexity[:, None]], unit, unit, STREAM, resamples=50)
     assert np.isnan(found.steps.value).all()
     assert np.isnan(found.mean.low).all()
+    few = partition(y[:4], [loss[:4, None], complexity[:4, None], loss[:4, None] ** 2], unit[:4], unit[:4], STREAM)
+    assert np.isfinite(few.steps.value[0, 0])
+    assert np.isnan(few.steps.value[0, 2])  # no run is left to tell how much is unexplained
     alone = partition(loss[:3], [loss[:3, None]], np.arange(3), np.arange(3), STREAM, resamples=50)
     assert np.isnan(alone.steps.value).all()

@@ -15,7 +15,7 @@ from sharpscope.analysis.statistics.ranks import (
     spearman_given,
     standardized,
 )
-from sharpscope.analysis.statistics.relations import Design, flags, relations
+from sharpscope.analysis.statistics.relations import Design, flags, relations, within_seeds
 from sharpscope.numpy_stream import NumpyStream
 
 STREAM = NumpyStream(0, "test")
@@ -174,3 +174,29 @@ def test_standardized_ranks_have_norm_one():
     weights = np.array([[2.0, 0.0, 1.0, 1.0]])
     ranks = standardized(np.array([[3.0, 1.0, 2.0, 5.0]]), weights)
     np.testing.assert_allclose((ranks**2).sum(axis=2), 1.0)
+
+
+def test_within_seeds_is_the_mean_over_seeds_of_coefficients_over_levels():
+    rng = np.random.default_rng(8)
+    design = grid(levels=8, seeds=9, settings=2)
+    n = len(design.seeds)
+    loss = rng.normal(size=n)
+    x, y = rng.normal(size=(2, n)) + 0.3 * design.levels + 0.5 * loss, rng.normal(size=(3, n)) + 0.3 * design.levels
+    found = within_seeds(x, y, loss, design, STREAM)
+
+    def partial(a, b, c):
+        of = [stats.spearmanr(*pair).statistic for pair in ((a, b), (a, c), (b, c))]
+        return (of[0] - of[1] * of[2]) / np.sqrt((1 - of[1] ** 2) * (1 - of[2] ** 2))
+
+    groups = [(design.seeds == s) & (design.settings == c) for s in range(9) for c in range(2)]
+    for i, j in np.ndindex(2, 3):
+        plain = np.mean([stats.spearmanr(x[i, rows], y[j, rows]).statistic for rows in groups])
+        assert found.plain.value[i, j] == pytest.approx(plain)
+        assert found.partial.value[i, j] == pytest.approx(
+            np.mean([partial(x[i, rows], y[j, rows], loss[rows]) for rows in groups])
+        )
+    assert (found.cells == 18).all()
+    assert (found.plain.low < found.plain.value).all()
+    few = design.of(np.flatnonzero(design.levels < 4))
+    short = len(few.seeds)
+    assert np.isnan(within_seeds(x[:, :short], y[:, :short], loss[:short], few, STREAM).plain.value).all()

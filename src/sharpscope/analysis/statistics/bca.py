@@ -33,8 +33,8 @@ class Bounds:
     low: np.ndarray
     high: np.ndarray
 
-    def at(self, index: int) -> Bounds:
-        """Return what is at an index of the first axis."""
+    def at(self, index: int | slice) -> Bounds:
+        """Return what is at an index of the first axis, or at several."""
         return Bounds(self.value[index], self.low[index], self.high[index])
 
     @property
@@ -60,22 +60,54 @@ def bca_interval(
 
     Reference: Efron, "Better Bootstrap Confidence Intervals", JASA 1987.
     """
-    value = np.asarray(statistic(np.ones((1, n))), dtype=np.float64)[0]
+    found = resampled(statistic, n, stream, resamples)
     if n < LEAST_SEEDS:
-        return Bounds(value, np.full(value.shape, np.nan), np.full(value.shape, np.nan))
-    shape, value = value.shape, value.ravel()
+        return found.unbounded()
+    tail = float(stats.norm.ppf(expanded_tail(n, level)))
+    bias, acceleration = _bias(found.drawn, found.value), _acceleration(found.without)
+    ordered = np.sort(found.drawn, axis=0)  # NaN last
+    return found.bounds(*(quantile(ordered, _share(bias, acceleration, z)) for z in (tail, -tail)))
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Statistics in resamples of their units, ``k`` of them in a row.
+
+    Attributes:
+        value: Of all units, shape ``[k]``.
+        drawn: In each resample, shape ``[resamples, k]``; of fewer than ``LEAST_SEEDS`` units there are none.
+        without: Without each of the units, shape ``[n, k]``; likewise.
+        shape: The shape that the statistics have.
+    """
+
+    value: np.ndarray
+    drawn: np.ndarray
+    without: np.ndarray
+    shape: tuple[int, ...]
+
+    def bounds(self, low: np.ndarray, high: np.ndarray) -> Bounds:
+        """Return the statistics with intervals, each ``[k]``, made to hold them; NaN where one is undefined."""
+        defined = np.isfinite(self.value) & np.isfinite(low) & np.isfinite(high)
+        low = np.where(defined, np.fmin(low, self.value), np.nan)
+        high = np.where(defined, np.fmax(high, self.value), np.nan)
+        return Bounds(*(found.reshape(self.shape) for found in (self.value, low, high)))
+
+    def unbounded(self) -> Bounds:
+        """Return the statistics without intervals."""
+        nothing = np.full(self.value.shape, np.nan)
+        return self.bounds(nothing, nothing)
+
+
+def resampled(statistic: Statistic, n: int, stream: NumpyStream, resamples: int) -> Resampled:
+    """Return statistics of ``n`` units with their resamples, and without one unit after the other."""
+    value = np.asarray(statistic(np.ones((1, n))), dtype=np.float64)[0]
+    shape, size = value.shape, value.size
+    if n < LEAST_SEEDS:
+        return Resampled(value.ravel(), np.empty((0, size)), np.empty((0, size)), shape)
     weights = resampled_weights(n, stream, resamples)
     parts = [np.asarray(statistic(weights[start : start + _AT_ONCE])) for start in range(0, resamples, _AT_ONCE)]
-    drawn = np.concatenate(parts).reshape(resamples, -1)
-    without = np.asarray(statistic(1.0 - np.eye(n))).reshape(n, -1)
-    tail = float(stats.norm.ppf(expanded_tail(n, level)))
-    bias, acceleration = _bias(drawn, value), _acceleration(without)
-    ordered = np.sort(drawn, axis=0)  # NaN last
-    low, high = (_quantile(ordered, _share(bias, acceleration, z)) for z in (tail, -tail))
-    defined = np.isfinite(value) & np.isfinite(low) & np.isfinite(high)
-    low = np.where(defined, np.fmin(low, value), np.nan)
-    high = np.where(defined, np.fmax(high, value), np.nan)
-    return Bounds(*(found.reshape(shape) for found in (value, low, high)))
+    without = np.asarray(statistic(1.0 - np.eye(n)))
+    return Resampled(value.ravel(), np.concatenate(parts).reshape(resamples, size), without.reshape(n, size), shape)
 
 
 def _bias(drawn: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -104,7 +136,7 @@ def _share(bias: np.ndarray, acceleration: np.ndarray, z: float) -> np.ndarray:
     return stats.norm.cdf(bias + far)
 
 
-def _quantile(ordered: np.ndarray, share: np.ndarray) -> np.ndarray:
+def quantile(ordered: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Return a quantile of each statistic by its resamples in order, NaN last, shape ``[resamples, ...]``."""
     known = np.isfinite(ordered).sum(axis=0)
     at = share * np.maximum(known - 1, 0)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharpscope.analysis.statistics.bca import Bounds, bca_interval
+from sharpscope.analysis.statistics.bca import Bounds
+from sharpscope.analysis.statistics.centered import centered_interval
 from sharpscope.numpy_stream import NumpyStream
 
 RESAMPLES = 5_000
@@ -22,22 +23,24 @@ Order = tuple[int, ...]
 class Partition:
     """The shares of the variation within groups that ``p`` predictors explain by least squares.
 
+    A share is what a predictor adds to the adjusted R^2, in which predictors that have nothing to do with the quantity
+    add zero in the mean, however many columns they have: so it may be somewhat below zero.
+
     Attributes:
         orders: All orders of the predictors, as they stand first.
-        steps: What each predictor adds to R^2 when it enters after those before it, shape ``[orders, p]``, in the
-            sequence of each order.
-        by_chance: What a predictor of as many columns that has nothing to do with the quantity would add there in the
-            mean, shape ``[orders, p]``.
+        steps: What each predictor adds when it enters after those before it, shape ``[orders, p]``, in the sequence of
+            each order.
         mean: What each predictor adds in the mean over all orders, shape ``[p]``. Reference: Lindeman, Merenda & Gold,
             "Introduction to Bivariate and Multivariate Analysis", 1980, page 119 (LMG).
+        differences: The mean of each predictor minus that of each other one, shape ``[p, p]``.
         runs: How many runs.
         groups: How many groups, whose means are taken out.
     """
 
     orders: tuple[Order, ...]
     steps: Bounds
-    by_chance: np.ndarray
     mean: Bounds
+    differences: Bounds
     runs: int
     groups: int
 
@@ -49,12 +52,12 @@ def partition(
     units: np.ndarray,
     stream: NumpyStream,
     *,
+    given: np.ndarray | None = None,
     resamples: int = RESAMPLES,
 ) -> Partition:
     """Return how much of the variation within groups each predictor explains, in every order.
 
-    Intervals resample units, each with all its groups. R^2 rises with any predictor, so a share is to be held against
-    what chance adds.
+    Intervals resample units, each with all its groups; see ``centered_interval``.
 
     Args:
         values: The quantity, shape ``[runs]``, without NaN.
@@ -62,30 +65,36 @@ def partition(
         groups: The group of each run, shape ``[runs]``; no group has runs of two units.
         units: What is resampled, shape ``[runs]``.
         stream: Where resamples are drawn from.
+        given: What enters before all predictors in every order, shape ``[runs, columns]``, and has no share of its own.
         resamples: How many resamples are drawn.
 
     Returns:
-        The shares; NaN where the quantity does not vary within groups.
+        The shares; NaN where the quantity does not vary within groups, or there are no more runs than columns.
+
+    Reference: Ezekiel, "Methods of Correlation Analysis", Wiley 1930 (adjusted R^2).
     """
     _, group = np.unique(groups, return_inverse=True)
     found, unit = np.unique(units, return_inverse=True)
-    columns = _centered(np.column_stack([*predictors, values]), group)
+    first = [] if given is None else [given]
+    columns = _centered(np.column_stack([*first, *predictors, values]), group)
     products = np.zeros((len(found), columns.shape[1], columns.shape[1]))
     np.add.at(products, unit, columns[:, :, None] * columns[:, None, :])
-    ends = np.cumsum([0, *(predictor.shape[1] for predictor in predictors)])
+    ends = np.cumsum([0, *(block.shape[1] for block in (*first, *predictors))])
     places = [list(range(*pair)) for pair in itertools.pairwise(ends)]
-    orders = tuple(itertools.permutations(range(len(predictors))))
+    before, count = [] if given is None else places[0], len(predictors)
+    orders = tuple(itertools.permutations(range(count)))
+    left = len(values) - int(group.max(initial=-1)) - 1
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        explained = _explained(np.tensordot(weights, products, axes=1), places)
+        explained = _explained(np.tensordot(weights, products, axes=1), places[len(first) :], before, left)
         steps = [_steps(explained, order) for order in orders]
-        return np.stack([*steps, _mean(steps, orders)], axis=1)
+        mean = _mean(steps, orders)
+        differences = mean[:, :, None] - mean[:, None, :]
+        return np.concatenate([np.stack([*steps, mean], axis=1), differences], axis=1)
 
-    bounds = bca_interval(statistic, len(found), stream, resamples=resamples)
-    steps = Bounds(bounds.value[:-1], bounds.low[:-1], bounds.high[:-1])
-    left = len(values) - int(group.max(initial=-1)) - 1
-    by_chance = np.stack([_by_chance(row, order, places, left) for row, order in zip(steps.value, orders, strict=True)])
-    return Partition(orders, steps, by_chance, bounds.at(-1), len(values), int(group.max(initial=-1)) + 1)
+    bounds = centered_interval(statistic, len(found), stream, resamples=resamples)
+    steps, mean, differences = (bounds.at(part) for part in (slice(len(orders)), len(orders), slice(-count, None)))
+    return Partition(orders, steps, mean, differences, len(values), int(group.max(initial=-1)) + 1)
 
 
 def _centered(columns: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -97,29 +106,57 @@ def _centered(columns: np.ndarray, group: np.ndarray) -> np.ndarray:
     return np.where(constant, 0.0, found)
 
 
-def _explained(products: np.ndarray, places: list[list[int]]) -> dict[frozenset[int], np.ndarray]:
-    """Return R^2 of the last column on each set of predictors, by products of columns ``[resamples, m, m]``."""
+def _explained(
+    products: np.ndarray, places: list[list[int]], given: list[int], left: int
+) -> dict[frozenset[int], np.ndarray]:
+    """Return the adjusted R^2 of the last column on each set of predictors.
+
+    Args:
+        products: Of columns, shape ``[resamples, m, m]``.
+        places: The columns of each predictor.
+        given: The columns that are in every set.
+        left: The degrees of freedom within groups.
+    """
     total = products[:, -1, -1]
-    rest = {frozenset[int](): products}
+    rest = {frozenset[int](): _without(_Rest(products, np.zeros(len(products))), given, products)}
     for size in range(1, len(places) + 1):
         for chosen in map(frozenset, itertools.combinations(range(len(places)), size)):
             last = max(chosen)
             rest[chosen] = _without(rest[chosen - {last}], places[last], products)
-    return {
-        chosen: np.divide(total - left[:, -1, -1], total, out=np.full(total.shape, np.nan), where=total > 0)
-        for chosen, left in rest.items()
-    }
+    return {chosen: _adjusted(found, total, left) for chosen, found in rest.items()}
 
 
-def _without(rest: np.ndarray, columns: list[int], products: np.ndarray) -> np.ndarray:
-    """Return the products of what is left of all columns after regression on some; collinear ones are passed over."""
+@dataclass(frozen=True)
+class _Rest:
+    """What is left of columns after regression on some of them.
+
+    Attributes:
+        products: Of what is left, shape ``[resamples, m, m]``.
+        rank: On how many columns that are not collinear, shape ``[resamples]``.
+    """
+
+    products: np.ndarray
+    rank: np.ndarray
+
+
+def _adjusted(rest: _Rest, total: np.ndarray, left: int) -> np.ndarray:
+    """Return 1 minus the variance that is left for each degree of freedom, by the same of the quantity."""
+    free = left - rest.rank
+    known = (total > 0) & (free > 0)
+    unexplained = np.divide(rest.products[:, -1, -1], total, out=np.full(total.shape, np.nan), where=known)
+    return 1 - unexplained * left / np.where(known, free, 1)
+
+
+def _without(rest: _Rest, columns: list[int], products: np.ndarray) -> _Rest:
+    """Return what is left of all columns after regression on further ones; collinear ones are passed over."""
+    found, rank = rest.products, rest.rank
     for column in columns:
-        pivot = rest[:, column, column]
-        inverse = np.divide(
-            1.0, pivot, out=np.zeros(pivot.shape), where=pivot > _COLLINEAR * np.abs(products[:, column, column])
-        )
-        rest = rest - rest[:, :, column, None] * rest[:, None, column, :] * inverse[:, None, None]
-    return rest
+        pivot = found[:, column, column]
+        own = pivot > _COLLINEAR * np.abs(products[:, column, column])
+        inverse = np.divide(1.0, pivot, out=np.zeros(pivot.shape), where=own)
+        found = found - found[:, :, column, None] * found[:, None, column, :] * inverse[:, None, None]
+        rank = rank + own
+    return _Rest(found, rank)
 
 
 def _steps(explained: dict[frozenset[int], np.ndarray], order: Order) -> np.ndarray:
@@ -131,21 +168,3 @@ def _steps(explained: dict[frozenset[int], np.ndarray], order: Order) -> np.ndar
 def _mean(steps: list[np.ndarray], orders: tuple[Order, ...]) -> np.ndarray:
     """Return what each predictor adds in the mean over orders, shape ``[resamples, p]``."""
     return np.mean([step[:, np.argsort(order)] for step, order in zip(steps, orders, strict=True)], axis=0)
-
-
-def _by_chance(steps: np.ndarray, order: Order, places: list[list[int]], left: int) -> np.ndarray:
-    """Return what useless predictors would add in the mean: of what is left, a share as large as that of the freedom.
-
-    Args:
-        steps: What the predictors add in this order, shape ``[p]``.
-        order: The order.
-        places: The columns of each predictor.
-        left: The degrees of freedom within groups.
-    """
-    added = []
-    for place, predictor in enumerate(order):
-        unexplained = 1 - steps[:place].sum()
-        count = len(places[predictor])
-        added.append(min(1.0, count / left) * unexplained if left > 0 else np.nan)
-        left -= count
-    return np.array(added)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -65,43 +66,43 @@ def found_by_signed_rank(alpha: float) -> Decision:
     return found
 
 
-def power(found: Decision, n: int, effect: float, stream: NumpyStream, *, simulations: int = SIMULATIONS) -> float:
-    """Return the chance that a difference is found in ``n`` seeds whose values are normal.
+def normal_values(n: int, stream: NumpyStream, *, simulations: int = SIMULATIONS) -> np.ndarray:
+    """Return the values of ``n`` seeds in simulated studies of no difference, shape ``[simulations, n]``."""
+    return stream.child(n).numpy().standard_normal((simulations, n))
+
+
+def power(found: Decision, values: np.ndarray, effect: float) -> float:
+    """Return the chance that a difference is found.
 
     Args:
         found: The test, as it is used.
-        n: How many seeds.
+        values: Of seeds in simulated studies of no difference, of standard deviation 1, shape ``[simulations, n]``; the
+            same for all effects, so that more of it is found more often.
         effect: The difference in standard deviations of the seeds' values.
-        stream: Where the values are drawn from; the same for all effects, so that more of it is found more often.
-        simulations: How many studies are simulated.
     """
-    return float(np.mean(found(effect + stream.child(n).numpy().standard_normal((simulations, n)))))
+    return float(np.mean(found(effect + values)))
 
 
-def detectable(
-    found: Decision, n: int, stream: NumpyStream, *, least: float = POWER, simulations: int = SIMULATIONS
-) -> float:
+def detectable(found: Decision, values: np.ndarray, *, least: float = POWER, halvings: int = _HALVINGS) -> float:
     """Return the smallest difference, in standard deviations of the seeds' values, that is found with that power.
 
     Args:
         found: The test, as it is used.
-        n: How many seeds.
-        stream: Where values are drawn from.
+        values: As in ``power``.
         least: The power that is asked for.
-        simulations: How many studies are simulated.
+        halvings: How often the difference is halved in, which tells it to a part in two to that power.
 
     Returns:
-        The difference to a part in a thousand or so; infinite where no difference is found in so few seeds.
+        The difference; infinite where no difference is found in so few seeds.
     """
-    if n < 2 or power(found, n, _LARGEST, stream, simulations=simulations) < least:
+    if values.shape[1] < 2 or power(found, values, _LARGEST) < least:
         return float("inf")
     low, high = 0.0, 1.0
-    while power(found, n, high, stream, simulations=simulations) < least:
+    while power(found, values, high) < least:
         low, high = high, 2 * high
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
-        enough = power(found, n, middle, stream, simulations=simulations) >= least
-        low, high = (low, middle) if enough else (middle, high)
+        low, high = (low, middle) if power(found, values, middle) >= least else (middle, high)
     return high
 
 
@@ -115,25 +116,78 @@ def rivals_of(differences: np.ndarray, flips: np.ndarray) -> np.ndarray:
     return np.max(flipped_statistics(differences, flips), axis=0, initial=0.0)
 
 
-def simulated_rivals(
-    differences: np.ndarray, flips: np.ndarray, stream: NumpyStream, *, simulations: int = SIMULATIONS
+def simulated_family(
+    differences: np.ndarray, n: int, stream: NumpyStream, *, simulations: int = SIMULATIONS
 ) -> np.ndarray:
-    """Return the largest statistic of a family without effects, in studies of another number of seeds.
+    """Return the values of a family of tests without differences, in studies of another number of seeds.
 
-    The tests of the family depend on one another as they do in the study at hand.
+    Each value is normal with standard deviation 1, and those of a seed depend on one another as they do in the study at
+    hand. The correlations of few seeds scatter, which makes tests look more alike than they are; so they are drawn
+    towards zero by as much as their own error asks for.
 
     Args:
-        differences: Of the study, shape ``[tests, seeds]``, without NaN.
-        flips: Patterns of signs of as many seeds as are simulated, shape ``[flips, n]``.
+        differences: Of the study, shape ``[tests, seeds]``, without NaN, of two seeds or more.
+        n: How many seeds the simulated studies have.
         stream: Where the studies are drawn from.
         simulations: How many.
 
     Returns:
-        Shape ``[simulations, flips]``.
+        Shape ``[tests, simulations, n]``.
+
+    Reference: Schaefer & Strimmer, "A Shrinkage Approach to Large-Scale Covariance Matrix Estimation", Statistical
+    Applications in Genetics and Molecular Biology 2005.
     """
     centered = differences - differences.mean(axis=1, keepdims=True)
     size = np.sqrt(np.sum(centered**2, axis=1, keepdims=True))
     # Mixtures of the seeds at hand have their correlations, though there are fewer of them than tests.
     shapes = np.divide(centered, size, out=np.zeros_like(centered), where=size > 0)
-    mixtures = stream.numpy().standard_normal((simulations, shapes.shape[1], flips.shape[1]))
-    return np.stack([rivals_of(shapes @ mixture, flips) for mixture in mixtures])
+    own = _own_share(shapes)
+    rng = stream.numpy()
+    shared = shapes @ rng.standard_normal((shapes.shape[1], simulations * n))
+    apart = rng.standard_normal((len(shapes), simulations * n))
+    values = np.where(size > 0, np.sqrt(1 - own) * shared + np.sqrt(own) * apart, apart)
+    return values.reshape(-1, simulations, n)
+
+
+def _own_share(shapes: np.ndarray) -> float:
+    """Return the share of variance that tests are taken to have for themselves, by the error of their correlations.
+
+    Args:
+        shapes: Centered values of norm 1, shape ``[tests, seeds]``.
+    """
+    correlations = shapes @ shapes.T
+    others = correlations[~np.eye(len(shapes), dtype=bool)]
+    error, size = np.sum((1 - others**2) ** 2) / max(shapes.shape[1] - 1, 1), np.sum(others**2)
+    return float(min(1.0, error / size)) if size > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """The largest statistics of simulated families under each pattern of signs, each ``[simulations, flips]``.
+
+    Attributes:
+        largest: Of all tests.
+        second: Of all but the test that has the largest.
+        which: The test that has the largest.
+    """
+
+    largest: np.ndarray
+    second: np.ndarray
+    which: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, flips: np.ndarray) -> Rivals:
+        """Return them by the values of the tests, shape ``[tests, simulations, n]``, and patterns ``[flips, n]``."""
+        shape = (values.shape[1], len(flips))
+        largest, second, which = np.zeros(shape), np.zeros(shape), np.full(shape, -1)
+        for test, of_test in enumerate(values):
+            squares = np.sum(of_test**2, axis=1)[:, None]
+            statistics = deviate(of_test @ flips.T, squares, np.array(of_test.shape[1]))
+            above = statistics > largest
+            second = np.where(above, largest, np.maximum(second, statistics))
+            largest, which = np.where(above, statistics, largest), np.where(above, test, which)
+        return cls(largest, second, which)
+
+    def beside(self, test: int) -> np.ndarray:
+        """Return the largest statistic of all tests but one; zeros where there is no other."""
+        return np.where(self.which == test, self.second, self.largest)

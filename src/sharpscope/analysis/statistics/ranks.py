@@ -15,6 +15,7 @@ EXACT_UP_TO = 8  # points, whose 40,320 orders are all looked at
 DRAWS = 9_999
 _FEW = 100  # runs up to which products are faster than sorting
 _ROUNDING = 1e-9
+_COLLINEAR = 1e-6  # what is left of a vector of norm one when others tell all of it
 
 
 def spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -32,28 +33,40 @@ def spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def spearman_given(x: np.ndarray, y: np.ndarray, given: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return Spearman's coefficients, and beside them those that hold a third quantity fixed.
+    """Return Spearman's coefficients, and beside them those that hold other quantities fixed.
 
-    The second are correlations of the residuals of ranks after linear regression on the ranks of the third quantity.
+    The second are correlations of the residuals of ranks after linear regression on the ranks of these.
 
     Args:
         x: Shape ``[p, n]``, without NaN.
         y: Shape ``[q, n]``, without NaN.
-        given: What the second coefficients hold fixed, shape ``[n]``; NaN for none.
+        given: What the second coefficients hold fixed, shape ``[n]``, or ``[g, n]`` of several; NaN for none.
         weights: How often each run is drawn, shape ``[resamples, n]``.
 
     Returns:
-        Shape ``[resamples, 2, p, q]``; NaN where a quantity is constant, or a function of the ranks of the third one.
+        Shape ``[resamples, 2, p, q]``; NaN where a quantity is constant, or given by the ranks of those held fixed.
     """
     a, b = standardized(x, weights), standardized(y, weights)
     plain = _products(a, b)
     partial = np.full(plain.shape, np.nan)
     if np.isfinite(given).all():
-        c = standardized(given[None], weights)
-        of_x, of_y = _products(a, c), _products(c, b)
-        rest = (1 - of_x**2) * (1 - of_y**2)
-        np.divide(plain - of_x * of_y, np.sqrt(np.maximum(rest, 0)), out=partial, where=rest > _ROUNDING)
+        fixed = _orthonormal(standardized(np.atleast_2d(given), weights))
+        of_x, of_y = _products(a, fixed), _products(fixed, b)
+        left_x, left_y = 1 - np.sum(of_x**2, axis=2)[:, :, None], 1 - np.sum(of_y**2, axis=1)[:, None, :]
+        rest = left_x * left_y
+        np.divide(plain - of_x @ of_y, np.sqrt(np.maximum(rest, 0)), out=partial, where=rest > _ROUNDING)
     return np.stack([plain, partial], axis=1)
+
+
+def _orthonormal(vectors: np.ndarray) -> np.ndarray:
+    """Return orthonormal vectors of the same span, shape ``[resamples, g, n]``; zeros for those that add nothing."""
+    found = vectors.copy()
+    for place in range(1, vectors.shape[1]):
+        before, one = found[:, :place], found[:, place]
+        one = one - np.einsum("rg,rgn->rn", np.einsum("rgn,rn->rg", before, one), before)
+        size = np.sqrt(np.sum(one**2, axis=1, keepdims=True))
+        found[:, place] = np.divide(one, size, out=np.where(np.isnan(one), one, 0.0), where=size > _COLLINEAR)
+    return found
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:

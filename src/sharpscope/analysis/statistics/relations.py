@@ -58,7 +58,7 @@ class Relations:
         least: The least pooled coefficient without the runs of one level.
         greatest: The greatest one.
         within: The mean of the coefficients within cells.
-        partial: The same, given the third quantity.
+        partial: The same, given what is held fixed.
         between: The coefficient of the means of cells.
         between_p: In what share of the levels' orders it is as far from zero.
         between_levels: Within settings, over the means of levels.
@@ -95,7 +95,7 @@ def relations(
     Args:
         x: Shape ``[p, runs]``, without NaN.
         y: Shape ``[q, runs]``, without NaN.
-        given: What the partial relation holds fixed, shape ``[runs]``; NaN for none.
+        given: What the partial relation holds fixed, shape ``[runs]``, or ``[g, runs]`` of several; NaN for none.
         design: Where the runs stand.
         stream: Where resamples and orders are drawn from.
         resamples: How many resamples are drawn.
@@ -132,7 +132,7 @@ class Within:
 
     Attributes:
         plain: The mean of the coefficients within cells.
-        partial: The same, given a third quantity.
+        partial: The same, given what is held fixed.
         cells: How many cells have a coefficient.
     """
 
@@ -159,13 +159,46 @@ def within_cells(
     def within(weights: np.ndarray) -> np.ndarray:
         every = np.full((len(parts) + 1, len(weights), 2, len(x), len(y)), np.nan)
         for found, rows in zip(every, parts, strict=False):
-            found[:] = spearman_given(x[:, rows], y[:, rows], given[rows], weights[:, unit_of_run[rows]])
+            found[:] = spearman_given(x[:, rows], y[:, rows], given[..., rows], weights[:, unit_of_run[rows]])
         return mean_of_defined(every)
 
     inside = bca_interval(within, len(units), stream, resamples=resamples)
     cells = [np.isfinite(spearman(x[:, rows], y[:, rows], np.ones((1, len(rows))))[0]) for rows in parts]
     count = np.sum(cells, axis=0) if cells else np.zeros((len(x), len(y)), dtype=int)
     return Within(inside.at(0), inside.at(1), count)
+
+
+def within_seeds(
+    x: np.ndarray,
+    y: np.ndarray,
+    given: np.ndarray,
+    design: Design,
+    stream: NumpyStream,
+    *,
+    resamples: int = RESAMPLES,
+) -> Within:
+    """Return how quantities rank with others over the levels of one seed and setting, with intervals over seeds.
+
+    A seed's coefficient is the mean of those of its settings, of five runs or more; ``cells`` counts seeds and settings
+    that have one. Arguments as ``relations``.
+    """
+    units, unit_of_run = np.unique(design.seeds, return_inverse=True)
+    settings, setting_of_run = np.unique(design.settings, return_inverse=True)
+    found = np.full((len(settings), len(units), 2, len(x), len(y)), np.nan)
+    for setting, unit in np.ndindex(found.shape[:2]):
+        rows = np.flatnonzero((setting_of_run == setting) & (unit_of_run == unit))
+        if len(rows) >= LEAST_RUNS:
+            found[setting, unit] = spearman_given(x[:, rows], y[:, rows], given[..., rows], np.ones((1, len(rows))))[0]
+    of_units = mean_of_defined(found)
+    known = np.isfinite(of_units)
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        total = np.tensordot(weights, np.where(known, of_units, 0.0), axes=1)
+        count = np.tensordot(weights, known.astype(float), axes=1)
+        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+    inside = bca_interval(mean, len(units), stream, resamples=resamples)
+    return Within(inside.at(0), inside.at(1), np.isfinite(found[:, :, 0]).sum(axis=(0, 1)))
 
 
 def _means(values: np.ndarray, design: Design) -> np.ndarray:

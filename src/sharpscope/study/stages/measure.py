@@ -104,6 +104,7 @@ def facts_of(key: str, wanted: RequestedValue) -> dict[str, Any]:
         "sharper_is": None if facts.kind == "control" else facts.sharper_is,
         "symbol": facts.symbol,
         "caveats": caveats,
+        "unchanged_by": facts.unchanged_by(wanted.options),
     }
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.claims import (
+from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.verdicts import (
     CANNOT_TELL,
     CONDITIONS,
     CONFIDENCE,
@@ -23,7 +24,7 @@ from sharpscope.analysis.claims import (
     Judged,
     TestedPrediction,
 )
-from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.verdicts.kinds import KINDS
 
 # How each verdict is marked: a word for the style sheet.
 _TONES = {
@@ -50,11 +51,11 @@ def _card(results: StudyResults, one: Judged) -> dict[str, Any]:
         "tone": _TONES[one.verdict],
         "sentence": sentence(results, one),
         "conditions": [f"at {CONDITIONS[name]}" for name in made],
-        "relations": any(not test.reference for test in one.tests),
+        "of_what": _header(results, one),
         "rows": [
             {
                 "quantity": results.quantities[test.quantity].label,
-                "other": other(results, test),
+                "other": test.told,
                 "found": [_cell(test.found.get(name)) for name in made],
                 "verdict": test.verdict,
                 "tone": _TONES[test.verdict],
@@ -63,6 +64,12 @@ def _card(results: StudyResults, one: Judged) -> dict[str, Any]:
             for test in one.tests
         ],
     }
+
+
+def _header(results: StudyResults, one: Judged) -> str:
+    """Return what stands above the predictions: what they are of, where they are of one kind."""
+    headings = {KINDS[test.kind].facts.heading or results.factor.title for test in one.tests}
+    return headings.pop() if len(headings) == 1 else "Prediction"
 
 
 def _cell(found: Finding | None) -> dict[str, Any]:
@@ -75,16 +82,10 @@ def text_of(found: Finding) -> str:
     """Return what was found, with its interval."""
     if found.scale == "correlation":
         return numbers.with_interval(found.value, found.low, found.high, sign=True)
+    if found.scale == "share":
+        ends = (numbers.fixed(100 * end, 0, sign=True) for end in (found.value, found.low, found.high))
+        return "{} [{}, {}] points".format(*ends)
     return numbers.change(found.scale, found.value, found.low, found.high)
-
-
-def other(results: StudyResults, test: TestedPrediction) -> str:
-    """Return what a quantity is compared over, in words: a level with the reference, or the outcome it moves with."""
-    if not test.reference:
-        return f"with {results.quantities[test.other].label}"
-    return f"{test.other}, {test.predicted}" + (
-        f" than {test.reference}" if test.reference != results.reference else ""
-    )
 
 
 def seeds(test: TestedPrediction) -> str:

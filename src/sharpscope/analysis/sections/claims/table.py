@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sharpscope.analysis.claims import CONDITIONS, Judged
 from sharpscope.analysis.latex import booktabs, escape, name_of
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.sections.claims.data import other, text_of
+from sharpscope.analysis.sections.claims.data import text_of
+from sharpscope.analysis.verdicts import CONDITIONS, Judged
 
 
 def latex(results: StudyResults, judged: Iterable[Judged]) -> bytes:
@@ -16,7 +16,7 @@ def latex(results: StudyResults, judged: Iterable[Judged]) -> bytes:
         [
             escape(one.claim.title),
             name_of(results.quantities[test.quantity]),
-            escape(other(results, test)),
+            escape(test.told),
             *(escape(text_of(test.found[name])) if name in test.found else "" for name in CONDITIONS),
             escape(test.verdict),
         ]

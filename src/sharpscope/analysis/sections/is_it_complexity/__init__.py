@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from sharpscope.analysis.complexity import partial_table, variation_table
+from sharpscope.analysis.complexity import over_levels
+from sharpscope.analysis.concluded import concluded
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
-from sharpscope.analysis.sections.is_it_complexity.data import panels_of, share_blocks, verdicts
-from sharpscope.analysis.sections.is_it_complexity.figure import dumbbells
+from sharpscope.analysis.sections.is_it_complexity.data import panels_of, share_blocks, share_panels
+from sharpscope.analysis.sections.is_it_complexity.figure import dumbbells, explained
 from sharpscope.analysis.sections.is_it_complexity.table import latex
+from sharpscope.analysis.sections.is_it_complexity.told import checks, verdicts
 
 
 @SECTIONS.register(
@@ -21,20 +23,26 @@ from sharpscope.analysis.sections.is_it_complexity.table import latex
 )
 def is_it_complexity(evidence: Evidence) -> Content:
     """How much of sharpness loss, complexity and levels explain, and each of the first two given the other."""
-    results = evidence.results
-    partials, shares = partial_table(results), variation_table(results)
-    if shares.empty:
+    results, found = evidence.results, evidence.complexity
+    if found.shares.empty:
         return Content()
+    shares, partials = (concluded(results, found.moves, table) for table in (found.shares, found.partials))
+    names = {"": found.shares, "_partial": found.partials, "_moves": found.moves}
     return Content(
         {
-            "verdicts": verdicts(results, shares),
+            "checks": checks(results, found.moves),
+            "verdicts": verdicts(results, shares, partials),
             "panels": panels_of(results, partials),
+            "over_levels": over_levels(results),
+            "explained": share_panels(results, shares),
             "blocks": share_blocks(results, shares),
         },
-        figures={"is_it_complexity": partial(dumbbells, results, partials)},
+        figures={
+            "is_it_complexity": partial(dumbbells, results, partials),
+            "is_it_complexity_shares": partial(explained, results, shares),
+        },
         tables={
-            "is_it_complexity.csv": to_csv(shares),
-            "is_it_complexity_partial.csv": to_csv(partials),
+            **{f"is_it_complexity{name}.csv": to_csv(table) for name, table in names.items()},
             "is_it_complexity.tex": latex(results, shares),
         },
     )

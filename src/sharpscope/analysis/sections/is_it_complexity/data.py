@@ -8,84 +8,113 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.complexity import COMPLEXITY_FIRST, LOSS_FIRST, ON_COMPLEXITY, ON_LOSS, PREDICTORS
+from sharpscope.analysis.complexity import (
+    COMPLEXITY_FIRST,
+    ENTROPY,
+    HEAD_NORM,
+    LOSS_FIRST,
+    ON_COMPLEXITY,
+    ON_LOSS,
+    PREDICTORS,
+    over_levels,
+)
+from sharpscope.analysis.concluded import clipped, share
 from sharpscope.analysis.equal_confidence import TWINS
 from sharpscope.analysis.results import StudyResults, TableRow, by
 from sharpscope.analysis.scale import Scale
-from sharpscope.analysis.values import Values
 from sharpscope.analysis.wording import label_of
+from sharpscope.store.snapshots import END
 
 RELATIONS = {ON_COMPLEXITY: "complexity, given the train loss", ON_LOSS: "train loss, given the complexity"}
 AXIS = Scale(-1.0, 1.0, logarithmic=False)
+SHARES = Scale(0.0, 1.06, logarithmic=False)  # with room for the mark at its end
+# How a predictor enters: the first of all, after the other of loss and complexity, and after both.
+ENTERS = ("by itself", "after the other")
 
-_OF = ["measure", "complexity", "twin"]
-
-
-def verdicts(results: StudyResults, shares: pd.DataFrame) -> list[str]:
-    """Return, of each measure of sharpness and of complexity, what explains how much of it: in both orders."""
-    values, told = Values(results), []
-    for key, part in shares[shares["twin"] == ""].groupby(_OF, sort=False):
-        measure, complexity, _ = map(str, key)
-        first, second = (by(part[part["order"] == order], "predictor") for order in (LOSS_FIRST, COMPLEXITY_FIRST))
-        name = f"{'log ' if values.scaled(measure).scale == 'ratio' else ''}{label_of(results, measure)}"
-        if not math.isfinite(first["loss"]["share"]):
-            told.append(f"Of the variation of {name} nothing can be told: no two runs of one seed differ in it.")
-            continue
-        function, noun = label_of(results, complexity), results.factor.noun
-        told.append(
-            f"Loss explains {share(first['loss'])} of the variation of {name} over runs of one seed, {function} a "
-            f"further {share(first['complexity'])}, the {noun} a further {share(first['level'])}. The other way round, "
-            f"{function} explains {share(second['complexity'])}, loss a further {share(second['loss'])}."
-            f"{'' if math.isfinite(first['loss']['ci_low']) else ' There are too few seeds for intervals.'}"
-        )
-    return told
+_OF = ["measure", "complexity", "at", "twin"]
+ROWS = ["complexity", "at", "twin", "beside"]  # what tells the rows of a picture of relations apart
+_BESIDE = {ENTROPY: "given the entropy", HEAD_NORM: "given the head norm"}
 
 
-def share(row: TableRow) -> str:
-    """Return a share with its interval: "71% [60, 80]"."""
-    if not math.isfinite(row["share"]):
-        return numbers.MISSING
-    value, low, high = (numbers.fixed(100 * row[end], 0) for end in ("share", "ci_low", "ci_high"))
-    return f"{value}% [{low}, {high}]" if math.isfinite(row["ci_low"]) else f"{value}%"
+def where(at: str, twin: str, beside: str = "") -> str:
+    """Return where, or beside what, a relation was looked at; empty at the end of training beside the loss alone."""
+    return TWINS.get(twin) or _BESIDE.get(beside) or ("" if at == END else f"at train loss {at}")
 
 
 def share_blocks(results: StudyResults, shares: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a block a measure of sharpness, of complexity and twin: of each order, the share of each predictor."""
+    """Return a block a measure of sharpness, of complexity and place: of each order, the share of each predictor."""
     blocks = []
     for key, part in shares.groupby(_OF, sort=False):
-        measure, complexity, twin = map(str, key)
+        measure, complexity, at, twin = map(str, key)
         orders = [(str(order), by(of_order, "predictor")) for order, of_order in part.groupby("order", sort=False)]
         blocks.append(
             {
                 "measure": results.quantities[measure].label,
                 "complexity": results.quantities[complexity].label,
-                "twin": TWINS.get(twin, ""),
-                "orders": [
-                    (order, [(share(found[name]), _chance(found[name])) for name in PREDICTORS])
-                    for order, found in orders
-                ],
+                "where": where(at, twin),
+                "orders": [(order, [share(found[name]) for name in PREDICTORS]) for order, found in orders],
             }
         )
     return blocks
 
 
-def _chance(row: TableRow) -> str:
-    return f"{numbers.fixed(100 * row['by_chance'], 0)}%" if math.isfinite(row["by_chance"]) else ""
+def share_panels(results: StudyResults, shares: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what a panel a measure of sharpness, of complexity and place draws: a row a predictor with two lanes.
+
+    These are the share that it explains when it enters first, and when it enters after the other of loss and
+    complexity; the level enters last.
+    """
+    panels = []
+    plain = shares[shares["twin"] == ""]
+    for (measure, complexity, at), part in plain.groupby(["measure", "complexity", "at"], sort=False):
+        loss_first, other = (by(part[part["order"] == order], "predictor") for order in (LOSS_FIRST, COMPLEXITY_FIRST))
+        if not math.isfinite(loss_first["loss"]["share"]):
+            continue
+        title, function = (results.quantities[str(name)].label for name in (measure, complexity))
+        lanes = {
+            "Train loss": (loss_first["loss"], other["loss"]),
+            function: (other["complexity"], loss_first["complexity"]),
+            f"{results.factor.title}, last": (None, loss_first["level"]),
+        }
+        panels.append(
+            {
+                "title": title,
+                "note": " ".join(filter(None, (f"with {label_of(results, str(complexity))}", where(str(at), "")))),
+                "described": f"What share of the variation of {title} train loss, {function} and level explain",
+                "rows": [
+                    {
+                        "label": label,
+                        "color": "",
+                        "lanes": [_lane(row and clipped(row), "share", SHARES) for row in found],
+                        "tip": [(told, share(row)) for told, row in zip(ENTERS, found, strict=True) if row is not None],
+                    }
+                    for label, found in lanes.items()
+                ],
+                "ticks": [(SHARES.at(mark), f"{100 * mark:.0f}%") for mark in (0.0, 0.25, 0.5, 0.75, 1.0)],
+                "zero": SHARES.at(0.0),
+            }
+        )
+    return panels
+
+
+def inside(results: StudyResults) -> str:
+    """Return what the coefficients are over, in words."""
+    return "over the levels of a seed" if over_levels(results) else "within cells"
 
 
 def panels_of(results: StudyResults, partials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what each measure's panel draws: a row a measure of complexity and twin, in it a lane a relation.
+    """Return what each measure's panel draws: a row a measure of complexity and place, in it a lane a relation.
 
     What has no coefficient has no row, and a measure without rows no panel.
     """
     panels = []
     for measure, part in partials.dropna(subset="spearman").groupby("measure", sort=False):
         title = results.quantities[str(measure)].label
-        rows = [_row(results, key, of_key) for key, of_key in part.groupby(["complexity", "twin"], sort=False)]
+        rows = [_row(results, key, of_key) for key, of_key in part.groupby(ROWS, sort=False)]
         panels.append(
             {
                 "title": title,
-                "note": "Spearman’s coefficient within cells",
+                "note": f"Spearman’s coefficient {inside(results)}",
                 "described": f"How {title} ranks with complexity and with train loss, each given the other",
                 "rows": rows,
                 "ticks": AXIS.ticks(),
@@ -96,25 +125,28 @@ def panels_of(results: StudyResults, partials: pd.DataFrame) -> list[dict[str, A
 
 
 def _row(results: StudyResults, key: Any, part: pd.DataFrame) -> dict[str, Any]:
-    complexity, twin = map(str, key)
-    found, label = by(part, "relation"), row_label(results, complexity, twin)
-    tip = [("Complexity", results.quantities[complexity].label)]
-    tip += [("Of twins", TWINS[twin])] if twin else []
+    found = by(part, "relation")
+    tip = [("Complexity", results.quantities[str(key[0])].label)]
+    tip += [("Where", where(*map(str, key[1:])) or "at the end of training")]
     tip += [
         (f"With {told}", numbers.correlation(*(found[relation][end] for end in ("spearman", "ci_low", "ci_high"))))
         for relation, told in RELATIONS.items()
         if relation in found
     ]
-    return {"label": label, "color": "", "lanes": [_lane(found.get(relation)) for relation in RELATIONS], "tip": tip}
+    lanes = [_lane(found.get(relation), "spearman", AXIS) for relation in RELATIONS]
+    return {"label": row_label(results, *map(str, key)), "color": "", "lanes": lanes, "tip": tip}
 
 
-def row_label(results: StudyResults, complexity: str, twin: str) -> str:
-    """Return the name of a row: the measure of complexity, or which twin it is of, below that of the models."""
-    return f"· {TWINS[twin]}" if twin else results.quantities[complexity].label
+def row_label(results: StudyResults, complexity: str, at: str, twin: str, beside: str) -> str:
+    """Return the name of a row: the measure of complexity, or where else it is looked at, below that."""
+    place = where(at, twin, beside)
+    return f"· {place}" if place else results.quantities[complexity].label
 
 
-def _lane(row: TableRow | None) -> dict[str, float] | None:
-    if row is None:
+def _lane(row: TableRow | None, what: str, axis: Scale) -> dict[str, float] | None:
+    """Return where a value and its interval lie on an axis, whose ends hold what lies beyond; None without a value."""
+    if row is None or not math.isfinite(row[what]):
         return None
-    low, high = (row[end] if math.isfinite(row[end]) else row["spearman"] for end in ("ci_low", "ci_high"))
-    return {"at": AXIS.at(row["spearman"]), "low": AXIS.at(low), "high": AXIS.at(high)}
+    ends = (row[end] if math.isfinite(row[end]) else row[what] for end in ("ci_low", "ci_high"))
+    places = (axis.at(min(max(value, axis.low), axis.high)) for value in (row[what], *ends))
+    return dict(zip(("at", "low", "high"), places, strict=True))

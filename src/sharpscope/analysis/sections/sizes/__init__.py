@@ -10,6 +10,8 @@ from sharpscope.analysis.sections.sizes.data import conditions_of, panels_of, ta
 from sharpscope.analysis.sections.sizes.figure import dumbbells
 from sharpscope.analysis.sections.sizes.table import latex
 from sharpscope.analysis.sizes import sizes_table
+from sharpscope.analysis.tested import PRIMARY
+from sharpscope.analysis.told_intervals import told_intervals
 
 
 @SECTIONS.register(
@@ -25,8 +27,14 @@ def sizes(evidence: Evidence) -> Content:
     table = sizes_table(results, evidence.equal_loss.remains, evidence.equal_confidence)
     if table.empty:
         return Content()
+    family = evidence.contrasts[(evidence.contrasts["family"] == PRIMARY) & evidence.contrasts["p"].notna()]
     return Content(
-        {"panels": panels_of(results, table), "conditions": conditions_of(table), "rows": table_rows(results, table)},
+        {
+            "panels": panels_of(results, table),
+            "conditions": conditions_of(table),
+            "rows": table_rows(results, table),
+            "apart": told_intervals(family[family["quantity"].isin(table["quantity"])], len(family)),
+        },
         figures={"sizes": partial(dumbbells, results, table)},
         tables={"sizes.csv": to_csv(table), "sizes.tex": latex(results, table)},
     )

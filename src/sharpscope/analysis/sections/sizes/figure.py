@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.claims import CONFIDENCE, END, LOSS
 from sharpscope.analysis.drawing import TEXT, name_levels, panels
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
@@ -19,6 +18,7 @@ from sharpscope.analysis.results import StudyResults, by, select
 from sharpscope.analysis.scale import marks
 from sharpscope.analysis.sections.sizes.data import axis_of, by_measure, conditions_of, is_ratio, nothing
 from sharpscope.analysis.sizes import BOTH
+from sharpscope.analysis.verdicts import CONFIDENCE, END, LOSS
 
 # Marker of each condition, and whether it is filled.
 _MARKS = {END: ("o", True), LOSS: ("s", False), CONFIDENCE: ("^", False), BOTH: ("D", True)}

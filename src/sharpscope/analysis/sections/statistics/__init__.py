@@ -6,6 +6,8 @@ from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.statistics.data import all_comparisons, all_contrasts, family_table
 from sharpscope.analysis.sections.statistics.table import comparisons_latex, contrasts_latex
+from sharpscope.analysis.tested import PRIMARY
+from sharpscope.analysis.told_intervals import told_intervals
 
 
 @SECTIONS.register(
@@ -18,11 +20,13 @@ from sharpscope.analysis.sections.statistics.table import comparisons_latex, con
 def statistics(evidence: Evidence) -> Content:
     """The families of tests, what each could find, every contrast over the study and every comparison."""
     results, contrasts, comparisons = evidence.results, evidence.contrasts, evidence.comparisons
+    family = contrasts[(contrasts["family"] == PRIMARY) & contrasts["p"].notna()]
     return Content(
         {
             "families": family_table(results, contrasts, comparisons),
             "contrasts": all_contrasts(results, contrasts),
             "comparisons": all_comparisons(results, comparisons) if results.keys else [],
+            "apart": told_intervals(family, len(family)),
             "correction": results.study.get("correction", "westfall_young"),
             # Initial weights are drawn for the model and the shape of the data.
             "same_start": not results.factor.name.startswith(("model.", "data.")),

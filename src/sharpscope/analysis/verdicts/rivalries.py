@@ -1,0 +1,81 @@
+"""Do some quantities explain more than others, as a claim predicts?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sharpscope.analysis import numbers
+from sharpscope.analysis.correlations import LOSS as TRAIN_LOSS
+from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.statistics import Partition, partition
+from sharpscope.analysis.values import Values
+from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
+from sharpscope.analysis.verdicts.verdict import END, LOSS, Finding, TestedPrediction
+from sharpscope.analysis.wording import joined, label_of
+from sharpscope.numpy_stream import NumpyStream
+from sharpscope.spec import Claim, Rivalry
+
+_STREAM = NumpyStream(0, "analysis", "claims", "rivalries")
+_PREDICTED = "explains more"
+
+
+@KINDS.register(facts=KindFacts("Explained"))
+def rivalry(values: Values, claim: Claim, predictions: Sequence[Rivalry]) -> Iterator[TestedPrediction]:
+    """Yield the tests of which quantities explain more of an outcome between runs of one seed and setting.
+
+    What is tested is the share that the first explain by themselves minus that of the others, which is also the
+    difference of their means over both orders (LMG), with its interval over seeds. Under the control of the train loss,
+    that enters before both. Shares are of the adjusted R^2, so that more quantities explain no more by their number.
+    """
+    measured = set(values.results.measured)
+    for one in predictions:
+        kept = one.limited(measured)
+        for outcome in kept.explain_more_of if kept is not None else ():
+            assert kept is not None
+            by_condition = {END: _explained(values, kept, outcome, given=False)}
+            if LOSS in claim.controls and TRAIN_LOSS in measured:
+                by_condition[LOSS] = _explained(values, kept, outcome, given=True)
+            found = {at: _finding(of, seeds) for at, (of, seeds) in by_condition.items()}
+            found = {at: finding for at, finding in found.items() if math.isfinite(finding.value)}
+            if END in found:
+                told = _told(values.results, kept, by_condition[END][0])
+                others = f"{' + '.join(kept.quantities)} > {' + '.join(kept.than)}"
+                yield TestedPrediction("rivalry", outcome, others, told, "", _PREDICTED, found, claim.controls)
+
+
+def _explained(values: Values, one: Rivalry, outcome: str, *, given: bool) -> tuple[Partition, int]:
+    """Return the shares that the two sides explain of an outcome, and of how many seeds."""
+    names = [outcome, *one.quantities, *one.than, *([TRAIN_LOSS] if given else [])]
+    runs = values.results.runs[names]
+    rows = np.flatnonzero(np.isfinite(runs.to_numpy(float)).all(axis=1))
+    scaled = {name: values.scaled(name).forward(runs[name].to_numpy(float)[rows]) for name in names}
+    settings, _, seeds = (place[rows] for place in values.places)
+    sides = [np.stack([scaled[name] for name in side], axis=1) for side in (one.quantities, one.than)]
+    found = partition(
+        scaled[outcome],
+        sides,
+        settings * len(values.seeds) + seeds,
+        seeds,
+        _STREAM,
+        given=scaled[TRAIN_LOSS][:, None] if given else None,
+    )
+    return found, len(np.unique(seeds))
+
+
+def _finding(found: Partition, seeds: int) -> Finding:
+    between = found.differences
+    value, low, high = (float(part[0, 1]) for part in (between.value, between.low, between.high))
+    return Finding("share", value, low, high, seeds, int(low > 0) - int(high < 0))
+
+
+def _told(results: StudyResults, one: Rivalry, found: Partition) -> str:
+    """Return the two sides, each with what it explains by itself."""
+    sides = []
+    for order, names in zip(((0, 1), (1, 0)), (one.quantities, one.than), strict=True):
+        alone = float(found.steps.value[found.orders.index(order), 0])
+        labels = joined([label_of(results, name) for name in names])
+        sides.append(f"{labels} ({numbers.fixed(100 * max(alone, 0.0), 0)}%)")
+    return f"more by {sides[0]} than by {sides[1]}"

@@ -1,0 +1,119 @@
+"""What a study says of a claim and of each of its predictions, whatever their kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sharpscope.spec import Claim
+
+HOLDS = "holds"
+UNCONTROLLED = "holds at the end of training"
+ONLY_AT_END = "holds only at the end of training"
+CONTRADICTED = "is contradicted"
+CANNOT_TELL = "cannot be told here"
+IN_PART = "holds in part"
+CONTRADICTED_IN_PART = "is contradicted in part"
+
+END, LOSS, CONFIDENCE = "end", "loss", "confidence"
+CONDITIONS = {END: "the end of training", LOSS: "equal train loss", CONFIDENCE: "equal confidence"}
+
+MOST_SEEDS = 200
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study says of one prediction under one condition.
+
+    Attributes:
+        scale: "ratio" or "difference" of a contrast; "correlation" of a relation; "share" of a rivalry.
+        value: A factor, a difference, a rank correlation, or a difference of explained shares.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        n: How many seeds it is of.
+        favor: +1 where it is significant as predicted, -1 where it is so against it, 0 otherwise.
+        at: The matched train loss, where one is the condition.
+    """
+
+    scale: str
+    value: float
+    low: float
+    high: float
+    n: int
+    favor: int
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class TestedPrediction:
+    """One prediction of a claim: of one quantity, and of one level, outcome or set of rivals.
+
+    Attributes:
+        kind: The kind of the prediction.
+        quantity: The column; of a rivalry, what is to be explained.
+        other: The level, the outcome, or the rivals.
+        told: What is predicted of the quantity, in words: "sam, sharper than baseline".
+        reference: What the level is compared with; empty of all but contrasts.
+        predicted: The direction that the claim predicts, in words.
+        found: What the study says, by condition; a condition that it cannot make is not there.
+        controls: The conditions under which the prediction must hold, beside the end of training.
+        seeds: About how many seeds it takes to see a difference like this one, where the study cannot tell; None where
+            it can, and infinite where more than ``MOST_SEEDS`` would be needed.
+    """
+
+    kind: str
+    quantity: str
+    other: str
+    told: str
+    reference: str
+    predicted: str
+    found: dict[str, Finding]
+    controls: tuple[str, ...] = ()
+    seeds: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What the study says of it."""
+        end = self.found[END].favor
+        if end <= 0:
+            return CONTRADICTED if end else CANNOT_TELL
+        made = [self.found[control].favor for control in self.controls if control in self.found]
+        if any(favor <= 0 for favor in made):
+            return ONLY_AT_END
+        return HOLDS if len(made) == len(self.controls) else UNCONTROLLED
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim and what a study says of it.
+
+    Attributes:
+        claim: The claim.
+        tests: What the study can test of it.
+        untested: What it predicts of levels that the study does not have, in words.
+    """
+
+    claim: Claim
+    tests: tuple[TestedPrediction, ...]
+    untested: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tests have each verdict, the strongest first."""
+        counted = Counter(test.verdict for test in self.tests)
+        order = (HOLDS, UNCONTROLLED, ONLY_AT_END, CONTRADICTED, CANNOT_TELL)
+        return {verdict: counted[verdict] for verdict in order if counted[verdict]}
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on the whole: a claim about several things holds if it holds for all of them."""
+        counts = self.counts
+        if not counts:
+            return CANNOT_TELL
+        if len(counts) == 1:
+            return next(iter(counts))
+        if CONTRADICTED in counts:
+            return CONTRADICTED_IN_PART
+        if CANNOT_TELL in counts:
+            return IN_PART
+        return ONLY_AT_END if ONLY_AT_END in counts else UNCONTROLLED

@@ -1,0 +1,24 @@
+"""The kinds of predictions that a claim can make, a module each.
+
+Each is judged by the function of its name in ``sharpscope.analysis.verdicts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sharpscope.spec.predictions.contrast import ALL, Contrast
+from sharpscope.spec.predictions.prediction import Prediction
+from sharpscope.spec.predictions.relation import Relation
+from sharpscope.spec.predictions.rivalry import Rivalry
+
+KINDS: tuple[type[Prediction], ...] = (Contrast, Relation, Rivalry)
+
+
+def kind_of(prediction: Mapping[str, Any]) -> type[Prediction]:
+    """Return which kind of prediction a mapping is meant to be: that whose own key it has, else a contrast."""
+    return next((kind for kind in KINDS if kind.mark in prediction), Contrast)
+
+
+__all__ = ["ALL", "KINDS", "Contrast", "Prediction", "Relation", "Rivalry", "kind_of"]

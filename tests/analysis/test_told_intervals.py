@@ -1,0 +1,60 @@
+"""Why an interval may exclude equality where nothing is significant."""
+
+import numpy as np
+import pytest
+from tests.analysis.test_contrasts import small_study
+from tests.pages import words
+
+from sharpscope.analysis.contrasts import contrasts_table
+from sharpscope.analysis.findings import find
+from sharpscope.analysis.report import contents_of, render
+from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.told_intervals import told_intervals
+
+
+def differences(tests, seeds, *, apart):
+    """Differences of zero mean, but for the first, which lies above zero in all seeds, or all but the least."""
+    found = np.random.default_rng(0).normal(size=(tests, 1, seeds))
+    found -= found.mean(axis=2, keepdims=True)
+    if apart:
+        found[0, 0] = np.linspace(0.2, 2.4, seeds)
+        found[0, 0, 0] *= 1 if seeds < 6 else -0.5
+    return found
+
+
+def told(tests, seeds, *, apart=True):
+    table = contrasts_table(small_study(differences(tests, seeds, apart=apart)))
+    return table, told_intervals(table, len(table))
+
+
+def test_many_tests_are_the_reason():
+    table, sentence = told(60, 9)
+    assert not table["significant"].any()
+    assert table["ci_low"].iloc[0] > 0
+    assert sentence == (
+        "Of 60 differences without significance 1 has an interval that excludes equality: an interval is of one "
+        "difference alone, and significance is corrected for the 60 tests of the family."
+    )
+    assert told_intervals(table[:1], 60).startswith("The one difference without significance has an interval")
+
+
+@pytest.mark.parametrize(("seeds", "p", "never"), [(5, "0.062", True), (7, "0.016", False)])
+def test_few_seeds_are_told_with_the_smallest_p(seeds, p, never):
+    _, sentence = told(60, seeds)
+    assert f"with {seeds} seeds no p is below 2/2^{seeds} = {p}" in sentence
+    assert ("so none of them can be significant." in sentence) == never
+
+
+def test_where_both_agree_nothing_is_told():
+    assert told(6, 10, apart=False)[1] == ""
+    table, sentence = told(1, 10)
+    assert table["significant"].all()
+    assert sentence == ""
+
+
+def test_it_stands_where_intervals_do():
+    results = small_study(differences(60, 9, apart=True))
+    evidence = Evidence(results)
+    _, sentence = told(60, 9)
+    assert sentence in find(results, evidence.contrasts, evidence.correlations).sentences
+    assert sentence in words(render(evidence, contents_of(evidence)))

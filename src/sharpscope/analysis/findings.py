@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.dose.told import told_dose
+from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.equal_confidence import confidence_table
 from sharpscope.analysis.equal_loss import remains_table
 from sharpscope.analysis.results import StudyResults, TableRow, records
@@ -41,6 +43,7 @@ def find(
     correlations: pd.DataFrame,
     remains: pd.DataFrame | None = None,
     confidence: pd.DataFrame | None = None,
+    dose: pd.DataFrame | None = None,
 ) -> Findings:
     """Return the findings of a study.
 
@@ -50,10 +53,12 @@ def find(
         correlations: See ``correlations_table``.
         remains: What is left of differences at equal train loss, where it is known already; see ``remains_table``.
         confidence: What is left of them at equal confidence, where it is known already; see ``confidence_table``.
+        dose: How quantities move along levels that have an order, where it is known already; see ``dose_table``.
     """
+    dose = dose_table(results) if dose is None else dose
     remains = remains_table(results, contrasts) if remains is None else remains
     confidence = confidence_table(results) if confidence is None else confidence
-    found = _find(results, contrasts, correlations, remains, confidence)
+    found = _find(results, contrasts, correlations, remains, confidence, dose)
     changed = ("The primary family was changed after the study first ran.",) if results.primary_changed else ()
     return replace(found, sentences=(*found.sentences, *changed), unconverged=_unconverged(results))
 
@@ -64,6 +69,7 @@ def _find(
     correlations: pd.DataFrame,
     remains: pd.DataFrame,
     confidence: pd.DataFrame,
+    dose: pd.DataFrame,
 ) -> Findings:
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
@@ -91,8 +97,9 @@ def _find(
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         return Findings(_unreachable(family, name), (*limits, *told))
     by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
-    left = (told_loss(results, family, remains), told_confidence(results, family, confidence))
-    headline = " ".join(filter(None, (_headline(results, family), *left)))
+    moved, at_equal_loss = told_dose(results, dose)
+    left = (at_equal_loss or told_loss(results, family, remains), told_confidence(results, family, confidence))
+    headline = " ".join(filter(None, (moved or _headline(results, family), *left)))
     return Findings(headline, (_counts(family, name), *limits, *told), by_level)
 
 

@@ -112,6 +112,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
             *(results, evidence.contrasts, evidence.correlations),
             remains=evidence.equal_loss.remains,
             confidence=evidence.equal_confidence,
+            dose=evidence.dose,
         ),
         "total": len(results.ledger),
         "done": int((results.ledger["state"] == "done").sum()),

@@ -24,6 +24,7 @@ import pandas as pd
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.equal_confidence import confidence_table
 from sharpscope.analysis.equal_loss import EqualLoss, equal_loss
 from sharpscope.analysis.levels import levels_table
@@ -69,6 +70,11 @@ class Evidence:
     def equal_confidence(self) -> pd.DataFrame:
         """What is left of differences where all networks are as sure as one another; see ``confidence_table``."""
         return confidence_table(self.results)
+
+    @cached_property
+    def dose(self) -> pd.DataFrame:
+        """How quantities move along levels that have an order; empty where they have none; see ``dose_table``."""
+        return dose_table(self.results)
 
     @cached_property
     def correlations(self) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from scipy import stats
@@ -134,7 +134,7 @@ def partial_ranks(values: np.ndarray, given: np.ndarray) -> np.ndarray:
     return found
 
 
-def fixed_sequence(p: Sequence[float], alpha: float) -> int:
+def fixed_sequence(p: Iterable[float], alpha: float) -> int:
     """Return how many tests in a fixed sequence are significant: up to the first that is not.
 
     Each is tested at the whole ``alpha``, and yet the chance of any false finding is bounded by it.

@@ -43,10 +43,7 @@ def verdicts(results: StudyResults, shares: pd.DataFrame) -> list[str]:
 
 def share(row: TableRow) -> str:
     """Return a share with its interval: "71% [60, 80]"."""
-    if not math.isfinite(row["share"]):
-        return numbers.MISSING
-    value, low, high = (numbers.fixed(100 * row[end], 0) for end in ("share", "ci_low", "ci_high"))
-    return f"{value}% [{low}, {high}]" if math.isfinite(row["ci_low"]) else f"{value}%"
+    return numbers.percentage(*(row[end] for end in ("share", "ci_low", "ci_high")))
 
 
 def share_blocks(results: StudyResults, shares: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,0 +1,178 @@
+"""How quantities move along an ordered factor: trend, size, shape, and the first level that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sharpscope.analysis.correlations import LOSS
+from sharpscope.analysis.dose.axis import Axis, axis_of
+from sharpscope.analysis.dose.courses import Course, course_of
+from sharpscope.analysis.results import StudyResults, describe_group
+from sharpscope.analysis.statistics import (
+    Bounds,
+    flip_test,
+    hodges_lehmann,
+    mean_interval,
+    signed_rank_test,
+    smallest_reachable,
+    study_wide,
+    westfall_young,
+)
+from sharpscope.analysis.statistics.loss import retained
+from sharpscope.analysis.statistics.trend import fixed_sequence, partial_ranks, slopes, turns
+from sharpscope.analysis.tested import ADJUSTED_COLUMNS, ALPHA, PRIMARY, SECONDARY, adjusted, by_benjamini_hochberg
+from sharpscope.analysis.values import Values
+from sharpscope.numpy_stream import NumpyStream
+from sharpscope.store.snapshots import END
+
+_STREAM = NumpyStream(0, "analysis", "dose")
+
+MONOTONE, NOT_MONOTONE = "monotone", "not monotone"
+COLUMNS = (
+    *("quantity", "kind", "at", "h", "levels", "first", "last", "n"),
+    *("tau", "tau_low", "tau_high", "rising", "falling", "p", "p_smallest", "family", *ADJUSTED_COLUMNS),
+    *("scale", "line_first", "line_last", "change", "ci_low", "ci_high", "ci_level", "bend", "bend_low", "bend_high"),
+    *("shape", "differs_below", "differs_above", "levels_left_out", "seeds_left_out", "settings_left_out"),
+    *("retained", "retained_low", "retained_high"),
+    *("partial", "partial_low", "partial_high", "partial_n", "partial_p"),
+)
+
+
+def dose_table(results: StudyResults) -> pd.DataFrame:
+    """Return one row a quantity and moment: how it moves along the levels of an ordered factor.
+
+    ``at`` is the ``end`` of training or a matched train loss; ``h`` the scale of the doses; ``first`` and ``last`` the
+    outermost of the ``levels`` that count. ``tau`` is the mean over seeds of Kendall's tau-b with the order of the
+    levels, with its interval; ``p`` that of flips of whole seeds, corrected over the primary quantities at the end by
+    Westfall and Young, elsewhere by Benjamini and Hochberg.
+
+    ``change`` is that from ``line_first`` to ``line_last`` by the least-squares line of each seed, as ``scale`` has it,
+    with the interval that inverts the signed-rank test; ``bend`` how far the middle lies above that line; ``shape``
+    whether steps between adjacent levels are significant in both directions. ``differs_above`` is the level from which
+    on all differ from the reference, up to the last one, by tests in fixed sequence from there; ``differs_below``
+    down to the first one. ``retained`` is, of a ratio, the share of the mean logarithm of ``change`` at the end that is
+    there, over the same levels. ``partial`` is the mean over seeds of Spearman's coefficient with the order of the
+    levels given the train loss, of the ``partial_n`` seeds in which there is one.
+
+    The table is empty where the levels have no order; see ``axis_of``.
+    """
+    axis = axis_of(results)
+    if axis is None:
+        return pd.DataFrame(columns=list(COLUMNS))
+    rows = list(_rows(results, axis))
+    columns = [c for c in COLUMNS if c not in ADJUSTED_COLUMNS]
+    table = pd.DataFrame([row for row, _ in rows], columns=columns)
+    if table.empty:
+        return table.reindex(columns=list(COLUMNS))
+    trends = np.stack([course.trends.values for _, course in rows])
+    table = table.assign(p=flip_test(trends, _STREAM), p_smallest=smallest_reachable(trends))
+    primary = (table["family"] == PRIMARY).to_numpy(bool)
+    parts = [by_benjamini_hochberg(table[~primary])]
+    if primary.any():
+        p = westfall_young(trends[primary], _STREAM, alpha=ALPHA)
+        parts.append(adjusted(table[primary], "Westfall-Young", p, smallest_reachable(trends[primary])))
+    return pd.concat([part for part in parts if len(part)]).sort_index()[list(COLUMNS)]
+
+
+def _rows(results: StudyResults, axis: Axis) -> Iterator[tuple[dict[str, Any], Course]]:
+    values = Values(results)
+    loss = course_of(values, axis, LOSS) if LOSS in results.measured else None
+    for name in results.at(""):
+        if results.quantities[name].twin:
+            continue
+        of_end: Course | None = None
+        for moment, column in reversed(results.across(name).items()):
+            course = course_of(values, axis, column)
+            of_end = course if not moment else of_end
+            if not course.enough:
+                continue
+            row = _row(values, course)
+            row |= {"quantity": name, "at": moment or END, "h": axis.h}
+            row["family"] = PRIMARY if column in results.primary and not moment else SECONDARY
+            row |= _retained(course, of_end) if moment and of_end is not None and name != LOSS else {}
+            row |= _partial(course, loss) if not moment and loss is not None and name != LOSS else {}
+            yield row, course
+
+
+def _row(values: Values, course: Course) -> dict[str, Any]:
+    levels, trends = np.array(course.axis.levels), course.trends
+    present = trends.values[np.isfinite(trends.values)]
+    tau = mean_interval(trends.values, _STREAM.child("mean"))
+    nothing, back = np.zeros(len(trends.values)), course.scaled.back
+    change = hodges_lehmann(course.slopes.values, nothing)
+    bend = hodges_lehmann(course.bends.values, nothing)
+    below, above = _first_levels(values, course)
+    ends, line = levels[course.counted][[0, -1]], levels[course.line]
+    return {
+        "kind": values.results.quantities[course.name].kind,
+        **{"levels": int(course.counted.sum()), "first": ends[0], "last": ends[1], "n": tau.n},
+        **{"tau": tau.value, "tau_low": tau.low, "tau_high": tau.high},
+        **{"rising": int(np.sum(present > 0)), "falling": int(np.sum(present < 0))},
+        "scale": course.scaled.scale,
+        **({"line_first": line[0], "line_last": line[-1]} if change.n else {}),
+        **{"change": back(change.value), "ci_low": back(change.low), "ci_high": back(change.high)},
+        "ci_level": change.level,
+        **{"bend": back(bend.value), "bend_low": back(bend.low), "bend_high": back(bend.high)},
+        "shape": NOT_MONOTONE if turns(course.by_seed[course.counted], _STREAM, alpha=ALPHA) else MONOTONE,
+        **{"differs_below": below, "differs_above": above},
+        "levels_left_out": ", ".join(course.left_out),
+        "seeds_left_out": ", ".join(str(values.seeds[i]) for i in np.flatnonzero(_dropped(course))),
+        "settings_left_out": "; ".join(describe_group(values.settings[i]) for i in np.flatnonzero(~trends.settings)),
+    }
+
+
+def _dropped(course: Course) -> np.ndarray:
+    """Return which seeds have values, and yet no trend or no slope."""
+    there = np.isfinite(course.values).any(axis=(0, 1))
+    lack = np.isnan(course.trends.values)
+    if course.slopes.settings.any():
+        lack |= np.isnan(course.slopes.values)
+    return there & lack
+
+
+def _first_levels(values: Values, course: Course) -> tuple[str, str]:
+    """Return the levels from which on all differ from the reference, below it and above; empty where none does.
+
+    The sequence goes from the far end to the reference, and ends at the first level that does not differ. Where the
+    reference has levels on both sides, each side has half of the level of significance.
+    """
+    levels, reference = course.axis.levels, values.results.reference
+    if reference not in levels:
+        return "", ""
+    at = levels.index(reference)
+    counted = [k for k, counts in enumerate(course.counted) if counts and k != at]
+    sides = [[k for k in counted if k < at], [k for k in reversed(counted) if k > at]]
+    alpha = ALPHA / max(sum(map(bool, sides)), 1)
+    found = []
+    for side in sides:
+        p = (_p_of(values, course.name, levels[k]) for k in side)
+        count = fixed_sequence(p, alpha)
+        found.append(levels[side[count - 1]] if count else "")
+    return found[0], found[1]
+
+
+def _p_of(values: Values, name: str, level: str) -> float:
+    differences = study_wide(values.differences(name, level)).values
+    return signed_rank_test(differences, np.zeros(len(differences))).p
+
+
+def _retained(there: Course, end: Course) -> dict[str, float]:
+    """Return the share of the change at the end that is there at a matched loss, over the levels that it has there."""
+    if there.scaled.scale != "ratio" or end.scaled.scale != "ratio":
+        return {}
+    line = there.line & end.line
+    found: Bounds = retained(there.along(line, slopes).values, end.along(line, slopes).values, _STREAM)
+    return {"retained": float(found.value), "retained_low": float(found.low), "retained_high": float(found.high)}
+
+
+def _partial(course: Course, loss: Course) -> dict[str, float]:
+    pairs = zip(course.values[:, course.counted], loss.values[:, course.counted], strict=True)
+    of_seeds = study_wide(np.stack([partial_ranks(y, given) for y, given in pairs])).values
+    mean = mean_interval(of_seeds, _STREAM.child("mean"))
+    p = float(flip_test(of_seeds[None], _STREAM)[0])
+    ends = {"partial": mean.value, "partial_low": mean.low, "partial_high": mean.high}
+    return {**ends, "partial_n": mean.n, "partial_p": p}

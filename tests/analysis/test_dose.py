@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from tests.analysis.conftest import synthetic
+from tests.analysis.conftest import synthetic, with_twins
 from tests.analysis.dosed import ACCURACY, BOTH, COMPLEXITY, FACTORS, KEY, LOSS, ONLY_LOSS, dosed, without
 from tests.pages import page_of, section_of, words
 
@@ -16,7 +16,8 @@ from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.dose.axis import axis_of
 from sharpscope.analysis.dose.bookkeeping import bookkeeping_table, condition_number, shares_table
-from sharpscope.analysis.dose.told import sentences, told_dose, verdicts
+from sharpscope.analysis.dose.headline import told_dose
+from sharpscope.analysis.dose.told import sentences, verdicts
 from sharpscope.analysis.dose.trends import MONOTONE, NOT_MONOTONE, dose_table
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import find
@@ -192,9 +193,52 @@ def test_what_grows_with_the_loss_only_is_told_from_what_grows_with_the_dose_too
     rest = bookkeeping_table(results).set_index(["quantity", "part"])
     assert rest.loc[(BOTH.name, "rest"), "ci_low"] > 1.5
     assert rest.loc[(ONLY_LOSS.name, "rest"), "ci_low"] < 1 < rest.loc[(ONLY_LOSS.name, "rest"), "ci_high"]
-    moved, at_equal_loss = told_dose(results, dose_table(results))
+    moved, at_equal_loss, _ = told_dose(results, dose_table(results))
     assert re.match(r"From data.factor 0.5 to 0.95, relative flatness changes by ×.* \(sharper\)", moved)
     assert re.search(r"of relative flatness ×.* remains.*; of Fisher-Rao norm no change is seen", at_equal_loss)
+
+
+def test_what_remains_over_fewer_levels_is_compared_with_the_end_over_these():
+    results = dosed(of_dose=0.0, loss_rises=0.0, noise=0.05)
+    ledger = results.ledger
+    there, end = f"{BOTH.name}@0.1", BOTH.name
+    x = (ledger[KEY] - 0.5) / 0.45
+    # At the end it rises up to 0.8 and falls back; at the matched loss only the way up is there.
+    course = np.exp(np.where(x < 0.7, 3 * x, 0.0))
+    changed = replace(results, ledger=ledger.assign(**{end: course * ledger[end], there: np.exp(x) * ledger[there]}))
+    columns = [name for name in ledger.columns if name.endswith("@0.1")]
+    narrow = without(changed, ledger[KEY] >= 0.9, *columns)
+    row = of(narrow, BOTH.name, "0.1")
+    assert row["end_low"] > 5
+    assert of(narrow, BOTH.name)["change"] < 1.5
+    text = told(narrow)[BOTH.label]
+    assert re.search(
+        r"\(0.1, from 0.5 to 0.8\), ×[\d.]+ \[.*\] remains, .* of that at the end; ×.* at these levels", text
+    )
+    assert "relative flatness goes up and down with the levels" in told_dose(narrow, dose_table(narrow))[0]
+
+
+def test_twins_have_changes_of_their_own():
+    results = dosed()
+    twins = with_twins(results, "matched_confidence", {BOTH.name: results.ledger[BOTH.name] ** 0.5})
+    row = of(twins, BOTH.name, "matched_confidence")
+    assert row["retained"] == pytest.approx(0.5)
+    assert "At equal confidence, of relative flatness ×" in told_dose(twins, dose_table(twins))[2]
+    assert re.search(r"At equal confidence, ×.* remains, 50% \[", told(twins)[BOTH.label])
+    calibrated = with_twins(results, "calibrated", {BOTH.name: results.ledger[BOTH.name]})
+    assert "With all networks calibrated, ×" in told(calibrated)[BOTH.label]
+    page, content = section_of("dose_response", twins)
+    assert "at equal confidence" in words(page)
+    assert len(files_of(content.figures)) == 8
+
+
+def test_parts_through_a_loss_that_does_not_overlap_are_not_told():
+    results = dosed(loss_rises=20.0)
+    parts = bookkeeping_table(results).set_index(["quantity", "part"])
+    assert np.isfinite(parts.loc[(BOTH.name, "total"), "change"])
+    assert np.isnan(parts.loc[(BOTH.name, "rest"), "change"])
+    assert parts["overlap"].max() < 0.25
+    assert "What goes through the train loss is not told" in told(results)[BOTH.label]
 
 
 def test_what_grows_with_the_dose_only_is_retained():
@@ -216,7 +260,7 @@ def test_an_arc_is_not_monotone_and_a_curve_bends():
         results, ledger=results.ledger.assign(**{BOTH.name: np.exp(8 * x * (1 - x)) * results.ledger[BOTH.name]})
     )
     assert of(arc, BOTH.name)["shape"] == NOT_MONOTONE
-    assert "Its course is not monotone" in told(arc)[BOTH.label]
+    assert told(arc)[BOTH.label].startswith("Not monotone: ")
     curve = replace(results, ledger=results.ledger.assign(**{BOTH.name: np.exp(3 * x**2) * results.ledger[BOTH.name]}))
     row = of(curve, BOTH.name)
     assert row["shape"] == MONOTONE
@@ -292,10 +336,11 @@ def test_ties_are_no_trend():
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_few_seeds_have_sizes_and_no_tests(seeds):
     results = dosed(seeds=seeds)
-    assert told_dose(results, dose_table(results)) == ("", "")
+    assert told_dose(results, dose_table(results)) == ("", "", "")
     text = told(results)[BOTH.label]
     assert "no trend could be significant" in text
     assert not re.search(r"remains|no change is seen", text)
+    assert seeds == 1 or "too few for a test" in text
     if seeds == 3:
         assert "the range of 3 seeds, which holds the truth in 75% of cases" in text
     content = section_of("dose_response", results)[1]

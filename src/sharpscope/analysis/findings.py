@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.dose.told import told_dose
+from sharpscope.analysis.dose.headline import told_dose
 from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.equal_confidence import confidence_table
 from sharpscope.analysis.equal_loss import remains_table
@@ -97,8 +97,11 @@ def _find(
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         return Findings(_unreachable(family, name), (*limits, *told))
     by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
-    moved, at_equal_loss = told_dose(results, dose)
-    left = (at_equal_loss or told_loss(results, family, remains), told_confidence(results, family, confidence))
+    moved, at_equal_loss, at_equal_confidence = told_dose(results, dose)
+    left = (
+        at_equal_loss or told_loss(results, family, remains),
+        at_equal_confidence or told_confidence(results, family, confidence),
+    )
     headline = " ".join(filter(None, (moved or _headline(results, family), *left)))
     return Findings(headline, (_counts(family, name), *limits, *told), by_level)
 

@@ -11,13 +11,15 @@ import pandas as pd
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.dose.axis import Axis, axis_of
 from sharpscope.analysis.dose.courses import Course, course_of
+from sharpscope.analysis.equal_loss import COMPARABLE_FROM
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import Partition, partition
+from sharpscope.analysis.statistics.loss import overlap
 from sharpscope.analysis.statistics.trend import LEAST_LEVELS, through
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
 
-PARTS = ("total", "through loss", "rest")
+TOTAL, THROUGH, REST = PARTS = ("total", "through loss", "rest")
 MEAN = "mean over orders"
 LEAST_FOR_SHARES = 4  # levels
 WORST_CONDITION = 30.0  # of the predictors, beyond which their shares are a matter of chance
@@ -30,8 +32,10 @@ def bookkeeping_table(results: StudyResults) -> pd.DataFrame:
 
     The part through the loss is the change of the loss from end to end, times how the measure moves with the loss where
     seed and level are the same; the rest is what is left. ``n`` seeds count: those that have both at all levels.
+    ``overlap`` is the least share of runs of a level whose train loss lies where that of the level before does; under a
+    quarter the parts extrapolate, and have no numbers.
     """
-    columns = ["quantity", "part", "scale", "change", "ci_low", "ci_high", "n"]
+    columns = ["quantity", "part", "scale", "change", "ci_low", "ci_high", "n", "overlap"]
     axis = axis_of(results)
     rows = list(_parts(results, axis)) if axis is not None and LOSS in results.measured else []
     return pd.DataFrame(rows, columns=columns)
@@ -45,11 +49,19 @@ def _parts(results: StudyResults, axis: Axis) -> Iterator[dict[str, Any]]:
         line = course.line & loss.line
         if line.sum() < LEAST_LEVELS:
             continue
+        shared = _overlap(loss.values[:, line])
         found, n = through(course.by_seed[line], loss.by_seed[line], axis.scaled(line), _STREAM)
         for place, part in enumerate(PARTS):
             ends = (course.scaled.back(float(end[place])) for end in (found.value, found.low, found.high))
             told = dict(zip(("change", "ci_low", "ci_high"), ends, strict=True))
-            yield {"quantity": name, "part": part, "scale": course.scaled.scale, **told, "n": n}
+            told = told if part == TOTAL or shared >= COMPARABLE_FROM else {}
+            yield {"quantity": name, "part": part, "scale": course.scaled.scale, **told, "n": n, "overlap": shared}
+
+
+def _overlap(loss: np.ndarray) -> float:
+    """Return the least overlap of adjacent levels, of losses ``[settings, levels, seeds]``; NaN where none is known."""
+    steps = [overlap(loss[:, k], loss[:, k - 1]) for k in range(1, loss.shape[1])]
+    return float(np.min(steps))
 
 
 def shares_table(results: StudyResults) -> pd.DataFrame:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.dose.bookkeeping import MEAN, PARTS
+from sharpscope.analysis.dose.bookkeeping import MEAN, PARTS, REST, THROUGH
 from sharpscope.analysis.dose.trends import NOT_MONOTONE
+from sharpscope.analysis.equal_confidence import CLOSEST
+from sharpscope.analysis.equal_loss import COMPARABLE_FROM
 from sharpscope.analysis.remains import APPEARS, NOT_SEEN, REMAINS, TURNED, became
-from sharpscope.analysis.results import StudyResults, TableRow, by, records
+from sharpscope.analysis.results import StudyResults, TableRow, by, describe_moment, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
 from sharpscope.analysis.told_remains import share_text
 from sharpscope.analysis.wording import counted, joined, label_of
 from sharpscope.spec import is_option
-from sharpscope.store.snapshots import END
+from sharpscope.store.snapshots import CALIBRATED, END, MATCHED
 
+HELD_BY_TWINS = {MATCHED: "At equal confidence", CALIBRATED: "With all networks calibrated"}
+_PLACES = {END: "the end of training", MATCHED: "equal confidence", CALIBRATED: "the end, calibrated"}
 LEAST_SEEDS = 6  # with fewer no pattern of signs is rare enough
 
 
@@ -28,6 +33,11 @@ def asked(table: pd.DataFrame) -> list[TableRow]:
 def of_complexity(table: pd.DataFrame) -> list[TableRow]:
     """Return the rows at the end of training that tell whether the factor moves the complexity of the function."""
     return records(table[(table["at"] == END) & (table["kind"] == "complexity") & (table["family"] != PRIMARY)])
+
+
+def place_told(at: str) -> str:
+    """Return where something was found, in words: "the end of training", "train loss 0.1", "equal confidence"."""
+    return _PLACES.get(at) or describe_moment(at)
 
 
 def change(row: TableRow) -> str:
@@ -60,39 +70,65 @@ def trend_told(row: TableRow, name: str) -> str:
         return "no seed moves with the levels"
     if not row["p_adjusted_smallest"] <= ALPHA:
         least = numbers.p_value(row["p_adjusted_smallest"])
-        return (
-            f"no trend could be significant, since the smallest p of {counted(row['n'], 'seed')} is {least} ({found})"
-        )
+        of = f"after correction the smallest p of {counted(row['n'], 'seed')} is {least}"
+        return f"no trend could be significant, since {of} ({found})"
     p = f"p\u00a0=\u00a0{numbers.p_value(row['p_adjusted'])}".replace("=\u00a0< ", "<\u00a0")
     if not row["significant"]:
         return f"no trend with {name} is seen ({found}, {p})"
     return f"it {'rises' if row['tau'] > 0 else 'falls'} with {name} ({found}, {p})"
 
 
-def matched_row(table: pd.DataFrame, row: TableRow) -> TableRow | None:
-    """Return the row of a quantity at the smallest matched loss that has a change; None where none has."""
-    there = table[(table["quantity"] == row["quantity"]) & (table["at"] != END) & table["change"].notna()]
-    if there.empty:
-        return None
-    return records(there.loc[[pd.to_numeric(there["at"]).idxmin()]])[0]
+def held_row(table: pd.DataFrame, row: TableRow, places: Sequence[str]) -> TableRow | None:
+    """Return the row of a quantity at the first of some places that has a change; None where none has.
+
+    Args:
+        table: See ``dose_table``.
+        row: The quantity at the end.
+        places: Where something is held equal: matched losses or twins, the best first.
+    """
+    of_quantity = table[(table["quantity"] == row["quantity"]) & table["change"].notna()]
+    found = by(of_quantity, "at")
+    return next((found[place] for place in places if place in found), None)
+
+
+def losses_of(results: StudyResults) -> list[str]:
+    """Return the matched train losses, that nearest to the end first."""
+    return sorted(results.losses, key=float)
 
 
 def left_told(there: TableRow, row: TableRow) -> str:
-    """Return what remains of a change at equal train loss, as a phrase; empty where its seeds give no interval."""
+    """Return what remains of a change where something is held equal, as a phrase; empty where there is no interval.
+
+    Args:
+        there: The change there.
+        row: That at the end of training.
+    """
+    at_end = _at_end(there)
+    outcome = became(there, at_end)
     if there["n"] < LEAST_SEEDS:
-        return f"it is {change(there)}" if became(there, row) else ""
+        return f"it is {change(there)} in {counted(there['n'], 'seed')}, too few for a test" if outcome else ""
+    # Over other levels the change at the end is another one, too.
+    besides = f"; {change(at_end)} at these levels at the end" if range_told(there, row) else ""
+    share = share_text(there)
     told = {
-        REMAINS: f"{change(there)} remains{_share(there)}",
-        NOT_SEEN: f"no change is seen ({change(there)})",
-        TURNED: f"it goes the other way ({change(there)})",
+        REMAINS: f"{change(there)} remains{f', {share} of that at the end' if share else ''}{besides}",
+        NOT_SEEN: f"no change is seen ({change(there)}{besides})",
+        TURNED: f"it goes the other way ({change(there)}{besides})",
         APPEARS: f"a change of {change(there)} appears that is not seen at the end",
     }
-    return told.get(became(there, row), "")
+    return told.get(outcome, "")
 
 
-def _share(there: TableRow) -> str:
-    share = share_text(there)
-    return f", {share} of that at the end" if share else ""
+def _at_end(there: TableRow) -> TableRow:
+    """Return the change at the end over the levels that are there, as a row."""
+    ends = {"change": there["end_change"], "ci_low": there["end_low"], "ci_high": there["end_high"]}
+    return {"scale": there["scale"], **ends}
+
+
+def range_told(there: TableRow, row: TableRow) -> str:
+    """Return between which levels a change is told, where they are not those of the end: ", from 0.5 to 0.8"."""
+    same = (there["line_first"], there["line_last"]) == (row["line_first"], row["line_last"])
+    return "" if same else f", from {there['line_first']} to {there['line_last']}"
 
 
 def sentences(results: StudyResults, table: pd.DataFrame, parts: pd.DataFrame) -> list[tuple[str, str]]:
@@ -108,8 +144,8 @@ def sentences(results: StudyResults, table: pd.DataFrame, parts: pd.DataFrame) -
 
 
 def _sentence(results: StudyResults, table: pd.DataFrame, parts: pd.DataFrame, row: TableRow) -> str:
-    told = [_size(results, row), *_course(results, row), *_first_levels(results, row), *_left(table, row)]
-    told += [*_partial(results, row), *_bookkeeping(parts, row), *_left_out(row)]
+    told = [_size(results, row), *_bend(row), *_first_levels(results, row), *_left(results, table, row)]
+    told += [*_partial(row), *_bookkeeping(parts, row), *_left_out(row)]
     return " ".join(told)
 
 
@@ -118,6 +154,12 @@ def _size(results: StudyResults, row: TableRow) -> str:
     if not math.isfinite(row["change"]):
         return f"{trend[0].upper()}{trend[1:]}; too few levels lie on {row['h']} for a size."
     ends = levels_told(results, row["line_first"], row["line_last"])
+    if row["shape"] == NOT_MONOTONE:
+        return (
+            f"Not monotone: steps between adjacent levels are significant both up and down, so that no one size "
+            f"tells its course. It is highest at {row['highest']} and lowest at {row['lowest']}. By a straight line it "
+            f"changes by {change(row)} from {ends}; on the whole, {trend}."
+        )
     few = "" if row["n"] >= LEAST_SEEDS or not math.isfinite(row["ci_low"]) else _range(row)
     return f"End to end {change(row)}, from {ends}{few}; {trend}."
 
@@ -128,40 +170,35 @@ def _range(row: TableRow) -> str:
     )
 
 
-def _course(results: StudyResults, row: TableRow) -> list[str]:
-    if row["shape"] == NOT_MONOTONE:
-        return ["Its course is not monotone: steps between adjacent levels are significant both up and down."]
+def _bend(row: TableRow) -> list[str]:
     same = 1.0 if row["scale"] == "ratio" else 0.0
-    if not (row["bend_low"] > same or row["bend_high"] < same) or row["n"] < LEAST_SEEDS:
+    straight = not (row["bend_low"] > same or row["bend_high"] < same)
+    if straight or row["shape"] == NOT_MONOTONE or row["n"] < LEAST_SEEDS:
         return []
     bend = numbers.change(row["scale"], row["bend"], row["bend_low"], row["bend_high"])
-    return [f"Its course bends: in the middle it lies {bend} off the straight line over {row['h']}."]
+    side = "above" if row["bend"] > same else "below"
+    return [f"Its course bends: in the middle it lies {side} the straight line over {row['h']}, by {bend}."]
 
 
 def _first_levels(results: StudyResults, row: TableRow) -> list[str]:
     factor = results.factor
-    named = [level for level in (row["differs_below"], row["differs_above"]) if level]
-    if not named:
-        return []
-    from_ = [
-        f"from {level} {'on' if side == 'differs_above' else 'down'}"
-        for side in ("differs_above", "differs_below")
-        if (level := row[side])
-    ]
-    return [f"It differs from {factor.told(factor.reference)} {joined(from_)}."]
+    sides = (("differs_above", "on"), ("differs_below", "down"))
+    told = [f"from {row[side]} {word}" for side, word in sides if row[side]]
+    return [f"It differs from {factor.told(factor.reference)} {joined(told)}."] if told else []
 
 
-def _left(table: pd.DataFrame, row: TableRow) -> list[str]:
-    there = matched_row(table, row)
-    told = left_told(there, row) if there is not None else ""
-    if there is None or not told:
-        return []
-    narrower = (there["line_first"], there["line_last"]) != (row["line_first"], row["line_last"])
-    where = f", from {there['line_first']} to {there['line_last']}" if narrower else ""
-    return [f"At equal train loss ({there['at']}{where}), {told}."]
+def _left(results: StudyResults, table: pd.DataFrame, row: TableRow) -> list[str]:
+    told = []
+    there = held_row(table, row, losses_of(results))
+    if there is not None and (phrase := left_told(there, row)):
+        told.append(f"At equal train loss ({there['at']}{range_told(there, row)}), {phrase}.")
+    there = held_row(table, row, CLOSEST)
+    if there is not None and (phrase := left_told(there, row)):
+        told.append(f"{HELD_BY_TWINS[there['at']]}{range_told(there, row)}, {phrase}.")
+    return told
 
 
-def _partial(results: StudyResults, row: TableRow) -> list[str]:
+def _partial(row: TableRow) -> list[str]:
     if not row["partial_n"] > 0 or not math.isfinite(row["partial_low"]):
         return []
     rho = numbers.correlation(row["partial"], row["partial_low"], row["partial_high"])
@@ -171,9 +208,13 @@ def _partial(results: StudyResults, row: TableRow) -> list[str]:
 
 def _bookkeeping(parts: pd.DataFrame, row: TableRow) -> list[str]:
     found = by(parts[parts["quantity"] == row["quantity"]], "part")
-    if not found or not all(math.isfinite(found[part]["ci_low"]) for part in PARTS):
+    if not found:
         return []
-    through, rest = (change(found[part]) for part in PARTS[1:])
+    if not found[THROUGH]["overlap"] >= COMPARABLE_FROM:
+        return ["What goes through the train loss is not told: losses of adjacent levels hardly overlap."]
+    if not all(math.isfinite(found[part]["ci_low"]) for part in PARTS):
+        return []
+    through, rest = (change(found[part]) for part in (THROUGH, REST))
     return [f"By bookkeeping, {through} of the change goes through the train loss, and {rest} does not."]
 
 
@@ -186,45 +227,6 @@ def _left_out(row: TableRow) -> list[str]:
     if row["settings_left_out"]:
         told.append(f"Settings left out: {row['settings_left_out']}.")
     return told
-
-
-def told_dose(results: StudyResults, table: pd.DataFrame) -> tuple[str, str]:
-    """Return what primary quantities do from end to end, and what remains of it in sharpness at equal train loss.
-
-    The first is empty where no trend could be significant, or there is none to tell; the second where no loss was
-    matched, too.
-    """
-    rows = [row for row in asked(table) if row["p_adjusted_smallest"] <= ALPHA and math.isfinite(row["change"])]
-    if not rows:
-        return "", ""
-    real = [row for row in rows if row["significant"]]
-    still = [label_of(results, row["quantity"]) for row in rows if not row["significant"]]
-    if not real:
-        none = still[0] if len(still) == 1 else f"any of {joined(still)}"
-        return f"No trend with {key_of(results)} is seen in {none}.", ""
-    told = [
-        f"{label_of(results, row['quantity'])} {'' if k else 'changes '}by {change(row)} ({_verdict(results, row)})"
-        for k, row in enumerate(real)
-    ]
-    rest = f"; {joined(still)} {'shows' if len(still) == 1 else 'show'} no trend" if still else ""
-    ends = levels_told(results, real[0]["line_first"], real[0]["line_last"])
-    return f"From {ends}, {joined(told)}{rest}.", _at_equal_loss(results, table, real)
-
-
-def _verdict(results: StudyResults, row: TableRow) -> str:
-    return results.quantities[row["quantity"]].verdict(row["tau"])
-
-
-def _at_equal_loss(results: StudyResults, table: pd.DataFrame, real: list[TableRow]) -> str:
-    sharp = [row for row in real if row["kind"] == "sharpness"]
-    told: dict[str, list[str]] = {}
-    for row in sharp:
-        there = matched_row(table, row)
-        if there is None:
-            continue
-        if phrase := left_told(there, row):
-            told.setdefault(str(there["at"]), []).append(f"of {label_of(results, row['quantity'])} {phrase}")
-    return " ".join(f"At equal train loss ({loss}), {'; '.join(parts)}." for loss, parts in told.items())
 
 
 def verdicts(results: StudyResults, shares: pd.DataFrame) -> list[str]:

@@ -11,9 +11,9 @@ import pandas as pd
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.dose.axis import Axis, axis_of
 from sharpscope.analysis.dose.courses import Course, course_of
+from sharpscope.analysis.equal_confidence import TWINS, twin_column
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.statistics import (
-    Bounds,
     flip_test,
     hodges_lehmann,
     mean_interval,
@@ -31,13 +31,24 @@ from sharpscope.store.snapshots import END
 
 _STREAM = NumpyStream(0, "analysis", "dose")
 
+_SHARE = ("retained", "retained_low", "retained_high")
+_TWINNED = ("sharpness", "complexity", "score")
 MONOTONE, NOT_MONOTONE = "monotone", "not monotone"
 COLUMNS = (
     *("quantity", "kind", "at", "h", "levels", "first", "last", "n"),
     *("tau", "tau_low", "tau_high", "rising", "falling", "p", "p_smallest", "family", *ADJUSTED_COLUMNS),
     *("scale", "line_first", "line_last", "change", "ci_low", "ci_high", "ci_level", "bend", "bend_low", "bend_high"),
-    *("shape", "differs_below", "differs_above", "levels_left_out", "seeds_left_out", "settings_left_out"),
-    *("retained", "retained_low", "retained_high"),
+    *(
+        "shape",
+        "highest",
+        "lowest",
+        "differs_below",
+        "differs_above",
+        "levels_left_out",
+        "seeds_left_out",
+        "settings_left_out",
+    ),
+    *("end_change", "end_low", "end_high", "retained", "retained_low", "retained_high"),
     *("partial", "partial_low", "partial_high", "partial_n", "partial_p"),
 )
 
@@ -45,18 +56,20 @@ COLUMNS = (
 def dose_table(results: StudyResults) -> pd.DataFrame:
     """Return one row a quantity and moment: how it moves along the levels of an ordered factor.
 
-    ``at`` is the ``end`` of training or a matched train loss; ``h`` the scale of the doses; ``first`` and ``last`` the
-    outermost of the ``levels`` that count. ``tau`` is the mean over seeds of Kendall's tau-b with the order of the
-    levels, with its interval; ``p`` that of flips of whole seeds, corrected over the primary quantities at the end by
-    Westfall and Young, elsewhere by Benjamini and Hochberg.
+    ``at`` is the ``end`` of training, a matched train loss, or a twin at the end; ``h`` the scale of the doses;
+    ``first`` and ``last`` the outermost of the ``levels`` that count. ``tau`` is the mean over seeds of Kendall's tau-b
+    with the order of the levels, with its interval; ``p`` that of flips of whole seeds, corrected over the primary
+    quantities at the end by Westfall and Young, elsewhere by Benjamini and Hochberg.
 
     ``change`` is that from ``line_first`` to ``line_last`` by the least-squares line of each seed, as ``scale`` has it,
     with the interval that inverts the signed-rank test; ``bend`` how far the middle lies above that line; ``shape``
-    whether steps between adjacent levels are significant in both directions. ``differs_above`` is the level from which
-    on all differ from the reference, up to the last one, by tests in fixed sequence from there; ``differs_below``
-    down to the first one. ``retained`` is, of a ratio, the share of the mean logarithm of ``change`` at the end that is
-    there, over the same levels. ``partial`` is the mean over seeds of Spearman's coefficient with the order of the
-    levels given the train loss, of the ``partial_n`` seeds in which there is one.
+    whether steps between adjacent levels are significant in both directions; ``highest`` and ``lowest`` the levels with
+    the largest and the smallest mean. ``differs_above`` is the level from which on all differ from the reference, up to
+    the last one, by tests in fixed sequence from there; ``differs_below`` down to the first one.
+
+    ``end_change`` is the change at the end over the levels that are there, by the same seeds, and ``retained``, of a
+    ratio, the share of its mean logarithm that is there. ``partial`` is the mean over seeds of Spearman's coefficient
+    with the order of the levels given the train loss, of the ``partial_n`` seeds in which there is one.
 
     The table is empty where the levels have no order; see ``axis_of``.
     """
@@ -84,18 +97,27 @@ def _rows(results: StudyResults, axis: Axis) -> Iterator[tuple[dict[str, Any], C
     for name in results.at(""):
         if results.quantities[name].twin:
             continue
-        of_end: Course | None = None
-        for moment, column in reversed(results.across(name).items()):
+        end = course_of(values, axis, name)
+        for at, column in _places(results, name):
             course = course_of(values, axis, column)
-            of_end = course if not moment else of_end
             if not course.enough:
                 continue
-            row = _row(values, course)
-            row |= {"quantity": name, "at": moment or END, "h": axis.h}
-            row["family"] = PRIMARY if column in results.primary and not moment else SECONDARY
-            row |= _retained(course, of_end) if moment and of_end is not None and name != LOSS else {}
-            row |= _partial(course, loss) if not moment and loss is not None and name != LOSS else {}
+            row = {"quantity": name, "at": at, "h": axis.h, **_row(values, course)}
+            row["family"] = PRIMARY if at == END and name in results.primary else SECONDARY
+            if at != END:
+                row |= _beside(course, end)
+            elif loss is not None and name != LOSS:
+                row |= _partial(course, loss)
             yield row, course
+
+
+def _places(results: StudyResults, name: str) -> Iterator[tuple[str, str]]:
+    """Yield where a quantity was found, with its column: at the end, at matched losses, and of twins at the end."""
+    columns = results.across(name)
+    yield END, name
+    yield from ((loss, column) for loss, column in columns.items() if loss)
+    if results.quantities[name].kind in _TWINNED:
+        yield from ((twin, found) for twin in TWINS if (found := twin_column(results, name, twin)) is not None)
 
 
 def _row(values: Values, course: Course) -> dict[str, Any]:
@@ -117,12 +139,23 @@ def _row(values: Values, course: Course) -> dict[str, Any]:
         **{"change": back(change.value), "ci_low": back(change.low), "ci_high": back(change.high)},
         "ci_level": change.level,
         **{"bend": back(bend.value), "bend_low": back(bend.low), "bend_high": back(bend.high)},
+        **_extremes(course),
         "shape": NOT_MONOTONE if turns(course.by_seed[course.counted], _STREAM, alpha=ALPHA) else MONOTONE,
         **{"differs_below": below, "differs_above": above},
         "levels_left_out": ", ".join(course.left_out),
         "seeds_left_out": ", ".join(str(values.seeds[i]) for i in np.flatnonzero(_dropped(course))),
         "settings_left_out": "; ".join(describe_group(values.settings[i]) for i in np.flatnonzero(~trends.settings)),
     }
+
+
+def _extremes(course: Course) -> dict[str, str]:
+    known = np.where(course.counted[:, None], course.by_seed, np.nan)
+    count = np.isfinite(known).sum(axis=1)
+    means = np.divide(np.nansum(known, axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
+    if not count.any():
+        return {"highest": "", "lowest": ""}
+    levels = course.axis.levels
+    return {"highest": levels[int(np.nanargmax(means))], "lowest": levels[int(np.nanargmin(means))]}
 
 
 def _dropped(course: Course) -> np.ndarray:
@@ -160,13 +193,19 @@ def _p_of(values: Values, name: str, level: str) -> float:
     return signed_rank_test(differences, np.zeros(len(differences))).p
 
 
-def _retained(there: Course, end: Course) -> dict[str, float]:
-    """Return the share of the change at the end that is there at a matched loss, over the levels that it has there."""
-    if there.scaled.scale != "ratio" or end.scaled.scale != "ratio":
-        return {}
+def _beside(there: Course, end: Course) -> dict[str, float]:
+    """Return the change at the end over the levels that are there, and the share of it that is there."""
     line = there.line & end.line
-    found: Bounds = retained(there.along(line, slopes).values, end.along(line, slopes).values, _STREAM)
-    return {"retained": float(found.value), "retained_low": float(found.low), "retained_high": float(found.high)}
+    held, of_end = (course.along(line, slopes).values for course in (there, end))
+    of_end = np.where(np.isfinite(held), of_end, np.nan)
+    found = hodges_lehmann(of_end, np.zeros(len(of_end)))
+    ends = (end.scaled.back(value) for value in (found.value, found.low, found.high))
+    told = dict(zip(("end_change", "end_low", "end_high"), ends, strict=True))
+    # A difference has no scale of its own, and of the loss itself nothing is to be retained.
+    if there.scaled.scale != "ratio" or end.scaled.scale != "ratio" or end.name == LOSS:
+        return told
+    share = retained(held, of_end, _STREAM)
+    return {**told, **dict(zip(_SHARE, map(float, (share.value, share.low, share.high)), strict=True))}
 
 
 def _partial(course: Course, loss: Course) -> dict[str, float]:

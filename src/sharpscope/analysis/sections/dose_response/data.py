@@ -12,6 +12,7 @@ import pandas as pd
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.dose.courses import Course, course_of
+from sharpscope.analysis.equal_confidence import CLOSEST
 from sharpscope.analysis.palette import Style, styles_in_order
 from sharpscope.analysis.results import Quantity, StudyResults, TableRow, records
 from sharpscope.analysis.scale import Scale
@@ -168,9 +169,16 @@ def slope_rows(table: pd.DataFrame) -> dict[str, dict[str, TableRow]]:
 
 
 def moments_of(results: StudyResults, table: pd.DataFrame) -> list[str]:
-    """Return where changes were found: at the end, and then at matched losses."""
+    """Return where changes were found: at the end, at matched losses, and of twins."""
     present = set(table["at"])
-    return [at for at in (END, *results.losses) if at in present]
+    return [at for at in (END, *results.losses, *CLOSEST) if at in present]
+
+
+def lanes_of(results: StudyResults, table: pd.DataFrame) -> list[str]:
+    """Return where changes are drawn: at the end, the two smallest matched losses, and equal confidence."""
+    present = moments_of(results, table)
+    losses = sorted((at for at in present if at in results.losses), key=float, reverse=True)[-2:]
+    return [END, *losses, *[at for at in present if at in CLOSEST][:1]]
 
 
 def heat_rows(table: pd.DataFrame) -> dict[str, dict[str, TableRow]]:

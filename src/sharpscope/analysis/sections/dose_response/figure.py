@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.axis import Axis
+from sharpscope.analysis.dose.told import place_told
 from sharpscope.analysis.drawing import TEXT, logarithmic, panels
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.results import StudyResults, TableRow, describe_moment
@@ -26,13 +27,13 @@ from sharpscope.analysis.sections.dose_response.data import (
     clouds_of,
     finite,
     heat_rows,
+    lanes_of,
     moments_of,
     panels_of,
     room_for,
     runs_of,
     slope_rows,
 )
-from sharpscope.store.snapshots import END
 
 _ACROSS = 3
 _LETTERS = 30.0  # that one of three panels has room for
@@ -117,7 +118,7 @@ def _curve(place: Axes, x: np.ndarray, on_line: np.ndarray, curve: Curve, order:
 
 def slope_plot(results: StudyResults, table: pd.DataFrame) -> Figure | None:
     """Draw the changes from end to end as factors: a row a measure, at matched losses and at the end."""
-    rows, moments = slope_rows(table), moments_of(results, table)
+    rows, moments = slope_rows(table), lanes_of(results, table)
     if not rows:
         return None
     figure, (place,) = panels(1, TEXT, 0.45 + 0.13 * (len(moments) + 1) * len(rows), 1)
@@ -139,7 +140,7 @@ def slope_plot(results: StudyResults, table: pd.DataFrame) -> Figure | None:
         Line2D([], [], color="0.15", marker="o", linestyle="", markersize=4, markerfacecolor=_fill(k, len(moments)))
         for k in range(len(moments))
     ]
-    names = [describe_moment("" if at == END else at) for at in moments]
+    names = [place_told(at) for at in moments]
     figure.legend(handles, names, loc="outside upper center", ncols=len(handles), handletextpad=0.2)
     return figure
 
@@ -202,7 +203,7 @@ def heat_strip(results: StudyResults, table: pd.DataFrame) -> Figure | None:
     for (y, x), tau in np.ndenumerate(taus):
         if np.isfinite(tau):
             place.text(x, y, numbers.fixed(tau, 2), ha="center", va="center", fontsize=6)
-    place.set_xticks(range(len(moments)), [describe_moment("" if at == END else at) for at in moments])
+    place.set_xticks(range(len(moments)), [place_told(at) for at in moments])
     place.set_yticks(range(len(rows)), [lettered(results.quantities[name].label) for name in rows])
     place.tick_params(length=0)
     place.set_title(f"Mean Kendall tau with {lettered(results.factor.title)}")

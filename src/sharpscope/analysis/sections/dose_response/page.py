@@ -10,7 +10,7 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.axis import Axis
-from sharpscope.analysis.dose.told import change
+from sharpscope.analysis.dose.told import change, place_told
 from sharpscope.analysis.palette import Style
 from sharpscope.analysis.results import StudyResults, TableRow, describe_moment, records
 from sharpscope.analysis.scale import Scale
@@ -22,6 +22,7 @@ from sharpscope.analysis.sections.dose_response.data import (
     clouds_of,
     finite,
     heat_rows,
+    lanes_of,
     looks_of,
     moments_of,
     panels_of,
@@ -30,7 +31,6 @@ from sharpscope.analysis.sections.dose_response.data import (
     slope_rows,
 )
 from sharpscope.analysis.sections.dose_response.table import HEADER, cells_of
-from sharpscope.store.snapshots import END
 
 HEIGHT = 66.0
 _LETTERS = 34.0  # that a panel has room for
@@ -50,7 +50,8 @@ def page_of(results: StudyResults, axis: Axis, table: pd.DataFrame) -> dict[str,
         "curves": [describe_moment(loss) for loss in losses],
         "banded": any(np.isfinite(panel.curves[0].low).any() for panel in panels),
         "slopes": _slopes(results, table),
-        "moments": [describe_moment("" if at == END else at) for at in moments_of(results, table)],
+        "lanes": [place_told(at) for at in lanes_of(results, table)],
+        "moments": [place_told(at) for at in moments_of(results, table)],
         "clouds": [_cloud(axis, cloud, looks) for cloud in clouds],
         "heat": _heat(results, table),
         "header": HEADER,
@@ -120,10 +121,12 @@ def _dot(results: StudyResults, axis: Axis, curve: Curve, k: int, color: str, sc
 
 def _slopes(results: StudyResults, table: pd.DataFrame) -> dict[str, Any] | None:
     """Return the panel of changes from end to end; None where none is a factor."""
-    rows, moments = slope_rows(table), moments_of(results, table)
+    rows, moments = slope_rows(table), lanes_of(results, table)
     if not rows:
         return None
-    found = [[row[end] for end in ("change", "ci_low", "ci_high")] for by in rows.values() for row in by.values()]
+    found = [
+        [by[at][end] for end in ("change", "ci_low", "ci_high")] for by in rows.values() for at in moments if at in by
+    ]
     ends = np.array([*np.ravel(found), 1.0])
     scale = Scale(float(np.nanmin(ends)), float(np.nanmax(ends)), logarithmic=True)
     return {
@@ -140,7 +143,7 @@ def _slope(
     results: StudyResults, name: str, by: dict[str, TableRow], moments: list[str], scale: Scale
 ) -> dict[str, Any]:
     label = results.quantities[name].label
-    tip = [(f"At {describe_moment('' if at == END else at)}", change(by[at])) for at in moments if at in by]
+    tip = [(f"At {place_told(at)}", change(by[at])) for at in moments if at in by]
     return {
         "label": label,
         "color": "",

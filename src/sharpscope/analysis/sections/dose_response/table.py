@@ -7,11 +7,10 @@ import math
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.dose.told import change
+from sharpscope.analysis.dose.told import change, place_told
 from sharpscope.analysis.latex import booktabs, escape
-from sharpscope.analysis.results import StudyResults, TableRow, describe_moment, records
+from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.told_remains import share_text
-from sharpscope.store.snapshots import END
 
 HEADER = ("Quantity", "At", "End to end", "Retained", "Mean tau", "Up", "p adjusted", "Given the loss")
 
@@ -21,7 +20,7 @@ def cells_of(results: StudyResults, row: TableRow) -> list[str]:
     partial = numbers.correlation(row["partial"], row["partial_low"], row["partial_high"])
     return [
         results.quantities[row["quantity"]].label,
-        describe_moment("" if row["at"] == END else row["at"]),
+        place_told(row["at"]),
         change(row) if math.isfinite(row["change"]) else numbers.MISSING,
         share_text(row) or numbers.MISSING,
         numbers.correlation(row["tau"], row["tau_low"], row["tau_high"]),

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from sharpscope.analysis.dose.axis import axis_of
+from sharpscope.analysis.dose.claimed import column_at_equal_confidence, column_at_equal_loss, found_trends
 from sharpscope.analysis.equal_confidence import CLOSEST, twin_column
 from sharpscope.analysis.results import Quantity, StudyResults
 from sharpscope.analysis.statistics import hodges_lehmann, study_wide, westfall_young
@@ -68,7 +70,7 @@ class TestedPrediction:
 
     Attributes:
         quantity: The column.
-        other: The level, or the outcome.
+        other: The level, the outcome, or the levels along which a trend is.
         reference: What the level is compared with; empty of a relation.
         predicted: The direction that the claim predicts, in words.
         found: What the study says, by condition; a condition that it cannot make is not there.
@@ -141,7 +143,7 @@ def judge(results: StudyResults) -> list[Judged]:
 
 def _judged(values: Values, claim: Claim) -> Judged:
     contrasts = claim.contrasts
-    tests = [*_of_contrasts(values, claim, contrasts)]
+    tests = [*_of_contrasts(values, claim, contrasts), *_of_trends(values, claim)]
     tests += [test for one in claim.predictions if isinstance(one, Relation) for test in _of_relation(values, one)]
     lacking = {level for one in contrasts for level in one.levels if level != ALL and not _named(values, [level])}
     lacking |= {one.reference for one in contrasts if one.reference and not _named(values, [one.reference])}
@@ -257,6 +259,34 @@ def _seeds(differences: np.ndarray) -> float:
     effect, found = abs(float(present.mean())) / spread, found_by_signed_rank(ALPHA)
     enough = (n for n in _TRIED if n > len(present) and power(found, n, effect, _STREAM.child("power")) >= POWER)
     return next(enough, math.inf)
+
+
+def _of_trends(values: Values, claim: Claim) -> Iterator[TestedPrediction]:
+    """Yield the tests of all trends of a claim along levels that have an order; one family under each condition."""
+    results, axis = values.results, axis_of(values.results)
+    asked = [(name, one.trend) for one in claim.trends for name in one.quantities if name in results.measured]
+    if axis is None:
+        return
+    columns: dict[str, list[str | None]] = {
+        END: [name for name, _ in asked],
+        LOSS: [column_at_equal_loss(values, axis, name) for name, _ in asked],
+        CONFIDENCE: [column_at_equal_confidence(results, name) for name, _ in asked],
+    }
+    under = {
+        condition: found_trends(values, axis, {i: c for i, c in enumerate(columns[condition]) if c}, _STREAM)
+        for condition in (END, *claim.controls)
+    }
+    for i, (name, predicted) in enumerate(asked):
+        made = {condition: of[i] for condition, of in under.items() if i in of}
+        if END not in made:
+            continue
+        found = {}
+        for condition, trend in made.items():
+            low, value, high = (trend.scaled.back(v) for v in (trend.change.low, trend.change.value, trend.change.high))
+            favor = trend.direction * _sign(results.quantities[name], predicted)
+            at = _loss_of(results, str(columns[condition][i]), condition)
+            found[condition] = Finding(trend.scaled.scale, value, low, high, trend.change.n, favor, at)
+        yield TestedPrediction(name, made[END].levels, results.reference, predicted, found, claim.controls)
 
 
 def _of_relation(values: Values, one: Relation) -> Iterator[TestedPrediction]:

@@ -3,7 +3,7 @@
 Only structure is checked here. Names and options are resolved against the registries in ``sharpscope.study.planning``.
 """
 
-from sharpscope.spec.claim import Claim, Contrast, Relation, kind_of
+from sharpscope.spec.claim import Claim, Contrast, Relation, Trend, kind_of
 from sharpscope.spec.component import Component
 from sharpscope.spec.factor import BASELINE, REGIME, Compare, Factor, arm_label
 from sharpscope.spec.grid import GridPoint, arms, is_option
@@ -34,6 +34,7 @@ __all__ = [
     "Strict",
     "Study",
     "Training",
+    "Trend",
     "arm_label",
     "arms",
     "is_option",

@@ -77,12 +77,33 @@ class Relation(Strict):
         return f"{', '.join(self.quantities)} move {how} {', '.join(self.outcomes)} within a level{held}"
 
 
-Prediction = Contrast | Relation
+class Trend(Strict):
+    """That quantities move in one direction along the levels of a factor that have an order.
+
+    Attributes:
+        quantities: Columns of the ledger, as they are called at the end of training.
+        trend: Where they go as the level rises: sharper or flatter, better or worse, larger or smaller.
+    """
+
+    quantities: tuple[str, ...] = Field(min_length=1)
+    trend: Direction
+
+    @field_validator("quantities", mode="before")
+    @classmethod
+    def _quantities(cls, value: Any) -> Any:
+        return _listed(value)
+
+    def __str__(self) -> str:
+        return f"the higher the level, the {self.trend} by {', '.join(self.quantities)}"
+
+
+Prediction = Contrast | Relation | Trend
 
 
 def kind_of(prediction: Mapping[str, Any]) -> type[Prediction]:
     """Return which kind of prediction a mapping is meant to be."""
-    return Relation if "outcomes" in prediction else Contrast
+    kinds: dict[str, type[Prediction]] = {"outcomes": Relation, "trend": Trend}
+    return next((kind for key, kind in kinds.items() if key in prediction), Contrast)
 
 
 class Claim(Strict):
@@ -111,6 +132,11 @@ class Claim(Strict):
     def contrasts(self) -> tuple[Contrast, ...]:
         """Those of its predictions that compare levels."""
         return tuple(one for one in self.predictions if isinstance(one, Contrast))
+
+    @property
+    def trends(self) -> tuple[Trend, ...]:
+        """Those of its predictions that are about the order of levels."""
+        return tuple(one for one in self.predictions if isinstance(one, Trend))
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from sharpscope.analysis.statistics.trend import (
     complete,
     course_band,
     fixed_sequence,
-    partial_ranks,
+    partial_correlations,
     rank_trends,
     slopes,
     through,
@@ -75,21 +75,29 @@ def test_the_middle_of_an_arc_lies_above_its_chord_by_the_bend():
     assert bends((4 * X * (1 - X))[:, None], X) == pytest.approx(1.0)
 
 
-def test_partial_ranks_are_correlations_of_residuals_of_ranks():
+def test_partial_correlations_are_those_of_residuals():
     y, loss = ledger(), ledger(seed=1)
     y[1, 2] = np.nan
-    found = partial_ranks(y, loss)
+    found = partial_correlations(y, X, loss)
     for seed in (0, 1, 2):
         rows = np.isfinite(y[:, seed])
-        ranks = [stats.rankdata(v) for v in (y[rows, seed], np.flatnonzero(rows), loss[rows, seed])]
-        left = [r - np.polyval(np.polyfit(ranks[2], r, 1), ranks[2]) for r in ranks[:2]]
+        given = loss[rows, seed]
+        left = [v - np.polyval(np.polyfit(given, v, 1), given) for v in (y[rows, seed], X[rows])]
         assert found[seed] == pytest.approx(np.corrcoef(*left)[0, 1])
 
 
-def test_nothing_is_left_of_an_order_that_the_loss_has_too():
-    rising = np.arange(6.0)[:, None] + 0.1 * ledger(2)
-    assert np.isnan(partial_ranks(ledger(2), np.sort(rising, axis=0))).all()
-    assert np.isnan(partial_ranks(ledger(2, levels=4), ledger(2, levels=4, seed=1))).all()
+def test_what_follows_the_loss_alone_has_no_partial_correlation_in_the_mean():
+    rng = np.random.default_rng(4)
+    loss = X[:, None] + 0.6 * rng.standard_normal((6, 4000))
+    found = partial_correlations(loss + 0.2 * rng.standard_normal(loss.shape), X, loss)
+    assert np.mean(found) == pytest.approx(0, abs=0.03)
+
+
+def test_nothing_is_left_of_what_the_loss_tells_itself():
+    assert np.isnan(partial_correlations(ledger(2), X, np.stack([2 * X + 1, X], axis=1))).all()
+    assert np.isnan(partial_correlations(2 * ledger(2) + 1, X, ledger(2))).all()
+    assert np.isnan(partial_correlations(ledger(2), X, np.ones((6, 2)))).all()
+    assert np.isnan(partial_correlations(ledger(2, levels=4), X[:4], ledger(2, levels=4, seed=1))).all()
 
 
 def test_a_sequence_ends_at_its_first_failure():

@@ -145,7 +145,7 @@ def sentences(results: StudyResults, table: pd.DataFrame, parts: pd.DataFrame) -
 
 def _sentence(results: StudyResults, table: pd.DataFrame, parts: pd.DataFrame, row: TableRow) -> str:
     told = [_size(results, row), *_bend(row), *_first_levels(results, row), *_left(results, table, row)]
-    told += [*_partial(row), *_bookkeeping(parts, row), *_left_out(row)]
+    told += [*_partial(key_of(results), row), *_bookkeeping(parts, row), *_left_out(row)]
     return " ".join(told)
 
 
@@ -198,12 +198,12 @@ def _left(results: StudyResults, table: pd.DataFrame, row: TableRow) -> list[str
     return told
 
 
-def _partial(row: TableRow) -> list[str]:
+def _partial(name: str, row: TableRow) -> list[str]:
     if not row["partial_n"] > 0 or not math.isfinite(row["partial_low"]):
         return []
     rho = numbers.correlation(row["partial"], row["partial_low"], row["partial_high"])
-    of = "" if row["partial_n"] == row["n"] else f" in the {counted(int(row['partial_n']), 'seed')} where it is defined"
-    return [f"Given the train loss of each run, it ranks with the levels by {rho} within seeds{of}."]
+    of = "" if row["partial_n"] == row["n"] else f" in the {counted(int(row['partial_n']), 'seed')} that have one"
+    return [f"Given the train loss of each run, its correlation with {name} within seeds is {rho}{of}."]
 
 
 def _bookkeeping(parts: pd.DataFrame, row: TableRow) -> list[str]:

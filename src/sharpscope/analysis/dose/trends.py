@@ -23,7 +23,7 @@ from sharpscope.analysis.statistics import (
     westfall_young,
 )
 from sharpscope.analysis.statistics.loss import retained
-from sharpscope.analysis.statistics.trend import fixed_sequence, partial_ranks, slopes, turns
+from sharpscope.analysis.statistics.trend import fixed_sequence, partial_correlations, slopes, turns
 from sharpscope.analysis.tested import ADJUSTED_COLUMNS, ALPHA, PRIMARY, SECONDARY, adjusted, by_benjamini_hochberg
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
@@ -68,8 +68,9 @@ def dose_table(results: StudyResults) -> pd.DataFrame:
     the last one, by tests in fixed sequence from there; ``differs_below`` down to the first one.
 
     ``end_change`` is the change at the end over the levels that are there, by the same seeds, and ``retained``, of a
-    ratio, the share of its mean logarithm that is there. ``partial`` is the mean over seeds of Spearman's coefficient
-    with the order of the levels given the train loss, of the ``partial_n`` seeds in which there is one.
+    ratio, the share of its mean logarithm that is there. ``partial`` is the mean over seeds of the correlation
+    with the dose given the train loss, both on the scales on which they are compared, of the ``partial_n`` seeds that
+    have one.
 
     The table is empty where the levels have no order; see ``axis_of``.
     """
@@ -209,8 +210,11 @@ def _beside(there: Course, end: Course) -> dict[str, float]:
 
 
 def _partial(course: Course, loss: Course) -> dict[str, float]:
-    pairs = zip(course.values[:, course.counted], loss.values[:, course.counted], strict=True)
-    of_seeds = study_wide(np.stack([partial_ranks(y, given) for y, given in pairs])).values
+    line = course.line
+    if not line.any():
+        return {"partial_n": 0}
+    x, pairs = course.axis.scaled(line), zip(course.values[:, line], loss.values[:, line], strict=True)
+    of_seeds = study_wide(np.stack([partial_correlations(y, x, given) for y, given in pairs])).values
     mean = mean_interval(of_seeds, _STREAM.child("mean"))
     p = float(flip_test(of_seeds[None], _STREAM)[0])
     ends = {"partial": mean.value, "partial_low": mean.low, "partial_high": mean.high}

@@ -10,7 +10,6 @@ from scipy import stats
 from sharpscope.analysis.statistics.bca import Bounds, bca_interval
 from sharpscope.analysis.statistics.bootstrap import RESAMPLES, resampled_weights
 from sharpscope.analysis.statistics.interval import LEVEL
-from sharpscope.analysis.statistics.ranks import spearman_given
 from sharpscope.analysis.statistics.westfall_young import westfall_young
 from sharpscope.numpy_stream import NumpyStream
 
@@ -113,25 +112,40 @@ def _size(values: np.ndarray) -> np.ndarray:
     return np.max(np.abs(np.where(np.isfinite(values), values, 0.0)), axis=-2, initial=0.0)
 
 
-def partial_ranks(values: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Return Spearman's coefficient of a quantity with the order of the levels in each seed, given a third one.
+def partial_correlations(values: np.ndarray, x: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Return the correlation of a quantity with the position of the levels in each seed, given a third quantity.
+
+    Of values rather than ranks: six ranks tell a third quantity so coarsely that what follows it alone had a partial
+    rank correlation of 0.14 in the mean.
 
     Args:
-        values: By level in their order, shape ``[levels, seeds]``; NaN where there is none.
+        values: Shape ``[levels, seeds]``; NaN where there is none.
+        x: Where the levels lie, shape ``[levels]``.
         given: What is held fixed, shape ``[levels, seeds]``.
 
     Returns:
-        Shape ``[seeds]``; NaN where fewer than five levels have both, or where the third quantity ranks the levels
-        itself, so that nothing is left of their order.
+        Shape ``[seeds]``; NaN where fewer than five levels have both, or where one of the three is constant, or all but
+        a line of the third.
     """
     both = np.isfinite(values) & np.isfinite(given)
     found = np.full(values.shape[1], np.nan)
     for seed in np.flatnonzero(both.sum(axis=0) >= LEAST_FOR_PARTIAL):
         rows = both[:, seed]
-        place = np.flatnonzero(rows).astype(float)
-        once = np.ones((1, len(place)))
-        found[seed] = spearman_given(values[rows, seed][None], place[None], given[rows, seed], once)[0, 1, 0, 0]
+        place, value = (_residual(one, given[rows, seed]) for one in (x[rows], values[rows, seed]))
+        if place is not None and value is not None:
+            found[seed] = place @ value
     return found
+
+
+def _residual(values: np.ndarray, given: np.ndarray) -> np.ndarray | None:
+    """Return what a line of another quantity leaves, of norm one; None where nothing is left but rounding."""
+    centered, other = values - values.mean(), given - given.mean()
+    size = other @ other
+    if not size > _ROUNDING**2 * (given @ given):
+        return None
+    rest = centered - other * (other @ centered) / size
+    norm = np.sqrt(rest @ rest)
+    return rest / norm if norm > 1e-9 * np.sqrt(values @ values) else None
 
 
 def fixed_sequence(p: Iterable[float], alpha: float) -> int:

@@ -133,6 +133,7 @@ class StudyResults:
         conditions: One row a run and case of a condition, and one without a condition: how well the run fares there;
             see ``conditions_table``.
         read_arrays: Reads the arrays of a stage at a snapshot; see ``arrays``.
+        beside: Another study that this one is set beside; None where it stands alone.
     """
 
     study: dict[str, Any]
@@ -153,6 +154,7 @@ class StudyResults:
     pairs_across: pd.DataFrame = field(default_factory=pd.DataFrame)
     conditions: pd.DataFrame = field(default_factory=pd.DataFrame)
     read_arrays: Callable[[str, str], Arrays] = field(default=_no_arrays, repr=False)
+    beside: StudyResults | None = field(default=None, repr=False)
 
     def arrays(self, stage: str, snapshot: str = END) -> Arrays:
         """Return the arrays that a stage has stored of each run that is done.

@@ -81,6 +81,13 @@ class Course:
         """The values averaged over settings, shape ``[levels, seeds]``; NaN where a seed lacks one of them."""
         return np.stack([study_wide(of_level).values for of_level in self.values.transpose(1, 0, 2)])
 
+    @cached_property
+    def means(self) -> np.ndarray:
+        """The means over seeds of the levels that count, as they are compared, shape ``[levels]``; NaN elsewhere."""
+        known = np.where(self.counted[:, None], self.by_seed, np.nan)
+        count = np.isfinite(known).sum(axis=1)
+        return np.divide(np.nansum(known, axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
+
 
 def course_of(values: Values, axis: Axis, name: str) -> Course:
     """Return the course of one quantity; of a score of pairs, of jackknife values."""

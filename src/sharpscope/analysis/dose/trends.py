@@ -150,13 +150,10 @@ def _row(values: Values, course: Course) -> dict[str, Any]:
 
 
 def _extremes(course: Course) -> dict[str, str]:
-    known = np.where(course.counted[:, None], course.by_seed, np.nan)
-    count = np.isfinite(known).sum(axis=1)
-    means = np.divide(np.nansum(known, axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
-    if not count.any():
+    if not np.isfinite(course.means).any():
         return {"highest": "", "lowest": ""}
     levels = course.axis.levels
-    return {"highest": levels[int(np.nanargmax(means))], "lowest": levels[int(np.nanargmin(means))]}
+    return {"highest": levels[int(np.nanargmax(course.means))], "lowest": levels[int(np.nanargmin(course.means))]}
 
 
 def _dropped(course: Course) -> np.ndarray:

@@ -114,7 +114,7 @@ def test_regimes_that_differ_in_one_number_have_an_order():
     axis = axis_of(results)
     assert (axis.name, axis.levels) == ("regimes.sam.rho", ("baseline", "sam(rho=0.05)", "sam(rho=0.1)"))
     assert list(axis.doses) == [0.0, 0.05, 0.1]
-    assert told_dose(results, dose_table(results))[0].startswith("From baseline to sam(rho=0.1), ")
+    assert told_dose(results, dose_table(results))[0].startswith("From baseline to sam.rho 0.1, ")
 
 
 @pytest.mark.parametrize(

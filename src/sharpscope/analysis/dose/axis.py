@@ -14,7 +14,7 @@ from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics.trend import LEAST_LEVELS
 from sharpscope.spec import BASELINE, REGIME, is_option, value_text
 from sharpscope.spec.factor import arm_label
-from sharpscope.spec.grid import part_of
+from sharpscope.spec.grid import OPTION, part_of
 
 Spacing = Literal["equal differences", "equal ratios", "places"]
 _LOG_FROM = 10.0  # doses that span less than this factor are compared by their differences
@@ -42,6 +42,25 @@ class Axis:
     levels: tuple[str, ...]
     doses: np.ndarray
     spacing: Spacing
+
+    @property
+    def key(self) -> str:
+        """The name in a sentence: "data.factor", "sam.rho"."""
+        return self.name.removeprefix(OPTION)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The levels in a sentence or at a tick: their numbers, but the name of one that lacks the part."""
+        numbered = np.isfinite(self.doses) & (self.doses != 0)
+        return tuple(
+            value_text(float(dose)) if number else level
+            for level, dose, number in zip(self.levels, self.doses, numbered, strict=True)
+        )
+
+    def told(self, level: str) -> str:
+        """Return a level in a sentence: "data.factor 0.5", "sam.rho 0.1", "no sam"."""
+        label = self.labels[self.levels.index(level)]
+        return label if is_name(label) and self.spacing != "places" else f"{self.key} {label}"
 
     @property
     def h(self) -> str:
@@ -74,6 +93,15 @@ class Axis:
         """Return the positions of some levels from 0, the first of them, to 1, the last."""
         x = self.positions[counted]
         return (x - x[0]) / (x[-1] - x[0])
+
+
+def is_name(label: str) -> bool:
+    """Return whether a label of a level is no number."""
+    try:
+        float(label)
+    except ValueError:
+        return True
+    return False
 
 
 def axis_of(results: StudyResults) -> Axis | None:

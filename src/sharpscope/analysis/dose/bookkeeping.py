@@ -72,7 +72,18 @@ def shares_table(results: StudyResults) -> pd.DataFrame:
     (LMG), with BCa intervals over seeds. ``condition`` is the condition number of the predictors within seeds; beyond
     30, or below four levels, there are no shares.
     """
-    columns = ["measure", "complexity", "order", "predictor", "runs", "share", "ci_low", "ci_high", "condition"]
+    columns = [
+        "measure",
+        "complexity",
+        "factor",
+        "order",
+        "predictor",
+        "runs",
+        "share",
+        "ci_low",
+        "ci_high",
+        "condition",
+    ]
     axis = axis_of(results)
     rows = list(_shares(results, axis)) if axis is not None and LOSS in results.measured else []
     return pd.DataFrame(rows, columns=columns)
@@ -88,7 +99,9 @@ def _shares(results: StudyResults, axis: Axis) -> Iterator[dict[str, Any]]:
             continue
         for function in functions:
             others = {"loss": loss, **({"complexity": course_of(values, axis, function)} if function else {})}
-            yield from ({"measure": measure, "complexity": function, **row} for row in _of(course, others))
+            yield from (
+                {"measure": measure, "complexity": function, "factor": axis.key, **row} for row in _of(course, others)
+            )
 
 
 def _of(course: Course, others: dict[str, Course]) -> Iterator[dict[str, Any]]:

@@ -55,7 +55,7 @@ def found_trends(values: Values, axis: Axis, columns: Mapping[int, str], stream:
 
 def _found(course: Course, p: float, stream: NumpyStream) -> FoundTrend:
     change = hodges_lehmann(course.slopes.values, np.zeros(len(course.slopes.values)))
-    levels = [level for level, counts in zip(course.axis.levels, course.line, strict=True) if counts]
+    levels = [label for label, counts in zip(course.axis.labels, course.line, strict=True) if counts]
     told = p <= ALPHA and not turns(course.by_seed[course.counted], stream, alpha=ALPHA)
     direction = int(np.sign(np.nanmean(course.trends.values))) if told else 0
     return FoundTrend(f"{levels[0]} to {levels[-1]}", course.scaled, change, direction)

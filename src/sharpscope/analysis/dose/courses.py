@@ -48,7 +48,7 @@ class Course:
     @property
     def left_out(self) -> list[str]:
         """The levels that do not count though a seed has them, or none has."""
-        return [level for level, counts in zip(self.axis.levels, self.counted, strict=True) if not counts]
+        return [label for label, counts in zip(self.axis.labels, self.counted, strict=True) if not counts]
 
     @cached_property
     def trends(self) -> StudyWide:

@@ -12,7 +12,6 @@ from sharpscope.analysis.dose.told import (
     asked,
     change,
     held_row,
-    key_of,
     left_told,
     levels_told,
     losses_of,
@@ -54,10 +53,9 @@ def _ends(results: StudyResults, rows: list[TableRow], moved: list[TableRow], tu
     parts += [f"{_labels(results, turned)} {_verb(turned, 'goes', 'go')} up and down with the levels"] if turned else []
     if still and not parts:
         of = f"{'any of ' if len(still) > 1 else ''}{_labels(results, still)}"
-        return f"No trend with {key_of(results)} is seen in {of}."
+        return f"No trend with {rows[0]['factor']} is seen in {of}."
     parts += [f"{_labels(results, still)} {_verb(still, 'shows', 'show')} no trend"] if still else []
-    ends = levels_told(results, rows[0]["line_first"], rows[0]["line_last"])
-    return f"From {ends}, {'; '.join(parts)}."
+    return f"From {levels_told(rows[0])}, {'; '.join(parts)}."
 
 
 def _moved(results: StudyResults, rows: list[TableRow]) -> str:

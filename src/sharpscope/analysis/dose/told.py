@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.dose.axis import axis_of, is_name
 from sharpscope.analysis.dose.bookkeeping import MEAN, PARTS, REST, THROUGH
 from sharpscope.analysis.dose.trends import NOT_MONOTONE
 from sharpscope.analysis.equal_confidence import CLOSEST
@@ -17,7 +18,6 @@ from sharpscope.analysis.results import StudyResults, TableRow, by, describe_mom
 from sharpscope.analysis.tested import ALPHA, PRIMARY
 from sharpscope.analysis.told_remains import share_text
 from sharpscope.analysis.wording import counted, joined, label_of
-from sharpscope.spec import is_option
 from sharpscope.store.snapshots import CALIBRATED, END, MATCHED
 
 HELD_BY_TWINS = {MATCHED: "At equal confidence", CALIBRATED: "With all networks calibrated"}
@@ -45,15 +45,12 @@ def change(row: TableRow) -> str:
     return numbers.change(row["scale"], row["change"], row["ci_low"], row["ci_high"])
 
 
-def levels_told(results: StudyResults, first: str, last: str) -> str:
-    """Return the levels between which a change is told: "data.factor 0.5 to 0.95"."""
-    return f"{results.factor.told(first)} to {last}"
-
-
-def key_of(results: StudyResults) -> str:
-    """Return what the levels are values of, as a sentence has it: "data.factor", "sam.rho"."""
-    factor = results.factor
-    return factor.name.split(".", 1)[1] if is_option(factor.name) else factor.name
+def levels_told(row: TableRow) -> str:
+    """Return the levels between which a change is told: "data.factor 0.5 to 0.95", "baseline to sam.rho 0.1"."""
+    first, last = row["line_first"], row["line_last"]
+    if is_name(first) and not is_name(last):
+        return f"{first} to {row['factor']} {last}"
+    return f"{row['factor']} {first} to {last}"
 
 
 def share_of_seeds(row: TableRow) -> str:
@@ -62,7 +59,7 @@ def share_of_seeds(row: TableRow) -> str:
     return f"{'up' if up else 'down'} in {row['rising' if up else 'falling']} of {counted(row['n'], 'seed')}"
 
 
-def trend_told(row: TableRow, name: str) -> str:
+def trend_told(row: TableRow) -> str:
     """Return whether a quantity rises or falls with the levels, as a predicate."""
     tau = numbers.correlation(row["tau"], row["tau_low"], row["tau_high"])
     found = f"mean tau {tau}, {share_of_seeds(row)}"
@@ -74,8 +71,8 @@ def trend_told(row: TableRow, name: str) -> str:
         return f"no trend could be significant, since {of} ({found})"
     p = f"p\u00a0=\u00a0{numbers.p_value(row['p_adjusted'])}".replace("=\u00a0< ", "<\u00a0")
     if not row["significant"]:
-        return f"no trend with {name} is seen ({found}, {p})"
-    return f"it {'rises' if row['tau'] > 0 else 'falls'} with {name} ({found}, {p})"
+        return f"no trend with {row['factor']} is seen ({found}, {p})"
+    return f"it {'rises' if row['tau'] > 0 else 'falls'} with {row['factor']} ({found}, {p})"
 
 
 def held_row(table: pd.DataFrame, row: TableRow, places: Sequence[str]) -> TableRow | None:
@@ -144,16 +141,16 @@ def sentences(results: StudyResults, table: pd.DataFrame, parts: pd.DataFrame) -
 
 
 def _sentence(results: StudyResults, table: pd.DataFrame, parts: pd.DataFrame, row: TableRow) -> str:
-    told = [_size(results, row), *_bend(row), *_first_levels(results, row), *_left(results, table, row)]
-    told += [*_partial(key_of(results), row), *_bookkeeping(parts, row), *_left_out(row)]
+    told = [_size(row), *_bend(row), *_first_levels(results, row), *_left(results, table, row)]
+    told += [*_partial(row), *_bookkeeping(parts, row), *_left_out(row)]
     return " ".join(told)
 
 
-def _size(results: StudyResults, row: TableRow) -> str:
-    trend = trend_told(row, key_of(results))
+def _size(row: TableRow) -> str:
+    trend = trend_told(row)
     if not math.isfinite(row["change"]):
         return f"{trend[0].upper()}{trend[1:]}; too few levels lie on {row['h']} for a size."
-    ends = levels_told(results, row["line_first"], row["line_last"])
+    ends = levels_told(row)
     if row["shape"] == NOT_MONOTONE:
         return (
             f"Not monotone: steps between adjacent levels are significant both up and down, so that no one size "
@@ -181,10 +178,10 @@ def _bend(row: TableRow) -> list[str]:
 
 
 def _first_levels(results: StudyResults, row: TableRow) -> list[str]:
-    factor = results.factor
+    axis = axis_of(results)
     sides = (("differs_above", "on"), ("differs_below", "down"))
     told = [f"from {row[side]} {word}" for side, word in sides if row[side]]
-    return [f"It differs from {factor.told(factor.reference)} {joined(told)}."] if told else []
+    return [f"It differs from {axis.told(results.reference)} {joined(told)}."] if told and axis is not None else []
 
 
 def _left(results: StudyResults, table: pd.DataFrame, row: TableRow) -> list[str]:
@@ -198,12 +195,12 @@ def _left(results: StudyResults, table: pd.DataFrame, row: TableRow) -> list[str
     return told
 
 
-def _partial(name: str, row: TableRow) -> list[str]:
+def _partial(row: TableRow) -> list[str]:
     if not row["partial_n"] > 0 or not math.isfinite(row["partial_low"]):
         return []
     rho = numbers.correlation(row["partial"], row["partial_low"], row["partial_high"])
     of = "" if row["partial_n"] == row["n"] else f" in the {counted(int(row['partial_n']), 'seed')} that have one"
-    return [f"Given the train loss of each run, its correlation with {name} within seeds is {rho}{of}."]
+    return [f"Given the train loss of each run, its correlation with {row['factor']} within seeds is {rho}{of}."]
 
 
 def _bookkeeping(parts: pd.DataFrame, row: TableRow) -> list[str]:
@@ -238,15 +235,15 @@ def verdicts(results: StudyResults, shares: pd.DataFrame) -> list[str]:
     """
     told = []
     for (measure, complexity), part in shares.groupby(["measure", "complexity"], sort=False):
-        label = label_of(results, str(measure))
+        label, factor = label_of(results, str(measure)), str(part["factor"].iloc[0])
         if (part["predictor"] == "").all():
             told.append(
-                f"How much of {label} loss{', complexity' if complexity else ''} and {key_of(results)} explain cannot "
+                f"How much of {label} loss{', complexity' if complexity else ''} and {factor} explain cannot "
                 f"be told apart: within seeds they go together (condition number "
                 f"{numbers.fixed(float(part['condition'].iloc[0]), 0)})."
             )
             continue
-        names = {"loss": "loss", "dose": key_of(results)}
+        names = {"loss": "loss", "dose": factor}
         if complexity:
             names["complexity"] = label_of(results, str(complexity))
         first = ["loss", *(["complexity"] if complexity else []), "dose"]

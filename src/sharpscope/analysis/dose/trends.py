@@ -35,7 +35,7 @@ _SHARE = ("retained", "retained_low", "retained_high")
 _TWINNED = ("sharpness", "complexity", "score")
 MONOTONE, NOT_MONOTONE = "monotone", "not monotone"
 COLUMNS = (
-    *("quantity", "kind", "at", "h", "levels", "first", "last", "n"),
+    *("quantity", "kind", "at", "factor", "h", "levels", "first", "last", "n"),
     *("tau", "tau_low", "tau_high", "rising", "falling", "p", "p_smallest", "family", *ADJUSTED_COLUMNS),
     *("scale", "line_first", "line_last", "change", "ci_low", "ci_high", "ci_level", "bend", "bend_low", "bend_high"),
     *(
@@ -56,10 +56,11 @@ COLUMNS = (
 def dose_table(results: StudyResults) -> pd.DataFrame:
     """Return one row a quantity and moment: how it moves along the levels of an ordered factor.
 
-    ``at`` is the ``end`` of training, a matched train loss, or a twin at the end; ``h`` the scale of the doses;
-    ``first`` and ``last`` the outermost of the ``levels`` that count. ``tau`` is the mean over seeds of Kendall's tau-b
-    with the order of the levels, with its interval; ``p`` that of flips of whole seeds, corrected over the primary
-    quantities at the end by Westfall and Young, elsewhere by Benjamini and Hochberg.
+    ``at`` is the ``end`` of training, a matched train loss, or a twin at the end; ``factor`` what the levels are
+    values of, and ``h`` the scale on which they lie; ``first`` and ``last`` the outermost of the ``levels`` that
+    count. ``tau`` is the mean over seeds of Kendall's tau-b with the order of the levels, with its interval; ``p``
+    that of flips of whole seeds, corrected over the primary quantities at the end by Westfall and Young, elsewhere by
+    Benjamini and Hochberg.
 
     ``change`` is that from ``line_first`` to ``line_last`` by the least-squares line of each seed, as ``scale`` has it,
     with the interval that inverts the signed-rank test; ``bend`` how far the middle lies above that line; ``shape``
@@ -103,7 +104,7 @@ def _rows(results: StudyResults, axis: Axis) -> Iterator[tuple[dict[str, Any], C
             course = course_of(values, axis, column)
             if not course.enough:
                 continue
-            row = {"quantity": name, "at": at, "h": axis.h, **_row(values, course)}
+            row = {"quantity": name, "at": at, "factor": axis.key, "h": axis.h, **_row(values, course)}
             row["family"] = PRIMARY if at == END and name in results.primary else SECONDARY
             if at != END:
                 row |= _beside(course, end)
@@ -122,7 +123,7 @@ def _places(results: StudyResults, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _row(values: Values, course: Course) -> dict[str, Any]:
-    levels, trends = np.array(course.axis.levels), course.trends
+    levels, trends = np.array(course.axis.labels), course.trends
     present = trends.values[np.isfinite(trends.values)]
     tau = mean_interval(trends.values, _STREAM.child("mean"))
     nothing, back = np.zeros(len(trends.values)), course.scaled.back
@@ -152,7 +153,7 @@ def _row(values: Values, course: Course) -> dict[str, Any]:
 def _extremes(course: Course) -> dict[str, str]:
     if not np.isfinite(course.means).any():
         return {"highest": "", "lowest": ""}
-    levels = course.axis.levels
+    levels = course.axis.labels
     return {"highest": levels[int(np.nanargmax(course.means))], "lowest": levels[int(np.nanargmin(course.means))]}
 
 
@@ -182,7 +183,7 @@ def _first_levels(values: Values, course: Course) -> tuple[str, str]:
     for side in sides:
         p = (_p_of(values, course.name, levels[k]) for k in side)
         count = fixed_sequence(p, alpha)
-        found.append(levels[side[count - 1]] if count else "")
+        found.append(course.axis.labels[side[count - 1]] if count else "")
     return found[0], found[1]
 
 

@@ -95,10 +95,10 @@ def _course(place: Axes, results: StudyResults, axis: Axis, panel: Panel, colors
         logarithmic(place, "y")
     else:
         place.locator_params(axis="y", nbins=4)
-    kept = room_for(axis.levels, x, _LETTERS)
+    kept = room_for(axis.labels, x, _LETTERS)
     place.set_xticks(x, minor=True)
-    place.set_xticks([x[k] for k in kept], [lettered(axis.levels[k]) for k in kept])
-    if len(axis.levels[kept[-1]]) > SHORT:
+    place.set_xticks([x[k] for k in kept], [lettered(axis.labels[k]) for k in kept])
+    if len(axis.labels[kept[-1]]) > SHORT:
         place.get_xticklabels()[-1].set_horizontalalignment("right")
     place.tick_params(axis="x", which="minor", length=2)
     place.set_title(lettered(panel.quantity.label))
@@ -167,8 +167,8 @@ def against_loss(results: StudyResults, axis: Axis) -> Figure | None:
         _cloud(place, axis, cloud, colors)
     figure.supxlabel("Train loss at the end of training", fontsize=7)
     handles = [
-        Line2D([], [], color=colors[level], marker="o", linestyle="", markersize=4, label=lettered(level))
-        for level in axis.levels
+        Line2D([], [], color=colors[level], marker="o", linestyle="", markersize=4, label=lettered(label))
+        for level, label in zip(axis.levels, axis.labels, strict=True)
     ]
     columns = max(1, min(len(handles), 110 // max(4 + len(str(handle.get_label())) for handle in handles)))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, title=lettered(axis.name))
@@ -182,7 +182,7 @@ def _cloud(place: Axes, axis: Axis, cloud: Cloud, colors: dict[str, str]) -> Non
         place.plot(*cloud.means[:, [k]], "o", color=colors[level], markeredgecolor="0.15", markersize=4)
         x, y = map(float, cloud.means[:, k])
         if k in (0, len(axis.levels) - 1) and np.isfinite(x + y):
-            label = place.annotate(lettered(level), (x, y), (0, 4), textcoords="offset points", ha="center")
+            label = place.annotate(lettered(axis.labels[k]), (x, y), (0, 4), textcoords="offset points", ha="center")
             label.set(fontsize=6, path_effects=[withStroke(linewidth=1.5, foreground="white")])
     for which, scale in (("x", cloud.x), ("y", cloud.y)):
         if scale.logarithmic:
@@ -206,6 +206,6 @@ def heat_strip(results: StudyResults, table: pd.DataFrame) -> Figure | None:
     place.set_xticks(range(len(moments)), [place_told(at) for at in moments])
     place.set_yticks(range(len(rows)), [lettered(results.quantities[name].label) for name in rows])
     place.tick_params(length=0)
-    place.set_title(f"Mean Kendall tau with {lettered(results.factor.title)}")
+    place.set_title(f"Mean Kendall tau with {lettered(table['factor'].iloc[0])}")
     figure.colorbar(image, ax=place).outline.set_linewidth(0.4)
     return figure

@@ -74,7 +74,7 @@ def _up(y: np.ndarray, scale: Scale) -> list[float]:
 def _panel(results: StudyResults, axis: Axis, panel: Panel, looks: dict[str, Style]) -> dict[str, Any]:
     x, on_line, scale = axis.drawn, axis.on_line, panel.scale
     end = panel.curves[0]
-    kept = room_for(axis.levels, x, _LETTERS)
+    kept = room_for(axis.labels, x, _LETTERS)
     return {
         "label": panel.quantity.label,
         "note": ", ".join(
@@ -92,7 +92,7 @@ def _panel(results: StudyResults, axis: Axis, panel: Panel, looks: dict[str, Sty
             for k, level in enumerate(axis.levels)
             if (dot := _dot(results, axis, end, k, looks[level].color, scale)) is not None
         ],
-        "labels": [(round(100 * float(x[k]), 1), axis.levels[k]) for k in kept],
+        "labels": [(round(100 * float(x[k]), 1), axis.labels[k]) for k in kept],
         "marks": _across(x),
         "ticks": [(round(HEIGHT * (1 - at / 100), 1), text) for at, text in scale.ticks()],
     }
@@ -114,7 +114,7 @@ def _dot(results: StudyResults, axis: Axis, curve: Curve, k: int, color: str, sc
         "color": color,
         "hollow": level == results.reference,
         "alone": not axis.on_line[k],
-        "told": f"{results.factor.told(level)}: {numbers.with_interval(value, low, high)}",
+        "told": f"{axis.told(level)}: {numbers.with_interval(value, low, high)}",
         **ends,
     }
 
@@ -173,7 +173,7 @@ def _cloud(axis: Axis, cloud: Cloud, looks: dict[str, Style]) -> dict[str, Any]:
             if _known(pair)
         ],
         "line": " ".join(f"{x:g},{y:g}" for _, (x, y) in means),
-        "means": [(x, y, looks[level].color, level) for level, (x, y) in means],
+        "means": [(x, y, looks[level].color, axis.labels[axis.levels.index(level)]) for level, (x, y) in means],
         "across": cloud.x.ticks(),
         "up": [(round(HEIGHT * (1 - at / 100), 1), text) for at, text in cloud.y.ticks()],
     }

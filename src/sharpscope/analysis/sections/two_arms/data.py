@@ -69,7 +69,7 @@ def _panel(first: Arm, second: Arm, curves: Curves) -> Panel:
         logarithmic = curves.arms[0][1 - place].scaled.scale == "ratio" and known.min() > 0
         axes.append(Scale(float(known.min()), float(known.max()), logarithmic=logarithmic))
     x_label = f"{facts[curves.x].label}{'' if curves.at == END else f' at train loss {curves.at}'}"
-    levels = (first.axis.levels, second.axis.levels)
+    levels = (first.axis.labels, second.axis.labels)
     return Panel(facts[curves.quantity], x_label, axes[0], axes[1], (means[0], means[1]), (ends[0], ends[1]), levels)
 
 

@@ -105,12 +105,15 @@ def left_told(there: TableRow, row: TableRow) -> str:
     if there["n"] < LEAST_SEEDS:
         return f"it is {change(there)} in {counted(there['n'], 'seed')}, too few for a test" if outcome else ""
     # Over other levels the change at the end is another one, too.
-    besides = f"; {change(at_end)} at these levels at the end" if range_told(there, row) else ""
+    end = f" of {change(at_end)} at the end" if range_told(there, row) else ""
     share = share_text(there)
+    remains = (
+        f"{change(there)}{end} remains ({share})" if end else f"{change(there)} remains, {share} of that at the end"
+    )
     told = {
-        REMAINS: f"{change(there)} remains{f', {share} of that at the end' if share else ''}{besides}",
-        NOT_SEEN: f"no change is seen ({change(there)}{besides})",
-        TURNED: f"it goes the other way ({change(there)}{besides})",
+        REMAINS: remains if share else f"{change(there)}{end} remains",
+        NOT_SEEN: f"no change is seen ({change(there)}{end and f',{end}'})",
+        TURNED: f"it goes the other way ({change(there)}{end and f',{end}'})",
         APPEARS: f"a change of {change(there)} appears that is not seen at the end",
     }
     return told.get(outcome, "")
@@ -190,13 +193,16 @@ def _left(results: StudyResults, table: pd.DataFrame, row: TableRow) -> list[str
     if there is not None and (phrase := left_told(there, row)):
         told.append(f"At equal train loss ({there['at']}{range_told(there, row)}), {phrase}.")
     there = held_row(table, row, CLOSEST)
-    if there is not None and (phrase := left_told(there, row)):
+    # What no temperature moves is the same of a twin.
+    moved = there is not None and there["change"] != there["end_change"]
+    if there is not None and moved and (phrase := left_told(there, row)):
         told.append(f"{HELD_BY_TWINS[there['at']]}{range_told(there, row)}, {phrase}.")
     return told
 
 
 def _partial(row: TableRow) -> list[str]:
-    if not row["partial_n"] > 0 or not math.isfinite(row["partial_low"]):
+    about = row["kind"] in ("sharpness", "complexity") and row["partial_n"] > 0
+    if not about or not math.isfinite(row["partial_low"]):
         return []
     rho = numbers.correlation(row["partial"], row["partial_low"], row["partial_high"])
     of = "" if row["partial_n"] == row["n"] else f" in the {counted(int(row['partial_n']), 'seed')} that have one"

@@ -341,6 +341,7 @@ def test_few_seeds_have_sizes_and_no_tests(seeds):
     assert "no trend could be significant" in text
     assert not re.search(r"remains|no change is seen", text)
     assert seeds == 1 or "too few for a test" in text
+    assert ("hardly overlap" in text) == (seeds > 1)  # one seed has no range of losses
     if seeds == 3:
         assert "the range of 3 seeds, which holds the truth in 75% of cases" in text
     content = section_of("dose_response", results)[1]

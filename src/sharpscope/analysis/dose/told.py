@@ -211,9 +211,9 @@ def _partial(row: TableRow) -> list[str]:
 
 def _bookkeeping(parts: pd.DataFrame, row: TableRow) -> list[str]:
     found = by(parts[parts["quantity"] == row["quantity"]], "part")
-    if not found:
+    if not found or math.isnan(found[THROUGH]["overlap"]):
         return []
-    if not found[THROUGH]["overlap"] >= COMPARABLE_FROM:
+    if found[THROUGH]["overlap"] < COMPARABLE_FROM:
         return ["What goes through the train loss is not told: losses of adjacent levels hardly overlap."]
     if not all(math.isfinite(found[part]["ci_low"]) for part in PARTS):
         return []

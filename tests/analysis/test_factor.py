@@ -98,7 +98,7 @@ def test_a_reference_of_ones_own() -> None:
 
 
 def test_sentences_speak_of_levels() -> None:
-    results = tight(seeds=8)
+    results = comparing(tight(seeds=8), factor=KEY, ordered=False)
     one = replace(results, study={**results.study, "primary": ["relative_flatness"]})
     found = find(one, contrasts_table(one), correlations_table(one))
     assert found.headline == (

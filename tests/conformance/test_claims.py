@@ -35,10 +35,17 @@ def test_its_levels_are_regimes_that_there_are(name):
 def test_a_direction_is_one_that_its_quantities_have(name):
     for one in CLAIMS[name].predictions:
         for quantity in one.quantities if isinstance(one, Contrast) else ():
-            if one.direction in ("sharper", "flatter"):
-                assert MEASURES[quantity].facts.kind == "sharpness"
-            if one.direction in ("better", "worse"):
-                assert quantity in SCORES or quantity.startswith("test_")
+            assert_has(quantity, one.direction)
+    for one in CLAIMS[name].trends:
+        for quantity in one.quantities:
+            assert_has(quantity, one.trend)
+
+
+def assert_has(quantity, direction):
+    if direction in ("sharper", "flatter"):
+        assert MEASURES[quantity].facts.kind == "sharpness"
+    if direction in ("better", "worse"):
+        assert quantity in SCORES or quantity.startswith("test_")
 
 
 def test_they_are_listed_and_explained():

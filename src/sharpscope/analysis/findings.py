@@ -10,6 +10,8 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.complexity import Complexity
 from sharpscope.analysis.complexity import complexity as complexity_of
+from sharpscope.analysis.dose.headline import told_dose
+from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.equal_confidence import confidence_table
 from sharpscope.analysis.equal_loss import remains_table
 from sharpscope.analysis.results import StudyResults, TableRow, records
@@ -47,6 +49,7 @@ def find(
     remains: pd.DataFrame | None = None,
     confidence: pd.DataFrame | None = None,
     complexity: Complexity | None = None,
+    dose: pd.DataFrame | None = None,
 ) -> Findings:
     """Return the findings of a study.
 
@@ -57,10 +60,12 @@ def find(
         remains: What is left of differences at equal train loss, where it is known already; see ``remains_table``.
         confidence: What is left of them at equal confidence, where it is known already; see ``confidence_table``.
         complexity: What complexity has to do with it, where it is known already; see ``Complexity``.
+        dose: How quantities move along levels that have an order, where it is known already; see ``dose_table``.
     """
+    dose = dose_table(results) if dose is None else dose
     remains = remains_table(results, contrasts) if remains is None else remains
     confidence = confidence_table(results) if confidence is None else confidence
-    found = _find(results, contrasts, correlations, remains, confidence, complexity)
+    found = _find(results, contrasts, correlations, remains, confidence, complexity, dose)
     changed = ("The primary family was changed after the study first ran.",) if results.primary_changed else ()
     return replace(found, sentences=(*found.sentences, *changed), unconverged=_unconverged(results))
 
@@ -72,6 +77,7 @@ def _find(
     remains: pd.DataFrame,
     confidence: pd.DataFrame,
     complexity: Complexity | None,
+    dose: pd.DataFrame,
 ) -> Findings:
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
@@ -100,12 +106,13 @@ def _find(
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         return Findings(_unreachable(family, name), (*apart, *limits, *told))
     by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
+    moved, at_equal_loss, at_equal_confidence = told_dose(results, dose)
     left = (
-        told_loss(results, family, remains),
-        told_confidence(results, family, confidence),
+        at_equal_loss or told_loss(results, family, remains),
+        at_equal_confidence or told_confidence(results, family, confidence),
         told_complexity(results, family, complexity or complexity_of(results)),
     )
-    headline = " ".join(filter(None, (_headline(results, family), *left)))
+    headline = " ".join(filter(None, (moved or _headline(results, family), *left)))
     return Findings(headline, (_counts(family, name), *apart, *limits, *told), by_level)
 
 

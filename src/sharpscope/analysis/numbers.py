@@ -154,6 +154,18 @@ def correlation(value: float, low: float, high: float) -> str:
     return f"{fixed(value, 2)} [{fixed(low, 2)}, {fixed(high, 2)}]"
 
 
+def percentage(value: float, low: float, high: float) -> str:
+    """Return a share with its interval, in whole percent.
+
+    >>> percentage(0.7134, 0.6, 0.8), percentage(0.7134, float("nan"), float("nan"))
+    ('71% [60, 80]', '71%')
+    """
+    if not math.isfinite(value):
+        return MISSING
+    text, *ends = (fixed(100 * share, 0) for share in (value, low, high))
+    return f"{text}% [{', '.join(ends)}]" if math.isfinite(low) and math.isfinite(high) else f"{text}%"
+
+
 def p_value(p: float) -> str:
     """Return a p-value to two digits: "0.0020", "0.041", "0.63", "< 0.0001".
 

@@ -59,7 +59,9 @@ class Style:
 
 def styles_of(factor: Factor) -> dict[str, Style]:
     """Return the look of every level of a factor: along a sequence of colors where the levels have an order."""
-    return _in_order(factor) if factor.ordered else _apart(factor.levels)
+    if not factor.ordered:
+        return _apart(factor.levels)
+    return styles_in_order(sorted(factor.levels, key=factor.ranks.__getitem__), factor.lacking)
 
 
 def _apart(levels: Iterable[str]) -> dict[str, Style]:
@@ -76,13 +78,18 @@ def _apart(levels: Iterable[str]) -> dict[str, Style]:
     return result
 
 
-def _in_order(factor: Factor) -> dict[str, Style]:
-    """Return looks that show the order of the levels; what lacks the part looks as the baseline does."""
-    ordered = sorted((level for level in factor.levels if level != factor.lacking), key=factor.ranks.__getitem__)
+def styles_in_order(levels: Iterable[str], lacking: str | None = None) -> dict[str, Style]:
+    """Return looks that show the order of levels.
+
+    Args:
+        levels: The levels in their order.
+        lacking: The level that lacks what the others have more or less of; it looks as the baseline does.
+    """
+    ordered = [level for level in levels if level != lacking]
     begin, end = _SEQUENCE_ENDS
     step = (end - begin) / max(len(ordered) - 1, 1)
     found = {level: _look(to_hex(_SEQUENCE(begin + i * step)), i + 1) for i, level in enumerate(ordered)}
-    return {level: found.get(level) or _look(_KNOWN[BASELINE], 0) for level in factor.levels}
+    return found if lacking is None else {lacking: _look(_KNOWN[BASELINE], 0), **found}
 
 
 def _look(color: str, place: int) -> Style:

@@ -113,6 +113,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
             remains=evidence.equal_loss.remains,
             confidence=evidence.equal_confidence,
             complexity=evidence.complexity,
+            dose=evidence.dose,
         ),
         "total": len(results.ledger),
         "done": int((results.ledger["state"] == "done").sum()),

@@ -136,6 +136,7 @@ class StudyResults:
             see ``conditions_table``.
         watched: Facts of what was measured along the trainings.
         read_arrays: Reads the arrays of a stage at a snapshot; see ``arrays``.
+        beside: Another study that this one is set beside; None where it stands alone.
     """
 
     study: dict[str, Any]
@@ -157,6 +158,7 @@ class StudyResults:
     conditions: pd.DataFrame = field(default_factory=pd.DataFrame)
     watched: tuple[Quantity, ...] = ()
     read_arrays: Callable[[str, str], Arrays] = field(default=_no_arrays, repr=False)
+    beside: StudyResults | None = field(default=None, repr=False)
 
     def arrays(self, stage: str, snapshot: str = END) -> Arrays:
         """Return the arrays that a stage has stored of each run that is done.

@@ -25,6 +25,7 @@ from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.complexity import Complexity, complexity
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
+from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.equal_confidence import confidence_table
 from sharpscope.analysis.equal_loss import EqualLoss, equal_loss
 from sharpscope.analysis.levels import levels_table
@@ -75,6 +76,11 @@ class Evidence:
     def complexity(self) -> Complexity:
         """What complexity has to do with sharpness; see ``Complexity``."""
         return complexity(self.results)
+
+    @cached_property
+    def dose(self) -> pd.DataFrame:
+        """How quantities move along levels that have an order; empty where they have none; see ``dose_table``."""
+        return dose_table(self.results)
 
     @cached_property
     def correlations(self) -> pd.DataFrame:

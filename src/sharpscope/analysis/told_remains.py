@@ -55,8 +55,7 @@ def share_text(row: TableRow) -> str:
     """Return the share that is left with its interval, "40% [32, 47]"; empty where there is none."""
     if not math.isfinite(row["retained"]):
         return ""
-    value, low, high = (numbers.fixed(100 * row[end], 0) for end in ("retained", "retained_low", "retained_high"))
-    return f"{value}% [{low}, {high}]"
+    return numbers.percentage(*(row[end] for end in ("retained", "retained_low", "retained_high")))
 
 
 def _agreeing(text: str, levels: int) -> str:

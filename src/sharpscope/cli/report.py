@@ -19,6 +19,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where to write; the folder of the study by default.")
     ] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option("--beside", metavar="DIR", help="The folder of another study of ordered levels, as a second arm."),
+    ] = None,
 ) -> None:
     """Write report.html, tables and figures again, from the store alone.
 
@@ -32,7 +36,7 @@ def report(
         if (elsewhere / "catalog.json").exists():
             raise SharpscopeError(f"--out {elsewhere} is the folder of another study; name a place of its own")
     try:
-        results = write_all(directory, elsewhere)
+        results = write_all(directory, elsewhere, beside)
     except PermissionError as error:
         raise SharpscopeError(f"{error.filename} cannot be written; name another place with --out") from None
     left_out = [

@@ -47,10 +47,17 @@ def check_folder(out: Path) -> None:
         raise SharpscopeError(f"--out must be a folder, and {out} is a file")
 
 
-def write_all(directory: Path, place: Path | None = None) -> Any:
-    """Write the ledger and the report from the store, into it or to another place; return what they were made of."""
-    from sharpscope.analysis.ledger import results_of, write_ledger
+def write_all(directory: Path, place: Path | None = None, beside: Path | None = None) -> Any:
+    """Write the ledger and the report from the store, into it or to another place; return what they were made of.
+
+    Args:
+        directory: The folder of the study.
+        place: Where to write; the folder itself when None.
+        beside: The folder of another study that the report sets this one beside.
+    """
+    from sharpscope.analysis.ledger import load_results, results_of, write_ledger
     from sharpscope.analysis.report import write_report
+    from sharpscope.analysis.sections.two_arms import set_beside
     from sharpscope.store.folder import Store
     from sharpscope.store.pairs import compute_pairs, write_pairs
     from sharpscope.store.reading import Reading
@@ -64,6 +71,8 @@ def write_all(directory: Path, place: Path | None = None) -> Any:
             store.tidy()
             write_pairs(store, pairs)
         results = results_of(reading, pairs)
+        if beside is not None:
+            results = set_beside(results, load_results(beside))
         write_ledger(results.ledger, place or directory)
         path = write_report(results, place or directory)
     print(f"Report: {path}")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny, field_validator
 
 from sharpscope.spec.factor import REGIME
-from sharpscope.spec.predictions import Contrast, Prediction, kind_of
+from sharpscope.spec.predictions import Contrast, Prediction, Trend, kind_of
 from sharpscope.spec.structure import Strict
 
 
@@ -46,6 +46,11 @@ class Claim(Strict):
     def contrasts(self) -> tuple[Contrast, ...]:
         """Those of its predictions that compare levels."""
         return tuple(one for one in self.predictions if isinstance(one, Contrast))
+
+    @property
+    def trends(self) -> tuple[Trend, ...]:
+        """Those of its predictions that are about the order of levels."""
+        return tuple(one for one in self.predictions if isinstance(one, Trend))
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -81,8 +81,8 @@ def _found(values: Values, asked: list[_Asked], condition: str) -> dict[int, Fin
     found = {}
     for (i, column), adjusted in zip(kept.items(), p, strict=True):
         scaled = values.scaled(column)
-        sign = _sign(values.results.quantities[column], asked[i].predicted)
-        found[i] = _contrast(differences[i], scaled, sign, float(adjusted), _loss_of(values.results, column, condition))
+        sign = sign_of(values.results.quantities[column], asked[i].predicted)
+        found[i] = _contrast(differences[i], scaled, sign, float(adjusted), loss_of(values.results, column, condition))
     return found
 
 
@@ -108,7 +108,8 @@ def _column(results: StudyResults, one: _Asked, condition: str) -> str | None:
     return max(columns, key=lambda column: runs[column].count(), default=None) if columns else None
 
 
-def _loss_of(results: StudyResults, column: str, condition: str) -> str:
+def loss_of(results: StudyResults, column: str, condition: str) -> str:
+    """Return the matched train loss of a column, where that is the condition."""
     return results.quantities[column].matched_loss if condition == LOSS else ""
 
 
@@ -121,7 +122,7 @@ def _differences(values: Values, one: _Asked, column: str) -> np.ndarray:
     return study_wide(np.asarray(by_setting)).values
 
 
-def _sign(quantity: Quantity, predicted: str) -> int:
+def sign_of(quantity: Quantity, predicted: str) -> int:
     """Return whether larger values are what is predicted, +1, or smaller ones, -1."""
     sign = 1 if predicted in _UP else -1
     if predicted in ("larger", "smaller"):

@@ -12,8 +12,9 @@ from sharpscope.spec.predictions.contrast import ALL, Contrast
 from sharpscope.spec.predictions.prediction import Prediction
 from sharpscope.spec.predictions.relation import Relation
 from sharpscope.spec.predictions.rivalry import Rivalry
+from sharpscope.spec.predictions.trend import Trend
 
-KINDS: tuple[type[Prediction], ...] = (Contrast, Relation, Rivalry)
+KINDS: tuple[type[Prediction], ...] = (Contrast, Relation, Rivalry, Trend)
 
 
 def kind_of(prediction: Mapping[str, Any]) -> type[Prediction]:
@@ -21,4 +22,4 @@ def kind_of(prediction: Mapping[str, Any]) -> type[Prediction]:
     return next((kind for kind in KINDS if kind.mark in prediction), Contrast)
 
 
-__all__ = ["ALL", "KINDS", "Contrast", "Prediction", "Relation", "Rivalry", "kind_of"]
+__all__ = ["ALL", "KINDS", "Contrast", "Prediction", "Relation", "Rivalry", "Trend", "kind_of"]

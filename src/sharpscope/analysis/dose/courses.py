@@ -1,0 +1,101 @@
+"""The course of a quantity along the levels of an ordered factor, seed by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sharpscope.analysis.dose.axis import Axis
+from sharpscope.analysis.statistics import StudyWide, study_wide
+from sharpscope.analysis.statistics.trend import LEAST_LEVELS, bends, rank_trends, slopes
+from sharpscope.analysis.values import Scaled, Values
+
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Course:
+    """One quantity along the levels.
+
+    Attributes:
+        name: The column.
+        axis: The levels.
+        scaled: How its values are compared.
+        values: On that scale, shape ``[settings, levels, seeds]``; NaN where there is no run, or no number.
+        counted: Which levels count, shape ``[levels]``: those that at least half of the seeds have. One in which
+            nearly all runs diverged would leave nearly no seed.
+    """
+
+    name: str
+    axis: Axis
+    scaled: Scaled
+    values: np.ndarray
+    counted: np.ndarray
+
+    @property
+    def enough(self) -> bool:
+        """Whether it has a course: three levels that count."""
+        return int(self.counted.sum()) >= LEAST_LEVELS
+
+    @property
+    def line(self) -> np.ndarray:
+        """The levels that count and have a position, between which slopes are told, shape ``[levels]``."""
+        return self.counted & self.axis.on_line
+
+    @property
+    def left_out(self) -> list[str]:
+        """The levels that do not count though a seed has them, or none has."""
+        return [label for label, counts in zip(self.axis.labels, self.counted, strict=True) if not counts]
+
+    @cached_property
+    def trends(self) -> StudyWide:
+        """Kendall's tau-b with the order of the levels, one a seed: its mean over settings."""
+        return study_wide(rank_trends(self.values[:, self.counted]))
+
+    @cached_property
+    def slopes(self) -> StudyWide:
+        """The change from the first to the last level that has a position, one a seed."""
+        return self.along(self.line, slopes)
+
+    @cached_property
+    def bends(self) -> StudyWide:
+        """How far the middle lies above the straight line between the ends, one a seed."""
+        return self.along(self.line, bends)
+
+    def along(self, line: np.ndarray, statistic: Statistic) -> StudyWide:
+        """Return a statistic of values and positions over some of the levels, one a seed: its mean over settings.
+
+        Args:
+            line: Which levels, all with a position, shape ``[levels]``.
+            statistic: Of values ``[settings, levels, seeds]`` and positions from 0 to 1.
+        """
+        if line.sum() < LEAST_LEVELS:
+            return study_wide(np.full((self.values.shape[0], self.values.shape[2]), np.nan))
+        return study_wide(statistic(self.values[:, line], self.axis.scaled(line)))
+
+    @cached_property
+    def by_seed(self) -> np.ndarray:
+        """The values averaged over settings, shape ``[levels, seeds]``; NaN where a seed lacks one of them."""
+        return np.stack([study_wide(of_level).values for of_level in self.values.transpose(1, 0, 2)])
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """The means over seeds of the levels that count, as they are compared, shape ``[levels]``; NaN elsewhere."""
+        known = np.where(self.counted[:, None], self.by_seed, np.nan)
+        count = np.isfinite(known).sum(axis=1)
+        return np.divide(np.nansum(known, axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def course_of(values: Values, axis: Axis, name: str) -> Course:
+    """Return the course of one quantity; of a score of pairs, of jackknife values."""
+    scaled = values.scaled(name)
+    places = [values.levels.index(level) for level in axis.levels]
+    with np.errstate(invalid="ignore"):  # jackknife values of ratios may lie below zero
+        found = scaled.forward(values.independent(name)[:, places])
+    present = np.isfinite(found)
+    tried = present.any(axis=1)
+    counted = present.any(axis=(0, 2)) & (2 * present.sum(axis=(0, 2)) >= tried.sum())
+    return Course(name, axis, scaled, found, counted)

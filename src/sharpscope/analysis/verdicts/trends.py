@@ -1,0 +1,47 @@
+"""Do quantities move along ordered levels as a claim predicts?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sharpscope.analysis.dose.axis import axis_of
+from sharpscope.analysis.dose.claimed import column_at_equal_confidence, column_at_equal_loss, found_trends
+from sharpscope.analysis.values import Values
+from sharpscope.analysis.verdicts.contrasts import loss_of, sign_of
+from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
+from sharpscope.analysis.verdicts.verdict import CONFIDENCE, END, LOSS, Finding, TestedPrediction
+from sharpscope.numpy_stream import NumpyStream
+from sharpscope.spec import Claim, Trend
+
+_STREAM = NumpyStream(0, "analysis", "claims")
+
+
+@KINDS.register(facts=KindFacts("From level to level"))
+def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterator[TestedPrediction]:
+    """Yield the tests of all trends of a claim along levels that have an order; one family under each condition."""
+    results, axis = values.results, axis_of(values.results)
+    asked = [(name, one.trend) for one in predictions for name in one.quantities if name in results.measured]
+    if axis is None:
+        return
+    columns: dict[str, list[str | None]] = {
+        END: [name for name, _ in asked],
+        LOSS: [column_at_equal_loss(values, axis, name) for name, _ in asked],
+        CONFIDENCE: [column_at_equal_confidence(results, name) for name, _ in asked],
+    }
+    under = {
+        condition: found_trends(values, axis, {i: c for i, c in enumerate(columns[condition]) if c}, _STREAM)
+        for condition in (END, *claim.controls)
+    }
+    for i, (name, predicted) in enumerate(asked):
+        made = {condition: of[i] for condition, of in under.items() if i in of}
+        if END not in made:
+            continue
+        found = {}
+        for condition, one in made.items():
+            low, value, high = (one.scaled.back(v) for v in (one.change.low, one.change.value, one.change.high))
+            favor = one.direction * sign_of(results.quantities[name], predicted)
+            at = loss_of(results, str(columns[condition][i]), condition)
+            found[condition] = Finding(one.scaled.scale, value, low, high, one.change.n, favor, at)
+        levels = made[END].levels
+        told = f"{levels}, {predicted}"
+        yield TestedPrediction("trend", name, levels, told, results.reference, predicted, found, claim.controls)

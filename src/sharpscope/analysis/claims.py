@@ -14,7 +14,7 @@ from sharpscope.analysis.equal_confidence import CLOSEST, twin_column
 from sharpscope.analysis.results import Quantity, StudyResults
 from sharpscope.analysis.statistics import hodges_lehmann, study_wide, westfall_young
 from sharpscope.analysis.statistics.power import POWER, found_by_signed_rank, power
-from sharpscope.analysis.statistics.relations import Design, relations
+from sharpscope.analysis.statistics.relations import Design, within_cells
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.values import Scaled, Values
 from sharpscope.numpy_stream import NumpyStream
@@ -275,8 +275,8 @@ def _of_relation(values: Values, one: Relation) -> Iterator[TestedPrediction]:
                 continue
             x, y, given = table[rows].T
             design = Design(seeds[rows], levels[rows], settings[rows])
-            found = relations(x[None], y[None], given, design, _STREAM.child("relations", name, outcome))
-            bounds = found.partial if one.given_loss else found.within
+            found = within_cells(x[None], y[None], given, design, _STREAM.child("relations", name, outcome))
+            bounds = found.partial if one.given_loss else found.plain
             value, low, high = (float(part[0, 0]) for part in (bounds.value, bounds.low, bounds.high))
             favor = (int(low > 0) - int(high < 0)) * (1 if one.sign == "positive" else -1)
             n = len(np.unique(seeds[rows]))

@@ -13,7 +13,7 @@ from sharpscope.analysis.statistics.interval import LEVEL
 from sharpscope.numpy_stream import NumpyStream
 
 LEAST_SEEDS = 4  # fewer have too few different resamples
-_AT_ONCE = 250  # resamples, so that what a statistic holds of each run stays small
+AT_ONCE = 250  # resamples, so that what a statistic holds of each run stays small
 
 # How often each unit is drawn, shape [resamples, n], to one or more numbers of each resample, shape [resamples, ...].
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -44,7 +44,13 @@ class Bounds:
 
 
 def bca_interval(
-    statistic: Statistic, n: int, stream: NumpyStream, *, level: float = LEVEL, resamples: int = RESAMPLES
+    statistic: Statistic,
+    n: int,
+    stream: NumpyStream,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    at_once: int = AT_ONCE,
 ) -> Bounds:
     """Return statistics with their bias-corrected and accelerated bootstrap intervals over ``n`` units.
 
@@ -57,6 +63,7 @@ def bca_interval(
         stream: Where the resamples are drawn from.
         level: The share of intervals that are to hold the truth.
         resamples: How many resamples are drawn.
+        at_once: How many of them the statistic is given at a time.
 
     Reference: Efron, "Better Bootstrap Confidence Intervals", JASA 1987.
     """
@@ -65,7 +72,7 @@ def bca_interval(
         return Bounds(value, np.full(value.shape, np.nan), np.full(value.shape, np.nan))
     shape, value = value.shape, value.ravel()
     weights = resampled_weights(n, stream, resamples)
-    parts = [np.asarray(statistic(weights[start : start + _AT_ONCE])) for start in range(0, resamples, _AT_ONCE)]
+    parts = [np.asarray(statistic(weights[start : start + at_once])) for start in range(0, resamples, at_once)]
     drawn = np.concatenate(parts).reshape(resamples, -1)
     without = np.asarray(statistic(1.0 - np.eye(n))).reshape(n, -1)
     tail = float(stats.norm.ppf(expanded_tail(n, level)))

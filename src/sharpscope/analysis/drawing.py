@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -94,6 +95,29 @@ def logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
     of_axis.set_major_locator(locator(Scale(low, high, logarithmic=True)))
     of_axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
     of_axis.set_minor_formatter(NullFormatter())
+
+
+def suit(axis: Axes, which: Literal["x", "y"], *, log: bool) -> None:
+    """Give an axis few marks, so that they do not overlap in small panels: logarithmic ones, or not."""
+    if log:
+        logarithmic(axis, which)
+    else:
+        axis.locator_params(axis=which, nbins=4)
+
+
+def intervals(axis: Axes, at: np.ndarray, low: np.ndarray, high: np.ndarray, **look: Any) -> None:
+    """Draw horizontal intervals, given where they lie and their ends, all as one broken line: that is soon drawn."""
+    gaps = np.full(np.shape(at), np.nan)
+    ends, heights = (np.column_stack(parts).ravel() for parts in ((low, high, gaps), (at, at, gaps)))
+    axis.plot(ends, heights, **look)
+
+
+def rows_of(axis: Axes, labels: Sequence[str], *, named: bool) -> None:
+    """Make the vertical axis one of rows, the first on top, with their labels where it is the first beside others."""
+    axis.set_yticks(range(len(labels)), labels) if named else axis.set_yticks([])
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
 
 
 def level_legend(figure: Figure, results: StudyResults) -> None:

@@ -331,3 +331,11 @@ def records(table: pd.DataFrame) -> list[TableRow]:
 def by(table: pd.DataFrame, column: str) -> dict[str, TableRow]:
     """Return the rows of a table by the value of a column in which each value is once."""
     return {row[column]: row for row in records(table)}
+
+
+def nested(table: pd.DataFrame, outer: str, inner: str) -> dict[str, dict[str, TableRow]]:
+    """Return the rows of a table by the values of two columns, of which each two are together once."""
+    found: dict[str, dict[str, TableRow]] = {}
+    for row in records(table):
+        found.setdefault(row[outer], {})[row[inner]] = row
+    return found

@@ -20,6 +20,12 @@ def spans_decades(values: np.ndarray) -> bool:
     return bool(len(values) > 1 and values.min() > 0 and values.max() / values.min() > _LOG_FROM)
 
 
+def suits_logarithm(values: np.ndarray, *, ratio: bool) -> bool:
+    """Return whether values are positive, and are compared by their ratio or span decades."""
+    known = values[np.isfinite(values)]
+    return bool(len(known) and known.min() > 0 and (ratio or spans_decades(known)))
+
+
 @dataclass(frozen=True)
 class Scale:
     """An axis from the least of some values to the greatest.

@@ -47,7 +47,7 @@ class Ranked:
         unit = np.arange(values.shape[1]) if unit is None else unit
         count = max(units, int(unit.max(initial=-1)) + 1)
         member = (unit[:, None] == np.arange(count)).astype(np.float32)
-        lead = np.empty((*values.shape, count), dtype=np.float32)
+        lead = np.empty((*values.shape, count), dtype=_exactly(count * member.sum(axis=0).max(initial=0.0)))
         for row, found in zip(values, lead, strict=True):
             found[:] = (row < row[:, None]).astype(np.float32) @ member - (row > row[:, None]).astype(
                 np.float32
@@ -57,12 +57,17 @@ class Ranked:
     def drawn(self, weights: np.ndarray) -> Drawn:
         """Return the ranks in resamples, given how often each unit is drawn, shape ``[resamples, units]``."""
         count, n, units = self.lead.shape
-        most = float((weights @ np.bincount(self.unit, minlength=units)).max(initial=0.0))
-        kind: Any = np.float32 if most**3 < _EXACT else np.float64
-        w, lead = weights.astype(kind), self.lead.astype(kind)
+        runs = (weights @ np.bincount(self.unit, minlength=units)).max(initial=0.0)
+        kind = np.promote_types(_exactly(runs), self.lead.dtype)
+        w, lead = weights.astype(kind), self.lead.astype(kind, copy=False)
         ranks = (w @ lead.reshape(count * n, units).T).reshape(-1, count, n)
         weighted = ranks * w[:, None, self.unit]
         return Drawn(ranks, weighted, np.einsum("rqn,rqn->rq", ranks, weighted).astype(np.float64))
+
+
+def _exactly(runs: float) -> Any:
+    """Return the precision in which all products of the ranks of so many drawn runs are exact."""
+    return np.float32 if runs**3 < _EXACT else np.float64
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,8 @@ def spearman_given(x: Ranked, y: Ranked, given: Ranked | None, weights: np.ndarr
 
 def spearman_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return Spearman's coefficient of each of ``x``, shape ``[p, n]``, with each of ``y``, ``[q, n]``: ``[p, q]``."""
-    return spearman(Ranked.of(x), Ranked.of(y), np.ones((1, x.shape[1])))[0]
+    one = np.zeros(x.shape[1], dtype=np.int64)
+    return spearman(Ranked.of(x, one, units=1), Ranked.of(y, one, units=1), np.ones((1, 1)))[0]
 
 
 def kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -183,7 +183,7 @@ def within_cells(
 
 def _at_once(ranks: int) -> int:
     """Return in how many resamples so many ranks are held at once: few enough for the processor's cache."""
-    return max(20, min(RESAMPLES, 200_000 // max(ranks, 1)))
+    return max(100, min(RESAMPLES, 200_000 // max(ranks, 1)))
 
 
 def _means(values: np.ndarray, design: Design) -> np.ndarray:

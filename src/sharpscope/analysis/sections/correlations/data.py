@@ -18,7 +18,7 @@ from sharpscope.analysis.correlations import (
     WITHIN,
     outcomes,
 )
-from sharpscope.analysis.results import StudyResults, TableRow, by, records
+from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.statistics.relations import BETWEEN_ONLY, MASKED, REVERSED, UNDECIDED
 
 SYMBOLS = {REVERSED: "⇄", MASKED: "◐", BETWEEN_ONLY: "◇", UNDECIDED: "?"}
@@ -26,8 +26,10 @@ SYMBOLS = {REVERSED: "⇄", MASKED: "◐", BETWEEN_ONLY: "◇", UNDECIDED: "?"}
 
 def pairs_of(correlations: pd.DataFrame) -> Iterator[tuple[tuple[str, str], dict[str, TableRow]]]:
     """Yield each measure and outcome with what is known of it, by scope."""
-    for (measure, outcome), part in correlations.groupby(["measure", "quantity"], sort=False):
-        yield (str(measure), str(outcome)), by(part, "scope")
+    found: dict[tuple[str, str], dict[str, TableRow]] = {}
+    for row in records(correlations):
+        found.setdefault((row["measure"], row["quantity"]), {})[row["scope"]] = row
+    yield from found.items()
 
 
 def four_columns(scopes: dict[str, TableRow]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpscope.analysis.drawing import TEXT, name_levels, panels
+from sharpscope.analysis.drawing import TEXT, name_levels, panels, rows_of
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, by
@@ -36,11 +36,8 @@ def shares(results: StudyResults, table: pd.DataFrame) -> Figure | None:
         for mark in (0, 1):
             axis.axvline(mark, color="0.75", linewidth=0.6, zorder=0)
         axis.set_title(lettered(results.quantities[name].label))
-        axis.set_yticks(range(len(levels)), [lettered(level) for level in levels] if not place % 3 else [])
-        axis.set_ylim(len(levels) - 0.5, -0.5)
         axis.locator_params(axis="x", nbins=4)
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0)
+        rows_of(axis, [lettered(level) for level in levels], named=place % 3 == 0)
     figure.supxlabel("Share of the difference at the end of training, with 95% interval", fontsize=7)
     name_levels(figure, results)
     handles = [

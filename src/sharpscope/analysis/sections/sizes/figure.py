@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.claims import CONFIDENCE, END, LOSS
-from sharpscope.analysis.drawing import TEXT, name_levels, panels
+from sharpscope.analysis.drawing import TEXT, name_levels, panels, rows_of
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, by, select
@@ -33,8 +33,7 @@ def dumbbells(results: StudyResults, table: pd.DataFrame) -> Figure:
     for place, (axis, name) in enumerate(zip(axes, measures, strict=True)):
         _panel(axis, results, table, measures[name], levels)
         axis.set_title(lettered(results.quantities[name].label))
-        if place % 3:
-            axis.tick_params(axis="y", labelleft=False)
+        rows_of(axis, [lettered(level) for level in levels], named=place % 3 == 0)
     against = results.factor.told(results.reference)
     figure.supxlabel(lettered(f"Against {against}, with 95% interval over seeds"), fontsize=7)
     name_levels(figure, results)
@@ -68,10 +67,6 @@ def _panel(axis: Axes, results: StudyResults, table: pd.DataFrame, part: pd.Data
             )
     axis.axvline(nothing(ratio=is_ratio(part)), color="0.6", linewidth=0.7, zorder=0)
     _ticks(axis, table, part)
-    axis.set_yticks(range(len(levels)), [lettered(level) for level in levels])
-    axis.set_ylim(len(levels) - 0.5, -0.5)
-    axis.spines["left"].set_visible(False)
-    axis.tick_params(axis="y", length=0)
 
 
 def _ticks(axis: Axes, table: pd.DataFrame, part: pd.DataFrame) -> None:

@@ -83,6 +83,22 @@ def test_partial_is_the_correlation_of_residuals_of_ranks():
     assert np.isnan(spearman_given(*ranked[:2], None, ones)[0, 1]).all()
 
 
+def test_partial_given_several_is_the_correlation_of_residuals():
+    rng = np.random.default_rng(3)
+    given = rng.normal(size=(3, 15))
+    given[2] = given[0] ** 3  # tells nothing that the first does not
+    x, y = rng.normal(size=(2, 15)) + given[0], rng.normal(size=(2, 15)) - given[1]
+    found = spearman_given(*(Ranked.of(values) for values in (x, y, given)), np.ones((1, 15)))[0, 1]
+    columns = np.column_stack([np.ones(15), *stats.rankdata(given, axis=1)])
+
+    def rest(values):
+        ranks = stats.rankdata(values)
+        return ranks - columns @ np.linalg.lstsq(columns, ranks, rcond=None)[0]
+
+    for i, j in np.ndindex(2, 2):
+        assert found[i, j] == pytest.approx(np.corrcoef(rest(x[i]), rest(y[j]))[0, 1])
+
+
 def test_between_p_is_that_of_all_orders_of_the_levels():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 3, 4)), rng.normal(size=(1, 3, 4))

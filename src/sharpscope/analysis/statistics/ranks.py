@@ -17,6 +17,7 @@ EXACT_UP_TO = 8  # points, whose 40,320 orders are all looked at
 DRAWS = 9_999
 _EXACT = 3 * 2.0**24  # cube of as many runs, up to which single precision has all products of ranks exactly
 _ROUNDING = 1e-9
+_COLLINEAR = 1e-10  # share of a quantity's variation below which those before it tell all of it
 
 
 @dataclass(frozen=True)
@@ -106,28 +107,46 @@ def spearman(x: Ranked, y: Ranked, weights: np.ndarray) -> np.ndarray:
 
 
 def spearman_given(x: Ranked, y: Ranked, given: Ranked | None, weights: np.ndarray) -> np.ndarray:
-    """Return Spearman's coefficients, and beside them those that hold a third quantity fixed.
+    """Return Spearman's coefficients, and beside them those that hold other quantities fixed.
 
-    The second are correlations of the residuals of ranks after linear regression on the ranks of the third quantity.
+    The second are correlations of the residuals of ranks after linear regression on the ranks of these.
 
     Args:
         x: ``p`` quantities.
         y: ``q`` quantities of the same runs.
-        given: The one that the second coefficients hold fixed; None for none.
+        given: Those that the second coefficients hold fixed; None for none.
         weights: How often each unit is drawn, shape ``[resamples, units]``.
 
     Returns:
-        Shape ``[resamples, 2, p, q]``; NaN where a quantity is constant, or a function of the ranks of the third one.
+        Shape ``[resamples, 2, p, q]``; NaN where a quantity is constant, or a function of the ranks of those held
+        fixed.
     """
     a, b = x.drawn(weights), y.drawn(weights)
     plain = a.correlated(b)
     partial = np.full(plain.shape, np.nan)
     if given is not None:
-        c = given.drawn(weights)
-        of_x, of_y = a.correlated(c), c.correlated(b)
-        rest = (1 - of_x**2) * (1 - of_y**2)
-        np.divide(plain - of_x * of_y, np.sqrt(np.maximum(rest, 0)), out=partial, where=rest > _ROUNDING)
+        _partial(a, b, given.drawn(weights), plain, out=partial)
     return np.stack([plain, partial], axis=1)
+
+
+def _partial(a: Drawn, b: Drawn, c: Drawn, plain: np.ndarray, *, out: np.ndarray) -> None:
+    """Write the correlations of what is left of ``a`` and ``b`` once each quantity of ``c`` is swept out of both."""
+    across, of_a, of_b, own = plain.copy(), a.correlated(c), c.correlated(b), c.correlated(c)
+    left_a, left_b = np.ones(of_a.shape[:2]), np.ones((len(of_b), of_b.shape[2]))
+    for k in range(own.shape[1]):
+        left = own[:, k, k]
+        # What those before it tell all of adds nothing; what is constant makes all of it undefined.
+        size = np.divide(1, left, out=np.where(np.isnan(left), np.nan, 0.0), where=left > _COLLINEAR)[:, None]
+        share_a, share_b = of_a[:, :, k] * size, of_b[:, k] * size
+        across -= share_a[:, :, None] * of_b[:, k, None]
+        left_a -= share_a * of_a[:, :, k]
+        left_b -= share_b * of_b[:, k]
+        row = own[:, k].copy()
+        of_a = of_a - share_a[:, :, None] * row[:, None]
+        of_b = of_b - (row * size)[:, :, None] * of_b[:, k, None]
+        own = own - (row * size)[:, :, None] * row[:, None]
+    rest = left_a[:, :, None] * left_b[:, None]
+    np.divide(across, np.sqrt(np.maximum(rest, 0)), out=out, where=rest > _ROUNDING)
 
 
 def spearman_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -96,7 +96,7 @@ def relations(
     Args:
         x: Shape ``[p, runs]``, without NaN.
         y: Shape ``[q, runs]``, without NaN.
-        given: What the partial relation holds fixed, shape ``[runs]``; NaN for none.
+        given: What the partial relation holds fixed, shape ``[runs]``, or ``[g, runs]`` of several; NaN for none.
         design: Where the runs stand.
         stream: Where resamples and orders are drawn from.
         resamples: How many resamples are drawn.
@@ -162,8 +162,9 @@ def within_cells(
     def ranked(values: np.ndarray, rows: np.ndarray) -> Ranked:
         return Ranked.of(values[:, rows], unit_of_run[rows], units=len(units))
 
-    fixed = [ranked(given[None], rows) if np.isfinite(given[rows]).all() else None for rows in parts]
-    of_cells = [(ranked(x, rows), ranked(y, rows), third) for rows, third in zip(parts, fixed, strict=True)]
+    third = np.atleast_2d(given)
+    fixed = [ranked(third, rows) if np.isfinite(third[:, rows]).all() else None for rows in parts]
+    of_cells = [(ranked(x, rows), ranked(y, rows), held) for rows, held in zip(parts, fixed, strict=True)]
 
     def within(weights: np.ndarray) -> np.ndarray:
         total, count = np.zeros((2, len(weights), 2, len(x), len(y)))

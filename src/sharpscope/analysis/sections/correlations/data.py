@@ -90,16 +90,12 @@ def ranking_rows(results: StudyResults, rankings: pd.DataFrame) -> list[dict[str
             "measure": results.quantities[row["measure"]].label,
             "psi": numbers.correlation(row["psi"], row["ci_low"], row["ci_high"]),
             "axes": row["axes"],
-            "greatest": _share(row["sign_error_greatest"]),
-            "mean": _share(row["sign_error_mean"]),
+            "greatest": numbers.percent(row["sign_error_greatest"]),
+            "mean": numbers.percent(row["sign_error_mean"]),
             "pairs": str(row["pairs"]),
         }
         for row in records(rankings)
     ]
-
-
-def _share(value: float) -> str:
-    return f"{value:.0%}" if math.isfinite(value) else numbers.MISSING
 
 
 def _rho(row: TableRow) -> str:

@@ -43,10 +43,7 @@ def verdicts(results: StudyResults, shares: pd.DataFrame) -> list[str]:
 
 def share(row: TableRow) -> str:
     """Return a share with its interval: "71% [60, 80]"."""
-    if not math.isfinite(row["share"]):
-        return numbers.MISSING
-    value, low, high = (numbers.fixed(100 * row[end], 0) for end in ("share", "ci_low", "ci_high"))
-    return f"{value}% [{low}, {high}]" if math.isfinite(row["ci_low"]) else f"{value}%"
+    return numbers.percentage(*(row[end] for end in ("share", "ci_low", "ci_high")))
 
 
 def share_blocks(results: StudyResults, shares: pd.DataFrame) -> list[dict[str, Any]]:
@@ -70,7 +67,7 @@ def share_blocks(results: StudyResults, shares: pd.DataFrame) -> list[dict[str, 
 
 
 def _chance(row: TableRow) -> str:
-    return f"{numbers.fixed(100 * row['by_chance'], 0)}%" if math.isfinite(row["by_chance"]) else ""
+    return numbers.percent(row["by_chance"]) if math.isfinite(row["by_chance"]) else ""
 
 
 def panels_of(results: StudyResults, partials: pd.DataFrame) -> list[dict[str, Any]]:

@@ -141,3 +141,12 @@ def test_dark_scheme_is_followed(page):
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+def test_a_browser_that_cannot_unpack_the_plot_says_so(browser, matched_report):
+    page = browser.new_page()
+    page.add_init_script("delete globalThis.DecompressionStream")
+    page.goto(matched_report.as_uri())
+    page.wait_for_function("document.getElementById('plot-caption').textContent")
+    assert "This browser cannot unpack the plot" in page.inner_text("#plot-caption")
+    page.close()

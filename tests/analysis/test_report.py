@@ -47,7 +47,7 @@ def test_values_that_did_not_converge_are_marked(make_results):
     text = page_of(unsure)
     assert "1 of 6 values of margin did not reach their precision and are used as they are." in text
     assert text.count('<span class="cell">≈\u202f') + text.count("</svg>≈\u202f") == 1
-    assert "&#34;Did not converge&#34;,&#34;1 of these&#34;" in text
+    assert '"Did not converge","1 of these"' in text
     assert '"unconverged":{"margin":[false,false,false,false,true,false]}' in text
     drawn, plain = (
         files_of(drawings(with_few(r, "train_loss", "margin")))["measures_vs_train_loss.svg"] for r in (unsure, results)

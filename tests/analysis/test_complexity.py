@@ -2,8 +2,8 @@
 
 import io
 import re
-from html import unescape
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pandas as pd

@@ -7,7 +7,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, cell_label, intervals, name_levels, panels, rows_of
+from sharpscope.analysis.drawing import (
+    TEXT,
+    cell_label,
+    describe,
+    entitle,
+    intervals,
+    name_levels,
+    panels,
+    row_labels,
+    rows_of,
+)
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.levels import means_of
 from sharpscope.analysis.palette import styles_of
@@ -19,14 +29,14 @@ def forest(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
     names = results.primary or results.measured
     if not names:
         return None
-    labels = [cell_label(level, group) for group, _ in results.groups() for level in results.levels]
+    labels, beside = row_labels(cell_label(level, group) for group, _ in results.groups() for level in results.levels)
     figure, axes = panels(len(names), TEXT, 0.5 + 0.16 * len(labels), 3)
     for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
         _panel(axis, results, means_of(results, levels, name))
         axis.locator_params(axis="x", nbins=4)
-        axis.set_title(lettered(results.quantities[name].label))
+        entitle(axis, lettered(results.quantities[name].label), beside=beside)
         rows_of(axis, labels, named=position % 3 == 0)
-    figure.supxlabel("Mean over seeds with 95% interval", fontsize=7)
+    describe(figure, "Mean over seeds with 95% interval")
     name_levels(figure, results)
     return figure
 

@@ -11,7 +11,18 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpscope.analysis.drawing import TEXT, cell_label, intervals, name_levels, panels, rows_of, suit
+from sharpscope.analysis.drawing import (
+    TEXT,
+    cell_label,
+    describe,
+    entitle,
+    intervals,
+    name_levels,
+    panels,
+    row_labels,
+    rows_of,
+    suit,
+)
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.levels import means_of
 from sharpscope.analysis.palette import styles_of
@@ -25,15 +36,13 @@ def lanes(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
     names = shown(results)
     if not names:
         return None
-    labels = [cell_label(level, group) for group, _ in results.groups() for level in results.levels]
+    labels, beside = row_labels(cell_label(level, group) for group, _ in results.groups() for level in results.levels)
     figure, axes = panels(len(names), TEXT, 0.45 + 0.085 * (len(results.moments) + 1) * len(labels), 3)
     for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
         _panel(axis, results, levels, name)
-        axis.set_title(lettered(results.quantities[name].label))
+        entitle(axis, lettered(results.quantities[name].label), beside=beside)
         rows_of(axis, labels, named=position % 3 == 0)
-    figure.supxlabel(
-        "Mean over seeds with 95% interval; vertical lines: the reference, and the loss to match", fontsize=7
-    )
+    describe(figure, "Mean over seeds with 95% interval; vertical lines: the reference, and the loss to match")
     name_levels(figure, results)
     handles = [
         Line2D(

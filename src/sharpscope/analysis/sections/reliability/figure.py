@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, cell_label
+from sharpscope.analysis.drawing import TEXT, cell_label, describe, entitle
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.reliability.data import Axis, Panel, accuracies, over_settings
@@ -31,11 +31,11 @@ def diagrams(results: StudyResults, panels: list[Panel]) -> Figure:
         _reliability(above, panel, axis, foot, color)
         above.set(xlim=(-2, 102), ylim=(foot, 1 + 0.02 * (1 - foot)))
         name = cell_label(results.factor.told(panel.level), panel.group, between="\n")
-        above.set_title(f"{name}\n{panel.told}", fontsize=6)
+        entitle(above, f"{name}\n{panel.told}", size=6)
         _doubts(below, panel, color)
     figure.supylabel("Accuracy (band: 90% of calibrated models)", fontsize=7)
     note = "; all settings together" if together else ""
-    figure.supxlabel(f"Above: confidence. Below: how many predictions have which 1 - confidence{note}", fontsize=7)
+    describe(figure, f"Above: confidence. Below: how many predictions have which 1 - confidence{note}")
     return figure
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, level_legend, panels, suit
+from sharpscope.analysis.drawing import TEXT, describe, entitle, level_legend, panels, suit
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import Style, styles_of
 from sharpscope.analysis.results import StudyResults
@@ -45,12 +45,12 @@ def _scatter(results: StudyResults, x: str | None, loss: str) -> Figure | None:
                 _points(axis, across, up, runs[level], hollow, look)
         suit(axis, "x", log=log_x)
         suit(axis, "y", log=on_log_axis(results, measure))
-        axis.set_title(lettered(results.quantities[measure].short_label))
+        entitle(axis, lettered(results.quantities[measure].short_label))
     label = lettered(results.quantities[x].label) + (" (log scale)" if log_x else "")
     at_end = loss and not results.quantities[x].matched_loss
     when = f"{' at the end of training' if at_end else ''}; measures at train loss {loss}" if loss else ""
     unsure = "; hollow: did not converge" if any(results.unconverged(name).any() for name in measures) else ""
-    figure.supxlabel(f"{label}{when}{unsure}", fontsize=7)
+    describe(figure, f"{label}{when}{unsure}")
     level_legend(figure, results)
     return figure
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.claims import CONFIDENCE, END, LOSS
-from sharpscope.analysis.drawing import TEXT, name_levels, panels, rows_of
+from sharpscope.analysis.drawing import TEXT, describe, entitle, name_levels, panels, row_labels, rows_of
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, by, select
@@ -28,14 +28,14 @@ def dumbbells(results: StudyResults, table: pd.DataFrame) -> Figure:
     """Draw a panel a measure, in it a row a level: the difference under each condition, joined by a line."""
     conditions = conditions_of(table)
     levels = [level for level in results.levels if level in set(table[results.factor.name])]
-    measures = by_measure(table)
+    measures, (labels, beside) = by_measure(table), row_labels(map(lettered, levels))
     figure, axes = panels(len(measures), TEXT, 0.45 + 0.085 * (len(conditions) + 1) * len(levels), 3)
     for place, (axis, name) in enumerate(zip(axes, measures, strict=True)):
         _panel(axis, results, table, measures[name], levels)
-        axis.set_title(lettered(results.quantities[name].label))
-        rows_of(axis, [lettered(level) for level in levels], named=place % 3 == 0)
-    against = results.factor.told(results.reference)
-    figure.supxlabel(lettered(f"Against {against}, with 95% interval over seeds"), fontsize=7)
+        entitle(axis, lettered(results.quantities[name].label), beside=beside)
+        rows_of(axis, labels, named=place % 3 == 0)
+    against = lettered(results.factor.told(results.reference))
+    describe(figure, f"Against {against}, with 95% interval over seeds")
     name_levels(figure, results)
     handles = [
         Line2D([], [], color="0.3", linestyle="", markersize=4, label=f"at {told}", **_look(condition, "0.3"))

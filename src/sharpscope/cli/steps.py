@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,14 @@ def check_folder(out: Path) -> None:
         raise SharpscopeError(f"--out must be a folder, and {out} is a file")
 
 
-def write_all(directory: Path, place: Path | None = None) -> Any:
-    """Write the ledger and the report from the store, into it or to another place; return what they were made of."""
+def write_all(directory: Path, place: Path | None = None, columns: Mapping[str, Sequence[str]] | None = None) -> Any:
+    """Write the ledger and the report from the store, into it or to another place; return what they were made of.
+
+    Args:
+        directory: The folder of the study.
+        place: Where to write; the folder of the study where it is not given.
+        columns: The columns that LaTeX tables are to have, by table.
+    """
     from sharpscope.analysis.ledger import results_of, write_ledger
     from sharpscope.analysis.report import write_report
     from sharpscope.store.folder import Store
@@ -65,6 +71,6 @@ def write_all(directory: Path, place: Path | None = None) -> Any:
             write_pairs(store, pairs)
         results = results_of(reading, pairs)
         write_ledger(results.ledger, place or directory)
-        path = write_report(results, place or directory)
+        path = write_report(results, place or directory, columns)
     print(f"Report: {path}")
     return results

@@ -116,7 +116,9 @@ def test_a_label_is_drawn_as_it_stands(text):
         FigureCanvasSVG(figure).print_svg(io.BytesIO())
 
 
-@pytest.mark.parametrize("values", [[0.002, 9.0], [0.3, 4.0], [2.1, 2.2], [0.0105, 0.028], [1e-7, 1e-3]], ids=str)
+@pytest.mark.parametrize(
+    "values", [[0.002, 9.0], [0.3, 4.0], [2.1, 2.2], [0.0105, 0.028], [1e-7, 1e-3], [5e-5, 2.5e-3]], ids=str
+)
 def test_figures_and_page_mark_an_axis_alike(values):
     figure = Figure()
     axis = figure.subplots()
@@ -129,7 +131,7 @@ def test_figures_and_page_mark_an_axis_alike(values):
     low, high = values
     within = [text for value, text in found if low <= value <= high]
     assert within == [text for value, text in drawn if low <= value <= high]
-    assert 1 < len(within) < 8
+    assert 1 < len(within) <= 5
 
 
 def scatter_of(results, name):

@@ -55,7 +55,9 @@ def study(**options):
     more = {name: whole.quantities[name] for name in ("prediction_disagreement", "geometric_complexity")}
     results = replace(results, quantities={**results.quantities, **more})
     results = with_pairs_across(with_conditions(results), error_consistency=0.3)
-    ledger = results.ledger
+    # Small numbers that span a factor of about 50 have the widest marks, and many.
+    ledger = results.ledger.assign(**{"sam_sharpness@0.1": results.ledger["sam_sharpness"] / 12})
+    results = replace(results, ledger=ledger)
     twins = with_twins(results, "calibrated", {"relative_flatness": ledger["relative_flatness"] ** 0.9})
     primary = ["relative_flatness", "sam_sharpness", "test_accuracy"]
     return renamed(replace(twins, study={**twins.study, "primary": primary}))

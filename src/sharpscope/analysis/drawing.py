@@ -15,7 +15,8 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.markers import TICKDOWN, TICKLEFT
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.lettering import FAMILY, lettered, shortened, width_of, wrapped
@@ -92,13 +93,34 @@ def panels(count: int, width: float, height: float, columns: int) -> tuple[Figur
 
 
 def logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
-    """Make one axis logarithmic with few, plain labels; the usual minor labels overlap in small panels."""
+    """Make one axis logarithmic with few, plain labels; the usual minor labels overlap in small panels.
+
+    To be called once all is drawn that the axis is to show.
+    """
     axis.set(**{f"{which}scale": "log"})
     of_axis = axis.xaxis if which == "x" else axis.yaxis
     low, high = sorted(axis.dataLim.intervalx if which == "x" else axis.dataLim.intervaly)
     of_axis.set_major_locator(locator(Scale(low, high, logarithmic=True)))
     of_axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
-    of_axis.set_minor_formatter(NullFormatter())
+    of_axis.set_minor_locator(NullLocator())
+    _minor_marks(axis, which)
+
+
+def _minor_marks(axis: Axes, which: Literal["x", "y"]) -> None:
+    """Mark the multiples of powers of ten on a logarithmic axis, all as one artist.
+
+    As ticks they would be one each, and half of what a figure takes to lay out.
+    """
+    low, high = axis.get_xlim() if which == "x" else axis.get_ylim()
+    axis.set(**{f"{which}lim": (low, high)})  # what is drawn below moves no end
+    values = np.asarray(LogLocator(subs=range(2, 10), numticks=100).tick_values(low, high))
+    values = values[(values >= low) & (values <= high)]
+    foot = np.zeros(len(values))
+    look: Any = {"linestyle": "", "markersize": 1.5, "markeredgewidth": 0.5, "color": "black", "clip_on": False}
+    if which == "x":
+        axis.plot(values, foot, marker=TICKDOWN, transform=axis.get_xaxis_transform(), **look)
+    else:
+        axis.plot(foot, values, marker=TICKLEFT, transform=axis.get_yaxis_transform(), **look)
 
 
 def suit(axis: Axes, which: Literal["x", "y"], *, log: bool) -> None:

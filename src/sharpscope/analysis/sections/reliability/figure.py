@@ -14,7 +14,7 @@ from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.reliability.data import Axis, Panel, accuracies, over_settings
 from sharpscope.safety.diagram import DOUBT
 
-MOST = 24  # panels, that one page has room for
+MOST = 12  # panels, that one page has room for
 
 
 def diagrams(results: StudyResults, panels: list[Panel]) -> Figure:

@@ -67,11 +67,11 @@ class Scale:
 
 def locator(scale: Scale) -> Locator:
     """Return what finds the few round values that mark an axis."""
-    # Below a factor of 5 there may be less than two of 1, 2, 5, 10 on a logarithmic axis, above 20 more than there is
+    # Below a factor of 5 there may be less than two of 1, 2, 5, 10 on a logarithmic axis, above 40 more than there is
     # room for.
     if not scale.logarithmic or scale.high < 5 * scale.low:
         return MaxNLocator(nbins=_TICKS, steps=[1, 2, 2.5, 5, 10])
-    steps = (1.0,) if scale.high > 100 * scale.low else (1.0, 3.0) if scale.high > 20 * scale.low else (1.0, 2.0, 5.0)
+    steps = (1.0,) if scale.high > 100 * scale.low else (1.0, 3.0) if scale.high > 40 * scale.low else (1.0, 2.0, 5.0)
     return LogLocator(subs=steps, numticks=_TICKS + 1)
 
 

@@ -60,7 +60,10 @@ def study(**options):
     results = replace(results, ledger=ledger)
     twins = with_twins(results, "calibrated", {"relative_flatness": ledger["relative_flatness"] ** 0.9})
     primary = ["relative_flatness", "sam_sharpness", "test_accuracy"]
-    return renamed(replace(twins, study={**twins.study, "primary": primary}))
+    density = {"nodes": [[-0.1, 0.01, 0.5, 30.0]], "weights": [[0.1, 0.6, 0.2, 0.1]]}
+    spectra = dict.fromkeys(ledger["run_id"], density)
+    known = replace(twins, details=lambda name: spectra if name == "sam_sharpness" else {})
+    return renamed(replace(known, study={**twins.study, "primary": primary}))
 
 
 def boxes(figure):
@@ -115,7 +118,7 @@ def drawings(request):
 def test_every_kind_of_figure_is_looked_at(drawings):
     kinds = {"sizes", "levels", "matched_loss", "reliability", "robustness", "severities", "consistency"}
     kinds |= {"disagreement", "is_it_confidence", "is_it_complexity", "measures_vs_train_loss"}
-    kinds |= {"measures_vs_geometric_complexity", "measures_vs_ece"}
+    kinds |= {"measures_vs_geometric_complexity", "measures_vs_ece", "spectra"}
     assert kinds <= set(drawings)
 
 

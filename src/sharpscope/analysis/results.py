@@ -28,6 +28,10 @@ def _no_arrays(stage: str, snapshot: str) -> Arrays:
     return {}, {}
 
 
+def _no_details(name: str) -> dict[str, dict[str, Any]]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Quantity:
     """Facts of one column of the ledger.
@@ -133,6 +137,7 @@ class StudyResults:
         conditions: One row a run and case of a condition, and one without a condition: how well the run fares there;
             see ``conditions_table``.
         read_arrays: Reads the arrays of a stage at a snapshot; see ``arrays``.
+        details: Gives what is stored beside the values of a measure at the end of training, by run.
     """
 
     study: dict[str, Any]
@@ -153,6 +158,7 @@ class StudyResults:
     pairs_across: pd.DataFrame = field(default_factory=pd.DataFrame)
     conditions: pd.DataFrame = field(default_factory=pd.DataFrame)
     read_arrays: Callable[[str, str], Arrays] = field(default=_no_arrays, repr=False)
+    details: Callable[[str], dict[str, dict[str, Any]]] = field(default=_no_details, repr=False)
 
     def arrays(self, stage: str, snapshot: str = END) -> Arrays:
         """Return the arrays that a stage has stored of each run that is done.

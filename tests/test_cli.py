@@ -155,6 +155,10 @@ def test_a_plugin_that_fails_is_told_with_its_line(plugin, message, here, capsys
         (["plan", "tiny.yaml", "--set", "sections=[level]"], "--set sections: unknown section 'level'; did you mean"),
         (["status", "absent"], "there is no folder absent"),
         (["report", "."], "is not the folder of a study"),
+        (
+            ["report", ".", "--columns", "levels"],
+            "--columns takes TABLE=NAME,NAME, such as levels=baseline,sam; got 'levels'",
+        ),
         (["list", "modles"], "unknown list 'modles'; did you mean 'models'"),
         (["explain", "eec"], "unknown measure, score, condition or claim 'eec'; did you mean 'ece'"),
         (["rnu"], "No such command"),

@@ -141,3 +141,26 @@ def test_dark_scheme_is_followed(page):
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+CUT = """(width) => [...document.querySelectorAll("main table, main svg, main pre, main p, main figure")]
+  .filter((part) => part.getBoundingClientRect().right > width + 1)
+  .map((part) => `${part.closest("section")?.id} ${part.tagName}`)"""
+
+
+def test_nothing_is_cut_in_print_and_paper_is_light(page):
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 without its margins
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    page.wait_for_timeout(300)
+    assert page.evaluate(CUT, 718) == []
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_a_browser_that_cannot_unpack_the_plot_says_so(browser, matched_report):
+    page = browser.new_page()
+    page.add_init_script("delete globalThis.DecompressionStream")
+    page.goto(matched_report.as_uri())
+    page.wait_for_function("document.getElementById('plot-caption').textContent")
+    assert "This browser cannot unpack the plot" in page.inner_text("#plot-caption")
+    page.close()

@@ -4,6 +4,7 @@ import io
 import math
 import re
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pandas as pd
@@ -181,13 +182,13 @@ def test_twins_have_relations_and_shares_of_their_own():
 def test_the_page_tells_it_in_both_orders():
     page, content = section_of("is_it_complexity", turned(study(1.0, 0.3)))
     told = words(page)
-    number = r"\d+% \[\d+, \d+\]"
+    number = r"[<>]?\d+% \[[<>]?\d+, [<>]?\d+\]"
     sentence = (
         f"Loss explains {number} of the variation of log relative flatness over runs of one seed, geometric "
         f"complexity a further {number}, the regime a further {number}. The other way round, geometric complexity "
         f"explains {number}, loss a further {number}. After loss and regime, geometric complexity explains {number}."
     )
-    assert re.search(sentence, told)
+    assert re.search(sentence, unescape(told))
     assert page.count('<g class="lane"') == 1 + 3  # relations, and the shares of three predictors
     saved = pd.read_csv(io.BytesIO(content.tables["is_it_complexity.csv"]))
     assert len(saved) == 12

@@ -366,7 +366,7 @@ def test_with_many_seeds_the_size_comes_first():
 def test_shares_are_told_in_both_orders():
     results = dosed()
     text = next(iter(verdicts(results, shares_table(results))))
-    number = r"\d+% \[\d+, \d+\]"
+    number = r"[<>]?\d+% \[[<>]?\d+, [<>]?\d+\]"
     assert re.match(
         f"Of the variation of relative flatness within seeds, loss explains {number}, geometric complexity a further "
         f"{number}, data.factor a further {number}. The other way round, geometric complexity explains {number}, loss "

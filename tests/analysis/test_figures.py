@@ -9,7 +9,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tests.analysis.conftest import with_levels
-from tests.pages import figures_of
+from tests.pages import figures_of, with_few
 
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.drawing import STYLE, files_of, logarithmic
@@ -18,6 +18,7 @@ from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.report import write_report
 from sharpscope.analysis.scale import Scale, marks, spans_decades
 from sharpscope.analysis.sections.scatter.data import scatter_data
+from sharpscope.analysis.sections.scatter.figure import drawings
 from sharpscope.spec import Factor
 
 
@@ -30,6 +31,7 @@ def test_every_figure_comes_as_pdf_and_svg(drawn):
     names = {
         "measures_vs_train_loss",
         "measures_vs_generalization_gap",
+        "measures_vs_geometric_complexity",
         "measures_vs_ece",
         "reliability",
         "levels",
@@ -115,7 +117,9 @@ def test_a_label_is_drawn_as_it_stands(text):
         FigureCanvasSVG(figure).print_svg(io.BytesIO())
 
 
-@pytest.mark.parametrize("values", [[0.002, 9.0], [0.3, 4.0], [2.1, 2.2], [0.0105, 0.028], [1e-7, 1e-3]], ids=str)
+@pytest.mark.parametrize(
+    "values", [[0.002, 9.0], [0.3, 4.0], [2.1, 2.2], [0.0105, 0.028], [1e-7, 1e-3], [5e-5, 2.5e-3]], ids=str
+)
 def test_figures_and_page_mark_an_axis_alike(values):
     figure = Figure()
     axis = figure.subplots()
@@ -128,7 +132,28 @@ def test_figures_and_page_mark_an_axis_alike(values):
     low, high = values
     within = [text for value, text in found if low <= value <= high]
     assert within == [text for value, text in drawn if low <= value <= high]
-    assert 1 < len(within) < 8
+    assert 1 < len(within) <= 5
+
+
+def scatter_of(results, name):
+    figure = drawings(results)[name]()
+    FigureCanvasSVG(figure)
+    figure.draw_without_rendering()
+    return figure
+
+
+def test_what_is_compared_by_ratio_is_drawn_on_logarithmic_axes(make_results):
+    results = with_few(make_results(seeds=3), "train_loss", "relative_flatness", "geometric_complexity", "margin")
+    ratio = {name: replace(results.quantities[name], scale="ratio") for name in results.quantities if name != "margin"}
+    results = replace(results, quantities={**results.quantities, **ratio})
+    assert set(drawings(results)) >= {"measures_vs_train_loss", "measures_vs_geometric_complexity"}
+    against = scatter_of(results, "measures_vs_geometric_complexity")
+    titles = [axis.get_title() for axis in against.axes]
+    assert titles == ["Relative flatness", "Margin"]  # not against itself
+    assert [axis.get_xscale() for axis in against.axes] == ["log", "log"]
+    assert [axis.get_yscale() for axis in against.axes] == ["log", "linear"]
+    negative = replace(results, ledger=results.ledger.assign(relative_flatness=-results.ledger["relative_flatness"]))
+    assert scatter_of(negative, "measures_vs_train_loss").axes[0].get_yscale() == "linear"
 
 
 def test_an_axis_of_the_page_has_the_marks_of_all_moments(make_results):

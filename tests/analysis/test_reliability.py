@@ -10,7 +10,15 @@ import pytest
 from sharpscope.analysis.results import Quantity
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.reliability import reliability
-from sharpscope.analysis.sections.reliability.data import Axis, panels_of, together, waiting, without_twin
+from sharpscope.analysis.sections.reliability.data import (
+    Axis,
+    over_settings,
+    panels_of,
+    together,
+    waiting,
+    without_twin,
+)
+from sharpscope.analysis.sections.reliability.figure import MOST, diagrams
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +114,19 @@ def test_a_panel_tells_the_temperature_of_its_twins(few):
     baseline, sam = panels_of(results)
     assert baseline.told.endswith(", T 0.60")
     assert sam.told.endswith(", T 2.00")
+
+
+def test_a_figure_of_many_settings_has_a_panel_a_level(make_results):
+    rates = [0.01 * k for k in range(1, MOST // 2 + 2)]
+    results = make_results(seeds=3, regimes=("baseline", "sam"), training__lr=rates)
+    panels = panels_of(results)
+    assert len(panels) == 2 * len(rates) > MOST
+    baseline, _ = over_settings(results)
+    own = results.confidence.query("regime == 'baseline'")
+    assert baseline.error.value == pytest.approx(own["ece"].mean())
+    assert baseline.error.n == 3  # the unit is the seed, with its runs in all settings
+    assert baseline.bins["count"].sum() == sum(p.bins["count"].sum() for p in panels if p.level == "baseline")
+    figure = diagrams(results, panels)
+    assert len(figure.axes) == 2 * 2
+    assert "all settings together" in figure.get_supxlabel()
+    assert len(diagrams(results, panels[:4]).axes) == 2 * 4

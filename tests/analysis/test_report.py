@@ -15,6 +15,7 @@ from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.report import write_report
 from sharpscope.analysis.sections.scatter.figure import drawings
+from sharpscope.errors import SharpscopeError
 from sharpscope.store.seals import digest
 
 
@@ -47,7 +48,7 @@ def test_values_that_did_not_converge_are_marked(make_results):
     text = page_of(unsure)
     assert "1 of 6 values of margin did not reach their precision and are used as they are." in text
     assert text.count('<span class="cell">≈\u202f') + text.count("</svg>≈\u202f") == 1
-    assert "&#34;Did not converge&#34;,&#34;1 of these&#34;" in text
+    assert '"Did not converge","1 of these"' in text
     assert '"unconverged":{"margin":[false,false,false,false,true,false]}' in text
     drawn, plain = (
         files_of(drawings(with_few(r, "train_loss", "margin")))["measures_vs_train_loss.svg"] for r in (unsure, results)
@@ -284,3 +285,20 @@ def test_a_twin_is_no_quantity_of_its_own(results):
     known = replace(few, quantities={**few.quantities, name: twin}, ledger=few.ledger.assign(**{name: 1.0}))
     assert name not in page_of(known)
     assert "Not measured in this study" not in page_of(known)
+
+
+def test_latex_tables_have_the_columns_that_are_asked_for(make_results, tmp_path):
+    results = with_few(make_results(seeds=2, regimes=("baseline", "sam", "augmentation")), "train_loss")
+    results = replace(results, study={**results.study, "sections": ["levels"], "primary": ["train_loss"]})
+    write_report(results, tmp_path, {"levels": ["augmentation", "baseline"]})
+    text = (tmp_path / "tables" / "levels.tex").read_text("utf-8")
+    assert "Quantity & augmentation & baseline" in text
+    assert "sam" not in text
+    assert "sam" in (tmp_path / "tables" / "levels.csv").read_text("utf-8")
+    for columns, told in (
+        ({"level": ["sam"]}, r"no LaTeX table is called 'level' \(known: levels\)"),
+        ({"levels": ["sma"]}, r"table 'levels': no column is called 'sma' \(known: baseline, sam, augmentation\)"),
+    ):
+        with pytest.raises(SharpscopeError, match=told):
+            write_report(results, tmp_path / "none", columns)
+    assert not (tmp_path / "none").exists()

@@ -114,7 +114,7 @@ def test_the_page_draws_lists_and_tells():
     page, content = section_of("sizes", results)
     assert page.count('<g class="lane"') == 4
     assert page.count("<polyline") == 4
-    tip = dict(json.loads(unescape(re.findall(r'class="lane".*?data-tip="(.*?)"', page)[1])))
+    tip = dict(json.loads(unescape(re.findall(r'class="lane".*?data-tip=\'(.*?)\'', page)[1])))
     assert tip["At equal train loss (0.1)"].startswith("×2.7")
     assert tip["At equal confidence"].startswith("×4.")
     assert tip["At equal train loss and confidence (0.1)"].startswith("×1.6")

@@ -46,7 +46,11 @@ def test_all_runs_are_measured_on_the_same_samples_with_the_error_of_their_choic
         stored = store.run(run_id).read_record().at("end", "measures")["relative_flatness"]
         assert (stored["samples"], stored["subset"], stored["details"]["population"]) == (32, 32, 60)
     assert (ledger["parameter_norm_stderr"] == 0).all()
-    (caveat,) = load_results(store.path).quantities["relative_flatness"].caveats[:1]
+    results = load_results(store.path)
+    assert {found["population"] for found in results.details("relative_flatness").values()} == {60}
+    assert set(results.details("relative_flatness")) == set(plan.runs)
+    assert results.details("hessian_density") == {}
+    (caveat,) = results.quantities["relative_flatness"].caveats[:1]
     assert caveat.startswith("Taken on 32 training samples at most, the same of every run")
 
 

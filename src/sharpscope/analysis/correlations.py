@@ -12,7 +12,7 @@ import pandas as pd
 
 from sharpscope.analysis.results import MEASURES, StudyResults
 from sharpscope.analysis.statistics import Bounds, bca_interval
-from sharpscope.analysis.statistics.ranks import kendall, mean_of_defined, spearman
+from sharpscope.analysis.statistics.ranks import Ranked, kendall, mean_of_defined, spearman
 from sharpscope.analysis.statistics.relations import LEAST_RUNS, RESAMPLES, Design, flags, relations
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
@@ -163,9 +163,10 @@ def _of_level(x: np.ndarray, y: np.ndarray, design: Design, level: int) -> tuple
     if len(rows) < 2:
         nothing = np.full((len(x), len(y)), np.nan)
         return len(rows), Bounds(nothing, nothing, nothing), nothing
-    a, b = x[:, rows], y[:, rows]
     # Each seed has one run here.
-    return len(rows), bca_interval(lambda w: spearman(a, b, w), len(rows), _STREAM, resamples=RESAMPLES), kendall(a, b)
+    a, b = Ranked.of(x[:, rows]), Ranked.of(y[:, rows])
+    found = bca_interval(lambda w: spearman(a, b, w), len(rows), _STREAM, resamples=RESAMPLES)
+    return len(rows), found, kendall(x[:, rows], y[:, rows])
 
 
 def _bounds(bounds: Bounds, at: tuple[int, ...]) -> dict[str, Any]:

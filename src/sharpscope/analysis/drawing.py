@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.markers import TICKDOWN, TICKLEFT
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.lettering import FAMILY, lettered
+from sharpscope.analysis.lettering import FAMILY, lettered, shortened, width_of, wrapped
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.scale import Scale, locator
 from sharpscope.spec import REGIME
 
 COLUMN, TEXT = 3.25, 6.75  # inches: one column and the full width of a two-column page
+ROW_LABELS = 130.0  # points that labels of rows may take of the width
+_GAP = 14.0  # points between panels, and at the ends of a line
+_LINE = 10.0  # points from one line of text to the next
+_KEY = 26.0  # points that a mark in a legend takes, with the space around it
 
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -87,32 +93,126 @@ def panels(count: int, width: float, height: float, columns: int) -> tuple[Figur
 
 
 def logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
-    """Make one axis logarithmic with few, plain labels; the usual minor labels overlap in small panels."""
+    """Make one axis logarithmic with few, plain labels; the usual minor labels overlap in small panels.
+
+    To be called once all is drawn that the axis is to show.
+    """
     axis.set(**{f"{which}scale": "log"})
     of_axis = axis.xaxis if which == "x" else axis.yaxis
     low, high = sorted(axis.dataLim.intervalx if which == "x" else axis.dataLim.intervaly)
     of_axis.set_major_locator(locator(Scale(low, high, logarithmic=True)))
     of_axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
-    of_axis.set_minor_formatter(NullFormatter())
+    of_axis.set_minor_locator(NullLocator())
+    _minor_marks(axis, which)
+
+
+def _minor_marks(axis: Axes, which: Literal["x", "y"]) -> None:
+    """Mark the multiples of powers of ten on a logarithmic axis, all as one artist.
+
+    As ticks they would be one each, and half of what a figure takes to lay out.
+    """
+    low, high = axis.get_xlim() if which == "x" else axis.get_ylim()
+    axis.set(**{f"{which}lim": (low, high)})  # what is drawn below moves no end
+    values = np.asarray(LogLocator(subs=range(2, 10), numticks=100).tick_values(low, high))
+    values = values[(values >= low) & (values <= high)]
+    foot = np.zeros(len(values))
+    look: Any = {"linestyle": "", "markersize": 1.5, "markeredgewidth": 0.5, "color": "black", "clip_on": False}
+    if which == "x":
+        axis.plot(values, foot, marker=TICKDOWN, transform=axis.get_xaxis_transform(), **look)
+    else:
+        axis.plot(foot, values, marker=TICKLEFT, transform=axis.get_yaxis_transform(), **look)
+
+
+def suit(axis: Axes, which: Literal["x", "y"], *, log: bool) -> None:
+    """Give an axis few marks, so that they do not overlap in small panels: logarithmic ones, or not."""
+    if log:
+        logarithmic(axis, which)
+    else:
+        axis.locator_params(axis=which, nbins=4)
+
+
+def intervals(axis: Axes, at: np.ndarray, low: np.ndarray, high: np.ndarray, **look: Any) -> None:
+    """Draw horizontal intervals, given where they lie and their ends, all as one broken line: that is soon drawn."""
+    gaps = np.full(np.shape(at), np.nan)
+    ends, heights = (np.column_stack(parts).ravel() for parts in ((low, high, gaps), (at, at, gaps)))
+    axis.plot(ends, heights, **look)
+
+
+def entitle(axis: Axes, text: str, *, beside: float = 0.0, size: float = STYLE["axes.titlesize"]) -> None:
+    """Put a title above a panel of a grid, in as many lines as it needs to be about as wide as the panel.
+
+    Args:
+        axis: The panel.
+        text: The title.
+        beside: Points that labels take of the width of the figure, all in all.
+        size: Of the letters.
+    """
+    place = axis.get_subplotspec()
+    columns = place.get_gridspec().ncols if place is not None else 1
+    room = (72 * figure_of(axis).get_figwidth() - beside) / columns - _GAP
+    axis.set_title(wrapped(text, room, size), fontsize=size)
+
+
+def describe(figure: Figure, text: str) -> None:
+    """Say below a figure what its panels show, in as many lines as that needs, and leave the panels their height."""
+    size = STYLE["axes.labelsize"]
+    figure.supxlabel(wrapped(text, 72 * figure.get_figwidth() - _GAP, size), fontsize=size)
+    lines: dict[int, int] = {}
+    for axis in figure.axes:
+        place = axis.get_subplotspec()
+        if place is not None:
+            row = place.rowspan.start
+            lines[row] = max(lines.get(row, 0), axis.get_title().count("\n"))
+    _heighten(figure, sum(lines.values()))
+
+
+def _heighten(figure: Figure, lines: int) -> None:
+    """Make a figure higher by so many lines of text."""
+    figure.set_figheight(figure.get_figheight() + lines * _LINE / 72)
+
+
+def figure_of(axis: Axes) -> Figure:
+    """Return the figure that a panel is in."""
+    found = axis.get_figure(root=True)
+    assert found is not None, "every panel is in a figure"
+    return found
+
+
+def row_labels(labels: Iterable[str], room: float = ROW_LABELS) -> tuple[list[str], float]:
+    """Return labels of rows, shortened to so many points, and how many they take beside the panels."""
+    size = STYLE["ytick.labelsize"]
+    shown = [shortened(label, room, size) for label in labels]
+    return shown, max((width_of(label, size) for label in shown), default=0.0) + _GAP
+
+
+def rows_of(axis: Axes, labels: Sequence[str], *, named: bool) -> None:
+    """Make the vertical axis one of rows, the first on top, with their labels where it is the first beside others."""
+    axis.set_yticks(range(len(labels)), labels) if named else axis.set_yticks([])
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
 
 
 def level_legend(figure: Figure, results: StudyResults) -> None:
     """Put one legend of all levels of the factor above a figure."""
     factor, styles = results.factor, styles_of(results.factor)
+    size, room = STYLE["legend.fontsize"], 72 * figure.get_figwidth() - _GAP
+    labels = [shortened(lettered(level), room - _KEY, size) for level in results.levels]
     handles = [
-        Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=4, label=lettered(level))
-        for level, look in ((level, styles[level]) for level in results.levels)
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=4, label=label)
+        for label, look in zip(labels, map(styles.__getitem__, results.levels), strict=True)
     ]
-    # About as many characters as fit beside one another.
-    columns = max(1, min(len(handles), 6, 130 // max(len(str(handle.get_label())) for handle in handles)))
+    widest = max(width_of(label, size) for label in labels) + _KEY
+    columns = max(1, min(len(handles), 6, int(room // widest)))
     title = "" if factor.name == REGIME else lettered(factor.name)
+    _heighten(figure, math.ceil(len(handles) / columns) - 1)
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, handletextpad=0.2, title=title)
 
 
 def name_levels(figure: Figure, results: StudyResults) -> None:
     """Say beside the rows of a figure what their labels are levels of, where these do not say so themselves."""
     if results.factor.name != REGIME:
-        figure.supylabel(lettered(results.factor.name), fontsize=7)
+        figure.supylabel(lettered(results.factor.name), fontsize=STYLE["axes.labelsize"])
 
 
 def cell_label(level: str, group: dict[str, Any], *, between: str = ", ") -> str:

@@ -21,7 +21,7 @@ from sharpscope.store.files import Damaged, write_whole
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import Pair, Pairs, compute_pairs
 from sharpscope.store.reading import Reading, StoredRun
-from sharpscope.store.record import RELIABILITY, Record
+from sharpscope.store.record import MEASURES, RELIABILITY, Record
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Wanted, answers
 from sharpscope.task import Task
@@ -80,6 +80,7 @@ def results_of(reading: Reading, scored: Pairs) -> StudyResults:
         claimed=tuple(catalog.get("claims", ())),
         watched=tuple(_quantity(facts) for facts in catalog.get("watched", ())),
         read_arrays=partial(_arrays, reading),
+        details=partial(_details, reading),
     )
 
 
@@ -232,6 +233,17 @@ def _arrays(reading: Reading, stage: str, snapshot: str) -> Arrays:
         if arrays:
             found[run.run_id] = arrays
     return found, unread
+
+
+def _details(reading: Reading, name: str) -> dict[str, dict[str, Any]]:
+    """Return what is stored beside the value of a measure at the end of training, by run, where it is as wanted."""
+    wanted = Wanted.from_catalog(reading.catalog).at(END, MEASURES).get(name)
+    found = {run.run_id: run.record.at(END, MEASURES).get(name) for run in reading.runs if run.record.state == "done"}
+    return {
+        run_id: entry["details"]
+        for run_id, entry in found.items()
+        if wanted is not None and entry is not None and answers(entry, wanted) and "details" in entry
+    }
 
 
 def _failures(reading: Reading) -> pd.DataFrame:

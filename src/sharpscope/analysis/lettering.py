@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ft2font import FT2Font
@@ -29,6 +29,50 @@ def lettered(text: str) -> str:
         line = f"{line[:30]}…{line[30 - LONGEST + 1 :]}"
     # Matplotlib leaves what begins with an underscore out of a legend.
     return f" {line}" if line.startswith("_") else line
+
+
+def shortened(text: str, room: float, size: float) -> str:
+    """Return text that is no wider than so many points at a size of letters, its middle left out where it must be.
+
+    >>> shortened("weight_decay", 60, 6), shortened("weight_decay+augmentation", 60, 6)
+    ('weight_decay', 'weight_deca…tation')
+    """
+    if width_of(text, size) <= room:
+        return text
+    for kept in range(len(text) - 1, 0, -1):
+        tail = 3 * kept // 8
+        found = f"{text[: kept - tail]}…{text[len(text) - tail :]}"
+        if width_of(found, size) <= room:
+            return found
+    return "…"
+
+
+def wrapped(text: str, room: float, size: float) -> str:
+    r"""Return text in lines that are no wider than so many points at a size of letters; a word that is, is shortened.
+
+    >>> wrapped("Fisher-Rao norm (homogeneous form)", 80, 7)
+    'Fisher-Rao norm\n(homogeneous form)'
+    """
+    lines: list[str] = []
+    for line in text.split("\n"):
+        lines.append("")
+        for word in (shortened(word, room, size) for word in line.split(" ")):
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            if width_of(longer, size) <= room:
+                lines[-1] = longer
+            else:
+                lines.append(word)
+    return "\n".join(lines)
+
+
+@lru_cache(maxsize=4096)
+def width_of(text: str, size: float) -> float:
+    """Return how many points wide a line is at a size of letters."""
+    font = _font()
+    font.set_size(size, 72)
+    font.set_text(text)
+    width, _ = font.get_width_height()
+    return float(width) / 64
 
 
 @cache

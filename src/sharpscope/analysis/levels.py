@@ -52,6 +52,18 @@ def levels_table(results: StudyResults) -> pd.DataFrame:
     return table.sort_values("setting", kind="stable", ignore_index=True)[columns]
 
 
+def means_of(results: StudyResults, levels: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
+    """Return ``mean``, ``ci_low`` and ``ci_high`` of a quantity by setting and level, each ``[settings, levels]``.
+
+    Args:
+        results: What the study found.
+        levels: Its ``levels_table``, which has every setting and level of every quantity.
+        name: The quantity.
+    """
+    part = levels[levels["quantity"] == name]
+    return {end: part[end].to_numpy(float).reshape(-1, len(results.levels)) for end in ("mean", "ci_low", "ci_high")}
+
+
 def _of_one_pair(pairs: np.ndarray) -> Interval:
     """Return the value of the one pair that two seeds have, which stands without an interval."""
     found = pairs[np.triu_indices(len(pairs), 1)]

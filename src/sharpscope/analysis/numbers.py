@@ -9,6 +9,7 @@ MISSING = "\u2013"
 TIMES = "×"
 
 _NEAR_ONE = (0.5, 2.0)
+_PERCENT_ROUNDING = 1e-9  # of a percent, which a share of all misses by rounding
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
@@ -154,16 +155,34 @@ def correlation(value: float, low: float, high: float) -> str:
     return f"{fixed(value, 2)} [{fixed(low, 2)}, {fixed(high, 2)}]"
 
 
-def percentage(value: float, low: float, high: float) -> str:
-    """Return a share with its interval, in whole percent.
+def percent(share: float) -> str:
+    """Return a share in whole percent; what is nearly nothing or nearly all is not told as that.
 
-    >>> percentage(0.7134, 0.6, 0.8), percentage(0.7134, float("nan"), float("nan"))
-    ('71% [60, 80]', '71%')
+    >>> percent(0.7134), percent(1.0), percent(0.998), percent(1.002), percent(0.0), percent(0.002), percent(-0.002)
+    ('71%', '100%', '>99%', '>100%', '0%', '<1%', '>−1%')
     """
-    if not math.isfinite(value):
-        return MISSING
-    text, *ends = (fixed(100 * share, 0) for share in (value, low, high))
-    return f"{text}% [{', '.join(ends)}]" if math.isfinite(low) and math.isfinite(high) else f"{text}%"
+    return f"{_whole_percent(share)}%" if math.isfinite(share) else MISSING
+
+
+def percentage(value: float, low: float, high: float) -> str:
+    """Return a share with its interval, in whole percent; see ``percent``.
+
+    >>> percentage(0.7134, 0.6, 0.8), percentage(0.7134, float("nan"), float("nan")), percentage(0.997, 0.98, 0.999)
+    ('71% [60, 80]', '71%', '>99% [98, >99]')
+    """
+    if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high)):
+        return percent(value)
+    return f"{percent(value)} [{_whole_percent(low)}, {_whole_percent(high)}]"
+
+
+def _whole_percent(share: float) -> str:
+    rounded = round(100 * share)
+    away = 100 * share - rounded
+    if abs(away) < _PERCENT_ROUNDING or rounded not in (0, 100):
+        return fixed(rounded, 0)
+    if rounded == 0:
+        return "<1" if away > 0 else f">{MINUS}1"
+    return ">100" if away > 0 else ">99"
 
 
 def p_value(p: float) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,12 @@ from markupsafe import Markup
 
 from sharpscope.analysis.drawing import files_of
 from sharpscope.analysis.findings import find
+from sharpscope.analysis.latex import LatexTable
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, sections_of
 from sharpscope.analysis.tested import ALPHA
+from sharpscope.errors import SharpscopeError
 from sharpscope.registry import Registration
 from sharpscope.store.files import write_whole
 from sharpscope.store.seals import digest
@@ -29,22 +34,27 @@ _BESIDE = re.compile(r"(?:tables|figures)/[^/\\]+")
 _MACROS = '{% from "macros.html.j2" import dot, dumbbells, icon, shape_key, tip with context %}'
 
 
-def write_report(results: StudyResults, directory: Path) -> Path:
+def write_report(results: StudyResults, directory: Path, columns: Mapping[str, Sequence[str]] | None = None) -> Path:
     """Write ``report.html``, ``tables/`` and ``figures/`` of a study; the same results give the same bytes.
 
     Args:
         results: What the study found; runs that failed are told, not hidden.
         directory: Where to write; made if it is not there. Every file is written whole or not at all. What only an
             earlier report has written is removed, unless someone has changed it.
+        columns: The columns of numbers that LaTeX tables are to have, by table; all of them where it is not named.
 
     Returns:
         The path of the page, which needs no other file and no network.
+
+    Raises:
+        SharpscopeError: If there is no such table, or it has no such column; nothing is written.
     """
     evidence = Evidence(results)
     contents = contents_of(evidence)
-    files: dict[str, bytes] = {}
+    tables = {name: data for content in contents.values() for name, data in content.tables.items()}
+    tables |= _with_columns(tables, columns or {})
+    files: dict[str, bytes] = {f"tables/{name}": data for name, data in tables.items()}
     for content in contents.values():
-        files |= {f"tables/{name}": data for name, data in content.tables.items()}
         files |= {f"figures/{name}": data for name, data in files_of(content.figures).items()}
     earlier = _files_of(directory / PAGE)
     for name, data in files.items():
@@ -56,6 +66,20 @@ def write_report(results: StudyResults, directory: Path) -> Path:
         if leftover.is_file() and digest(leftover.read_bytes()) == earlier[name]:
             leftover.unlink()
     return directory / PAGE
+
+
+def _with_columns(tables: Mapping[str, bytes], columns: Mapping[str, Sequence[str]]) -> dict[str, bytes]:
+    """Return the tables that are to have only some columns."""
+    known = {name.removesuffix(".tex"): table for name, table in tables.items() if isinstance(table, LatexTable)}
+    found: dict[str, bytes] = {}
+    for name, chosen in columns.items():
+        if name not in known:
+            raise SharpscopeError(f"no LaTeX table is called '{name}' (known: {', '.join(known)})")
+        try:
+            found[f"{name}.tex"] = known[name].only(chosen)
+        except SharpscopeError as error:
+            raise SharpscopeError(f"table '{name}': {error}") from None
+    return found
 
 
 def _files_of(page: Path) -> dict[str, str]:
@@ -98,7 +122,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["embed"] = _embed
+    environment.filters |= {"embed": _embed, "quoted": _quoted}
     shown = {name for name, content in contents.items() if content.page is not None or SECTIONS[name].facts.nothing}
     environment.globals |= {"results": results, "styles": styles_of(results.factor), "alpha": ALPHA, "shown": shown}
     sections = []
@@ -143,6 +167,14 @@ def _embed(data: Any) -> str:
     return text.replace("<", "\\u003c")
 
 
+def _quoted(data: Any) -> Markup:
+    """Return JSON as the value of an attribute in single quotes: escaping each double one takes five characters."""
+    return Markup(_embed(data).replace("&", "&amp;").replace("'", "&#39;"))
+
+
+@cache
 def _plotly() -> str:
+    """Return the script that draws interactive plots, packed: it is most of a page, and a third of itself so."""
     # Read as data: importing plotly costs half a second and gives the same file.
-    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
+    script = (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+    return base64.b64encode(gzip.compress(script, mtime=0)).decode()

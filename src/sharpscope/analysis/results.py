@@ -28,6 +28,10 @@ def _no_arrays(stage: str, snapshot: str) -> Arrays:
     return {}, {}
 
 
+def _no_details(name: str) -> dict[str, dict[str, Any]]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Quantity:
     """Facts of one column of the ledger.
@@ -137,6 +141,7 @@ class StudyResults:
         watched: Facts of what was measured along the trainings.
         read_arrays: Reads the arrays of a stage at a snapshot; see ``arrays``.
         beside: Another study that this one is set beside; None where it stands alone.
+        details: Gives what is stored beside the values of a measure at the end of training, by run.
     """
 
     study: dict[str, Any]
@@ -159,6 +164,7 @@ class StudyResults:
     watched: tuple[Quantity, ...] = ()
     read_arrays: Callable[[str, str], Arrays] = field(default=_no_arrays, repr=False)
     beside: StudyResults | None = field(default=None, repr=False)
+    details: Callable[[str], dict[str, dict[str, Any]]] = field(default=_no_details, repr=False)
 
     def arrays(self, stage: str, snapshot: str = END) -> Arrays:
         """Return the arrays that a stage has stored of each run that is done.
@@ -337,3 +343,11 @@ def records(table: pd.DataFrame) -> list[TableRow]:
 def by(table: pd.DataFrame, column: str) -> dict[str, TableRow]:
     """Return the rows of a table by the value of a column in which each value is once."""
     return {row[column]: row for row in records(table)}
+
+
+def nested(table: pd.DataFrame, outer: str, inner: str) -> dict[str, dict[str, TableRow]]:
+    """Return the rows of a table by the values of two columns, of which each two are together once."""
+    found: dict[str, dict[str, TableRow]] = {}
+    for row in records(table):
+        found.setdefault(row[outer], {})[row[inner]] = row
+    return found

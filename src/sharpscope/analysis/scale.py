@@ -20,6 +20,12 @@ def spans_decades(values: np.ndarray) -> bool:
     return bool(len(values) > 1 and values.min() > 0 and values.max() / values.min() > _LOG_FROM)
 
 
+def suits_logarithm(values: np.ndarray, *, ratio: bool) -> bool:
+    """Return whether values are positive, and are compared by their ratio or span decades."""
+    known = values[np.isfinite(values)]
+    return bool(len(known) and known.min() > 0 and (ratio or spans_decades(known)))
+
+
 @dataclass(frozen=True)
 class Scale:
     """An axis from the least of some values to the greatest.
@@ -61,10 +67,12 @@ class Scale:
 
 def locator(scale: Scale) -> Locator:
     """Return what finds the few round values that mark an axis."""
-    # Below a factor of 5 there may be less than two of 1, 2, 5, 10 on a logarithmic axis.
+    # Below a factor of 5 there may be less than two of 1, 2, 5, 10 on a logarithmic axis, above 40 more than there is
+    # room for.
     if not scale.logarithmic or scale.high < 5 * scale.low:
         return MaxNLocator(nbins=_TICKS, steps=[1, 2, 2.5, 5, 10])
-    return LogLocator(subs=(1.0,) if scale.high > 100 * scale.low else (1.0, 2.0, 5.0), numticks=_TICKS + 1)
+    steps = (1.0,) if scale.high > 100 * scale.low else (1.0, 3.0) if scale.high > 40 * scale.low else (1.0, 2.0, 5.0)
+    return LogLocator(subs=steps, numticks=_TICKS + 1)
 
 
 def marks(scale: Scale) -> list[tuple[float, str]]:

@@ -81,8 +81,8 @@ def _kept(results: StudyResults, rows: list[TableRow], how: Mapping[str, str], *
     others = [_value(results, row, how) for row in rows if not math.isfinite(row["retained"])]
     parts = [f"a difference by {joined(others)}"] if others else []
     if shares:
-        least, greatest = (numbers.fixed(100 * row["retained"], 0) for row in (shares[0], shares[-1]))
-        share = share_text(shares[0]) if len(shares) == 1 else f"{least}% to {greatest}%"
+        least, greatest = (numbers.percent(row["retained"]) for row in (shares[0], shares[-1]))
+        share = share_text(shares[0]) if len(shares) == 1 else f"{least} to {greatest}"
         of = "the difference" if alone and not others else f"that by {_names(results, shares)}"
         parts.insert(0, f"{share} of {of}{_besides(shares, how)}")
     return f"keep{{s}} {joined(parts)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,14 @@ def report(
         Path | None,
         typer.Option("--beside", metavar="DIR", help="The folder of another study of ordered levels, as a second arm."),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--columns",
+            metavar="TABLE=NAME,NAME",
+            help="Columns of numbers that tables/TABLE.tex has; all by default. May be given for several tables.",
+        ),
+    ] = None,
 ) -> None:
     """Write report.html, tables and figures again, from the store alone.
 
@@ -36,7 +45,7 @@ def report(
         if (elsewhere / "catalog.json").exists():
             raise SharpscopeError(f"--out {elsewhere} is the folder of another study; name a place of its own")
     try:
-        results = write_all(directory, elsewhere, beside)
+        results = write_all(directory, elsewhere, beside, _columns(columns or []))
     except PermissionError as error:
         raise SharpscopeError(f"{error.filename} cannot be written; name another place with --out") from None
     left_out = [
@@ -48,3 +57,18 @@ def report(
         print(f"Note: {note}", file=sys.stderr)
     if not results.sound:
         raise typer.Exit(FAILED)
+
+
+def _columns(given: list[str]) -> dict[str, list[str]]:
+    """Return the columns that each table is to have; commas in brackets are part of a name.
+
+    >>> _columns(["levels=baseline,sam(rho=0.1, adaptive)"])
+    {'levels': ['baseline', 'sam(rho=0.1, adaptive)']}
+    """
+    found = {}
+    for text in given:
+        table, equals, names = text.partition("=")
+        if not (table and equals and names):
+            raise SharpscopeError(f"--columns takes TABLE=NAME,NAME, such as levels=baseline,sam; got '{text}'")
+        found[table.strip()] = [name.strip() for name in re.split(r",(?![^(]*\))", names)]
+    return found

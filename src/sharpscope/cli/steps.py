@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,19 @@ def check_folder(out: Path) -> None:
         raise SharpscopeError(f"--out must be a folder, and {out} is a file")
 
 
-def write_all(directory: Path, place: Path | None = None, beside: Path | None = None) -> Any:
+def write_all(
+    directory: Path,
+    place: Path | None = None,
+    beside: Path | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> Any:
     """Write the ledger and the report from the store, into it or to another place; return what they were made of.
 
     Args:
         directory: The folder of the study.
         place: Where to write; the folder itself when None.
         beside: The folder of another study that the report sets this one beside.
+        columns: The columns that LaTeX tables are to have, by table.
     """
     from sharpscope.analysis.ledger import load_results, results_of, write_ledger
     from sharpscope.analysis.report import write_report
@@ -74,6 +80,6 @@ def write_all(directory: Path, place: Path | None = None, beside: Path | None = 
         if beside is not None:
             results = set_beside(results, load_results(beside))
         write_ledger(results.ledger, place or directory)
-        path = write_report(results, place or directory)
+        path = write_report(results, place or directory, columns)
     print(f"Report: {path}")
     return results

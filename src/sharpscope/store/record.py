@@ -19,6 +19,7 @@ from sharpscope.store.wanted import Stages, Stamp, Wanted, answers, narrowed
 
 FINAL = ("done", "diverged")
 TRAINING = "training"  # the stage that all others need: of its files none is missed before something asks for it
+MEASURES = "measures"  # the stage that a report takes spectra from
 RELIABILITY = "reliability"  # the stage that a report takes reliability diagrams from
 BY_CONDITION = "by_condition"  # the stage that a report takes accuracies under conditions from
 PLANE = "plane"  # the stage that a report takes pictures of functions of the plane from

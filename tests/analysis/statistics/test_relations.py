@@ -7,13 +7,14 @@ import pytest
 from scipy import stats
 
 from sharpscope.analysis.statistics.ranks import (
+    Ranked,
     kendall,
     mean_spearman,
     orders,
     permutation_spearman,
     spearman,
     spearman_given,
-    standardized,
+    spearman_of,
 )
 from sharpscope.analysis.statistics.relations import Design, flags, relations, within_seeds
 from sharpscope.numpy_stream import NumpyStream
@@ -31,18 +32,45 @@ def test_resampled_ranks_are_those_of_the_resample(n):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, n)), rng.integers(0, 4, (3, n)).astype(float)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=5).astype(float)
-    found = spearman(x, y, weights)
+    found = spearman(Ranked.of(x), Ranked.of(y), weights)
     for r, i, j in np.ndindex(5, 2, 3):
         drawn = np.repeat(np.arange(n), weights[r].astype(int))
         assert found[r, i, j] == pytest.approx(stats.spearmanr(x[i, drawn], y[j, drawn]).statistic)
-    assert np.isnan(spearman(np.ones((1, n)), y, weights)).all()
+    assert np.isnan(spearman(Ranked.of(np.ones((1, n))), Ranked.of(y), weights)).all()
+
+
+@pytest.mark.parametrize("runs", [3, 60])
+def test_resampled_units_bring_all_their_runs(runs):
+    rng = np.random.default_rng(0)
+    unit = np.repeat([0, 2, 3, 4], [runs, 1, 2 * runs, runs])  # one unit has no run here
+    x, y = rng.normal(size=(2, len(unit))), rng.integers(0, 9, (2, len(unit))).astype(float)
+    weights = rng.integers(1, 4, (6, 5)).astype(float)
+    found = spearman(Ranked.of(x, unit, units=5), Ranked.of(y, unit, units=5), weights)
+    for r, i, j in np.ndindex(6, 2, 2):
+        drawn = np.repeat(np.arange(len(unit)), weights[r, unit].astype(int))
+        assert found[r, i, j] == pytest.approx(stats.spearmanr(x[i, drawn], y[j, drawn]).statistic)
+
+
+def test_coefficients_that_are_equal_are_equal_to_the_last_bit():
+    """Resamples that are as the runs were must count as ties with the estimate, which is no matter of rounding."""
+    rng = np.random.default_rng(2)
+    for n in (4, 7, 23, 400):
+        x = rng.normal(size=(1, n))
+        y = np.stack([np.exp(x[0]), -x[0], rng.normal(size=n)])
+        weights = np.stack([np.ones(n), np.full(n, 3.0)])
+        once, thrice = spearman(Ranked.of(x), Ranked.of(y), weights)
+        assert once[0, :2].tolist() == [1.0, -1.0]
+        assert once.tolist() == thrice.tolist()
+        order = rng.permutation(n)
+        assert spearman_of(x[:, order], y[:, order]).tolist() == once.tolist()
 
 
 def test_partial_is_the_correlation_of_residuals_of_ranks():
     rng = np.random.default_rng(1)
     given = rng.normal(size=12)
     x, y = rng.normal(size=(2, 12)) + given, rng.normal(size=(2, 12)) - given
-    found = spearman_given(x, y, given, np.ones((1, 12)))[0]
+    ones, ranked = np.ones((1, 12)), [Ranked.of(values) for values in (x, y, given[None])]
+    found = spearman_given(*ranked, ones)[0]
 
     def rest(values):
         ranks = stats.rankdata(values)
@@ -51,8 +79,24 @@ def test_partial_is_the_correlation_of_residuals_of_ranks():
     for i, j in np.ndindex(2, 2):
         assert found[0, i, j] == pytest.approx(stats.spearmanr(x[i], y[j]).statistic)
         assert found[1, i, j] == pytest.approx(np.corrcoef(rest(x[i]), rest(y[j]))[0, 1])
-    assert np.isnan(spearman_given(given[None] ** 3, y, given, np.ones((1, 12)))[0, 1]).all()
-    assert np.isnan(spearman_given(x, y, np.full(12, np.nan), np.ones((1, 12)))[0, 1]).all()
+    assert np.isnan(spearman_given(Ranked.of(given[None] ** 3), *ranked[1:], ones)[0, 1]).all()
+    assert np.isnan(spearman_given(*ranked[:2], None, ones)[0, 1]).all()
+
+
+def test_partial_given_several_is_the_correlation_of_residuals():
+    rng = np.random.default_rng(3)
+    given = rng.normal(size=(3, 15))
+    given[2] = given[0] ** 3  # tells nothing that the first does not
+    x, y = rng.normal(size=(2, 15)) + given[0], rng.normal(size=(2, 15)) - given[1]
+    found = spearman_given(*(Ranked.of(values) for values in (x, y, given)), np.ones((1, 15)))[0, 1]
+    columns = np.column_stack([np.ones(15), *stats.rankdata(given, axis=1)])
+
+    def rest(values):
+        ranks = stats.rankdata(values)
+        return ranks - columns @ np.linalg.lstsq(columns, ranks, rcond=None)[0]
+
+    for i, j in np.ndindex(2, 2):
+        assert found[i, j] == pytest.approx(np.corrcoef(rest(x[i]), rest(y[j]))[0, 1])
 
 
 def test_between_p_is_that_of_all_orders_of_the_levels():
@@ -168,12 +212,6 @@ def test_kendall_is_scipys():
     for i, j in np.ndindex(2, 3):
         assert kendall(x, y)[i, j] == pytest.approx(stats.kendalltau(x[i], y[j]).statistic, abs=1e-6)
     assert np.isnan(kendall(np.ones((1, 15)), y)).all()
-
-
-def test_standardized_ranks_have_norm_one():
-    weights = np.array([[2.0, 0.0, 1.0, 1.0]])
-    ranks = standardized(np.array([[3.0, 1.0, 2.0, 5.0]]), weights)
-    np.testing.assert_allclose((ranks**2).sum(axis=2), 1.0)
 
 
 def test_within_seeds_is_the_mean_over_seeds_of_coefficients_over_levels():

@@ -36,10 +36,26 @@
 /* On paper nothing can be opened, and the verdicts are few. */
 addEventListener("beforeprint", () => document.querySelectorAll("details.claim").forEach((claim) => { claim.open = true; }));
 
+/* Unpack what draws the scatter plot, and run it. */
+async function unpack(source) {
+  const packed = Uint8Array.from(atob(source.textContent), (character) => character.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(stream).text();
+  document.head.append(script);
+  source.remove();
+}
+
 /* The scatter plot: a point per run, redrawn when another measure, moment, axis or color scheme is chosen. */
-(() => {
+(async () => {
   const source = document.getElementById("scatter-data");
   if (!source) return;
+  try {
+    await unpack(document.getElementById("plotly"));
+  } catch {
+    document.getElementById("plot-caption").textContent = "This browser cannot unpack the plot. Its points are in results.csv, and figures/ has it as files.";
+    return;
+  }
   const data = JSON.parse(source.textContent);
   const plot = document.getElementById("plot");
   const control = (id) => document.getElementById(id);

@@ -13,7 +13,7 @@ from sharpscope.analysis.statistics.interval import LEVEL
 from sharpscope.numpy_stream import NumpyStream
 
 LEAST_SEEDS = 4  # fewer have too few different resamples
-_AT_ONCE = 250  # resamples, so that what a statistic holds of each run stays small
+AT_ONCE = 250  # resamples, so that what a statistic holds of each run stays small
 
 # How often each unit is drawn, shape [resamples, n], to one or more numbers of each resample, shape [resamples, ...].
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -44,7 +44,13 @@ class Bounds:
 
 
 def bca_interval(
-    statistic: Statistic, n: int, stream: NumpyStream, *, level: float = LEVEL, resamples: int = RESAMPLES
+    statistic: Statistic,
+    n: int,
+    stream: NumpyStream,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    at_once: int = AT_ONCE,
 ) -> Bounds:
     """Return statistics with their bias-corrected and accelerated bootstrap intervals over ``n`` units.
 
@@ -57,10 +63,11 @@ def bca_interval(
         stream: Where the resamples are drawn from.
         level: The share of intervals that are to hold the truth.
         resamples: How many resamples are drawn.
+        at_once: How many of them the statistic is given at a time.
 
     Reference: Efron, "Better Bootstrap Confidence Intervals", JASA 1987.
     """
-    found = resampled(statistic, n, stream, resamples)
+    found = resampled(statistic, n, stream, resamples, at_once=at_once)
     if n < LEAST_SEEDS:
         return found.unbounded()
     tail = float(stats.norm.ppf(expanded_tail(n, level)))
@@ -98,14 +105,16 @@ class Resampled:
         return self.bounds(nothing, nothing)
 
 
-def resampled(statistic: Statistic, n: int, stream: NumpyStream, resamples: int) -> Resampled:
+def resampled(
+    statistic: Statistic, n: int, stream: NumpyStream, resamples: int, *, at_once: int = AT_ONCE
+) -> Resampled:
     """Return statistics of ``n`` units with their resamples, and without one unit after the other."""
     value = np.asarray(statistic(np.ones((1, n))), dtype=np.float64)[0]
     shape, size = value.shape, value.size
     if n < LEAST_SEEDS:
         return Resampled(value.ravel(), np.empty((0, size)), np.empty((0, size)), shape)
     weights = resampled_weights(n, stream, resamples)
-    parts = [np.asarray(statistic(weights[start : start + _AT_ONCE])) for start in range(0, resamples, _AT_ONCE)]
+    parts = [np.asarray(statistic(weights[start : start + at_once])) for start in range(0, resamples, at_once)]
     without = np.asarray(statistic(1.0 - np.eye(n)))
     return Resampled(value.ravel(), np.concatenate(parts).reshape(resamples, size), without.reshape(n, size), shape)
 

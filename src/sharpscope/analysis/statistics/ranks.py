@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -13,103 +15,144 @@ from sharpscope.numpy_stream import NumpyStream
 
 EXACT_UP_TO = 8  # points, whose 40,320 orders are all looked at
 DRAWS = 9_999
-_FEW = 100  # runs up to which products are faster than sorting
+_EXACT = 3 * 2.0**24  # cube of as many runs, up to which single precision has all products of ranks exactly
 _ROUNDING = 1e-9
-_COLLINEAR = 1e-6  # what is left of a vector of norm one when others tell all of it
+_COLLINEAR = 1e-10  # share of a quantity's variation below which those before it tell all of it
 
 
-def spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class Ranked:
+    """Quantities of runs, ready to be ranked in any resample of the units that the runs belong to.
+
+    The rank of a run, twice and from the middle on, is how many more runs lie below it than above it. That is linear
+    in how often each unit is drawn, so it is counted by unit once and not for every resample.
+
+    Attributes:
+        lead: How many more runs of each unit lie below each run than above it, shape ``[quantities, n, units]``.
+        unit: The unit of each run, as a number from 0, shape ``[n]``.
+    """
+
+    lead: np.ndarray
+    unit: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, unit: np.ndarray | None = None, *, units: int = 0) -> Ranked:
+        """Return quantities ready to be ranked.
+
+        Args:
+            values: Shape ``[quantities, n]``, without NaN.
+            unit: The unit of each run, as a number from 0, shape ``[n]``; each run is one of its own where none is
+                given.
+            units: How many units there are, where some may have no run here.
+        """
+        unit = np.arange(values.shape[1]) if unit is None else unit
+        count = max(units, int(unit.max(initial=-1)) + 1)
+        member = (unit[:, None] == np.arange(count)).astype(np.float32)
+        lead = np.empty((*values.shape, count), dtype=_exactly(count * member.sum(axis=0).max(initial=0.0)))
+        for row, found in zip(values, lead, strict=True):
+            found[:] = (row < row[:, None]).astype(np.float32) @ member - (row > row[:, None]).astype(
+                np.float32
+            ) @ member
+        return cls(lead, unit)
+
+    def drawn(self, weights: np.ndarray) -> Drawn:
+        """Return the ranks in resamples, given how often each unit is drawn, shape ``[resamples, units]``."""
+        count, n, units = self.lead.shape
+        runs = (weights @ np.bincount(self.unit, minlength=units)).max(initial=0.0)
+        kind = np.promote_types(_exactly(runs), self.lead.dtype)
+        w, lead = weights.astype(kind), self.lead.astype(kind, copy=False)
+        ranks = (w @ lead.reshape(count * n, units).T).reshape(-1, count, n)
+        weighted = ranks * w[:, None, self.unit]
+        return Drawn(ranks, weighted, np.einsum("rqn,rqn->rq", ranks, weighted).astype(np.float64))
+
+
+def _exactly(runs: float) -> Any:
+    """Return the precision in which all products of the ranks of so many drawn runs are exact."""
+    return np.float32 if runs**3 < _EXACT else np.float64
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Ranks of quantities in resamples: whole numbers, so that products of them are exact.
+
+    Attributes:
+        ranks: Twice the ranks from the middle on, shape ``[resamples, quantities, n]``.
+        weighted: The same, times how often the run is drawn.
+        squares: Their weighted sums of squares, shape ``[resamples, quantities]``; 0 of a constant quantity.
+    """
+
+    ranks: np.ndarray
+    weighted: np.ndarray
+    squares: np.ndarray
+
+    def correlated(self, other: Drawn) -> np.ndarray:
+        """Return the correlations of ranks, shape ``[resamples, p, q]``; NaN where one of the two is constant."""
+        products = (self.weighted @ other.ranks.transpose(0, 2, 1)).astype(np.float64)
+        sizes = np.sqrt(self.squares[:, :, None] * other.squares[:, None, :])
+        return np.divide(products, sizes, out=np.full(products.shape, np.nan), where=sizes > 0)
+
+
+def spearman(x: Ranked, y: Ranked, weights: np.ndarray) -> np.ndarray:
     """Return Spearman's coefficient of each of some quantities with each of others, in each resample.
 
     Args:
-        x: Shape ``[p, n]``, without NaN.
-        y: Shape ``[q, n]``, without NaN.
-        weights: How often each run is drawn, shape ``[resamples, n]``.
+        x: ``p`` quantities.
+        y: ``q`` quantities of the same runs.
+        weights: How often each unit is drawn, shape ``[resamples, units]``.
 
     Returns:
         Shape ``[resamples, p, q]``; NaN where one of the two is constant in a resample.
     """
-    return _products(standardized(x, weights), standardized(y, weights))
+    return x.drawn(weights).correlated(y.drawn(weights))
 
 
-def spearman_given(x: np.ndarray, y: np.ndarray, given: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def spearman_given(x: Ranked, y: Ranked, given: Ranked | None, weights: np.ndarray) -> np.ndarray:
     """Return Spearman's coefficients, and beside them those that hold other quantities fixed.
 
     The second are correlations of the residuals of ranks after linear regression on the ranks of these.
 
     Args:
-        x: Shape ``[p, n]``, without NaN.
-        y: Shape ``[q, n]``, without NaN.
-        given: What the second coefficients hold fixed, shape ``[n]``, or ``[g, n]`` of several; NaN for none.
-        weights: How often each run is drawn, shape ``[resamples, n]``.
+        x: ``p`` quantities.
+        y: ``q`` quantities of the same runs.
+        given: Those that the second coefficients hold fixed; None for none.
+        weights: How often each unit is drawn, shape ``[resamples, units]``.
 
     Returns:
-        Shape ``[resamples, 2, p, q]``; NaN where a quantity is constant, or given by the ranks of those held fixed.
+        Shape ``[resamples, 2, p, q]``; NaN where a quantity is constant, or a function of the ranks of those held
+        fixed.
     """
-    a, b = standardized(x, weights), standardized(y, weights)
-    plain = _products(a, b)
+    a, b = x.drawn(weights), y.drawn(weights)
+    plain = a.correlated(b)
     partial = np.full(plain.shape, np.nan)
-    if np.isfinite(given).all():
-        fixed = _orthonormal(standardized(np.atleast_2d(given), weights))
-        of_x, of_y = _products(a, fixed), _products(fixed, b)
-        left_x, left_y = 1 - np.sum(of_x**2, axis=2)[:, :, None], 1 - np.sum(of_y**2, axis=1)[:, None, :]
-        rest = left_x * left_y
-        np.divide(plain - of_x @ of_y, np.sqrt(np.maximum(rest, 0)), out=partial, where=rest > _ROUNDING)
+    if given is not None:
+        _partial(a, b, given.drawn(weights), plain, out=partial)
     return np.stack([plain, partial], axis=1)
 
 
-def _orthonormal(vectors: np.ndarray) -> np.ndarray:
-    """Return orthonormal vectors of the same span, shape ``[resamples, g, n]``; zeros for those that add nothing."""
-    found = vectors.copy()
-    for place in range(1, vectors.shape[1]):
-        before, one = found[:, :place], found[:, place]
-        one = one - np.einsum("rg,rgn->rn", np.einsum("rgn,rn->rg", before, one), before)
-        size = np.sqrt(np.sum(one**2, axis=1, keepdims=True))
-        found[:, place] = np.divide(one, size, out=np.where(np.isnan(one), one, 0.0), where=size > _COLLINEAR)
-    return found
+def _partial(a: Drawn, b: Drawn, c: Drawn, plain: np.ndarray, *, out: np.ndarray) -> None:
+    """Write the correlations of what is left of ``a`` and ``b`` once each quantity of ``c`` is swept out of both."""
+    across, of_a, of_b, own = plain.copy(), a.correlated(c), c.correlated(b), c.correlated(c)
+    left_a, left_b = np.ones(of_a.shape[:2]), np.ones((len(of_b), of_b.shape[2]))
+    for k in range(own.shape[1]):
+        left = own[:, k, k]
+        # What those before it tell all of adds nothing; what is constant makes all of it undefined.
+        size = np.divide(1, left, out=np.where(np.isnan(left), np.nan, 0.0), where=left > _COLLINEAR)[:, None]
+        share_a, share_b = of_a[:, :, k] * size, of_b[:, k] * size
+        across -= share_a[:, :, None] * of_b[:, k, None]
+        left_a -= share_a * of_a[:, :, k]
+        left_b -= share_b * of_b[:, k]
+        row = own[:, k].copy()
+        of_a = of_a - share_a[:, :, None] * row[:, None]
+        of_b = of_b - (row * size)[:, :, None] * of_b[:, k, None]
+        own = own - (row * size)[:, :, None] * row[:, None]
+    rest = left_a[:, :, None] * left_b[:, None]
+    np.divide(across, np.sqrt(np.maximum(rest, 0)), out=out, where=rest > _ROUNDING)
 
 
-def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a @ b.transpose(0, 2, 1)
-
-
-def standardized(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the ranks of quantities in each resample, with mean zero and norm one.
-
-    Args:
-        values: Shape ``[quantities, n]``, without NaN.
-        weights: How often each run is drawn, shape ``[resamples, n]``.
-
-    Returns:
-        Shape ``[resamples, quantities, n]``, each entry times the square root of how often its run is drawn, so that
-        inner products are correlations; NaN where a quantity is constant.
-    """
-    ranks = _by_products(values, weights) if values.shape[1] <= _FEW else _by_order(values, weights)
-    share = (weights / np.maximum(weights.sum(axis=1, keepdims=True), 1))[:, None, :]
-    centered = (ranks - np.sum(share * ranks, axis=2, keepdims=True)) * np.sqrt(share)
-    size = np.sqrt(np.sum(centered**2, axis=2, keepdims=True))
-    return np.divide(centered, size, out=np.full(centered.shape, np.nan), where=size > _ROUNDING)
-
-
-def _by_products(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return how many runs of each resample lie below each value, ties half: for few runs, by one product."""
-    below = values[:, :, None] < values[:, None, :]
-    not_above = below + 0.5 * (values[:, :, None] == values[:, None, :])
-    count, n = values.shape
-    return (weights @ not_above.transpose(1, 0, 2).reshape(n, count * n)).reshape(-1, count, n)
-
-
-def _by_order(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the same for many runs, by sorting each quantity once."""
-    ranks = np.empty((len(weights), *values.shape))
-    for column, row in enumerate(values):
-        different, group = np.unique(row, return_inverse=True)
-        order = np.argsort(group, kind="stable")
-        counts = weights[:, order]
-        if len(different) < len(row):
-            counts = np.add.reduceat(counts, np.searchsorted(group[order], np.arange(len(different))), axis=1)
-        ranks[:, column] = (np.cumsum(counts, axis=1) - counts / 2)[:, group]
-    return ranks
+def spearman_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return Spearman's coefficient of each of ``x``, shape ``[p, n]``, with each of ``y``, ``[q, n]``: ``[p, q]``."""
+    one = np.zeros(x.shape[1], dtype=np.int64)
+    return spearman(Ranked.of(x, one, units=1), Ranked.of(y, one, units=1), np.ones((1, 1)))[0]
 
 
 def kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:

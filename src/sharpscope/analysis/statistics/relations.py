@@ -8,11 +8,13 @@ import numpy as np
 
 from sharpscope.analysis.statistics.bca import Bounds, bca_interval
 from sharpscope.analysis.statistics.ranks import (
+    Ranked,
     mean_of_defined,
     mean_spearman,
     permutation_spearman,
     spearman,
     spearman_given,
+    spearman_of,
 )
 from sharpscope.numpy_stream import NumpyStream
 
@@ -101,11 +103,13 @@ def relations(
         resamples: How many resamples are drawn.
     """
     units, unit_of_run = np.unique(design.seeds, return_inverse=True)
+    ranked_x, ranked_y = Ranked.of(x, unit_of_run), Ranked.of(y, unit_of_run)
 
     def pooled(weights: np.ndarray) -> np.ndarray:
-        return spearman(x, y, weights[:, unit_of_run])
+        return spearman(ranked_x, ranked_y, weights)
 
-    over_all = bca_interval(pooled, len(units), stream, resamples=resamples)
+    at_once = _at_once(x.size + y.size)
+    over_all = bca_interval(pooled, len(units), stream, resamples=resamples, at_once=at_once)
     inside = within_cells(x, y, given, design, stream, resamples=resamples)
     least, greatest = _without_a_level(x, y, design.levels)
     means_x, means_y = _means(x, design), _means(y, design)
@@ -156,14 +160,25 @@ def within_cells(
         rows for cell in np.unique(design.cells) if len(rows := np.flatnonzero(design.cells == cell)) >= LEAST_RUNS
     ]
 
-    def within(weights: np.ndarray) -> np.ndarray:
-        every = np.full((len(parts) + 1, len(weights), 2, len(x), len(y)), np.nan)
-        for found, rows in zip(every, parts, strict=False):
-            found[:] = spearman_given(x[:, rows], y[:, rows], given[..., rows], weights[:, unit_of_run[rows]])
-        return mean_of_defined(every)
+    def ranked(values: np.ndarray, rows: np.ndarray) -> Ranked:
+        return Ranked.of(values[:, rows], unit_of_run[rows], units=len(units))
 
-    inside = bca_interval(within, len(units), stream, resamples=resamples)
-    cells = [np.isfinite(spearman(x[:, rows], y[:, rows], np.ones((1, len(rows))))[0]) for rows in parts]
+    third = np.atleast_2d(given)
+    fixed = [ranked(third, rows) if np.isfinite(third[:, rows]).all() else None for rows in parts]
+    of_cells = [(ranked(x, rows), ranked(y, rows), held) for rows, held in zip(parts, fixed, strict=True)]
+
+    def within(weights: np.ndarray) -> np.ndarray:
+        total, count = np.zeros((2, len(weights), 2, len(x), len(y)))
+        for of_cell in of_cells:
+            found = spearman_given(*of_cell, weights)
+            known = np.isfinite(found)
+            total += np.where(known, found, 0.0)
+            count += known
+        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+    at_once = _at_once((len(x) + len(y)) * max(map(len, parts), default=1))
+    inside = bca_interval(within, len(units), stream, resamples=resamples, at_once=at_once)
+    cells = [np.isfinite(spearman_of(x[:, rows], y[:, rows])) for rows in parts]
     count = np.sum(cells, axis=0) if cells else np.zeros((len(x), len(y)), dtype=int)
     return Within(inside.at(0), inside.at(1), count)
 
@@ -188,7 +203,11 @@ def within_seeds(
     for setting, unit in np.ndindex(found.shape[:2]):
         rows = np.flatnonzero((setting_of_run == setting) & (unit_of_run == unit))
         if len(rows) >= LEAST_RUNS:
-            found[setting, unit] = spearman_given(x[:, rows], y[:, rows], given[..., rows], np.ones((1, len(rows))))[0]
+            third = np.atleast_2d(given)[:, rows]
+            held = _of_one_unit(third) if np.isfinite(third).all() else None
+            found[setting, unit] = spearman_given(
+                _of_one_unit(x[:, rows]), _of_one_unit(y[:, rows]), held, np.ones((1, 1))
+            )[0]
     of_units = mean_of_defined(found)
     known = np.isfinite(of_units)
 
@@ -199,6 +218,16 @@ def within_seeds(
 
     inside = bca_interval(mean, len(units), stream, resamples=resamples)
     return Within(inside.at(0), inside.at(1), np.isfinite(found[:, :, 0]).sum(axis=(0, 1)))
+
+
+def _of_one_unit(values: np.ndarray) -> Ranked:
+    """Return quantities of runs that are drawn together."""
+    return Ranked.of(values, np.zeros(values.shape[1], dtype=np.int64), units=1)
+
+
+def _at_once(ranks: int) -> int:
+    """Return in how many resamples so many ranks are held at once: few enough for the processor's cache."""
+    return max(100, min(RESAMPLES, 200_000 // max(ranks, 1)))
 
 
 def _means(values: np.ndarray, design: Design) -> np.ndarray:
@@ -217,9 +246,7 @@ def _without_a_level(x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> tuple[
     present = np.unique(levels)
     found = np.full((1, len(x), len(y)), np.nan)
     if len(present) > 2:
-        found = np.concatenate(
-            [spearman(x[:, rows], y[:, rows], np.ones((1, rows.sum()))) for rows in (levels != one for one in present)]
-        )
+        found = np.stack([spearman_of(x[:, rows], y[:, rows]) for rows in (levels != one for one in present)])
     return np.fmin.reduce(found, axis=0), np.fmax.reduce(found, axis=0)
 
 

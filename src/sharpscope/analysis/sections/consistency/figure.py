@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.drawing import COLUMN, TEXT, level_legend, panels
+from sharpscope.analysis.drawing import COLUMN, ROW_LABELS, TEXT, entitle, level_legend, panels, row_labels
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.sections.consistency.data import Alikeness, Errors, Seeds, independent
@@ -20,6 +20,8 @@ def matrices_figure(found: Alikeness) -> Figure | None:
     levels = found.values.levels
     figure, axes = panels(2 * len(names), TEXT, 1.2 + 0.25 * len(levels), 2)
     kinds: tuple[Seeds, ...] = ("same", "other")
+    # Of a square matrix, both sides have them.
+    labels, beside = row_labels(map(lettered, levels), ROW_LABELS / 2)
     for index, axis in enumerate(axes):
         name, seeds = names[index // 2], kinds[index % 2]
         matrix = _matrix(found, name, seeds)
@@ -28,13 +30,11 @@ def matrices_figure(found: Alikeness) -> Figure | None:
         axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1.6 * most)
         for a, b in np.ndindex(matrix.shape):
             axis.text(b, a, numbers.fixed(float(matrix[a, b]), 3), ha="center", va="center", fontsize=5.5)
-        labels = [lettered(level) for level in levels]
         axis.set_yticks(range(len(levels)), labels)
         axis.set_xticks(range(len(levels)), labels, rotation=45, ha="right", rotation_mode="anchor")
         axis.tick_params(length=0)
-        axis.set_title(
-            f"{lettered(found.results.quantities[name].label)}, {seeds} seed{'s' if seeds == 'other' else ''}"
-        )
+        label = lettered(found.results.quantities[name].label)
+        entitle(axis, f"{label}, {seeds} seed{'s' if seeds == 'other' else ''}", beside=2 * beside)
     return figure
 
 

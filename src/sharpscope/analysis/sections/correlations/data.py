@@ -18,7 +18,7 @@ from sharpscope.analysis.correlations import (
     WITHIN,
     outcomes,
 )
-from sharpscope.analysis.results import StudyResults, TableRow, by, records
+from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.statistics.relations import BETWEEN_ONLY, MASKED, REVERSED, UNDECIDED
 
 SYMBOLS = {REVERSED: "⇄", MASKED: "◐", BETWEEN_ONLY: "◇", UNDECIDED: "?"}
@@ -26,8 +26,10 @@ SYMBOLS = {REVERSED: "⇄", MASKED: "◐", BETWEEN_ONLY: "◇", UNDECIDED: "?"}
 
 def pairs_of(correlations: pd.DataFrame) -> Iterator[tuple[tuple[str, str], dict[str, TableRow]]]:
     """Yield each measure and outcome with what is known of it, by scope."""
-    for (measure, outcome), part in correlations.groupby(["measure", "quantity"], sort=False):
-        yield (str(measure), str(outcome)), by(part, "scope")
+    found: dict[tuple[str, str], dict[str, TableRow]] = {}
+    for row in records(correlations):
+        found.setdefault((row["measure"], row["quantity"]), {})[row["scope"]] = row
+    yield from found.items()
 
 
 def four_columns(scopes: dict[str, TableRow]) -> dict[str, str]:
@@ -88,16 +90,12 @@ def ranking_rows(results: StudyResults, rankings: pd.DataFrame) -> list[dict[str
             "measure": results.quantities[row["measure"]].label,
             "psi": numbers.correlation(row["psi"], row["ci_low"], row["ci_high"]),
             "axes": row["axes"],
-            "greatest": _share(row["sign_error_greatest"]),
-            "mean": _share(row["sign_error_mean"]),
+            "greatest": numbers.percent(row["sign_error_greatest"]),
+            "mean": numbers.percent(row["sign_error_mean"]),
             "pairs": str(row["pairs"]),
         }
         for row in records(rankings)
     ]
-
-
-def _share(value: float) -> str:
-    return f"{value:.0%}" if math.isfinite(value) else numbers.MISSING
 
 
 def _rho(row: TableRow) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sharpscope.analysis.complexity import ON_COMPLEXITY, ON_LOSS
-from sharpscope.analysis.drawing import TEXT, panels
+from sharpscope.analysis.drawing import TEXT, describe, entitle, panels, row_labels, rows_of
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.results import StudyResults, by
 from sharpscope.analysis.sections.is_it_complexity.data import ENTERS, RELATIONS, ROWS, inside, row_label, share_panels
@@ -29,17 +29,15 @@ def dumbbells(results: StudyResults, partials: pd.DataFrame) -> Figure | None:
     measures = {str(name): part for name, part in partials.groupby("measure", sort=False)}
     keys = partials[ROWS].drop_duplicates().to_numpy(str).tolist()
     figure, axes = panels(len(measures), TEXT, 0.45 + 0.22 * len(keys), 3)
+    labels, beside = row_labels(lettered(row_label(results, *key)) for key in keys)
     for place, (axis, (name, part)) in enumerate(zip(axes, measures.items(), strict=True)):
         for at, key in enumerate(keys):
             _row(axis, part[(part[ROWS] == key).all(axis=1)], at)
         axis.axvline(0, color="0.6", linewidth=0.7, zorder=0)
-        axis.set_title(lettered(results.quantities[name].label))
-        labels = [lettered(row_label(results, *key)) for key in keys]
-        axis.set_yticks(range(len(keys)), [] if place % 3 else labels)
-        axis.set(xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), ylim=(len(keys) - 0.5, -0.5))
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0)
-    figure.supxlabel(f"Spearman's coefficient {inside(results)}, with 95% interval over seeds", fontsize=7)
+        entitle(axis, lettered(results.quantities[name].label), beside=beside)
+        axis.set(xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1))
+        rows_of(axis, labels, named=place % 3 == 0)
+    describe(figure, f"Spearman's coefficient {inside(results)}, with 95% interval over seeds")
     handles = [
         Line2D([], [], color="0.2", linestyle="", markersize=4, label=f"with {told}", **_LOOKS[relation])
         for relation, told in RELATIONS.items()

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpscope.analysis.drawing import TEXT, name_levels, panels
+from sharpscope.analysis.drawing import TEXT, describe, entitle, name_levels, panels, row_labels, rows_of
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, by
@@ -25,7 +25,7 @@ def shares(results: StudyResults, table: pd.DataFrame) -> Figure | None:
     if not names:
         return None
     figure, axes = panels(len(names), TEXT, 0.45 + 0.16 * len(levels), 3)
-    styles = styles_of(factor)
+    styles, (labels, beside) = styles_of(factor), row_labels(map(lettered, levels))
     for place, (axis, name) in enumerate(zip(axes, names, strict=True)):
         of_name = known[known["quantity"] == name]
         for lane, (twin, marker) in enumerate(zip(twins, _MARKERS, strict=False)):
@@ -35,13 +35,10 @@ def shares(results: StudyResults, table: pd.DataFrame) -> Figure | None:
                 axis.plot([row["retained"]], [y], color=color, marker=marker, markersize=3.4, linestyle="")
         for mark in (0, 1):
             axis.axvline(mark, color="0.75", linewidth=0.6, zorder=0)
-        axis.set_title(lettered(results.quantities[name].label))
-        axis.set_yticks(range(len(levels)), [lettered(level) for level in levels] if not place % 3 else [])
-        axis.set_ylim(len(levels) - 0.5, -0.5)
+        entitle(axis, lettered(results.quantities[name].label), beside=beside)
         axis.locator_params(axis="x", nbins=4)
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0)
-    figure.supxlabel("Share of the difference at the end of training, with 95% interval", fontsize=7)
+        rows_of(axis, labels, named=place % 3 == 0)
+    describe(figure, "Share of the difference at the end of training, with 95% interval")
     name_levels(figure, results)
     handles = [
         Line2D([], [], color="0.3", marker=marker, linestyle="", markersize=4, label=told)

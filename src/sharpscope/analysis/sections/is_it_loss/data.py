@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from sharpscope.analysis import numbers
@@ -21,7 +20,7 @@ def level_rows(results: StudyResults, found: EqualLoss) -> list[dict[str, str]]:
             "level": row[results.factor.name],
             "mean": numbers.estimate(row["mean"], 0, row["mean"] / 10),
             "difference": numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"]),
-            "overlap": f"{row['overlap']:.0%}" if math.isfinite(row["overlap"]) else numbers.MISSING,
+            "overlap": numbers.percent(row["overlap"]),
             "note": NOT_COMPARABLE if row["overlap"] < COMPARABLE_FROM else "",
         }
         for row in records(found.levels)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.palette import styles_of
-from sharpscope.analysis.results import StudyResults, TableRow, by, describe_group, records, select
+from sharpscope.analysis.results import StudyResults, TableRow, describe_group, nested, select
 from sharpscope.analysis.statistics import LEVEL
 from sharpscope.analysis.tested import ALPHA, BY_JACKKNIFE
 from sharpscope.spec import Factor
@@ -55,30 +55,28 @@ def level_tables(results: StudyResults, levels: pd.DataFrame, comparisons: pd.Da
     """Return one table a group: its title and its sections, one a kind of quantity."""
     tables = []
     for group, runs in results.groups():
-        means, tests = select(levels, group), select(comparisons, group)
+        factor = results.factor.name
+        means, tests = (nested(select(table, group), "quantity", factor) for table in (levels, comparisons))
         sections = []
         for kind, title in KINDS.items():
-            rows = [_row(results, name, means, tests) for name in results.of_kind(kind)]
+            rows = [_row(results, name, means[name], tests.get(name, {})) for name in results.of_kind(kind)]
             if rows:
                 sections.append({"title": title, "rows": rows})
         for loss in results.losses:
-            rows = [_row(results, name, means, tests) for name in results.at(loss)]
+            rows = [_row(results, name, means[name], tests.get(name, {})) for name in results.at(loss)]
             sections.append({"title": f"At matched train loss {loss}", "rows": rows})
-        finished = runs[runs["state"] == "done"].groupby(results.factor.name).size()
+        finished = runs.loc[runs["state"] == "done", factor].value_counts()
         counts = {level: int(finished.get(level, 0)) for level in results.levels}
         tables.append({"title": describe_group(group), "sections": sections, "counts": counts})
     return tables
 
 
-def _row(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any]:
-    means = means[means["quantity"] == name]
-    known = means[means["mean"].notna()]
+def _row(results: StudyResults, name: str, means: dict[str, TableRow], tests: dict[str, TableRow]) -> dict[str, Any]:
+    known = [row for row in means.values() if math.isfinite(row["mean"])]
     # One number of decimals a row, as its middle interval supports, lets the eye compare along the row.
-    supported = [numbers.decimals_of(*row) for row in known[["mean", "ci_low", "ci_high"]].to_numpy(float)]
+    supported = [numbers.decimals_of(row["mean"], row["ci_low"], row["ci_high"]) for row in known]
     decimals = statistics.median_low(supported) if supported else 0
-    factor = results.factor
-    mean_of, test_of = by(means, factor.name), by(tests[tests["quantity"] == name], factor.name)
-    cells = [_cell(factor, mean_of[level], test_of.get(level), decimals) for level in results.levels]
+    cells = [_cell(results.factor, means[level], tests.get(level), decimals) for level in results.levels]
     quantity = results.quantities[name]
     return {
         "quantity": quantity,
@@ -138,15 +136,17 @@ def _limits(test: TableRow) -> list[tuple[str, str]]:
     return terms
 
 
-def _strip(results: StudyResults, known: pd.DataFrame) -> Strip | None:
+def _strip(results: StudyResults, known: list[TableRow]) -> Strip | None:
     """Return where means and intervals lie between the least and the greatest end."""
-    ends = known.assign(low=known["ci_low"].fillna(known["mean"]), high=known["ci_high"].fillna(known["mean"]))
-    least, span = ends["low"].min(), ends["high"].max() - ends["low"].min()
+    ends = [
+        [row[end] if math.isfinite(row[end]) else row["mean"] for end in ("mean", "ci_low", "ci_high")] for row in known
+    ]
+    least = min((low for _, low, _ in ends), default=0.0)
+    span = max((high for *_, high in ends), default=0.0) - least
     if len(ends) < 2 or not span > 0:
         return None
-    factor, styles = results.factor, styles_of(results.factor)
-    marks = []
-    for row in records(ends):
-        at, low, high = (round(100 * (row[end] - least) / span, 2) for end in ("mean", "low", "high"))
-        marks.append({"color": styles[row[factor.name]].color, "at": at, "low": low, "high": high})
+    styles, marks = styles_of(results.factor), []
+    for row, values in zip(known, ends, strict=True):
+        at, low, high = (round(100 * (value - least) / span, 1) for value in values)
+        marks.append({"color": styles[row[results.factor.name]].color, "at": at, "low": low, "high": high})
     return Strip(marks)

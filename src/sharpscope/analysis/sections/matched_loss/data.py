@@ -6,6 +6,7 @@ import math
 import statistics
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sharpscope.analysis import numbers
@@ -13,9 +14,9 @@ from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import (
     StudyResults,
     TableRow,
-    by,
     describe_group,
     describe_moment,
+    nested,
     records,
     select,
     split,
@@ -79,7 +80,8 @@ def panel_sets(
     """Return one set a group for the page: a panel a quantity, and how closely each loss is matched."""
     found = []
     for group, _ in results.groups() if results.losses else ():
-        means, tests = select(levels, group), select(comparisons, group)
+        factor = results.factor.name
+        means, tests = (nested(select(table, group), "quantity", factor) for table in (levels, comparisons))
         panels = [panel for name in shown(results) if (panel := _panel(results, name, means, tests)) is not None]
         losses = [
             {"loss": cell[MATCHED], "rows": _closeness_rows(results, part)}
@@ -103,20 +105,22 @@ def _closeness_rows(results: StudyResults, table: pd.DataFrame) -> list[dict[str
     ]
 
 
-def _panel(results: StudyResults, name: str, means: pd.DataFrame, tests: pd.DataFrame) -> dict[str, Any] | None:
+def _panel(
+    results: StudyResults, name: str, means: dict[str, dict[str, TableRow]], tests: dict[str, dict[str, TableRow]]
+) -> dict[str, Any] | None:
     """Return what one panel draws: a row a level, in it a lane a moment, all in hundredths of the panel's width.
 
     There is none where no run of the setting has the quantity.
     """
     columns, factor = results.across(name), results.factor
-    of_moment = {moment: by(means[means["quantity"] == column], factor.name) for moment, column in columns.items()}
-    tests_at = {moment: by(tests[tests["quantity"] == column], factor.name) for moment, column in columns.items()}
-    known = means[means["quantity"].isin(columns.values()) & means["mean"].notna()]
-    if known.empty:
+    of_moment = {moment: means[column] for moment, column in columns.items()}
+    tests_at = {moment: tests.get(column, {}) for moment, column in columns.items()}
+    known = [row for rows in of_moment.values() for row in rows.values() if math.isfinite(row["mean"])]
+    if not known:
         return None
     losses = [float(loss) for loss in results.losses] if name == LOSS else []
-    ends = pd.concat([known["mean"], known["ci_low"].dropna(), known["ci_high"].dropna(), pd.Series(losses)])
-    scale = Scale.of(ends.to_numpy(float))
+    ends = [row[end] for row in known for end in ("mean", "ci_low", "ci_high") if math.isfinite(row[end])]
+    scale = Scale.of(np.array([*ends, *losses]))
     rows = []
     styles = styles_of(factor)
     for level in results.levels:

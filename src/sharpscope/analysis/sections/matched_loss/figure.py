@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpscope.analysis.drawing import TEXT, cell_label, logarithmic, name_levels, panels
+from sharpscope.analysis.drawing import (
+    TEXT,
+    cell_label,
+    describe,
+    entitle,
+    intervals,
+    name_levels,
+    panels,
+    row_labels,
+    rows_of,
+    suit,
+)
 from sharpscope.analysis.lettering import lettered
+from sharpscope.analysis.levels import means_of
 from sharpscope.analysis.palette import styles_of
-from sharpscope.analysis.results import StudyResults, by, describe_moment, select
+from sharpscope.analysis.results import StudyResults, describe_moment
 from sharpscope.analysis.scale import spans_decades
 from sharpscope.analysis.sections.matched_loss.data import LOSS, shown
 
@@ -23,16 +36,13 @@ def lanes(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
     names = shown(results)
     if not names:
         return None
-    cells = [(group, level) for group, _ in results.groups() for level in results.levels]
-    figure, axes = panels(len(names), TEXT, 0.45 + 0.085 * (len(results.moments) + 1) * len(cells), 3)
+    labels, beside = row_labels(cell_label(level, group) for group, _ in results.groups() for level in results.levels)
+    figure, axes = panels(len(names), TEXT, 0.45 + 0.085 * (len(results.moments) + 1) * len(labels), 3)
     for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
-        _panel(axis, results, levels, name, cells)
-        axis.set_title(lettered(results.quantities[name].label))
-        if position % 3:
-            axis.tick_params(axis="y", labelleft=False)
-    figure.supxlabel(
-        "Mean over seeds with 95% interval; vertical lines: the reference, and the loss to match", fontsize=7
-    )
+        _panel(axis, results, levels, name)
+        entitle(axis, lettered(results.quantities[name].label), beside=beside)
+        rows_of(axis, labels, named=position % 3 == 0)
+    describe(figure, "Mean over seeds with 95% interval; vertical lines: the reference, and the loss to match")
     name_levels(figure, results)
     handles = [
         Line2D(
@@ -62,34 +72,28 @@ def _tint(color: str, share: float) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _panel(
-    axis: Axes, results: StudyResults, levels: pd.DataFrame, name: str, cells: list[tuple[dict[str, Any], str]]
-) -> None:
-    """Draw a row a level, and in it a lane a moment."""
-    columns, filled, factor = results.across(name), _filled(results), results.factor
-    styles = styles_of(factor)
-    table = levels[levels["quantity"].isin(columns.values())]
+def _panel(axis: Axes, results: StudyResults, levels: pd.DataFrame, name: str) -> None:
+    """Draw a row a level in each setting, and in it a lane a moment."""
+    columns, filled, styles = results.across(name), _filled(results), styles_of(results.factor)
     pitch = 1 / (len(filled) + 1)
-    for at, (group, level) in enumerate(cells):
-        rows = by(select(table, {**group, factor.name: level}), "quantity")
-        color = styles[level].color
-        for lane, (moment, column) in enumerate(columns.items(), start=1):
-            row, y = rows[column], at + (lane - (len(columns) + 1) / 2) * pitch
-            axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=color, linewidth=1, alpha=0.6)
+    drawn = []
+    for lane, (moment, column) in enumerate(columns.items(), start=1):
+        found = means_of(results, levels, column)
+        mean = found["mean"]
+        drawn += [ends.ravel() for ends in found.values()]
+        rows = np.arange(mean.size).reshape(mean.shape)
+        at = rows + (lane - (len(columns) + 1) / 2) * pitch
+        for k, level in enumerate(results.levels):
+            color = styles[level].color
+            ends = found["ci_low"][:, k], found["ci_high"][:, k]
+            intervals(axis, at[:, k], *ends, color=color, linewidth=1, alpha=0.6)
             marker: dict[str, Any] = {"marker": "o", "markersize": 3.6, "markerfacecolor": _tint(color, filled[moment])}
-            axis.plot([row["mean"]], [y], color=color, markeredgewidth=0.8, linestyle="", **marker)
+            axis.plot(mean[:, k], at[:, k], color=color, markeredgewidth=0.8, linestyle="", **marker)
             if level == results.reference:
-                style = ":" if moment else "-"
-                span = (at - 0.5, at + len(results.levels) - 0.5)
-                axis.plot([row["mean"]] * 2, span, color="0.75", linewidth=0.6, linestyle=style, zorder=0)
+                span = rows[:, 0] - 0.5, rows[:, -1] + 0.5
+                style: Any = ":" if moment else "-"
+                axis.vlines(mean[:, k], *span, color="0.75", linewidth=0.6, linestyle=style, zorder=0)
     if name == LOSS:
         for loss in results.losses:
             axis.axvline(float(loss), color="0.2", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
-    if spans_decades(table[["mean", "ci_low", "ci_high"]].to_numpy(float).ravel()):
-        logarithmic(axis, "x")
-    else:
-        axis.locator_params(axis="x", nbins=4)
-    axis.set_yticks(range(len(cells)), [cell_label(level, group) for group, level in cells])
-    axis.set_ylim(len(cells) - 0.5, -0.5)
-    axis.spines["left"].set_visible(False)
-    axis.tick_params(axis="y", length=0)
+    suit(axis, "x", log=spans_decades(np.concatenate(drawn)))

@@ -26,14 +26,13 @@ def reliability(evidence: Evidence) -> Content:
     results = evidence.results
     if not results.task.classes:
         return Content(nothing="Predicted numbers come with no confidence, so there is none to judge.")
-    page = _page(results)
-    return Content(page, figures={"reliability": partial(diagrams, results)})
-
-
-def _page(results: StudyResults) -> dict[str, Any] | None:
     shown = panels_of(results)
     if not shown:
-        return None
+        return Content()
+    return Content(_page(results, shown), figures={"reliability": partial(diagrams, results, shown)})
+
+
+def _page(results: StudyResults, shown: list[Panel]) -> dict[str, Any]:
     axis, foot = Axis.of(shown), accuracies(shown)
     sets: dict[str, list[dict[str, Any]]] = {}
     for panel in shown:

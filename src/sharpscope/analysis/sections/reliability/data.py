@@ -97,7 +97,8 @@ class Panel:
     @cached_property
     def error(self) -> Interval:
         """The mean calibration error of the runs; its interval tells the luck of the seeds."""
-        return mean_interval(self.facts["ece"].to_numpy(float), NumpyStream("reliability", "bootstrap"))
+        of_seeds = self.facts.groupby("seed", sort=False)["ece"].mean().to_numpy(float)
+        return mean_interval(of_seeds, NumpyStream("reliability", "bootstrap"))
 
     @property
     def null(self) -> float:
@@ -144,28 +145,42 @@ def panels_of(results: StudyResults) -> list[Panel]:
     """Return a panel for each level in each setting that has runs with bins of confidence."""
     if results.reliability.empty:
         return []
-    bins, facts = results.arranged(results.reliability), results.arranged(results.confidence)
+    bins, facts, heat = _tables(results)
     found = []
     for group, _ in results.groups():
-        for level in results.levels:
-            where = {**group, results.factor.name: level}
-            of_level = select(bins, where)
-            if not of_level.empty:
-                found.append(Panel(group, level, of_level, select(facts, where), _temperature(results, where)))
+        of_level, told, degrees = (
+            dict(list(select(table, group).groupby(results.factor.name, sort=False))) for table in (bins, facts, heat)
+        )
+        found += [
+            Panel(group, level, of_level[level], told[level], float(degrees[level][_TEMPERATURE].mean()))
+            for level in results.levels
+            if level in of_level
+        ]
     return found
 
 
+def over_settings(results: StudyResults) -> list[Panel]:
+    """Return a panel for each level that has runs with bins of confidence, those of all settings together."""
+    if results.reliability.empty:
+        return []
+    bins, facts, heat = (dict(list(t.groupby(results.factor.name, sort=False))) for t in _tables(results))
+    return [
+        Panel({}, level, bins[level], facts[level], float(heat[level][_TEMPERATURE].mean()))
+        for level in results.levels
+        if level in bins
+    ]
+
+
+def _tables(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return bins and facts of all runs, and their temperatures as far as they were found within their bounds."""
+    keys = [*results.keys, results.factor.name]
+    heat = results.runs[keys].assign(**{_TEMPERATURE: math.nan})
+    if _TEMPERATURE in results.quantities:
+        heat[_TEMPERATURE] = results.runs[_TEMPERATURE].where(~results.unconverged(_TEMPERATURE))
+    return results.arranged(results.reliability), results.arranged(results.confidence), heat
+
+
 _TEMPERATURE = column(TEMPERATURE, twin_at(END, CALIBRATED))
-
-
-def _temperature(results: StudyResults, where: dict[str, object]) -> float:
-    """Return the mean of the temperatures that were found within their bounds."""
-    if _TEMPERATURE not in results.quantities:
-        return math.nan
-    rows = select(results.runs, where)
-    return float(
-        rows.loc[rows[_TEMPERATURE].notna() & ~results.unconverged(_TEMPERATURE)[rows.index], _TEMPERATURE].mean()
-    )
 
 
 def without_twin(results: StudyResults) -> int:

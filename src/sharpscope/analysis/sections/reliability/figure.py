@@ -8,18 +8,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, cell_label
+from sharpscope.analysis.drawing import TEXT, cell_label, describe, entitle
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.sections.reliability.data import Axis, Panel, accuracies, panels_of
+from sharpscope.analysis.sections.reliability.data import Axis, Panel, accuracies, over_settings
 from sharpscope.safety.diagram import DOUBT
 
+MOST = 12  # panels, that one page has room for
 
-def diagrams(results: StudyResults) -> Figure | None:
-    """Draw accuracy against confidence, a panel a level and setting, and below how confidence is spread."""
-    shown = panels_of(results)
-    if not shown:
-        return None
+
+def diagrams(results: StudyResults, panels: list[Panel]) -> Figure:
+    """Draw accuracy against confidence, a panel a level and setting, and below how confidence is spread.
+
+    Where these are more than ``MOST``, a panel a level has all settings together.
+    """
+    together = len(panels) > MOST
+    shown = over_settings(results) if together else panels
     figure, pairs = _places(len(shown))
     axis, foot, styles = Axis.of(shown), accuracies(shown), styles_of(results.factor)
     for (above, below), panel in zip(pairs, shown, strict=True):
@@ -27,10 +31,11 @@ def diagrams(results: StudyResults) -> Figure | None:
         _reliability(above, panel, axis, foot, color)
         above.set(xlim=(-2, 102), ylim=(foot, 1 + 0.02 * (1 - foot)))
         name = cell_label(results.factor.told(panel.level), panel.group, between="\n")
-        above.set_title(f"{name}\n{panel.told}", fontsize=6)
+        entitle(above, f"{name}\n{panel.told}", size=6)
         _doubts(below, panel, color)
     figure.supylabel("Accuracy (band: 90% of calibrated models)", fontsize=7)
-    figure.supxlabel("Above: confidence. Below: how many predictions have which 1 - confidence", fontsize=7)
+    note = "; all settings together" if together else ""
+    describe(figure, f"Above: confidence. Below: how many predictions have which 1 - confidence{note}")
     return figure
 
 

@@ -112,7 +112,7 @@ def _cell(cell: Interval | None, what: str, most: float) -> dict[str, Any]:
         "interval": interval,
         "tip": [
             [what, f"{numbers.fixed(points[0], 1, sign=True)} percentage points"],
-            [f"{100 * cell.level:.0f}% interval", interval],
+            [f"{numbers.percent(cell.level)} interval", interval],
             ["seeds", str(cell.n)],
         ],
     }

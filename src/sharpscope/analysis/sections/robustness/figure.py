@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, level_legend, panels
+from sharpscope.analysis.drawing import TEXT, describe, entitle, level_legend, panels, row_labels
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
@@ -19,6 +19,7 @@ from sharpscope.analysis.sections.robustness.heat import HeatMap, greatest, told
 # From worse to better over white, told apart under every common color blindness.
 _DIVERGING = LinearSegmentedColormap.from_list("difference", ["#D55E00", "#FFFFFF", "#0072B2"])
 _ACROSS = 3
+_BAR = 50.0  # points that the bar of colors takes of the width
 
 
 def heat_figure(maps: list[HeatMap]) -> Figure | None:
@@ -27,20 +28,22 @@ def heat_figure(maps: list[HeatMap]) -> Figure | None:
         return None
     rows = max(len(one.corruptions) for one in maps)
     figure, axes = panels(len(maps), TEXT, 0.5 + 0.13 * rows, _ACROSS)
-    most = 100 * greatest(maps) or 1.0
+    most, starred = 100 * greatest(maps) or 1.0, any(any(one.alike) for one in maps)
     for position, (axis, one) in enumerate(zip(axes, maps, strict=True)):
         image = axis.imshow(_points(one), cmap=_DIVERGING, vmin=-most, vmax=most, aspect="auto")
         # A faint color is hardly told from white.
         y, x = np.nonzero(np.nan_to_num(_points(one)))
         axis.plot(x, y, ".", color="0.2", markersize=1.5)
-        names = [f"{lettered(n)}{' *' if like else ''}" for n, like in zip(one.corruptions, one.alike, strict=True)]
+        names, beside = row_labels(
+            f"{lettered(n)}{' *' if like else ''}" for n, like in zip(one.corruptions, one.alike, strict=True)
+        )
         axis.set_yticks(range(len(names)), names if position % _ACROSS == 0 or any(one.alike) else [""] * len(names))
         axis.set_xticks(range(len(one.severities)), [str(severity) for severity in one.severities])
         axis.tick_params(length=0)
-        axis.set_title(lettered(one.level))
+        entitle(axis, lettered(one.level), beside=_BAR + beside * (_ACROSS if starred else 1))
     bar = figure.colorbar(image, ax=axes, shrink=0.6, label="Percentage points")
     bar.outline.set_linewidth(0.4)
-    figure.supxlabel("Severity (dot: the interval does not hold 0; *: trained on the like of it)", fontsize=7)
+    describe(figure, "Severity (dot: the interval does not hold 0; *: trained on the like of it)")
     return figure
 
 
@@ -62,7 +65,7 @@ def severity_figure(results: StudyResults, falls: list[Course]) -> Figure | None
     for axis, fall in zip(axes, falls, strict=True):
         _course(axis, results, fall)
     figure.supylabel("Accuracy (band: 95% interval of the mean over seeds)", fontsize=7)
-    figure.supxlabel("Severity", fontsize=7)
+    describe(figure, "Severity")
     level_legend(figure, results)
     return figure
 
@@ -76,4 +79,4 @@ def _course(axis: Axes, results: StudyResults, fall: Course) -> None:
         axis.fill_between(at, low, high, color=look.color, alpha=0.15, linewidth=0)
         axis.plot(at, value, color=look.color, marker=look.marker, markersize=2.5, linewidth=1)
     axis.set_xticks(at, ["clean", *map(str, fall.severities)])
-    axis.set_title(lettered(fall.family))
+    entitle(axis, lettered(fall.family))

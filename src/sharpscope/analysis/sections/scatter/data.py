@@ -12,7 +12,8 @@ from sharpscope.analysis import numbers
 from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes_at
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_group, records
-from sharpscope.analysis.scale import Scale, marks, spans_decades
+from sharpscope.analysis.scale import Scale, marks
+from sharpscope.analysis.sections.scatter.axis import on_log_axis
 from sharpscope.spec import REGIME
 
 
@@ -34,7 +35,7 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
     }
     unconverged = {name: results.unconverged(name)[ledger.index].tolist() for name in results.measured}
     stderrs = {name: f"{name}_stderr" for name in results.measured if f"{name}_stderr" in ledger.columns}
-    x = {moment: names for moment in moments if (names := outcomes_at(results, moment))}
+    x = {moment: names for moment in moments if (names := _beside(results, moment))}
     y = {name: results.across(name) for name in measures}
     return {
         "factor": "" if factor.name == REGIME else factor.name,
@@ -49,8 +50,8 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
         "y": y,
         "axes": {
             # That of a measure suits it at every moment, so that it stays when another one is chosen.
-            "x": {name: _axis(name, ledger[[name]]) for names in x.values() for name in names},
-            "y": {name: _axis(name, ledger[list(columns.values())]) for name, columns in y.items()},
+            "x": {name: _axis(results, [name]) for names in x.values() for name in names},
+            "y": {name: _axis(results, list(columns.values())) for name, columns in y.items()},
         },
         "runs": {
             "id": ledger["run_id"].astype(str).tolist(),
@@ -65,15 +66,21 @@ def scatter_data(results: StudyResults, correlations: pd.DataFrame) -> dict[str,
     }
 
 
-def _axis(name: str, columns: pd.DataFrame) -> dict[str, Any]:
+def _beside(results: StudyResults, moment: str) -> list[str]:
+    """Return what measures are set against: what was found beside them, and the complexity of the function."""
+    complexities = [name for name in results.of_kind("complexity", moment) if not results.quantities[name].twin]
+    return [*outcomes_at(results, moment), *complexities]
+
+
+def _axis(results: StudyResults, columns: list[str]) -> dict[str, Any]:
     """Return whether an axis starts logarithmic, and what marks it then: nothing where a value is not positive."""
-    values = columns.to_numpy(float)
+    values = results.runs[columns].to_numpy(float)
     values = values[np.isfinite(values)]
     if not len(values) or values.min() <= 0:
         return {"logarithmic": False, "ticks": [], "texts": []}
     ticks = marks(Scale(float(values.min()), float(values.max()), logarithmic=True))
     return {
-        "logarithmic": name == "train_loss" or spans_decades(values),
+        "logarithmic": on_log_axis(results, *columns),
         "ticks": [value for value, _ in ticks],
         "texts": [text for _, text in ticks],
     }

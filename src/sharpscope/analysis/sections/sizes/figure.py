@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.drawing import TEXT, name_levels, panels
+from sharpscope.analysis.drawing import TEXT, describe, entitle, name_levels, panels, row_labels, rows_of
 from sharpscope.analysis.lettering import lettered
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, by, select
@@ -28,15 +28,14 @@ def dumbbells(results: StudyResults, table: pd.DataFrame) -> Figure:
     """Draw a panel a measure, in it a row a level: the difference under each condition, joined by a line."""
     conditions = conditions_of(table)
     levels = [level for level in results.levels if level in set(table[results.factor.name])]
-    measures = by_measure(table)
+    measures, (labels, beside) = by_measure(table), row_labels(map(lettered, levels))
     figure, axes = panels(len(measures), TEXT, 0.45 + 0.085 * (len(conditions) + 1) * len(levels), 3)
     for place, (axis, name) in enumerate(zip(axes, measures, strict=True)):
         _panel(axis, results, table, measures[name], levels)
-        axis.set_title(lettered(results.quantities[name].label))
-        if place % 3:
-            axis.tick_params(axis="y", labelleft=False)
-    against = results.factor.told(results.reference)
-    figure.supxlabel(lettered(f"Against {against}, with 95% interval over seeds"), fontsize=7)
+        entitle(axis, lettered(results.quantities[name].label), beside=beside)
+        rows_of(axis, labels, named=place % 3 == 0)
+    against = lettered(results.factor.told(results.reference))
+    describe(figure, f"Against {against}, with 95% interval over seeds")
     name_levels(figure, results)
     handles = [
         Line2D([], [], color="0.3", linestyle="", markersize=4, label=f"at {told}", **_look(condition, "0.3"))
@@ -68,10 +67,6 @@ def _panel(axis: Axes, results: StudyResults, table: pd.DataFrame, part: pd.Data
             )
     axis.axvline(nothing(ratio=is_ratio(part)), color="0.6", linewidth=0.7, zorder=0)
     _ticks(axis, table, part)
-    axis.set_yticks(range(len(levels)), [lettered(level) for level in levels])
-    axis.set_ylim(len(levels) - 0.5, -0.5)
-    axis.spines["left"].set_visible(False)
-    axis.tick_params(axis="y", length=0)
 
 
 def _ticks(axis: Axes, table: pd.DataFrame, part: pd.DataFrame) -> None:

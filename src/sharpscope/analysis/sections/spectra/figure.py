@@ -1,0 +1,37 @@
+"""The share of eigenvalues beyond each size, a line a level."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sharpscope.analysis import drawing
+from sharpscope.analysis.lettering import lettered
+from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.sections.spectra.data import Panel
+
+_MOST_LINES = 30  # of single runs of a level
+
+
+def courses(results: StudyResults, panels: list[Panel]) -> Figure:
+    """Draw the mean share over the runs of a level thick, and that of each run thin, on logarithmic axes."""
+    figure, axes = drawing.panels(len(panels), drawing.TEXT, 2.0, 2)
+    for axis, panel in zip(axes, panels, strict=True):
+        _panel(axis, results, panel)
+        drawing.entitle(axis, f"{lettered(results.quantities[panel.name].label)}, {panel.side} eigenvalues")
+    figure.supylabel("Share of eigenvalues that are larger", fontsize=drawing.STYLE["axes.labelsize"])
+    drawing.describe(figure, "Size of an eigenvalue; thin: single runs, thick: their mean")
+    drawing.level_legend(figure, results)
+    return figure
+
+
+def _panel(axis: Axes, results: StudyResults, panel: Panel) -> None:
+    for level, shares in panel.shares.items():
+        color = styles_of(results.factor)[level].color
+        thin = np.where(shares[:_MOST_LINES] >= panel.least, shares[:_MOST_LINES], np.nan)
+        axis.plot(panel.sizes, thin.T, color=color, linewidth=0.4, alpha=0.25)
+        axis.plot(panel.sizes, panel.mean(level), color=color, linewidth=1.2)
+    drawing.logarithmic(axis, "x")
+    drawing.logarithmic(axis, "y")

@@ -73,6 +73,19 @@ def test_arms_that_do_not_overlap_are_not_compared():
     )
 
 
+def test_a_curve_that_turns_back_is_not_compared():
+    bent = dosed(seed=1)
+    course = np.exp(1 - 4 * ((bent.ledger[KEY] - 0.5) / 0.45 - 0.5) ** 2)
+    bent = replace(bent, ledger=bent.ledger.assign(**{COMPLEXITY.name: course}))
+    results = beside(dosed(), bent)
+    row = table_of(results).loc[(BOTH.name, COMPLEXITY.name, "end")]
+    assert row["order"] < 0.8
+    assert np.isnan(row["difference"])
+    page, _ = section_of("two_arms", results)
+    told = "Against geometric complexity, one of the curves turns back, so relative flatness is not compared there."
+    assert told in words(page)
+
+
 def test_a_line_is_that_of_least_squares():
     rng = np.random.default_rng(0)
     y, x = rng.standard_normal((2, 6, 5))
@@ -105,7 +118,7 @@ def test_a_study_that_names_its_sections_has_this_one_too():
 
 def test_few_seeds_are_said_to_be_few():
     page, _ = section_of("two_arms", beside(dosed(seeds=3), raised(dosed(seeds=3, seed=1))))
-    assert "in 3 seeds, too few for a test" in words(page)
+    assert "that of tight (3 seeds, too few for a test)." in words(page)
 
 
 def test_a_study_alone_has_no_such_section_and_one_without_order_says_so():

@@ -14,12 +14,14 @@ from sharpscope.analysis.dose.axis import Axis, axis_of
 from sharpscope.analysis.dose.courses import Course, course_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import hodges_lehmann, signed_rank_test
-from sharpscope.analysis.statistics.trend import LEAST_LEVELS, line_at
+from sharpscope.analysis.statistics.trend import LEAST_LEVELS, line_at, rank_trends
 from sharpscope.analysis.values import Scaled, Values
 from sharpscope.store.snapshots import END, column, snapshot_at
 
+LEAST_ORDER = 0.8  # tau of x with the levels, below which a curve turns back so much that no line tells it
+
 COLUMNS = (
-    *("quantity", "x", "at", "first", "second", "x_from", "x_to", "x_at"),
+    *("quantity", "x", "at", "first", "second", "x_from", "x_to", "x_at", "order"),
     *("n", "scale", "difference", "ci_low", "ci_high", "p"),
 )
 
@@ -106,7 +108,8 @@ def arms_table(first: Arm, second: Arm) -> pd.DataFrame:
 
     Each seed of an arm has a line of the measure on x over its levels, both as they are compared; the difference of a
     seed is that of its lines at ``x_at``, the middle of where the means of the levels of both arms overlap (``x_from``
-    to ``x_to``). ``p`` is that of the signed-rank test by itself. There is no difference where nothing overlaps.
+    to ``x_to``). ``p`` is that of the signed-rank test by itself. There is no difference where nothing overlaps, and
+    where a curve turns back: where the means of x hardly follow the levels (``order``, the lesser tau of both arms).
     """
     rows = [_row(first, second, curves) for curves in curves_of(first, second)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -120,8 +123,9 @@ def _row(first: Arm, second: Arm, curves: Curves) -> dict[str, Any]:
         return told
     y, x = scales[0], scales[1]
     low, high = overlap_of(curves)
-    told |= {"scale": y.scale, "x_from": x.back(low), "x_to": x.back(high)}
-    if not low < high:
+    order = min(_in_order(of_arm) for _, of_arm in curves.arms)
+    told |= {"scale": y.scale, "x_from": x.back(low), "x_to": x.back(high), "order": order}
+    if not low < high or not order >= LEAST_ORDER:
         return told
     seeds = sorted(set(first.values.seeds) & set(second.values.seeds))
     lines = [
@@ -129,6 +133,11 @@ def _row(first: Arm, second: Arm, curves: Curves) -> dict[str, Any]:
         for arm, pair in zip((first, second), curves.arms, strict=True)
     ]
     return {**told, "x_at": x.back((low + high) / 2), **_difference(lines[1] - lines[0], y)}
+
+
+def _in_order(x: Course) -> float:
+    """Return how closely the means of x follow the order of the levels: the size of Kendall's tau-b."""
+    return float(abs(rank_trends(x.means[np.isfinite(x.means)][:, None])[0]))
 
 
 def _difference(differences: np.ndarray, scaled: Scaled) -> dict[str, Any]:

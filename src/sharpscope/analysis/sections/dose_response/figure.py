@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from sharpscope.analysis.sections.dose_response.data import (
 )
 
 _ACROSS = 3
+_WRAPPED = 12  # letters of a line below a column of trends
 _LETTERS = 30.0  # that one of three panels has room for
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
 # On white paper the whole sequence can be told apart, but for its pale end.
@@ -203,7 +205,7 @@ def heat_strip(results: StudyResults, table: pd.DataFrame) -> Figure | None:
     for (y, x), tau in np.ndenumerate(taus):
         if np.isfinite(tau):
             place.text(x, y, numbers.fixed(tau, 2), ha="center", va="center", fontsize=6)
-    place.set_xticks(range(len(moments)), [place_told(at) for at in moments])
+    place.set_xticks(range(len(moments)), [fill(place_told(at), _WRAPPED) for at in moments])
     place.set_yticks(range(len(rows)), [lettered(results.quantities[name].label) for name in rows])
     place.tick_params(length=0)
     place.set_title(f"Mean Kendall tau with {lettered(table['factor'].iloc[0])}")

@@ -93,16 +93,17 @@ def _sentence(first: Arm, second: Arm, row: TableRow) -> str:
     results = first.values.results
     name, x = label_of(results, row["quantity"]), label_of(results, row["x"])
     at_loss = "" if row["at"] == END else f", both at train loss {row['at']}"
-    if not (isinstance(row["n"], int | float) and row["n"] > 0):
-        return f"Against {x}{at_loss}, {first.name} and {second.name} do not overlap, so {name} is not compared there."
+    if not row["n"] > 0:
+        apart = not row["x_from"] < row["x_to"]
+        why = f"{first.name} and {second.name} do not overlap" if apart else "one of the curves turns back"
+        return f"Against {x}{at_loss}, {why}, so {name} is not compared there."
     told = numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
     where = f"At equal {x} ({_number(row['x_at'])}{at_loss})"
-    if row["n"] < LEAST_SEEDS:
-        told = f"{told} in {counted(int(row['n']), 'seed')}, too few for a test"
-    elif not row["p"] <= ALPHA:
+    few = f" ({counted(int(row['n']), 'seed')}, too few for a test)" if row["n"] < LEAST_SEEDS else ""
+    if not few and not row["p"] <= ALPHA:
         return f"{where}, {name} shows no difference between {second.name} and {first.name} ({told})."
     than = "that" if row["scale"] == "ratio" else "off that"
-    return f"{where}, {name} of {second.name} is {told} {than} of {first.name}."
+    return f"{where}, {name} of {second.name} is {told} {than} of {first.name}{few}."
 
 
 def _number(value: float) -> str:

@@ -39,9 +39,9 @@ def _panel(place: Axes, panel: Panel) -> None:
         known = np.flatnonzero(np.isfinite(means).all(axis=0))
         place.vlines(means[0], ends[0], ends[1], color=color, alpha=0.5, linewidth=0.8)
         place.plot(*means[:, known], color=color, marker=marker, markersize=3.2, linewidth=0.9)
-        for k in known[[0, -1]] if len(known) else ():
+        for k, side in zip(known[[0, -1]], ("left", "center"), strict=True) if len(known) else ():
             x, y = map(float, means[:, k])
-            place.annotate(lettered(levels[k]), (x, y), (0, 4), textcoords="offset points", ha="center", fontsize=6)
+            place.annotate(lettered(levels[k]), (x, y), (0, 4), textcoords="offset points", ha=side, fontsize=6)
     if panel.x.logarithmic:
         logarithmic(place, "x")
     if panel.y.logarithmic:

@@ -77,6 +77,18 @@ def test_another_measure_is_taken_of_the_stored_weights(plan_of, store):
     assert "trajectory.parquet" in unread[run_id]
 
 
+def test_weights_that_were_deleted_are_trained_again_when_they_are_asked_for(plan_of, store):
+    perform_all(plan_of(watch=WATCH), store)
+    run_id = next(iter(plan_of().runs))
+    before = trajectory(store, run_id)
+    (store.run(run_id).path / "watched.safetensors").unlink()
+    assert perform_all(plan_of(watch=WATCH), store)[0].stages == ()
+    more = {**WATCH, "measures": {**WATCH["measures"], "parameter_norm": None}}
+    assert perform_all(plan_of(watch=more), store)[0].stages == ("training", "trajectory")
+    after = trajectory(store, run_id)
+    pd.testing.assert_frame_equal(after[before.columns], before)
+
+
 def test_a_report_reads_it_from_the_store(plan_of, store):
     plan = plan_of(watch={"every": 3, "measures": ["gradient_norm"]})
     perform_all(plan, store)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from contourpy import contour_generator
+from contourpy import contour_generator  # a part of Matplotlib that is a package of its own
 
 Lines = list[np.ndarray]  # each [n, 2], in units of the plane
 

@@ -171,7 +171,7 @@ class Execution:
     def _lacks_weights(self) -> bool:
         """Return whether something is left to do with weights that are not there any more."""
         return any(
-            self._begins_from_weights(stage, snapshot) and not self.work.has_weights(snapshot)
+            self._begins_from_weights(stage, snapshot) and not stage.finds_weights(self.work, snapshot)
             for snapshot, stages in self.left.items()
             for stage in self.stages
             if stage.name in stages

@@ -38,6 +38,10 @@ class TrajectoryStage(Stage):
         """Return none: the ledger has one row a run."""
         return []
 
+    def finds_weights(self, work: Work, snapshot: str) -> bool:
+        """Return whether the weights along the training can be read."""
+        return work.has_watched_weights()
+
     def do(self, work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> Mapping[str, StageResult]:
         """Measure all of them."""
         requested = {key: RequestedValue.of(stamp, "measure") for key, stamp in missing[self.name]["measures"].items()}

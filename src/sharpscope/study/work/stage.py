@@ -143,6 +143,15 @@ class Stage(ABC):
             What was found, by key. What could not be had is told by ``work.fail``, and left out.
         """
 
+    def finds_weights(self, work: Work, snapshot: str) -> bool:
+        """Return whether the weights that it begins from at a snapshot can be read; by itself, those of the snapshot.
+
+        Args:
+            work: The run.
+            snapshot: Where.
+        """
+        return work.has_weights(snapshot)
+
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
         """Return about how long it takes for what is left of a run; by itself, a pass over the training data each.
 

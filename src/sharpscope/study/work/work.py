@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import traceback
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -263,8 +263,15 @@ class Work:
 
     def has_weights(self, snapshot: str) -> bool:
         """Return whether there are weights at a snapshot that can be read; a note tells what is wrong with others."""
+        return self._can_read(lambda: self.weights(snapshot))
+
+    def has_watched_weights(self) -> bool:
+        """Return whether there are weights along the training, likewise."""
+        return self._can_read(self.watched_weights)
+
+    def _can_read(self, read: Callable[[], object]) -> bool:
         try:
-            self.weights(snapshot)
+            read()
         except Missing:
             return False
         except Damaged as error:

@@ -11,6 +11,9 @@ from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFact
 from sharpscope.analysis.sections.decision_boundary.data import Panel, class_color, panels_of
 from sharpscope.analysis.sections.decision_boundary.figure import boundaries
 
+# Training points from which on they are drawn smaller.
+_MANY = 120
+
 
 @SECTIONS.register(facts=SectionFacts("Decision boundaries", place=26, template=beside(__file__)))
 def decision_boundary(evidence: Evidence) -> Content:
@@ -39,6 +42,7 @@ def _drawn(results: StudyResults, panel: Panel) -> dict[str, Any]:
         "image": image(panel.colors),
         "thin": panel.region.path(panel.of_seeds) if panel.seeds > 1 else "",
         "line": panel.region.path(panel.of_most),
+        "radius": 1.5 if len(panel.labels) <= _MANY else 1.0,
         "dots": [
             (f"{x:.1f}", f"{y:.1f}", class_color(int(label)))
             for (x, y), label in zip(places, panel.labels, strict=True)

@@ -30,4 +30,5 @@ def _draw(axis: Axes, panel: Panel) -> None:
     colors = [class_color(int(label)) for label in panel.labels]
     x, y = panel.points.T
     axis.scatter(x, y, s=5, c=colors, edgecolors="white", linewidths=0.3, zorder=3)
+    axis.spines[:].set_visible(False)
     axis.set(xticks=[], yticks=[], xlim=panel.region.edges[:2], ylim=panel.region.edges[2:])

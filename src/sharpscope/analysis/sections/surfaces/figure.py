@@ -48,4 +48,5 @@ def _draw(axis: Axes, panel: Panel, colors: np.ndarray, lines: np.ndarray | None
     for height in panel.heights:
         for line in [] if lines is None else panel.region.contours(lines, height):
             axis.plot(*line.T, color="white", linewidth=0.3, alpha=0.6)
+    axis.spines[:].set_visible(False)
     axis.set(xticks=[], yticks=[], xlim=panel.region.edges[:2], ylim=panel.region.edges[2:])

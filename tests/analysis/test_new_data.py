@@ -140,5 +140,10 @@ def test_runs_of_other_data_are_not_set_beside_each_other(make_results):
     assert new_data(Evidence(same)).page["rows"]
 
 
+def test_one_level_has_nothing_to_be_compared_with(make_results):
+    alone = with_samples(make_results(seeds=3, regimes=("baseline",)), of_sample=0.02)
+    assert new_data(Evidence(alone)).nothing == "There is no second regime to compare."
+
+
 def test_without_what_samples_add_there_is_nothing_to_tell(make_results):
     assert new_data(Evidence(make_results(seeds=3))).page is None

@@ -59,6 +59,15 @@ def test_it_is_made_of_stored_predictions_and_anew_where_the_score_is_another_on
     assert sorted(o.stages for o in perform_all(later, store)) == [(), (), (), ("by_sample",)]
 
 
+def test_a_key_of_its_own_is_no_alias(plan_of):
+    plan = plan_of(scores={"nll": {"score": "brier"}, "mine": {"score": "nll"}}, measures=["gradient_norm"])
+    wanted = plan.wanted.at("end", "by_sample")
+    assert {key: stamp["score"] for key, stamp in wanted.items()} == {
+        **{"test_accuracy": "accuracy", "test_loss": "nll"},
+        **{"nll": "brier", "mine": "nll"},
+    }
+
+
 def test_a_regression_has_none(plan_of, store):
     plan = plan_of(data="diabetes", scores=["r2"], measures=["gradient_norm"], grid={"seed": 1})
     assert all("by_sample" not in stages for stages in plan.wanted.snapshots.values())

@@ -32,6 +32,8 @@ from sharpscope.study.run.engine import assignment_of, run_study
 from sharpscope.study.stages import temperature as stage
 from sharpscope.study.work import work
 from sharpscope.study.work.data_cache import DataCache
+from sharpscope.study.work.stage import in_order
+from sharpscope.study.work.timing import Timing
 
 from .conftest import Heard, finish, in_this_process, perform_all, start
 
@@ -136,6 +138,22 @@ def test_under_corruption_its_temperature_is_that_of_clean_data(plan_of, store, 
 
 
 @pytest.mark.parametrize("calibration_size", [None, 0])
+def test_a_table_by_severity_has_its_calibration_too(calibration_size, plan_of, store):
+    data = {"name": "digits", "train_size": 60, "calibration_size": calibration_size}
+    perform_all(plan_of(**{**TWINS, "data": data, "scores": [*UNDER, "quantized_accuracy"]}), store)
+    row, table = load_ledger(store.path).iloc[0], load_results(store.path).conditions
+    corrupted = table[table["kind"] == "inputs"]
+    for name in ("ece", "nll"):
+        assert row[f"corruption_{name}~calibrated"] == pytest.approx(corrupted[f"{name}~calibrated"].mean())
+        assert row[f"corruption_{name}"] == pytest.approx(corrupted[name].mean())
+    clean = table[table["kind"] == "clean"].iloc[0]
+    assert clean["nll~calibrated"] == pytest.approx(row["test_loss~calibrated"], rel=1e-6)
+    assert table.loc[table["kind"] == "weights", "ece~calibrated"].isna().all()
+    # Severity after severity it is less.
+    assert (corrupted.groupby("severity")["nll~calibrated"].mean().diff().dropna() > 0).all()
+
+
+@pytest.mark.parametrize("calibration_size", [None, 0])
 def test_where_classes_were_left_out_the_model_is_asked_again(calibration_size, plan_of, store, tmp_path, monkeypatch):
     data = {"name": "digits", "train_size": 60, "calibration_size": calibration_size}
     study = {**TWINS, "data": data, "scores": UNDER}
@@ -151,6 +169,24 @@ def test_where_classes_were_left_out_the_model_is_asked_again(calibration_size, 
     for name in UNDER:
         columns = [name, f"{name}~calibrated"] if name != "corruption_accuracy" else [name]
         assert found[columns].tolist() == pytest.approx(expected[columns].tolist(), rel=1e-6)
+
+
+def test_a_plan_reckons_with_twins_that_are_evaluated_anew_once(plan_of, monkeypatch):
+    plan = plan_of(**{**TWINS, "twins": ["calibrated", "matched_confidence"], "scores": UNDER})
+    (run,) = plan.runs.values()
+    timing = Timing(plan, "cpu")
+    monkeypatch.setattr(timing, "forward", lambda run: 1.0)
+
+    def passes():
+        stages = [stage for stage in in_order(plan.requested.stages) if stage.name in ("by_condition", "scores")]
+        left = [{at: plan.wanted.at(at, stage.name) for at in plan.requested.snapshots} for stage in stages]
+        return [stage.seconds(timing, run, one) / 797 for stage, one in zip(stages, left, strict=True)]
+
+    assert passes() == [0.0, 0.0]
+    monkeypatch.setattr(splits, "WHOLE", 5)
+    corruptions = sum(name != "shuffled_values" for name in plan.requested.conditions)
+    # The table has the calibrated twin; its scores need the other data too, those of the other twin all.
+    assert passes() == [5 * corruptions, 1 + 5 * corruptions + 1]
 
 
 def test_bins_of_the_debiased_error_are_those_of_the_calibration_split(plan_of, store, data):

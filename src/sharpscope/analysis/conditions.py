@@ -7,26 +7,31 @@ from typing import Any
 
 import pandas as pd
 
-from sharpscope.safety.by_condition import VALUES
+from sharpscope.safety.by_condition import OF_PROBABILITIES, VALUES
 from sharpscope.store.reading import Reading
-from sharpscope.store.record import BY_CONDITION
-from sharpscope.store.snapshots import END
-from sharpscope.store.wanted import CONDITIONS, Wanted
+from sharpscope.store.record import BY_CONDITION, Record
+from sharpscope.store.snapshots import CALIBRATED, END, column, twin_at
+from sharpscope.store.wanted import CONDITIONS, Wanted, answers
 
 CLEAN = "clean"
-COLUMNS = ("condition", "kind", "family", "severity", *VALUES, "samples", "like")
+TWIN = twin_at(END, CALIBRATED)
+# Of the calibrated twin, by the names of the plain ones.
+CALIBRATED_VALUES = {name: column(name, TWIN) for name in OF_PROBABILITIES}
+COLUMNS = ("condition", "kind", "family", "severity", *VALUES, *CALIBRATED_VALUES.values(), "samples", "like")
 
 
 def conditions_table(reading: Reading) -> pd.DataFrame:
     """Return one row a run and case of the conditions that a study asks for, of the runs that have them.
 
     Beside the key of the run, its columns are ``condition``, ``kind``, ``family`` and ``severity``, of which a
-    condition's go from slight to severe; ``accuracy``, ``nll``, ``ece`` and ``brier``; the ``samples`` of the test
+    condition's go from slight to severe; ``accuracy``, ``nll``, ``ece`` and ``brier``; of these the last three of the
+    calibrated twin too, under corruptions (``ece~calibrated``), NaN where there is none; the ``samples`` of the test
     set; and whether the run was trained on images that are altered in a ``like`` way. One row of each run, of the
     condition and kind ``clean`` and the severity 0, is of the test set as it is.
     """
     catalog = reading.catalog
-    wanted = Wanted.from_catalog(catalog).at(END, BY_CONDITION).get(BY_CONDITION, {}).get(CONDITIONS, {})
+    asked = Wanted.from_catalog(catalog)
+    wanted = asked.at(END, BY_CONDITION).get(BY_CONDITION, {}).get(CONDITIONS, {})
     like: Mapping[str, list[str]] = catalog.get("trained_on_the_like", {})
     rows: list[dict[str, Any]] = []
     for run in reading.runs:
@@ -35,13 +40,35 @@ def conditions_table(reading: Reading) -> pd.DataFrame:
             key = {**run.key, "run_id": run.run_id, "samples": entry["samples"]}
             alike = like.get(run.key["regime"], [])
             cases = (case for case in _cases(entry) if case["condition"] in wanted)
-            rows.append({**key, **entry["clean"], **_CLEAN_CASE})
+            twin = _of_twin(run.record, asked)
+            rows.append({**key, **entry["clean"], **twin.get((CLEAN, 0), {}), **_CLEAN_CASE})
             # Published corruptions have the name of their suite before theirs.
-            rows += [{**key, **case, "like": case["condition"].rpartition("/")[2] in alike} for case in cases]
+            rows += [
+                {
+                    **key,
+                    **case,
+                    **twin.get((case["condition"], case["severity"]), {}),
+                    "like": case["condition"].rpartition("/")[2] in alike,
+                }
+                for case in cases
+            ]
     return pd.DataFrame(rows, columns=["regime", *catalog["varying"], "seed", "run_id", *COLUMNS])
 
 
 _CLEAN_CASE = {"condition": CLEAN, "kind": CLEAN, "family": "", "severity": 0, "like": False}
+
+
+def _of_twin(record: Record, asked: Wanted) -> dict[tuple[str, int], dict[str, float]]:
+    """Return what a run's calibrated twin has in each case, by condition and severity; nothing where there is none."""
+    entry, stamp = record.at(TWIN, BY_CONDITION).get(BY_CONDITION), asked.at(TWIN, BY_CONDITION).get(BY_CONDITION)
+    if stamp is None or entry is None or not answers(entry, stamp):
+        return {}
+
+    def renamed(values: Mapping[str, Any]) -> dict[str, float]:
+        return {told: values[name] for name, told in CALIBRATED_VALUES.items()}
+
+    found = {(case["condition"], case["severity"]): renamed(case) for case in _cases(entry)}
+    return {(CLEAN, 0): renamed(entry["clean"]), **found}
 
 
 def _cases(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

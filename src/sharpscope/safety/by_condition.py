@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from sharpscope.safety.splits import TopSplit
 
 # What is told of each case, and of the clean test set; the error is 1 - accuracy.
 VALUES = ("accuracy", "nll", "ece", "brier")
+# Those that a temperature changes.
+OF_PROBABILITIES = ("nll", "ece", "brier")
 
 
 def by_condition(predictions: Predictions) -> dict[str, Any]:
@@ -34,6 +37,21 @@ def by_condition(predictions: Predictions) -> dict[str, Any]:
         "clean": _values(predictions.test.condensed()),
         "cases": {name: [row[name] for row in rows] for name in columns},
     }
+
+
+def mean_of(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of several tables of one run: of a twin, one for each time that the test set was halved.
+
+    Args:
+        tables: As ``by_condition`` makes them, of the same cases.
+    """
+    first = tables[0]
+    means = {
+        name: [float(np.mean(values)) for values in zip(*(table["cases"][name] for table in tables), strict=True)]
+        for name in VALUES
+    }
+    clean = {name: float(np.mean([table["clean"][name] for table in tables])) for name in VALUES}
+    return {**first, "clean": clean, "cases": {**first["cases"], **means}} if len(tables) > 1 else first
 
 
 def _named(case: Case) -> dict[str, Any]:

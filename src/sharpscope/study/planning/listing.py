@@ -179,10 +179,22 @@ def _score_rows(facts: Any) -> dict[str, Any]:
     return rows
 
 
+_FEATURES = {
+    "features": "what the head is given for test samples",
+    "initial_features": "the same before the training",
+}
+
+
 def reads(facts: Any) -> str:
     """Return which predictions a score reads."""
-    found = [f"clean predictions on {' and '.join(facts.needs)}"] if facts.needs else []
-    return ", ".join([*found, *(["predictions under conditions"] if facts.conditions else [])])
+    clean = [name for name in facts.needs if name not in facts.features]
+    return ", ".join(
+        [
+            *([f"clean predictions on {' and '.join(clean)}"] if clean else []),
+            *(_FEATURES[name] for name in facts.features),
+            *(["predictions under conditions"] if facts.conditions else []),
+        ]
+    )
 
 
 def _condition_rows(facts: Any) -> dict[str, Any]:

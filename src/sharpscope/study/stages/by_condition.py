@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sharpscope.data.conditions import facts_of
 from sharpscope.errors import DataError
-from sharpscope.safety.by_condition import by_condition
+from sharpscope.safety.by_condition import by_condition, mean_of
 from sharpscope.spec import Run
 from sharpscope.store.record import BY_CONDITION
-from sharpscope.store.snapshots import END
+from sharpscope.store.snapshots import CALIBRATED, END, twin_at, twin_of
 from sharpscope.store.wanted import CONDITIONS, Stamp
+from sharpscope.study.work.outputs import passes_of_twin
 from sharpscope.study.work.requested import RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import Timing
@@ -22,12 +24,21 @@ class ByConditionStage(Stage):
 
     needs = "predictions"
     stamps_conditions = True
+    twins = True
 
     def wanted(self, requested: RequestedValues, snapshot: str) -> dict[str, Stamp]:
-        """Return the table at the end, where a classifier is asked under conditions."""
-        if snapshot != END or not requested.task.classes or not requested.conditions:
+        """Return the table at the end, where a classifier is asked under conditions; of its calibrated twin likewise.
+
+        The twin is looked at under corruptions alone, of which one asks whether confidence holds.
+        """
+        conditions = dict(requested.conditions)
+        if snapshot == twin_at(END, CALIBRATED):
+            conditions = {name: v for name, v in conditions.items() if facts_of(name).kind == "inputs"}
+        elif snapshot != END:
             return {}
-        return {self.name: {"version": self.version, CONDITIONS: dict(requested.conditions)}}
+        if not requested.task.classes or not conditions:
+            return {}
+        return {self.name: {"version": self.version, CONDITIONS: conditions}}
 
     def columns(self, requested: RequestedValues, snapshot: str) -> list[Column]:
         """Return none: means over conditions are columns of scores."""
@@ -41,8 +52,12 @@ class ByConditionStage(Stage):
             work.check_made(wanted)
         except DataError as error:
             work.fail(snapshot, self.name, error)
-        return {self.name: StageResult({**by_condition(work.predictions(snapshot)), CONDITIONS: made})}
+        tables = [by_condition(reading.limited_to(made)) for reading in work.readings(snapshot, under=made)]
+        return {self.name: StageResult({**mean_of(tables), CONDITIONS: made})}
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
-        """Return nothing: beside all else it takes no time."""
-        return 0.0
+        """Return the time of evaluating a twin anew, where classes were left out of what is stored."""
+        dataset = timing.dataset(run)
+        tables = [keys[self.name][CONDITIONS] for at, keys in left.items() if twin_of(at) and self.name in keys]
+        passes = sum(passes_of_twin(dataset, conditions) for conditions in tables)
+        return timing.forward(run) * passes * len(dataset.test_inputs) if passes else 0.0

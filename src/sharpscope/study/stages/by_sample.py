@@ -31,7 +31,8 @@ class BySampleStage(Stage):
             return {}
         aliases = requested.task.aliases
         scores = {column: RequestedValue(name, version=SCORES[name].version) for name, column in aliases.items()}
-        scores |= {aliases.get(key, key): wanted for key, wanted in requested.scores.items()}
+        # A score under a key of its own has a column of that name, whatever else is called so.
+        scores |= {aliases.get(k, k) if wanted.name == k else k: wanted for k, wanted in requested.scores.items()}
         return {
             key: {**wanted.stamp("score"), "stage": self.version}
             for key, wanted in scores.items()

@@ -9,12 +9,12 @@ from typing import Any
 from sharpscope.data.conditions import facts_of as facts_of_condition
 from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES
-from sharpscope.safety.splits import kept_classes
 from sharpscope.spec import Run
+from sharpscope.store.record import BY_CONDITION
 from sharpscope.store.snapshots import END, base_of, twin_of
-from sharpscope.store.wanted import READS, Stamp
+from sharpscope.store.wanted import CONDITIONS, READS, Stamp
 from sharpscope.study.work.facts import described
-from sharpscope.study.work.outputs import passes_under
+from sharpscope.study.work.outputs import passes_of_twin
 from sharpscope.study.work.requested import RequestedValue, RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.timing import Timing
@@ -55,17 +55,14 @@ class ScoreStage(Stage):
         return found
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
-        """Return the time of evaluating twins anew under conditions, of classes too many to be all kept."""
-        dataset = timing.dataset(run)
-        if kept_classes(dataset.outputs) == dataset.outputs:
-            return 0.0
-        read = [
-            {name for stamp in keys.values() for name in stamp.get(READS, {})}
-            for snapshot, keys in left.items()
-            if twin_of(snapshot)
-        ]
-        passes = sum(passes_under(dataset, names) for names in read)
-        return timing.forward(run) * passes * len(dataset.test_inputs)
+        """Return the time of evaluating twins anew under conditions, beyond what their table by condition needs."""
+        dataset, passes = timing.dataset(run), 0
+        for snapshot, keys in left.items():
+            if twin_of(snapshot):
+                read = {name for stamp in keys.values() for name in stamp.get(READS, {})}
+                tabled = timing.plan.wanted.at(snapshot, BY_CONDITION).get(BY_CONDITION, {}).get(CONDITIONS, {})
+                passes += passes_of_twin(dataset, read - tabled.keys())
+        return timing.forward(run) * passes * len(dataset.test_inputs) if passes else 0.0
 
 
 def scores_at(snapshot: str, scores: Mapping[str, RequestedValue]) -> dict[str, RequestedValue]:

@@ -17,6 +17,7 @@ from sharpscope.curvature.risk.network import plain_attention
 from sharpscope.data import Altered, Case, Condition, Dataset, conditions_of
 from sharpscope.errors import DataError, SharpscopeError
 from sharpscope.safety import SPLITS, Predictions, Split
+from sharpscope.safety.splits import kept_classes
 from sharpscope.training import predict
 from sharpscope.training.modes import mode
 
@@ -106,6 +107,12 @@ def conditions_among(dataset: Dataset, names: Collection[str]) -> list[Condition
 def passes_under(dataset: Dataset, names: Collection[str]) -> int:
     """Return how often the test set goes through a model that is evaluated under some conditions."""
     return sum(len(condition.cases) * condition.facts.passes for condition in conditions_among(dataset, names))
+
+
+def passes_of_twin(dataset: Dataset, names: Collection[str]) -> int:
+    """Return how often the test set goes through a model for a twin under conditions: where classes were left out."""
+    whole = kept_classes(dataset.outputs) == dataset.outputs
+    return 0 if whole else passes_under(dataset, names)
 
 
 def _outputs(model: nn.Module, dataset: Dataset, inputs: Tensor, device: str) -> np.ndarray:

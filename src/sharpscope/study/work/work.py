@@ -84,6 +84,7 @@ class Work:
     trained: Trained | None = None
     _models: dict[str, nn.Module] = field(default_factory=dict)
     _predictions: dict[str, Predictions] = field(default_factory=dict)
+    _evaluated: dict[str, dict[Case, list[TopSplit]]] = field(default_factory=dict)
 
     @cached_property
     def run(self) -> Run:
@@ -200,10 +201,11 @@ class Work:
         if not twin_of(snapshot):
             return [predictions]
         fit = self.temperature(snapshot)
-        return readings(predictions, fit, self._case_readings(base, fit, under))
+        return readings(predictions, fit, self._case_readings(snapshot, fit, under))
 
-    def _case_readings(self, base: str, fit: Fit, conditions: Collection[str]) -> dict[Case, list[TopSplit]]:
+    def _case_readings(self, twin: str, fit: Fit, conditions: Collection[str]) -> dict[Case, list[TopSplit]]:
         """Return what a model says under conditions at a temperature, from what is stored where that is all classes."""
+        base = base_of(twin)
         predictions = self.predictions(base)
         classes = predictions.test.logits.shape[1]
         stored = predictions.limited_to(conditions).cases
@@ -217,10 +219,13 @@ class Work:
         def keep(case: Case, split: Split) -> list[TopSplit]:
             return case_readings(case, TopSplit.of(split, classes), predictions, fit)
 
-        for name in sorted(lacking):
+        # Several stages of a twin may ask; the twins come one after the other.
+        self._evaluated = {twin: self._evaluated.get(twin, {})}
+        anew = self._evaluated[twin]
+        for name in sorted(lacking - {case.condition for case in anew}):
             altered = self.cache.altered(self.run.data, name)
-            found |= predict_under(self.model(base), self.dataset, altered, self.device, keep)
-        return {case: found[case] for case in stored}
+            anew |= predict_under(self.model(base), self.dataset, altered, self.device, keep)
+        return {case: found[case] if case in found else anew[case] for case in stored}
 
     def _find_predictions(self, snapshot: str) -> Predictions:
         if not self.stores_predictions(snapshot):
@@ -326,6 +331,7 @@ class Work:
     def forget_predictions(self) -> None:
         """Let go of predictions that are made anew."""
         self._predictions.clear()
+        self._evaluated.clear()
 
     def maker(self) -> str:
         """Note what this process is and return its name."""

@@ -11,6 +11,7 @@ from sharpscope.analysis.sections.new_data.table import latex
 _OTHER = (
     "What other test samples would change can be told where all runs are tested on the same samples; here they are not."
 )
+_CLASSES = "What other test samples would change is told of classifiers; this study predicts numbers."
 
 
 @SECTIONS.register(
@@ -25,8 +26,12 @@ _OTHER = (
 def new_data(evidence: Evidence) -> Content:
     """Which differences of scores would be there with new test samples too, and how sure seeds and samples are."""
     results = evidence.results
+    if not results.task.classes:
+        return Content(nothing=_CLASSES)
     try:
         samples = Samples.of(results)
+        if not samples.values.others:
+            return Content(nothing=f"There is no second {results.factor.noun} to compare.")
         table = new_data_table(results, samples)
     except OtherData:
         return Content(nothing=_OTHER)

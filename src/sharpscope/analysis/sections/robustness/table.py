@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.conditions import CALIBRATED_VALUES
 from sharpscope.analysis.latex import booktabs, escape, to_csv
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.robustness.data import Accuracies
@@ -64,7 +65,8 @@ def severities_csv(results: StudyResults) -> bytes:
     table = results.arranged(results.conditions)
     by = [*results.keys, results.factor.name, "kind", "family", "severity"]
     groups = table.groupby(by, sort=False, dropna=False)
-    return to_csv(groups[list(VALUES)].mean().assign(runs=groups["run_id"].nunique()).reset_index())
+    values = [*VALUES, *(name for name in CALIBRATED_VALUES.values() if table[name].notna().any())]
+    return to_csv(groups[values].mean().assign(runs=groups["run_id"].nunique()).reset_index())
 
 
 def latex(results: StudyResults, found: Accuracies, told: list[Summary]) -> bytes:

@@ -1,10 +1,13 @@
 """Figures: vector files with their fonts, which say the same every time."""
 
 import io
+import re
+import zlib
 from dataclasses import replace
 
 import matplotlib as mpl
 import pytest
+from fontTools.ttLib import TTFont
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -47,6 +50,17 @@ def test_fonts_are_embedded_and_colors_are_those_of_the_report(drawn, results):
     svg = drawn["measures_vs_ece.svg"].decode()
     assert "<text" not in svg
     assert all(look.color.lower() in svg for look in styles_of(results.factor).values())
+
+
+def test_fonts_have_glyphs_and_nothing_to_set_them_by(drawn):
+    streams = re.findall(rb"stream\r?\n(.*?)endstream", drawn["levels.pdf"], re.DOTALL)
+    packed = [zlib.decompressobj().decompress(data) for data in streams if data[:1] == b"x"]
+    fonts = [data for data in packed if data[:4] == b"\x00\x01\x00\x00"]
+    assert fonts
+    for font in fonts:
+        with TTFont(io.BytesIO(font)) as found:
+            assert "glyf" in found
+            assert not {"GSUB", "GPOS", "kern"} & set(found.keys())
 
 
 def test_files_bear_no_date(drawn):

@@ -36,7 +36,7 @@ UNLIKE = [
         "worst_case_sharpness",
     )
 ]
-FEWER = {"draws": 4, "starts": 2, "steps": 3, "sketch": 2, "probes": 2}
+FEWER = {"draws": 4, "starts": 2, "steps": 3, "sketch": 2, "probes": 2, "segments": 2}
 assert FEWER.keys() == SMALL.keys()
 
 

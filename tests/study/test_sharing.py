@@ -73,7 +73,7 @@ def test_on_a_full_disk_no_more_runs_are_handed_out_and_the_place_is_named(here,
 
     if not Path("/proc/self/fd").exists():
         pytest.skip("finds the names of files in /proc")
-    monkeypatch.setattr("sharpscope.files.os.fsync", full(f"{list(plan.runs)[1]}/.weights"))
+    monkeypatch.setattr("sharpscope.files.os.fsync", full(f"{plan.jobs[0][1]}/.weights"))
     with pytest.raises(OSError, match=r"No space left on device: .*weights.safetensors; free some") as raised:
         run_study(plan, store, heard, executor="here")
     assert raised.value.errno == errno.ENOSPC

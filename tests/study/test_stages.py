@@ -25,7 +25,7 @@ from sharpscope.study.stages import predict, train
 from sharpscope.study.work import work
 from sharpscope.study.work.data_cache import DataCache
 
-from .conftest import perform_all
+from .conftest import ALONE, perform_all
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_an_interruption_passes(plan_of, store, monkeypatch):
 
     monkeypatch.setattr(train, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        perform_all(plan_of(), store)
+        perform_all(plan_of(model=ALONE), store)
 
 
 def test_a_full_disk_fails_the_run_and_tears_nothing(plan_of, store, monkeypatch):

@@ -361,9 +361,9 @@ def test_a_twin_is_as_sure_as_the_reference_of_its_seed(plan_of, store):
     plan = plan_of(**MATCHED)
     # A reference comes before those that are matched with it, and all of a seed are done by one process.
     runs = {(run.regime.label, run.seed): run_id for run_id, run in plan.runs.items()}
-    assert plan.jobs == [(runs["baseline", seed], runs["sam", seed]) for seed in (0, 1)]
+    assert plan.jobs == [tuple(runs[regime, seed] for seed in (0, 1) for regime in ("baseline", "sam"))]
     store.write_catalog(plan.catalog)
-    reference, own = plan.jobs[0]
+    reference, own, *_ = plan.jobs[0]
     outcomes = [execute(run_id, assignment_of(plan, store), DataCache(None)) for run_id in (reference, own)]
     assert [(outcome.state, outcome.missing) for outcome in outcomes] == [("done", {})] * 2
     ledger = load_ledger(store.path).set_index("run_id")
@@ -397,7 +397,7 @@ def test_another_reference_is_matched_anew_and_no_run_is_trained(plan_of, store)
 def test_a_run_whose_reference_is_not_there_says_so_until_it_is(plan_of, store):
     plan = plan_of(**MATCHED)
     store.write_catalog(plan.catalog)
-    ((reference, own), _) = plan.jobs
+    ((reference, own, *_),) = plan.jobs
     assignment = assignment_of(plan, store)
     alone = execute(own, assignment, DataCache(None))
     assert alone.state == "done"

@@ -15,11 +15,8 @@ from sharpscope.store.snapshots import END
 
 def share(row: TableRow) -> str:
     """Return a share with its interval: "71% [60, 80]"; of one that is below zero since nothing is there, "0%"."""
-    if not math.isfinite(row["share"]):
-        return numbers.MISSING
-    shown = clipped(row)
-    value, low, high = (numbers.fixed(100 * shown[end], 0) for end in ("share", "ci_low", "ci_high"))
-    return f"{value}% [{low}, {high}]" if math.isfinite(row["ci_low"]) else f"{value}%"
+    shown = clipped(row) if math.isfinite(row["share"]) else row
+    return numbers.percentage(*(shown[end] for end in ("share", "ci_low", "ci_high")))
 
 
 def clipped(row: TableRow) -> TableRow:

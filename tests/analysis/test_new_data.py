@@ -118,7 +118,8 @@ def test_the_section_has_a_row_a_score_and_level(study):
     assert {row["label"] for row in content.page["rows"]} == {"Test accuracy", "Corruption accuracy"}
     assert content.page["more"]
     assert set(saved["holds"]) <= {HOLDS, THESE_ALONE, NOT_SEEN}
-    assert content.tables["new_data.tex"].decode().count(r"\\") == 5
+    rows = [line for line in content.tables["new_data.tex"].decode().splitlines() if line.startswith(("Test", "Corr"))]
+    assert len(rows) == 4
 
 
 def test_runs_that_are_left_out_are_told(study):

@@ -73,7 +73,8 @@ def random_pair():
     rng = np.random.default_rng(1)
     targets = rng.integers(0, 6, 300)
     splits = [Split(rng.normal(size=(300, 6)) * scale, targets) for scale in (3.0, 1.0)]
-    return [Predictions(split, split) for split in splits]
+    given = [dict(zip(("features", "initial_features"), rng.normal(size=(2, 300, 7)), strict=True)) for _ in splits]
+    return [Predictions(split, split, **of) for split, of in zip(splits, given, strict=True)]
 
 
 def test_divergences_are_those_of_scipy(random_pair):

@@ -84,7 +84,7 @@ def test_nothing_is_left_to_do_in_it_but_what_is_new(store, here):
     heard = Heard()
     summary = run_study(plan_of(store), store, heard, executor="here")
     assert (summary.kept, summary.whole) == (2, True)
-    assert {outcome.stages for outcome in heard.outcomes} == {("by_sample", "plane", "reliability")}
+    assert {outcome.stages for outcome in heard.outcomes} == {("plane", "by_sample", "reliability")}
     changed = {path.name for path, data in contents(store).items() if path in before and before[path] != data}
     assert changed <= {"catalog.json", "primary.json", "command.json", "study.yaml", "pairs.parquet", "run.json"}
     results = load_results(store.path)
@@ -96,7 +96,7 @@ def test_what_is_added_to_it_is_written_in_the_present_form(store):
     before = load_ledger(store.path)
     plan = plan_of(store, "measures.parameter_norm={}")
     outcomes = perform_all(plan, store)
-    assert [o.stages for o in outcomes] == [("measures", "by_sample", "plane", "reliability"), ()] * 2
+    assert [o.stages for o in outcomes] == [("measures", "plane", "by_sample", "reliability"), ()] * 2
     after = load_ledger(store.path)
     assert after[list(before)].equals(before)
     for index, outcome in enumerate(outcomes[::2]):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sharpscope.training.modes import channels_last, mode
+from sharpscope.training.modes import channels_last, denormals_flushed, mode
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -32,3 +32,16 @@ def test_each_module_gets_its_own_mode_back(train):
     with mode(model, train=train):
         assert [module.training for module in model.modules()] == [train] * 3
     assert [module.training for module in model.modules()] == [True, False, True]
+
+
+def test_denormals_are_flushed_within_the_block_alone():
+    def flushed():
+        return bool(torch.full((1,), torch.finfo(torch.float32).tiny).div(2) == 0)
+
+    before = flushed()
+    with denormals_flushed():
+        assert flushed() or not torch.set_flush_denormal(True)
+        with denormals_flushed():
+            pass
+        assert flushed() or not torch.set_flush_denormal(True)
+    assert flushed() == before

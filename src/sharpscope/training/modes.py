@@ -25,6 +25,21 @@ def mode(model: nn.Module, *, train: bool) -> Iterator[None]:
 
 
 @contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Take numbers below the smallest normal one for zero for a block, on the CPU and in this thread.
+
+    The momentum of a unit that has no gradient any more decays through them, and arithmetic with them is many times
+    slower.
+    """
+    before = bool(torch.full((1,), torch.finfo(torch.float32).tiny).div(2) == 0)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+@contextmanager
 def channels_last(model: nn.Module) -> Iterator[None]:
     """Lay the weights of 2-D convolutions out with the channels last for a block; as they were after it.
 

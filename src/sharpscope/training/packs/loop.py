@@ -18,6 +18,7 @@ from sharpscope.training.averaging import LastIterate
 from sharpscope.training.checkpoint import Checkpoint, CheckpointError, described, weights_digest
 from sharpscope.training.goals import Goals
 from sharpscope.training.history import Diverged, History
+from sharpscope.training.modes import denormals_flushed
 from sharpscope.training.observers import Progress
 from sharpscope.training.packs.losses import loss_of
 from sharpscope.training.packs.minibatches import Batches, Orders
@@ -84,7 +85,10 @@ def train_pack(
     saved = Checkpoint(checkpoint, {}, pause=checkpoint_pause, pack=pack)
     saved.restore()
     while pack.alive and pack.progress.epoch < pack.progress.epochs:
-        yield from pack.epoch()
+        with denormals_flushed():
+            # All at once, since what is done with them is not to be done so.
+            ended = list(pack.epoch())
+        yield from ended
         saved.write()
     yield from pack.settle()
 

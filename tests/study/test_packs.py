@@ -158,6 +158,19 @@ def test_a_checkpoint_of_no_use_is_told(broken_off: tuple[Plan, Store, pd.DataFr
     pd.testing.assert_frame_equal(load_ledger(store.path), expected, check_exact=True)
 
 
+def test_what_a_pack_left_that_was_killed_at_its_very_end_is_removed(
+    plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan, store = plan_of(regimes=["baseline"]), Store(tmp_path / "out")
+    do(plan, store)
+    (pack,) = dict.fromkeys(plan.packs.values())
+    store.pack(pack).mkdir()
+    (store.pack(pack) / CHECKPOINT).write_bytes(b"of members that have all been kept")
+    outcomes = do(plan, store)
+    assert [(outcome.state, outcome.stages) for outcome in outcomes] == [("done", ())] * 2
+    assert not store.pack(pack).exists()
+
+
 def test_weights_that_are_lost_are_made_again_to_the_bit(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     plan, store = plan_of(), Store(tmp_path / "out")
     do(plan, store)

@@ -19,7 +19,8 @@ from sharpscope.study.work.assignment import Assignment, Outcome
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import NotFinite
 from sharpscope.study.work.stage import STAGES, Stage, in_order
-from sharpscope.study.work.work import Trained, Work
+from sharpscope.study.work.trained import Trained
+from sharpscope.study.work.work import Work
 from sharpscope.training import Diverged
 
 

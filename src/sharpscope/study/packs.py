@@ -17,7 +17,7 @@ from sharpscope.study.execution import Execution, execute, finish
 from sharpscope.study.stages import train
 from sharpscope.study.work.assignment import Assignment, Outcome
 from sharpscope.study.work.data_cache import DataCache
-from sharpscope.study.work.work import Trained
+from sharpscope.study.work.trained import Trained
 from sharpscope.training import CheckpointError
 from sharpscope.training.packs import train_pack
 
@@ -74,14 +74,16 @@ class _Pack:
         waiting = {run_id: execution for run_id, execution in found.items() if execution is not None}
         executions = {run_id: execution for run_id, execution in waiting.items() if execution.untrained}
         busy: dict[str, Execution | None] = dict.fromkeys(found.keys() - waiting.keys())
-        if not executions:
+        if not executions and not self._folder.exists():
             return {**busy, **waiting}
         with locked(self._folder / ".lock") as held:
             if not held:
-                return dict.fromkeys(members)
+                return dict.fromkeys(members) if executions else {**busy, **waiting}
             # Whatever goes wrong with all of them does so once more where a run is done by itself, and is told there.
             with contextlib.suppress(*FAULTS):
-                self._train(executions)
+                if executions:
+                    self._train(executions)
+                # Also what a process left that was killed when all its members had been kept.
                 shutil.rmtree(self._folder, ignore_errors=True)
         return {**busy, **waiting}
 

@@ -35,27 +35,13 @@ from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import calibration_of, predict_under, predictions_of
 from sharpscope.study.work.provenance import provenance
 from sharpscope.study.work.stage import StageResult
+from sharpscope.study.work.trained import Trained
 from sharpscope.study.work.twins import divide_head
-from sharpscope.training import Diverged, History, Recipe
+from sharpscope.training import Recipe
 
 Weights = dict[str, Tensor]
 # The stage whose files have names of their own.
 _FILES = {PREDICTING: PREDICTIONS, UNDER: UNDER_CONDITIONS}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A training that was part of a pack.
-
-    Attributes:
-        model: As it was at the end.
-        ended: Its history, or how it diverged.
-        seconds: Its share of the time.
-    """
-
-    model: nn.Module
-    ended: History | Diverged
-    seconds: float
 
 
 @dataclass

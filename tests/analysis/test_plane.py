@@ -135,6 +135,17 @@ def test_errors_are_over_seeds_and_have_one_scale():
     assert [text for _, text in scale.ticks] == ["0.0001", "0.001", "0.01"]
 
 
+def test_what_a_panel_tells_is_of_the_runs_that_it_draws():
+    results = known(seeds=3)
+    arrays, _ = results.arrays("plane")
+    (other,) = results.ledger.query("seed == 2 and `data.bumps` == 1")["run_id"]
+    changed = {**arrays, other: {**arrays[other], "target": arrays[other]["target"] + 1}}
+    results.ledger.loc[results.ledger["run_id"] == other, "test_r2"] = -3.0
+    shown = surfaces_of(replace(results, read_arrays=lambda stage, snapshot: (changed, {})))
+    assert [panel.seeds for panel in shown] == [2, 3]
+    assert [panel.r2 for panel in shown] == pytest.approx([0.9, 0.9])
+
+
 def test_a_fit_without_error_and_a_target_without_height_are_drawn():
     results = known()
 

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from sharpscope.analysis.pictured import pictured
 from sharpscope.analysis.plane import Lines, Region
-from sharpscope.analysis.results import StudyResults, select
-from sharpscope.store.record import PLANE
+from sharpscope.analysis.results import StudyResults
 
 # Of Okabe and Ito, as those of levels are; none is a level's where these have an order.
 _CLASSES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
@@ -100,30 +100,20 @@ class Panel:
 
 
 def panels_of(results: StudyResults) -> list[Panel]:
-    """Return a panel for each level in each setting whose runs have pictures."""
-    arrays, _ = results.arrays(PLANE)
-    pictured = {run: found for run, found in arrays.items() if "class" in found}
-    panels = []
-    for group, _ in results.groups() if pictured else ():
-        for level in results.levels:
-            rows = select(results.runs, {**group, results.factor.name: level})
-            found = [pictured[run] for run in rows["run_id"] if run in pictured]
-            # Of data that differ from run to run the pictures have the places of the first.
-            alike = [each for each in found if np.array_equal(each["region"], found[0]["region"])]
-            if alike:
-                panels.append(_panel(group, level, alike, float(rows["test_accuracy"].mean())))
-    return panels
+    """Return a panel for each level in each setting whose runs have pictures.
 
-
-def _panel(group: dict[str, object], level: str, found: list[dict[str, np.ndarray]], accuracy: float) -> Panel:
-    first = found[0]
-    return Panel(
-        group=group,
-        level=level,
-        region=Region.of(first["region"]),
-        classes=np.stack([each["class"] for each in found]),
-        confidence=np.stack([each["confidence"] for each in found]) / 255,
-        points=first["points"],
-        labels=first["labels"],
-        accuracy=accuracy,
-    )
+    Where the training points differ from run to run, they are those of the first.
+    """
+    return [
+        Panel(
+            group=found.group,
+            level=found.level,
+            region=found.region,
+            classes=np.stack([each["class"] for each in found.arrays]),
+            confidence=np.stack([each["confidence"] for each in found.arrays]) / 255,
+            points=found.arrays[0]["points"],
+            labels=found.arrays[0]["labels"],
+            accuracy=float(found.runs["test_accuracy"].mean()),
+        )
+        for found in pictured(results, needs="class", alike="region")
+    ]

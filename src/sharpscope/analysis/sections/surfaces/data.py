@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from sharpscope.analysis.pictured import pictured
 from sharpscope.analysis.plane import Region
-from sharpscope.analysis.results import StudyResults, select
-from sharpscope.store.record import PLANE
+from sharpscope.analysis.results import StudyResults
 
 # Decades that the colors of errors span.
 _DECADES = 3
@@ -108,27 +108,16 @@ class ErrorScale:
 
 
 def panels_of(results: StudyResults) -> list[Panel]:
-    """Return a panel for each level in each setting whose runs have surfaces and a known target."""
-    arrays, _ = results.arrays(PLANE)
-    pictured = {run: found for run, found in arrays.items() if "target" in found}
-    panels = []
-    for group, _ in results.groups() if pictured else ():
-        for level in results.levels:
-            rows = select(results.runs, {**group, results.factor.name: level})
-            rows = rows[rows["run_id"].isin(pictured.keys())]
-            found = [pictured[run] for run in rows["run_id"]]
-            # Of data that differ from run to run there is no one target.
-            alike = [each for each in found if np.array_equal(each["target"], found[0]["target"])]
-            if alike:
-                panels.append(
-                    Panel(
-                        group=group,
-                        level=level,
-                        region=Region.of(found[0]["region"]),
-                        target=found[0]["target"].astype(float),
-                        fits=np.stack([each["fit"] for each in alike]).astype(float),
-                        seed=int(rows["seed"].iloc[0]),
-                        r2=float(rows["test_r2"].mean()),
-                    )
-                )
-    return panels
+    """Return a panel for each level in each setting whose runs have surfaces and one known target."""
+    return [
+        Panel(
+            group=found.group,
+            level=found.level,
+            region=found.region,
+            target=found.arrays[0]["target"].astype(float),
+            fits=np.stack([each["fit"] for each in found.arrays]).astype(float),
+            seed=int(found.runs["seed"].iloc[0]),
+            r2=float(found.runs["test_r2"].mean()),
+        )
+        for found in pictured(results, needs="target", alike="target")
+    ]

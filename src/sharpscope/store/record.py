@@ -165,20 +165,22 @@ class Record:
         Nothing is left where the training did not come to a moment. Where the weights themselves are left, so is all
         that is wanted of them.
         """
-        unkept = {snapshot for snapshot in wanted.snapshots if not self._has_weights(snapshot, wanted)}
+        left = {
+            snapshot: {stage: self.left_at(snapshot, stage, wanted) for stage in stages}
+            for snapshot, stages in wanted.snapshots.items()
+        }
+        some = {snapshot: {stage: keys for stage, keys in stages.items() if keys} for snapshot, stages in left.items()}
+        return {snapshot: stages for snapshot, stages in some.items() if stages}
 
-        def left_of(snapshot: str, stage: str, key: str, stamp: Stamp) -> Stamp | None:
-            if self.never_came_to(snapshot, wanted):
-                return None
-            if snapshot in unkept:
-                return stamp
-            return (
-                None
-                if self._answers(snapshot, stage, key, stamp)
-                else narrowed(stamp, self._kept(snapshot, stage, key))
-            )
-
-        return wanted.left_by(left_of)
+    def left_at(self, snapshot: str, stage: str, wanted: Wanted) -> dict[str, Stamp]:
+        """Return what is left of a stage at a snapshot, by key; see ``left``."""
+        stamps = wanted.at(snapshot, stage)
+        if self.never_came_to(snapshot, wanted):
+            return {}
+        if not self._has_weights(snapshot, wanted):
+            return dict(stamps)
+        kept = {key: self._kept(snapshot, stage, key) for key in stamps}
+        return {key: narrowed(stamp, kept[key]) for key, stamp in stamps.items() if not answers(kept[key], stamp)}
 
     def missing(self, wanted: Wanted) -> list[str]:
         """Return what is left of a run, each as its column; nothing is of one that diverged."""

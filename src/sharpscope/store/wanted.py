@@ -6,7 +6,7 @@ result has its stamp in it, so that one question answers for all stages what is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,18 +78,3 @@ class Wanted:
     def at(self, snapshot: str, stage: str) -> dict[str, Stamp]:
         """Return what is wanted of a stage at a snapshot, by key."""
         return self.snapshots.get(snapshot, {}).get(stage, {})
-
-    def left_by(self, left_of: Callable[[str, str, str, Stamp], Stamp | None]) -> dict[str, Stages]:
-        """Return what is left of this by snapshot; snapshots and stages of which nothing is left are absent.
-
-        Args:
-            left_of: From snapshot, stage, key and stamp to what is left of the stamp; None for nothing.
-        """
-        left: dict[str, Stages] = {}
-        for snapshot, stages in self.snapshots.items():
-            for stage, keys in stages.items():
-                found = {key: left_of(snapshot, stage, key, stamp) for key, stamp in keys.items()}
-                open_keys = {key: stamp for key, stamp in found.items() if stamp is not None}
-                if open_keys:
-                    left.setdefault(snapshot, {})[stage] = open_keys
-        return left

@@ -138,8 +138,9 @@ class Execution:
                 self._train(stage)
         for snapshot in self.assignment.wanted.snapshots:
             for stage in self.stages:
-                missing = self.left.get(snapshot, {}).get(stage.name, {})
-                if missing and stage.needs != "run":
+                if stage.needs == "run":
+                    continue
+                if missing := self.record.left_at(snapshot, stage.name, self.assignment.wanted):
                     with self._timed(stage.name):
                         self._do(stage, snapshot, missing)
 

@@ -31,9 +31,9 @@ def test_a_boundary_is_measured_once_for_a_snapshot_and_its_twins(
     asked = []
     measured = measure.measure_clean
 
-    def watched(model: Any, dataset: Any, requested: Any, *rest: Any) -> Any:
+    def watched(model: Any, dataset: Any, requested: Any, *rest: Any, **options: Any) -> Any:
         asked.append(set(requested))
-        return measured(model, dataset, requested, *rest)
+        return measured(model, dataset, requested, *rest, **options)
 
     monkeypatch.setattr(measure, "measure_clean", watched)
     store = Store(tmp_path / "out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from sharpscope.complexity.input_derivatives import InputDerivatives, Names, power_sums
+from sharpscope.complexity.jacobian_rows import row_products
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need, Reduction
@@ -26,6 +27,11 @@ Projections = Annotated[int, Field(ge=2)]
 _EXACT_UP_TO = 16
 _INVARIANT = frozenset({"LW", "NW", "b+c", "W+1u", "BN"})
 _COST = "C + 2 forward passes exactly (C outputs, two each backward pass); 2 projections + 2 by projections"
+
+
+def _is_exact(options: Mapping[str, Any], outputs: int) -> bool:
+    chosen = options["method"] == "exact" or (options["method"] == "auto" and outputs <= _EXACT_UP_TO)
+    return chosen or options["projections"] >= outputs
 
 
 class JacobianNorms(Reduction):
@@ -67,24 +73,34 @@ class JacobianNorms(Reduction):
         classes = outputs.shape[1]
         if self._function == "probabilities" and classes < 2:
             raise NotDefined("class probabilities need at least two outputs, got one; choose outputs='logits'")
-        derivatives = InputDerivatives(evaluation, self._inputs)
-        squares = []
-        for direction in self._directions(outputs):
-            cotangents = _through_softmax(outputs, direction) if self._function == "probabilities" else direction
-            squares.append(power_sums(derivatives.pull(cotangents), 2, evaluation.risk.precise))
-        values, variances = frobenius(torch.stack(squares), classes, root=self._root)
+        self.exact = _is_exact({"method": self._method, "projections": self._projections}, classes)
+        self.directions = classes if self.exact else self._projections
+        products = row_products(evaluation, self._inputs, self.samples) if self.exact else None
+        if products is None:
+            values, variances = self._along_directions(evaluation)
+        else:
+            probabilities = self._function == "probabilities"
+            squares = products.squares_of_probabilities(outputs) if probabilities else products.squares
+            values = squares.sqrt() if self._root else squares
+            variances = torch.zeros_like(values)
         # The derivative of some activations is 0 where their input is no number.
         values = values.masked_fill(~outputs.isfinite().all(dim=1).to(values.device), math.nan)
         self._sum += float(values.sum())
         self._variance += float(variances.sum())
         self.samples += evaluation.batch.size
 
+    def _along_directions(self, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
+        """Return each sample's estimate and its variance, from one backward pass for each direction."""
+        outputs, derivatives = evaluation.outputs, InputDerivatives(evaluation, self._inputs)
+        squares = []
+        for direction in self._directions(outputs):
+            cotangents = _through_softmax(outputs, direction) if self._function == "probabilities" else direction
+            squares.append(power_sums(derivatives.pull(cotangents), 2, evaluation.risk.precise))
+        return frobenius(torch.stack(squares), outputs.shape[1], root=self._root)
+
     def _directions(self, outputs: Tensor) -> Tensor:
         """Return K orthonormal directions for each sample: shape ``[K, B, C]``."""
         size, classes = outputs.shape
-        exact = self._method == "exact" or (self._method == "auto" and classes <= _EXACT_UP_TO)
-        self.exact = exact or self._projections >= classes
-        self.directions = classes if self.exact else self._projections
         if self.exact:
             return torch.eye(classes).to(outputs)[:, None, :].expand(classes, size, classes)
         normal = torch.from_numpy(self._generator.standard_normal((size, classes, self.directions)))
@@ -155,6 +171,7 @@ def _estimate(
         symbol=r"E\|\partial g / \partial x\|_F",
         sharper_is="larger",
         kind="complexity",
+        kept_for_twins=_is_exact,
         of_classes=lambda options: options["outputs"] == "probabilities",
         invariances=_INVARIANT,
         cost=_COST,
@@ -223,6 +240,7 @@ def input_jacobian_norm(
         symbol=r"E\|\partial f / \partial x\|_F^2",
         sharper_is="larger",
         kind="complexity",
+        kept_for_twins=_is_exact,
         invariances=_INVARIANT - {"W+1u"},
         cost=_COST,
         exact=False,

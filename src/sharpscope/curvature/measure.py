@@ -69,6 +69,8 @@ class MeasureFacts:
             loss; None where it never is.
         of_decisions: Whether it tells of the predicted classes alone, so that outputs divided by a temperature have the
             same value: it is not computed anew for a twin.
+        kept_for_twins: By its options and the number of outputs, whether it keeps of a model what it needs of the
+            model's twins; see ``Risk.twins``. None where it never does.
         variants: Options under which other invariances hold: ``({"normalize": False}, invariances)`` pairs.
     """
 
@@ -86,6 +88,7 @@ class MeasureFacts:
     default: bool = False
     of_classes: Callable[[Mapping[str, Any]], bool] | None = None
     of_decisions: bool = False
+    kept_for_twins: Callable[[Mapping[str, Any], int], bool] | None = None
     variants: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
 
     def unchanged_by(self, options: Mapping[str, Any]) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -45,6 +46,7 @@ class Evaluation:
         gradient: The sum of the samples' gradients, by parameter.
         kept: The graph of the batch, if a reduction needs it.
         differentiated: Whether the outputs were computed with gradients on.
+        shared: What a reduction has computed of the batch that others need too, by a key of theirs.
     """
 
     risk: Risk
@@ -60,6 +62,7 @@ class Evaluation:
     gradient: Parameters = field(default_factory=dict)
     kept: Graph | None = None
     differentiated: bool = False
+    shared: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:

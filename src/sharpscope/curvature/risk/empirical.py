@@ -26,6 +26,7 @@ from sharpscope.curvature.risk.network import Forward, as_matrix, device_of, ref
 from sharpscope.curvature.risk.point import Parameters, Point
 from sharpscope.curvature.risk.reach import FEW, Reach
 from sharpscope.curvature.risk.samples import Samples
+from sharpscope.curvature.risk.twin_memory import TwinMemory
 from sharpscope.errors import SharpscopeError
 from sharpscope.seeding import Stream
 
@@ -50,6 +51,7 @@ class Risk:
 
     Attributes:
         reach: What is known of the model's derivatives, once they have been asked for.
+        twins: What is kept for, or was kept of, a model whose outputs are these times a temperature; None for nothing.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Risk:
         self.init = init
         self.head = head
         self.reach = Reach()
+        self.twins: TwinMemory | None = None
         self._point = Point(self.model, self.device)
         self._calls = Calls(self.model, forward, self.device)
         self._samples = Samples(batches)
@@ -128,13 +131,13 @@ class Risk:
     def on(self, batches: Iterable[Batch], *part: int | str) -> Risk:
         """Return the risk on other samples, with the random stream of that part."""
         other = self._copy()
-        other._samples, other.stream = Samples(batches), self.stream.child(*part)
+        other._samples, other.stream, other.twins = Samples(batches), self.stream.child(*part), None
         other._fit_loss()
         return other
 
     def _at(self, point: Point) -> Risk:
         other = self._copy()
-        other._point, other._first = point, None
+        other._point, other._first, other.twins = point, None, None
         return other
 
     def _copy(self) -> Risk:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES
+from sharpscope.measurement import Measurements
 from sharpscope.spec import Run
 from sharpscope.store.documents import plain
 from sharpscope.store.snapshots import base_of, twin_of
@@ -53,15 +54,31 @@ class MeasureStage(Stage):
         if not missing:
             return known
         requested = {key: RequestedValue.of(stamp, "measure") for key, stamp in missing.items()}
-        init = dict(work.initial_model().named_parameters())
-        found = measure_clean(work.model(snapshot), work.dataset, requested, work.run.seed, init, work.device)
+        kept = {key: wanted for key, wanted in requested.items() if _is_kept(wanted, work.dataset.outputs)}
+        if kept and twin_of(snapshot) and not work.twin_memory(snapshot):
+            # Taken of the model itself, so that a twin has the same value where its model was not measured just now.
+            _measured(work, base_of(snapshot), kept)
+        found = _measured(work, snapshot, requested)
         for key, error in found.failed.items():
             work.fail(snapshot, key, error)
         return {**known, **{key: StageResult(_entry(estimate)) for key, estimate in found.items()}}
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
         """Return the time of what is left to measure, from a few samples."""
-        return sum(seconds_of(timing, run, keys) for keys in left.values())
+        outputs = timing.dataset(run).outputs
+        return sum(seconds_of(timing, run, _anew(snapshot, keys, outputs)) for snapshot, keys in left.items())
+
+
+def _measured(work: Work, snapshot: str, requested: Mapping[str, RequestedValue]) -> Measurements:
+    init = dict(work.initial_model().named_parameters())
+    model, memory = work.model(snapshot), work.twin_memory(snapshot)
+    return measure_clean(model, work.dataset, requested, work.run.seed, init, work.device, twins=memory)
+
+
+def _is_kept(wanted: RequestedValue, outputs: int) -> bool:
+    """Return whether a measure keeps of a model with so many outputs what it needs of its twins."""
+    keeps = MEASURES[wanted.name].facts.kept_for_twins
+    return keeps is not None and wanted.subset is None and keeps(wanted.options, outputs)
 
 
 def _known(work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> dict[str, StageResult]:
@@ -71,6 +88,17 @@ def _known(work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> dict[str,
     base = work.record.at(base_of(snapshot), MEASURING)
     alike = {key: base[key] for key in missing if _of_decisions(missing[key]) and answers(base.get(key), missing[key])}
     return {key: StageResult({name: entry[name] for name in _FOUND}) for key, entry in alike.items()}
+
+
+def _anew(snapshot: str, keys: Mapping[str, Stamp], outputs: int) -> Mapping[str, Stamp]:
+    """Return what takes time at a snapshot: of a twin, what is not known from the model itself."""
+    if not twin_of(snapshot):
+        return keys
+    return {
+        key: stamp
+        for key, stamp in keys.items()
+        if not _of_decisions(stamp) and not _is_kept(RequestedValue.of(stamp, "measure"), outputs)
+    }
 
 
 def _of_decisions(stamp: Stamp) -> bool:

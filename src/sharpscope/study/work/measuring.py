@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MEASURES, Kinds, first_pass
 from sharpscope.curvature.risk import Risk
-from sharpscope.curvature.risk.batches import Batches
+from sharpscope.curvature.risk.batches import Batch, Batches
+from sharpscope.curvature.risk.twin_memory import TwinMemory
 from sharpscope.data import Dataset
 from sharpscope.errors import FAULTS, NotDefined
 from sharpscope.measurement import Measurements, measure_batches
@@ -30,6 +32,7 @@ def measure_clean(
     device: str = "cpu",
     *,
     noted: Kinds = FAULTS,
+    twins: TwinMemory | None = None,
 ) -> Measurements:
     """Measure a model on the training data, or on the samples of it that a measure is to be taken on.
 
@@ -42,8 +45,15 @@ def measure_clean(
         device: Where to compute.
         noted: Kinds of errors that cost no more than the measure that raises them, and are noted in the result; an
             error of the model, or of the data, costs all that are taken on the same samples.
+        twins: What is kept of the model for its twins, or was kept of it; of what is taken on all samples.
     """
     stream = Stream(seed, "measure")
+
+    def risk_on(samples: Iterable[Batch], memory: TwinMemory | None) -> Risk:
+        risk = Risk(model, samples, loss=dataset.task.loss, device=device, stream=stream, init=init)
+        risk.twins = memory
+        return risk
+
     found: dict[str, Estimate] = {}
     failed: dict[str, BaseException] = {}
     for subset in dict.fromkeys(wanted.subset for wanted in requested.values()):
@@ -51,7 +61,7 @@ def measure_clean(
         try:
             measured = measure_batches(
                 Batches(CleanBatches(dataset), subset=subset, stream=_SUBSET),
-                lambda samples: Risk(model, samples, loss=dataset.task.loss, device=device, stream=stream, init=init),
+                partial(risk_on, memory=twins if subset is None else None),
                 {key: (wanted.name, wanted.options) for key, wanted in part.items()},
                 stream.child("groups"),
                 noted=noted,

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from sharpscope.curvature.risk.twin_memory import TwinMemory
 from sharpscope.data import Case, Dataset
 from sharpscope.errors import DataError, SharpscopeError, by_reason, one_line
 from sharpscope.models import build
@@ -69,6 +70,7 @@ class Work:
     unmade: dict[str, str] = field(default_factory=dict)
     trained: Trained | None = None
     _models: dict[str, nn.Module] = field(default_factory=dict)
+    _twin_memories: dict[str, TwinMemory] = field(default_factory=dict)
     _predictions: dict[str, Predictions] = field(default_factory=dict)
     _evaluated: dict[str, dict[Case, list[TopSplit]]] = field(default_factory=dict)
 
@@ -115,6 +117,11 @@ class Work:
             # One at a time: the snapshots come one after the other.
             self._models = {snapshot: model}
         return self._models[snapshot]
+
+    def twin_memory(self, snapshot: str) -> TwinMemory:
+        """Return what measures keep of a model at a snapshot for its twins, or kept of that which this is a twin of."""
+        memory = self._twin_memories.setdefault(base_of(snapshot), TwinMemory())
+        return memory.of_twin(self.temperature(snapshot).temperature) if twin_of(snapshot) else memory
 
     def temperature(self, twin: str) -> Fit:
         """Return the temperature of a twin.
@@ -312,6 +319,7 @@ class Work:
     def forget_made(self) -> None:
         """Let go of models and predictions that were made of weights before these."""
         self._models.clear()
+        self._twin_memories.clear()
         self.forget_predictions()
 
     def forget_predictions(self) -> None:

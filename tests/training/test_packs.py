@@ -22,6 +22,8 @@ from sharpscope.task import CLASSIFICATION, REGRESSION
 from sharpscope.training import CheckpointError, Diverged, History, Recipe, train
 from sharpscope.training.optimizers import norm_or_bias
 from sharpscope.training.packs import Member, NotPacked, pack_key, pack_size, train_pack
+from sharpscope.training.packs.network import Network
+from sharpscope.training.packs.weights import Weights
 from sharpscope.training.schedules import cosine
 from sharpscope.training.updates.sam import Sam
 
@@ -89,12 +91,17 @@ def check_like_alone(make: Callable[[], list[Member]], tolerance: float = 1e-10)
         for loss, kept in found.at_loss.items():
             assert (kept.step, kept.epoch) == (expected.at_loss[loss].step, expected.at_loss[loss].epoch)
             assert kept.loss == pytest.approx(expected.at_loss[loss].loss, rel=1e-6)
-            assert kept.weights.keys() == dict(expected.at_loss[loss].weights).keys()
+            weights = dict(expected.at_loss[loss].weights)
+            assert kept.weights.keys() == weights.keys()
+            for name, tensor in kept.weights.items():
+                torch.testing.assert_close(tensor, weights[name], rtol=tolerance, atol=tolerance)
 
 
 # 100 steps of 5 samples.
 BASE = Recipe(lr=0.05, batch_size=5, epochs=20)
 MOMENTUM = replace(BASE, optimizer_options={"momentum": 0.9})
+# Of these losses the first is that of the first epoch, and the last one is not reached.
+WHOLE = replace(MOMENTUM, batch_size=SAMPLES, lr=0.1, epochs=60, checkpoints_at_loss=(1.5, 1.0, 0.9, 1e-9))
 RECIPES = {
     "gradient descent": BASE,
     "momentum": MOMENTUM,
@@ -117,6 +124,10 @@ RECIPES = {
     "smoothed labels": replace(BASE, loss=partial(Classification().loss, label_smoothing=0.1)),
     "matched losses": replace(MOMENTUM, checkpoints_at_loss=(0.9, 0.5, 1e-9)),
     "closely matched losses": replace(MOMENTUM, checkpoints_at_loss=(0.9, 0.5), check_loss_every=2),
+    "matched losses, all samples": WHOLE,
+    "matched losses, all samples, sam": replace(WHOLE, update=partial(Sam, rho=0.1)),
+    "a loss to stop at, all samples": replace(WHOLE, stop_at_loss=0.8),
+    "smoothed labels, all samples": replace(WHOLE, loss=partial(Classification().loss, label_smoothing=0.1)),
     "watched": replace(MOMENTUM, watched=(0, 1, 7, 40), stop_at_loss=0.9),
     "a loss to stop at": replace(MOMENTUM, stop_at_loss=0.5, check_loss_every=1),
 }
@@ -147,6 +158,31 @@ def test_a_batch_of_many_samples_goes_through_in_parts() -> None:
     many = data(samples=1200)
     recipe = replace(MOMENTUM, batch_size=5000, epochs=5, update=partial(Sam, rho=0.1))
     check_like_alone(lambda: [member(number, recipe, many) for number in range(2)])
+
+
+def test_with_all_samples_in_a_batch_a_step_tells_the_loss_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    outputs = Network.outputs
+
+    def counted(self: Network, weights: Weights, inputs: Tensor) -> Tensor:
+        looks.append(len(weights))
+        return outputs(self, weights, inputs)
+
+    monkeypatch.setattr(Network, "outputs", counted)
+    ends([member(number, WHOLE) for number in range(3)])
+    assert looks == [3], "after the last step"
+
+
+def test_a_loss_that_the_last_step_of_all_reaches_is_found() -> None:
+    alone = member(0, replace(WHOLE, checkpoints_at_loss=()))
+    train(alone.model, alone.data, alone.recipe, alone.stream)
+    with torch.no_grad():
+        last = float(Classification().loss(alone.model(alone.data.train_inputs.double()), alone.data.train_targets))
+    recipe = replace(WHOLE, checkpoints_at_loss=(last * (1 + 1e-9),))
+    check_like_alone(lambda: [member(number, recipe) for number in range(2)])
+    found = ends([member(0, recipe)])["0"]
+    assert isinstance(found, History)
+    assert [kept.epoch for kept in found.at_loss.values()] == [60]
 
 
 def _recipe(**options: Any) -> Recipe:
@@ -246,7 +282,9 @@ def _broken_off(members: Sequence[Member], path: Path, epochs: int, monkeypatch:
     monkeypatch.setattr(loop._Pack, "epoch", whole)
 
 
-@pytest.mark.parametrize("name", ["matched losses", "adam, sam", "sam", "a loss to stop at", "watched"])
+@pytest.mark.parametrize(
+    "name", ["matched losses", "matched losses, all samples", "adam, sam", "sam", "a loss to stop at", "watched"]
+)
 def test_a_pack_goes_on_from_its_checkpoint_to_the_bit(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,8 @@ class Activation:
     Attributes:
         name: Equal for equal functions.
         forward: The function; it may write over its argument if ``from_output``.
-        backward: Derivatives by its results, and what is kept, to derivatives by its arguments.
+        backward: Derivatives by its results, and what is kept, to derivatives by its arguments, which are written over
+            the former: these are in the cache.
         from_output: Whether the results are kept; else the arguments.
     """
 
@@ -30,8 +31,17 @@ class Activation:
     from_output: bool = True
 
 
+def _over(backward: Callable[..., Tensor], **options: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return an operation of PyTorch for a derivative that writes it over its first argument."""
+
+    def written(above: Tensor, kept: Tensor) -> Tensor:
+        return backward(above, kept, **options, grad_input=above)
+
+    return written
+
+
 def _relu(module: Any) -> Activation:
-    return Activation("relu", torch.relu_, partial(_aten.threshold_backward.default, threshold=0))
+    return Activation("relu", torch.relu_, _over(_aten.threshold_backward.grad_input, threshold=0))
 
 
 def _leaky_relu(module: Any) -> Activation | None:
@@ -39,26 +49,26 @@ def _leaky_relu(module: Any) -> Activation | None:
     # Only then does a result tell the sign of its argument.
     if slope < 0:
         return None
-    back = partial(_aten.leaky_relu_backward.default, negative_slope=slope, self_is_result=True)
+    back = _over(_aten.leaky_relu_backward.grad_input, negative_slope=slope, self_is_result=True)
     return Activation(f"leaky_relu {slope}", partial(torch.nn.functional.leaky_relu_, negative_slope=slope), back)
 
 
 def _tanh(module: Any) -> Activation:
-    return Activation("tanh", torch.tanh_, _aten.tanh_backward.default)
+    return Activation("tanh", torch.tanh_, _over(_aten.tanh_backward.grad_input))
 
 
 def _sigmoid(module: Any) -> Activation:
-    return Activation("sigmoid", torch.sigmoid_, _aten.sigmoid_backward.default)
+    return Activation("sigmoid", torch.sigmoid_, _over(_aten.sigmoid_backward.grad_input))
 
 
 def _gelu(module: Any) -> Activation:
     how = {"approximate": module.approximate}
-    forward, backward = partial(torch.nn.functional.gelu, **how), partial(_aten.gelu_backward.default, **how)
+    forward, backward = partial(torch.nn.functional.gelu, **how), _over(_aten.gelu_backward.grad_input, **how)
     return Activation(f"gelu {module.approximate}", forward, backward, from_output=False)
 
 
 def _silu(module: Any) -> Activation:
-    return Activation("silu", torch.nn.functional.silu, _aten.silu_backward.default, from_output=False)
+    return Activation("silu", torch.nn.functional.silu, _over(_aten.silu_backward.grad_input), from_output=False)
 
 
 # By the very type of a module: a subclass may compute something else.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,8 @@ class _Pack:
         """Go once through the data; yield the members whose training ends."""
         held: list[tuple[int, Tensor]] = []
         factor = 0.0
+        ended = replace(self.progress)
+        end = self._weights.flat.clone() if self._waits else None
         for block in self._batches.epoch():
             outputs = []
             before = self.progress.step
@@ -153,11 +156,14 @@ class _Pack:
                 if self._holds:
                     held.append((self.progress.step, self._weights.flat.clone()))
             losses = self._records.take(outputs, block.targets)
+            if end is not None:
+                yield from self._near(losses[0], Weights(end, self._network.places), ended)
             if not bool(losses.isfinite().all()):
                 yield from self._diverged(losses, before)
         self.progress.epoch += 1
         self._records.close(factor)
-        yield from self._reached(held)
+        if not self._waits:
+            yield from self._reached(held)
         self._close_ranks()
 
     def settle(self) -> Iterator[tuple[Member, History | Diverged]]:
@@ -191,37 +197,54 @@ class _Pack:
         limits = {member: self._goals[member].next_loss for member in self.alive}
         return {member: limit for member, limit in limits.items() if limit is not None}
 
-    def _reached(self, held: Sequence[tuple[int, Tensor]]) -> Iterator[tuple[Member, History | Diverged]]:
-        """Keep weights where a loss was small enough; yield those whose training ends with that.
+    @property
+    def _waits(self) -> bool:
+        """Whether the losses at the end of the last epoch are left to the next step, which sees all samples anyway."""
+        recipe, progress = self._recipe, self.progress
+        alike = self._orders.whole and recipe.loss is None and recipe.stop_at_loss is None
+        return alike and 0 < progress.epoch < progress.epochs and bool(self._limits())
 
-        All losses are computed at once. Who is near to what it waits for is then looked at as if it were alone.
+    def _reached(self, held: Sequence[tuple[int, Tensor]]) -> Iterator[tuple[Member, History | Diverged]]:
+        """Keep weights where a loss was small enough at the end of an epoch; yield those whose training ends so."""
+        if limits := self._limits():
+            yield from self._near(
+                self._clean_losses([self.alive[member] for member in limits]), self._weights, self.progress, held
+            )
+
+    def _near(
+        self, losses: Tensor, weights: Weights, progress: Progress, held: Sequence[tuple[int, Tensor]] = ()
+    ) -> Iterator[tuple[Member, History | Diverged]]:
+        """Look at the members that are near to what they wait for as if each were alone.
+
+        Args:
+            losses: Of all rows, ``[R]``; of those that wait for nothing they are not looked at.
+            weights: At the end of an epoch.
+            progress: Then.
+            held: Further steps of the epoch, with the weights after them.
         """
-        limits = self._limits()
-        if not limits:
-            return
-        losses = self._clean_losses([self.alive[member] for member in limits])
-        for (member, limit), loss in zip(limits.items(), losses, strict=True):
-            if not loss <= limit * (1 + _NEAR):
+        for member, limit in self._limits().items():
+            if not losses[self.alive[member]] <= limit * (1 + _NEAR):
                 continue
             for step, flat in held:
                 self._load(member, Weights(flat, self._network.places))
                 self._goals[member].hold(step)
-            self._load(member, self._weights)
-            self._goals[member].after_epoch(self.progress)
+            self._load(member, weights)
+            self._goals[member].after_epoch(progress)
             if self._goals[member].reached:
                 yield self._ended(member)
 
-    def _clean_losses(self, rows: Sequence[int]) -> list[float]:
-        """Return the mean loss over the training data of each of some rows."""
+    def _clean_losses(self, rows: Sequence[int]) -> Tensor:
+        """Return the mean loss of each row over the training data, ``[R]``; at least that of some rows."""
         block = self._batches.all_samples()
         weights, inputs, targets = self._weights, block.inputs[0], block.targets[0]
-        if 2 * len(rows) < len(weights):
-            chosen = _in_company(rows)
-            index = torch.tensor(chosen, device=self._device)
-            weights, inputs, targets = weights.rows(chosen), inputs[index], targets[index]
-            rows = range(len(rows))
-        losses = self._clean_loss.value(self._network.outputs(weights, inputs).double(), targets).tolist()
-        return [losses[row] for row in rows]
+        if 2 * len(rows) >= len(weights):
+            return self._clean_loss.value(self._network.outputs(weights, inputs).double(), targets).cpu()
+        chosen = _in_company(rows)
+        index = torch.tensor(chosen, device=self._device)
+        outputs = self._network.outputs(weights.rows(chosen), inputs[index]).double()
+        found = torch.full((len(weights),), math.nan, dtype=torch.float64)
+        found[chosen] = self._clean_loss.value(outputs, targets[index]).cpu()
+        return found
 
     def _diverged(self, losses: Tensor, before: int) -> Iterator[tuple[Member, Diverged]]:
         """Yield the members whose losses ``[steps, R]`` are not finite."""

@@ -19,6 +19,11 @@ from sharpscope.seeding import Stream
 
 # Bytes of inputs that are held to be evaluated at the same perturbed parameters.
 _HELD = 2**27
+# Numbers of parameters, or of inputs, that a cache has room for; points that are evaluated side by side at most, and
+# the fewest of them for which that pays.
+_TOGETHER = 2**18
+_MOST = 31
+_FEWEST = 4
 
 
 class Perturbation(Protocol):
@@ -174,16 +179,25 @@ class PerturbedLosses(Additive):
         """Add the changes of the losses of what is held, at every perturbation."""
         if not self._held:
             return
-        risk = self._risk
-        values = self._loss or risk.loss.values
-        with torch.no_grad():
-            for k, perturbation in enumerate(self._perturbations):
-                parameters = perturbation.apply(risk.parameters)
-                for batch, targets, base in self._held:
-                    outputs = risk.exact(risk.outputs(batch, parameters))
+        risk, values = self._risk, self._loss or self._risk.loss.values
+        together = min(self._together(batch) for batch, _, _ in self._held)
+        for start in range(0, len(self._perturbations), together):
+            some = self._perturbations[start : start + together]
+            points = [perturbation.apply(risk.parameters) for perturbation in some]
+            for batch, targets, base in self._held:
+                outputs = risk.outputs_at(batch, points if together == 1 else [risk.parameters, *points])
+                if together > 1:
+                    base = values(risk.exact(next(outputs)), targets)
+                for k, moved in enumerate(outputs, start):
                     # Differences of each sample, so that the sum of large losses does not swallow small changes.
-                    self._changes[k] += float((values(outputs, targets) - base).sum())
+                    self._changes[k] += float((values(risk.exact(moved), targets) - base).sum())
         self._held, self._bytes = [], 0
+
+    def _together(self, batch: Batch) -> int:
+        """Return at how many perturbations a batch is best evaluated side by side, theta itself being one more."""
+        size = max(self._risk.parameter_count, sum(tensor.numel() for tensor in tensors_of(batch.inputs)))
+        found = min(_MOST, _TOGETHER // size, len(self._perturbations))
+        return found if found >= _FEWEST else 1
 
     def rest_of(self, whole: Self, part: Self) -> None:
         """Become the losses over the samples of ``whole`` that are not in ``part``, at the same perturbations."""

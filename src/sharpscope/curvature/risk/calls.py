@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from sharpscope.curvature.risk.batches import Batch, tensors_of
 from sharpscope.curvature.risk.network import Caller, Forward, as_matrix, as_tensor
 from sharpscope.curvature.risk.point import Point
 from sharpscope.curvature.risk.random_state import random_fingerprint
-from sharpscope.errors import NotDeterministic, SharpscopeError
+from sharpscope.errors import FAULTS, NotDeterministic, SharpscopeError
 
 _RECOMPUTES = (
     "the model computes activations again in the backward pass (activation checkpointing), or hooks what is saved for "
@@ -38,6 +39,7 @@ class Calls:
         self._device = device
         self._writes_inputs: bool | None = None
         self._traced = False
+        self._stacks = True
 
     def outputs(self, batch: Batch, point: Point) -> Tensor:
         """Return the outputs ``[B, C]``.
@@ -84,6 +86,25 @@ class Calls:
         if self._writes_inputs is None:
             self._writes_inputs = versions != _versions(tensors_of(batch.inputs))
         return as_matrix(outputs, batch.size)
+
+    def stacked(self, batch: Batch, points: Sequence[Point]) -> Tensor | None:
+        """Return the outputs ``[K, B, C]`` at K points, computed side by side; None if this model cannot be called so.
+
+        A call of a small model costs more than its arithmetic. The points differ in parameters alone.
+        """
+        if not self._stacks:
+            return None
+        names = points[0].parameters.keys()
+        parameters = {name: torch.stack([point.parameters[name] for point in points]) for name in names}
+        try:
+            with warnings.catch_warnings():
+                # What has no rule of its own is computed one point after the other.
+                warnings.filterwarnings("ignore", message="There is a performance drop")
+                return torch.func.vmap(lambda own: self.unchecked(batch, points[0].at(own)))(parameters)
+        except FAULTS:
+            # Such as control flow that depends on values. What is wrong with the model itself shows point by point.
+            self._stacks = False
+            return None
 
 
 def _versions(tensors: Iterable[Tensor]) -> list[int]:

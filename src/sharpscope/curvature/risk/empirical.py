@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -206,6 +206,21 @@ class Risk:
             SharpscopeError: If the outputs are not a matrix with one row a sample.
         """
         return self._calls.outputs(batch, self._point_at(parameters))
+
+    def outputs_at(self, batch: Batch, points: Sequence[Parameters]) -> Iterator[Tensor]:
+        """Yield the model's outputs ``[B, C]`` without gradients at each of several points.
+
+        Small models are evaluated at several points side by side: the rounding of the outputs is then the same at all
+        points that are given together, and not that of ``outputs``.
+
+        Raises:
+            SharpscopeError: As ``outputs``.
+        """
+        places = [self._point_at(parameters) for parameters in points]
+        with torch.no_grad():
+            stacked = self._calls.stacked(batch, places) if len(points) > 1 else None
+            for number, place in enumerate(places):
+                yield self._calls.outputs(batch, place) if stacked is None else stacked[number]
 
     def call(self, batch: Batch, parameters: Parameters) -> Tensor:
         """Return the outputs ``[B, C]`` like ``outputs``, unchecked for randomness: fit for function transforms."""

@@ -12,7 +12,7 @@ import pandas as pd
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.dose.courses import Course, course_of
-from sharpscope.analysis.equal_confidence import CLOSEST
+from sharpscope.analysis.explanations.confidence import CLOSEST
 from sharpscope.analysis.palette import Style, styles_in_order
 from sharpscope.analysis.results import Quantity, StudyResults, TableRow, records
 from sharpscope.analysis.scale import Scale

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.complexity import (
+from sharpscope.analysis.explanations.complexity import (
     ENTROPY,
     HEAD_NORM,
     ON_COMPLEXITY,
@@ -17,8 +17,8 @@ from sharpscope.analysis.complexity import (
     moved_by,
     over_levels,
 )
-from sharpscope.analysis.concluded import set_aside, share
-from sharpscope.analysis.manipulation import TREND
+from sharpscope.analysis.explanations.concluded import set_aside, share
+from sharpscope.analysis.explanations.manipulation import TREND
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
 from sharpscope.analysis.values import Values
 from sharpscope.analysis.wording import counted, joined, label_of

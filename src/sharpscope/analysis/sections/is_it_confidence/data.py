@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.equal_confidence import TWINS
+from sharpscope.analysis.explanations.confidence import TWINS
+from sharpscope.analysis.explanations.told_remains import share_text
 from sharpscope.analysis.results import StudyResults, TableRow, by
-from sharpscope.analysis.told_remains import share_text
 from sharpscope.store.snapshots import END
 
 UNDEFINED = "undefined"  # the share of a difference that may be zero

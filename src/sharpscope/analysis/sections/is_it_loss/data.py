@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.equal_loss import ADJUSTED, COMPARABLE_FROM, EXTRAPOLATES, EqualLoss
+from sharpscope.analysis.explanations.loss import ADJUSTED, COMPARABLE_FROM, EXTRAPOLATES, EqualLoss
+from sharpscope.analysis.explanations.told_remains import share_text
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
-from sharpscope.analysis.told_remains import share_text
 from sharpscope.store.snapshots import END
 
 NOT_COMPARABLE = "not comparable at the end of training"

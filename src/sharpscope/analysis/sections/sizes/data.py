@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.equal_loss import ADJUSTED
+from sharpscope.analysis.explanations.loss import ADJUSTED
 from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, TableRow, by
 from sharpscope.analysis.scale import Scale

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.remains import APPEARS, NOT_SEEN, REMAINS, TURNED
+from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS, TURNED
 from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.wording import joined, label_of
 

@@ -19,7 +19,7 @@ from sharpscope.analysis.dose.bookkeeping import bookkeeping_table, condition_nu
 from sharpscope.analysis.dose.headline import told_dose
 from sharpscope.analysis.dose.told import sentences, verdicts
 from sharpscope.analysis.dose.trends import MONOTONE, NOT_MONOTONE, dose_table
-from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.sections.dose_response.data import chosen_seeds, panels_of, room_for, runs_of
 from sharpscope.analysis.statistics import hodges_lehmann, westfall_young

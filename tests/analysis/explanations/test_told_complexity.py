@@ -21,7 +21,7 @@ from tests.pages import section_of, words
 
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.explanations.complexity import (
     partial_table,
 )

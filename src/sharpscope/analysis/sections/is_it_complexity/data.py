@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.explanations.complexity import (
     COMPLEXITY_FIRST,
     ENTROPY,
@@ -21,7 +22,6 @@ from sharpscope.analysis.explanations.complexity import (
 from sharpscope.analysis.explanations.concluded import clipped, share
 from sharpscope.analysis.explanations.confidence import TWINS
 from sharpscope.analysis.results import StudyResults, TableRow, by
-from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.wording import label_of
 from sharpscope.store.snapshots import END
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.explanations.loss import ADJUSTED
-from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, TableRow, by
-from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.sizes import HELD
 from sharpscope.store.snapshots import MATCHED
 

@@ -13,8 +13,8 @@ from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.arms import Arm, Curves, curves_of
 from sharpscope.analysis.dose.told import LEAST_SEEDS, change, held_row, losses_of, place_told
 from sharpscope.analysis.dose.trends import dose_table
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import Quantity, TableRow, by, records
-from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.statistics.trend import course_band
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.wording import counted, label_of

@@ -21,7 +21,7 @@ from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
 from sharpscope.analysis.told_intervals import told_intervals
 from sharpscope.analysis.told_relations import told_relations
-from sharpscope.analysis.wording import counted, joined, label_of
+from sharpscope.analysis.wording import counted, difference_text, joined, label_of
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
 def _phrase(results: StudyResults, row: TableRow) -> str:
     """Return one significant difference: "sharper by SAM sharpness (×1.4 [1.2, 1.6], p = 0.002, 10 of 10 seeds)"."""
     link = " by" if row["verdict"] in ("sharper", "flatter") else ""
-    difference = numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
+    difference = difference_text(row)
     agreeing = max(row["risen"], row["differ"] - row["risen"])
     told = [
         difference,

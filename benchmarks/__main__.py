@@ -9,7 +9,7 @@ import sys
 import benchmarks
 from benchmarks.timing import machine
 
-TOOLS = {"__main__", "timing", "problems"}
+TOOLS = {"__main__", "noises", "timing", "problems"}
 
 
 def main(asked: list[str]) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
+from benchmarks.noises import CONTINUOUS, Noise, accuracy
 from sharpscope.analysis.statistics import hodges_lehmann, signed_rank_test, westfall_young
 from sharpscope.analysis.statistics.loss import retained
 from sharpscope.analysis.statistics.trend import (
@@ -25,13 +24,7 @@ X = np.array([0.0, 0.22, 0.44, 0.67, 0.89, 1.0])
 OF_DOSE, OF_LOSS, LOSS_RISES = np.log(2.0), 0.8, 1.0
 _STREAM = NumpyStream(0, "benchmark", "doses")
 
-Noise = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
-NOISES: dict[str, Noise] = {
-    "normal": lambda rng, shape: rng.standard_normal(shape),
-    "lognormal, sigma 1": lambda rng, shape: rng.lognormal(0, 1, shape),
-    "Student's t, 2 degrees of freedom": lambda rng, shape: rng.standard_t(2, shape),
-    "accuracy on 50 points": lambda rng, shape: np.round(50 * rng.normal(0.97, 0.02, shape)) / 50,
-}
+NOISES = {**CONTINUOUS, "accuracy on 50 points": accuracy(50, mean=0.97, spread=0.02)}
 
 
 def ledger(rng: np.random.Generator, noise: Noise, seeds: int, *, missing: float = 0.0) -> np.ndarray:

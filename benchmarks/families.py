@@ -6,20 +6,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from benchmarks.noises import CONTINUOUS, Noise, accuracy
 from sharpscope.analysis.statistics import holm, signed_rank_test, westfall_young
 from sharpscope.numpy_stream import NumpyStream
 
 QUANTITIES, REGIMES, ALPHA = 5, 5, 0.05
 _STREAM = NumpyStream(0, "benchmark", "families")
 
-Noise = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
-
-NOISES: dict[str, Noise] = {
-    "normal": lambda rng, shape: rng.standard_normal(shape),
-    "lognormal, sigma 1": lambda rng, shape: rng.lognormal(0, 1, shape),
-    "Student's t, 2 degrees of freedom": lambda rng, shape: rng.standard_t(2, shape),
-    "accuracy on 500 images": lambda rng, shape: np.round(500 * rng.normal(0.94, 0.008, shape)) / 500,
-}
+NOISES = {**CONTINUOUS, "accuracy on 500 images": accuracy(500, mean=0.94, spread=0.008)}
 
 
 def ledgers(noise: Noise, seeds: int, settings: int, count: int, shift: float = 0.0) -> Iterator[np.ndarray]:

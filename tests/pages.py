@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.report import PAGE, contents_of, render
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import SECTIONS, Content, Evidence

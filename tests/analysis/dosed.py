@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sharpscope.analysis.dose.bookkeeping import bookkeeping_table
+from sharpscope.analysis.dose.told import sentences
+from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.results import Quantity, StudyResults
 
 KEY = "data.factor"
@@ -100,3 +104,24 @@ def without(results: StudyResults, rows: pd.Series, *columns: str) -> StudyResul
     ledger = results.ledger.copy()
     ledger.loc[rows, list(columns or [name for name in ledger.columns if name in results.quantities])] = np.nan
     return replace(results, ledger=ledger)
+
+
+def compared(results: StudyResults, **compare: Any) -> StudyResults:
+    """Return a study that compares by the factor in another way."""
+    return replace(results, study={**results.study, "compare": {"factor": KEY, **compare}})
+
+
+def by_level(results: StudyResults, name: str) -> np.ndarray:
+    """Return a quantity of each run, shape ``[levels, seeds]``."""
+    return results.ledger.pivot_table(index=KEY, columns="seed", values=name).to_numpy()
+
+
+def row_of(results: StudyResults, name: str, at: str = "end") -> pd.Series:
+    """Return the row of the table of trends that is of a quantity at a place."""
+    table = dose_table(results)
+    return table[(table["quantity"] == name) & (table["at"] == at)].squeeze()
+
+
+def told(results: StudyResults) -> dict[str, str]:
+    """Return what is told of each quantity, by its label."""
+    return dict(sentences(results, dose_table(results), bookkeeping_table(results)))

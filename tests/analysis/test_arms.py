@@ -9,7 +9,7 @@ from tests.analysis.dosed import BOTH, COMPLEXITY, KEY, LOSS, ONLY_LOSS, dosed
 from tests.pages import section_of, words
 
 from sharpscope.analysis.dose.arms import arms_of, arms_table
-from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.sections.two_arms import set_beside
 from sharpscope.analysis.statistics.trend import line_at
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from tests.analysis.conftest import with_pairs_across
 
-from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.consistency import consistency
 from sharpscope.analysis.sections.consistency.data import Alikeness, errors_of, independent, over_seeds

@@ -15,10 +15,10 @@ from tests.pages import page_of, with_few
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import WITHIN, correlations_table
-from sharpscope.analysis.drawing import level_legend
+from sharpscope.analysis.drawing.figures import level_legend
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.levels import levels_table
-from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.spec import Factor
 

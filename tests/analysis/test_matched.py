@@ -10,9 +10,9 @@ from tests.pages import figures_of, with_few
 
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.contrasts import contrasts_table
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.levels import levels_table
 from sharpscope.analysis.report import contents_of, render
-from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.matched_loss.agreement import at_matched_loss
 from sharpscope.analysis.sections.matched_loss.data import closeness_table, panel_sets, shown

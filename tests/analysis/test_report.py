@@ -11,7 +11,7 @@ from tests.pages import figures_of, page_of, with_few, words
 
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.report import write_report
 from sharpscope.analysis.sections.scatter.figure import drawings

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from tests.analysis.conftest import CORRUPTIONS, SEVERITIES, with_conditions
 
-from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.robustness import robustness
 from sharpscope.analysis.sections.robustness.data import Accuracies, courses

@@ -12,8 +12,8 @@ import pytest
 from tests.analysis.conftest import synthetic, with_levels, with_twins
 from tests.pages import section_of, with_few, words
 
-from sharpscope.analysis.drawing import files_of
-from sharpscope.analysis.scale import Scale
+from sharpscope.analysis.drawing.figures import files_of
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.sizes.data import axis_of, panels_of
 from sharpscope.analysis.sizes import sizes_table

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tests.pages import section_of, with_few
 
-from sharpscope.analysis.drawing import STYLE
+from sharpscope.analysis.drawing.figures import STYLE
 from sharpscope.analysis.results import Quantity
 from sharpscope.analysis.sections.spectra.data import panels_of
 

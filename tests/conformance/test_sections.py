@@ -7,7 +7,7 @@ import pytest
 from tests.analysis.conftest import synthetic, with_conditions, with_levels, with_pairs_across
 from tests.pages import page_and_tables, with_few
 
-from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.report import contents_of, render, unknown_sections, write_report
 from sharpscope.analysis.section import check_sections, usual_sections
 from sharpscope.errors import SpecError

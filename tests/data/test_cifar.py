@@ -7,6 +7,7 @@ from tests.data.archives import npy, published, tar
 
 from sharpscope.data import DATASETS, DataSource, altered_cases, conditions_of
 from sharpscope.data.cifar import CIFAR10, CIFAR100
+from sharpscope.data.parts import Sizes
 from sharpscope.errors import DataError, UnknownName
 
 COUNT = 20
@@ -46,7 +47,8 @@ class Made:
         tar(self.path, {**self.files, **changes})
 
     def load(self, train_size=None, test_size=None, subset_seed=0):
-        return self.archive.load(DataSource(self.folder, download=False), train_size, test_size, subset_seed)
+        sizes = Sizes(train_size, test_size, subset_seed)
+        return self.archive.load(DataSource(self.folder, download=False), sizes)
 
 
 @pytest.fixture(params=[CIFAR10, CIFAR100], ids=["cifar10", "cifar100"])

@@ -9,6 +9,7 @@ import pytest
 from sharpscope.data import DataSource
 from sharpscope.data.download import RemoteFile
 from sharpscope.data.mnist import MNIST
+from sharpscope.data.parts import Sizes
 from sharpscope.errors import DataError
 
 IMAGES = np.arange(20 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(20, 28, 28)
@@ -39,8 +40,7 @@ def archive(tmp_path):
 
 
 def load(archive, folder, **sizes):
-    options = {"train_size": None, "test_size": None, "subset_seed": 0} | sizes
-    return archive.load(DataSource(folder, download=False), **options)
+    return archive.load(DataSource(folder, download=False), Sizes(**sizes))
 
 
 def test_arrays_come_back_as_they_were(archive, tmp_path):

@@ -13,6 +13,7 @@ from sharpscope.data import DATASETS, DataSource, conditions_of
 from sharpscope.data.conditions import altered_cases, facts_of
 from sharpscope.data.mnist import MNIST
 from sharpscope.data.other_sets import fitted
+from sharpscope.data.parts import Sizes
 from sharpscope.errors import DataError, UnknownName
 
 from .archives import published
@@ -43,7 +44,7 @@ def source(tmp_path):
     @DATASETS.register("small")
     def small(source, *, test_size: int | None = None):
         """Small archives in the form of those of Fashion-MNIST."""
-        return archive.load(source, None, test_size, 0, 0)
+        return archive.load(source, Sizes(test_size=test_size, calibration_size=0))
 
     yield DataSource(tmp_path, download=False)
     del DATASETS._entries["small"]

@@ -8,6 +8,7 @@ import torch
 from tests.data.archives import published, tar, zipped
 
 from sharpscope.data import DATASETS, DataSource, altered_cases
+from sharpscope.data.parts import Sizes
 from sharpscope.data.tiny_imagenet import TINY_IMAGENET
 from sharpscope.errors import DataError
 
@@ -56,8 +57,7 @@ class Made:
         tar(suite, self.corrupted, "w")
         archive = published(path.name, path.read_bytes()) if check else TINY_IMAGENET.archive
         dataset = replace(TINY_IMAGENET, archive=archive, suite=published(suite.name, suite.read_bytes()))
-        options = {"train_size": None, "test_size": None, "subset_seed": 0} | sizes
-        data = dataset.load(DataSource(self.folder, download=False), **options)
+        data = dataset.load(DataSource(self.folder, download=False), Sizes(**sizes))
         return replace(data, corrupted=replace(data.corrupted, corruptions=KINDS))
 
 

@@ -70,6 +70,12 @@ def plan_of(study_file: Callable[..., Path]) -> Callable[..., Plan]:
     return lambda **changes: make_plan(load_source(str(study_file(**changes))))
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return the store of a study of which nothing is done."""
+    return Store(tmp_path / "out")
+
+
 def perform_all(plan: Plan, store: Store) -> list[Outcome]:
     """Do all runs of a plan in this process, one after the other."""
     store.write_catalog(plan.catalog)

@@ -8,7 +8,7 @@ from sharpscope.analysis.ledger import load_results
 from sharpscope.study.stages import predict
 
 from .conftest import perform_all
-from .test_conditions import SCORED, plugin, store  # noqa: F401 - fixtures
+from .test_conditions import SCORED, plugin  # noqa: F401 - a fixture
 
 CASES = [("clean", 0), ("darkness", 1), ("darkness", 2), ("rounded", 8), ("rounded", 3)]
 

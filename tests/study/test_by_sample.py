@@ -7,17 +7,11 @@ import pytest
 from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.analysis.new_data import Samples, new_data_table
 from sharpscope.safety import SCORES
-from sharpscope.store.folder import Store
 
 from .conftest import perform_all
 
 SCORED = ["accuracy", "brier", "corruption_accuracy", "corruption_nll", "ece"]
 SAMPLES = 797
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
 
 
 def test_it_is_what_the_columns_of_the_ledger_are_means_of(plan_of, store):

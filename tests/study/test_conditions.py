@@ -19,7 +19,6 @@ from sharpscope.data.draws import Draws
 from sharpscope.errors import SpecError
 from sharpscope.safety import SCORES
 from sharpscope.seeding import Stream
-from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS, RunFolder
 from sharpscope.study.run.forecast import forecast, show
@@ -79,11 +78,6 @@ def plugin(tmp_path):
         if name.startswith("sharpscope_plugin_"):
             del sys.modules[name]
     CONDITIONS._entries, SCORES._entries = before[1:]
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
 
 
 def logits_of(weights, inputs):

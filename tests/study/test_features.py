@@ -13,7 +13,6 @@ from sharpscope.errors import SpecError
 from sharpscope.models import MODELS, build
 from sharpscope.safety import SCORES, Predictions
 from sharpscope.seeding import Stream
-from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
 from sharpscope.study.work import features
 from sharpscope.study.work.timing import Timing
@@ -21,11 +20,6 @@ from sharpscope.study.work.timing import Timing
 from .conftest import perform_all
 
 ALIKE = {"scores": ["cka", "cka_untrained", "prediction_disagreement"], "measures": ["gradient_norm"]}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
 
 
 def of_run(store, run_id, name):

@@ -35,11 +35,6 @@ def plan_at(plan_of):
     return plan
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
-
-
 def trained(path, hidden=8):
     """The data of the tiny study, and its model with the weights in a file."""
     data = DATASETS["digits"](DataSource(), train_size=60)

@@ -12,7 +12,6 @@ from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.errors import SpecError
 from sharpscope.extend import SECTIONS, STAGES, Column, Stage, StageResult
 from sharpscope.registry import Registration
-from sharpscope.store.folder import Store
 from sharpscope.store.status import Status
 from sharpscope.study.planning.plan import make_plan
 from sharpscope.study.run.forecast import forecast
@@ -75,11 +74,6 @@ def plan(tmp_path, plan_of):
 def forget():
     for registry, name in ((STAGES, "histogram"), (STAGES, "losses"), (SECTIONS, "bins")):
         registry._entries.pop(name, None)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.safety import SCORES
 from sharpscope.safety.temperature import readings
 from sharpscope.store.across import across_levels
-from sharpscope.store.folder import Store
 from sharpscope.store.pairs import stored_pairs, update_pairs
 from sharpscope.store.reading import Reading
 from sharpscope.store.run_folder import RunFolder
@@ -27,11 +26,6 @@ THREE = {
     "scores": ["prediction_disagreement", "error_consistency"],
     "training": {"epochs": 1, "batch_size": 32},
 }
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
 
 
 def keys_of(store):

@@ -60,11 +60,6 @@ def plugin(tmp_path):
     return tmp_path / "mended"
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
-
-
 def test_what_fails_takes_nothing_else_with_it_and_is_tried_again(plugin, plan_of, store):
     perform_all(plan_of(), store)
     before = load_ledger(store.path)

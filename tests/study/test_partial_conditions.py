@@ -21,7 +21,7 @@ from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.stage import in_order
 
 from .conftest import perform_all
-from .test_conditions import PAIR, SCORED, plugin, store  # noqa: F401 - fixtures
+from .test_conditions import PAIR, SCORED, plugin  # noqa: F401 - a fixture
 
 ONE_RUN = {"regimes": ["baseline"], "grid": {"seed": 1}}
 FAILING = '''
@@ -231,7 +231,7 @@ def test_altered_sets_are_kept_as_far_as_they_fit(monkeypatch):
 
 
 @pytest.mark.slow
-def test_attacks_and_other_data_are_predicted_with_the_model_of_each_run(plan_of, store, monkeypatch):  # noqa: F811
+def test_attacks_and_other_data_are_predicted_with_the_model_of_each_run(plan_of, store, monkeypatch):
     monkeypatch.setattr(attacks, "STEPS", 3)
     monkeypatch.setattr(attacks, "RESTARTS", 1)
     scores = ["accuracy", "adversarial_accuracy", "masked_gradient_accuracy", "ood_auroc", "ood_fpr95"]

@@ -9,7 +9,6 @@ from sharpscope.analysis.ledger import load_results
 from sharpscope.data import DATASETS, DataSource
 from sharpscope.models import build
 from sharpscope.seeding import Stream
-from sharpscope.store.folder import Store
 
 from .conftest import perform_all
 
@@ -19,11 +18,6 @@ NUMBERS = {
     "regimes": ["baseline"],
     "scores": ["r2"],
 }
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
 
 
 def drawn(plan, store):

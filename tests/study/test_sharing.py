@@ -27,11 +27,6 @@ from sharpscope.study.run.engine import run_study
 from .conftest import Heard, finish, needs_permissions, perform_all, start
 
 
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "out")
-
-
 def report(store: Store) -> str:
     """What the command does, but the figures."""
     with store.reporting():

@@ -28,11 +28,6 @@ from sharpscope.study.work.data_cache import DataCache
 from .conftest import ALONE, perform_all
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
-
-
 def test_a_study_ends_in_a_ledger(plan_of, store):
     plan = plan_of(scores=["accuracy", "ece", "generalization_gap", "prediction_disagreement"])
     outcomes = perform_all(plan, store)

@@ -26,11 +26,6 @@ from .conftest import perform_all
 DATA = DATASETS["digits"](DataSource(), train_size=60)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
-
-
 def test_all_runs_are_measured_on_the_same_samples_with_the_error_of_their_choice(plan_of, store):
     plan = plan_of(measures_subset=32, measures=["relative_flatness", "gradient_norm", "parameter_norm"])
     perform_all(plan, store)

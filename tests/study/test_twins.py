@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import signal
-import time
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -21,37 +16,14 @@ from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.data import DATASETS, DataSource
 from sharpscope.errors import SpecError
 from sharpscope.models import MODELS, build
-from sharpscope.safety import SCORES, Split, splits
-from sharpscope.safety.temperature import Fit, divided, entropy, fitted, readings
+from sharpscope.safety import SCORES, Split
+from sharpscope.safety.temperature import Fit, fitted, readings
 from sharpscope.seeding import Stream
-from sharpscope.store.folder import Store
-from sharpscope.store.record import Record
 from sharpscope.store.status import Status
-from sharpscope.study.execution import execute
-from sharpscope.study.run.engine import assignment_of, run_study
 from sharpscope.study.stages import temperature as stage
-from sharpscope.study.work import work
-from sharpscope.study.work.data_cache import DataCache
-from sharpscope.study.work.stage import in_order
-from sharpscope.study.work.timing import Timing
 
-from .conftest import Heard, finish, in_this_process, perform_all, start
-
-MEASURES = ["relative_flatness", "fisher_rao_norm", "fisher_rao_norm_analytic", "gradient_norm", "margin"]
-SCORED = ["ece", "nll", "aurc", "accuracy", "brier", "prediction_disagreement", "generalization_gap"]
-TWINS = {
-    "twins": ["calibrated"],
-    "training": {"epochs": 6, "batch_size": 16, "lr": 0.2, "checkpoints_at_loss": [2.0]},
-    "measures": MEASURES,
-    "scores": SCORED,
-    "regimes": ["baseline"],
-    "grid": {"seed": 1},
-}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
+from .conftest import perform_all
+from .twins import MEASURES, TWINS
 
 
 @pytest.fixture(scope="module")
@@ -117,78 +89,6 @@ def test_its_scores_are_those_of_the_same_predictions(plan_of, store, data):
     ]
 
 
-UNDER = ["corruption_ece", "corruption_nll", "corruption_accuracy", "ood_auroc"]
-
-
-def test_under_corruption_its_temperature_is_that_of_clean_data(plan_of, store, monkeypatch):
-    monkeypatch.setattr(work, "predict_under", None)
-    perform_all(plan_of(**{**TWINS, "scores": UNDER}), store)
-    row = load_ledger(store.path).iloc[0]
-    folder = store.run(row["run_id"])
-    predictions = folder.read_predictions(folder.read_record(), cases=True)
-    temperature = row["temperature~calibrated"]
-    cases = {case: kept.divided(temperature, 10) for case, kept in predictions.cases.items()}
-    twin = replace(predictions, test=divided(predictions.test, temperature), cases=cases)
-    read = {case.condition for case in predictions.cases if case.kind == "inputs"}
-    for name in UNDER[:2]:
-        assert row[f"{name}~calibrated"] == SCORES[name](twin.limited_to(read))
-        assert row[f"{name}~calibrated"] != pytest.approx(row[name], rel=1e-3)
-    assert row["ood_auroc~calibrated"] == pytest.approx(SCORES["ood_auroc"](twin))
-    assert "corruption_accuracy~calibrated" not in row.index
-
-
-@pytest.mark.parametrize("calibration_size", [None, 0])
-def test_a_table_by_severity_has_its_calibration_too(calibration_size, plan_of, store):
-    data = {"name": "digits", "train_size": 60, "calibration_size": calibration_size}
-    perform_all(plan_of(**{**TWINS, "data": data, "scores": [*UNDER, "quantized_accuracy"]}), store)
-    row, table = load_ledger(store.path).iloc[0], load_results(store.path).conditions
-    corrupted = table[table["kind"] == "inputs"]
-    for name in ("ece", "nll"):
-        assert row[f"corruption_{name}~calibrated"] == pytest.approx(corrupted[f"{name}~calibrated"].mean())
-        assert row[f"corruption_{name}"] == pytest.approx(corrupted[name].mean())
-    clean = table[table["kind"] == "clean"].iloc[0]
-    assert clean["nll~calibrated"] == pytest.approx(row["test_loss~calibrated"], rel=1e-6)
-    assert table.loc[table["kind"] == "weights", "ece~calibrated"].isna().all()
-    # Severity after severity it is less.
-    assert (corrupted.groupby("severity")["nll~calibrated"].mean().diff().dropna() > 0).all()
-
-
-@pytest.mark.parametrize("calibration_size", [None, 0])
-def test_where_classes_were_left_out_the_model_is_asked_again(calibration_size, plan_of, store, tmp_path, monkeypatch):
-    data = {"name": "digits", "train_size": 60, "calibration_size": calibration_size}
-    study = {**TWINS, "data": data, "scores": UNDER}
-    perform_all(plan_of(**study), store)
-    # As of more than ten classes, and as it was of more than five.
-    monkeypatch.setattr(splits, "WHOLE", 5)
-    few = Store(tmp_path / "few")
-    perform_all(plan_of(**study), few)
-    folder = few.run(load_ledger(few.path).iloc[0]["run_id"])
-    predictions = folder.read_predictions(folder.read_record(), cases=True)
-    assert {kept.top.shape[1] for kept in predictions.cases.values()} == {5}
-    found, expected = (load_ledger(one.path).iloc[0] for one in (few, store))
-    for name in UNDER:
-        columns = [name, f"{name}~calibrated"] if name != "corruption_accuracy" else [name]
-        assert found[columns].tolist() == pytest.approx(expected[columns].tolist(), rel=1e-6)
-
-
-def test_a_plan_reckons_with_twins_that_are_evaluated_anew_once(plan_of, monkeypatch):
-    plan = plan_of(**{**TWINS, "twins": ["calibrated", "matched_confidence"], "scores": UNDER})
-    (run,) = plan.runs.values()
-    timing = Timing(plan, "cpu")
-    monkeypatch.setattr(timing, "forward", lambda run: 1.0)
-
-    def passes():
-        stages = [stage for stage in in_order(plan.requested.stages) if stage.name in ("by_condition", "scores")]
-        left = [{at: plan.wanted.at(at, stage.name) for at in plan.requested.snapshots} for stage in stages]
-        return [stage.seconds(timing, run, one) / 797 for stage, one in zip(stages, left, strict=True)]
-
-    assert passes() == [0.0, 0.0]
-    monkeypatch.setattr(splits, "WHOLE", 5)
-    corruptions = sum(name != "shuffled_values" for name in plan.requested.conditions)
-    # The table has the calibrated twin; its scores need the other data too, those of the other twin all.
-    assert passes() == [5 * corruptions, 1 + 5 * corruptions + 1]
-
-
 def test_bins_of_the_debiased_error_are_those_of_the_calibration_split(plan_of, store, data):
     perform_all(plan_of(**{**TWINS, "scores": ["ece_debiased"]}), store)
     row = load_ledger(store.path).iloc[0]
@@ -240,53 +140,6 @@ def test_a_level_that_was_not_reached_has_no_twin(plan_of, store):
     assert ledger["temperature@1e-09~calibrated"].isna().all()
     assert ledger["temperature~calibrated"].notna().all()
     assert Status.of(store).sound
-
-
-def test_twins_that_are_added_later_train_nothing_and_are_those_of_a_study_with_them(plan_of, store, tmp_path):
-    perform_all(plan_of(**{**TWINS, "twins": []}), store)
-    before = load_ledger(store.path)
-    weights = {path: path.stat().st_mtime_ns for path in store.path.rglob("*.safetensors")}
-    later = perform_all(plan_of(**TWINS), store)
-    assert {o.stages for o in later} == {("temperature", "predictions", "measures", "scores")}
-    assert {path: path.stat().st_mtime_ns for path in store.path.rglob("*.safetensors")} == weights
-    at_once = Store(tmp_path / "at once")
-    perform_all(plan_of(**TWINS), at_once)
-    after = load_ledger(store.path)
-    pd.testing.assert_frame_equal(after, load_ledger(at_once.path), check_exact=True)
-    pd.testing.assert_frame_equal(after[list(before)], before, check_exact=True)
-    assert [o.stages for o in perform_all(plan_of(**TWINS), store)] == [()]
-
-
-@pytest.mark.parametrize("broken", ["temperature", "measures", "scores"])
-def test_a_study_that_is_killed_at_a_twin_has_the_same_ledger(broken, plan_of, store, tmp_path, monkeypatch):
-    plan = plan_of(**TWINS)
-    perform_all(plan, store)
-    expected = load_ledger(store.path)
-    # As a run is left whose process was killed before it could write more: some results of its twins are not there.
-    (run_id,) = plan.runs
-    folder = store.run(run_id)
-    record = folder.read_record()
-    del record.snapshots["end~calibrated"][broken]
-    folder.write_record(record)
-    (outcome,) = perform_all(plan, store)
-    assert "training" not in outcome.stages
-    assert broken in outcome.stages
-    pd.testing.assert_frame_equal(load_ledger(store.path), expected, check_exact=True)
-    # Killed after the training alone.
-    (store.run(run_id).path / "run.json").unlink()
-    assert "training" not in perform_all(plan, store)[0].stages
-    pd.testing.assert_frame_equal(load_ledger(store.path), expected, check_exact=True)
-
-
-def test_weights_that_are_trained_anew_have_new_twins(plan_of, store):
-    coarse = {**TWINS["training"], "epochs": 8}
-    perform_all(plan_of(**{**TWINS, "training": coarse}), store)
-    fine = {**coarse, "check_loss_every": 1}
-    perform_all(plan_of(**{**TWINS, "training": fine}), store)
-    ledger = load_ledger(store.path)
-    again = Store(store.path.parent / "again")
-    perform_all(plan_of(**{**TWINS, "training": fine}), again)
-    pd.testing.assert_frame_equal(ledger, load_ledger(again.path), check_exact=True)
 
 
 def test_runs_are_the_same_with_and_without_twins(plan_of):
@@ -347,133 +200,3 @@ def test_a_model_whose_head_is_used_twice_says_so(plan_of, store, tmp_path):
     told = outcome.missing["gradient_norm~calibrated"]
     assert "leave twins out" in told or "head" in told
     assert "ece~calibrated" not in outcome.missing
-
-
-MATCHED = {**TWINS, "twins": ["calibrated", "matched_confidence"], "regimes": ["sam", "baseline"], "grid": {"seed": 2}}
-
-
-def train_split(store, run_id):
-    folder = store.run(run_id)
-    return folder.read_predictions(folder.read_record()).train
-
-
-def test_a_twin_is_as_sure_as_the_reference_of_its_seed(plan_of, store):
-    plan = plan_of(**MATCHED)
-    # A reference comes before those that are matched with it, and all of a seed are done by one process.
-    runs = {(run.regime.label, run.seed): run_id for run_id, run in plan.runs.items()}
-    assert plan.jobs == [tuple(runs[regime, seed] for seed in (0, 1) for regime in ("baseline", "sam"))]
-    store.write_catalog(plan.catalog)
-    reference, own, *_ = plan.jobs[0]
-    outcomes = [execute(run_id, assignment_of(plan, store), DataCache(None)) for run_id in (reference, own)]
-    assert [(outcome.state, outcome.missing) for outcome in outcomes] == [("done", {})] * 2
-    ledger = load_ledger(store.path).set_index("run_id")
-    found, other = ledger.loc[own], ledger.loc[reference]
-    twin = divided(train_split(store, own), found["temperature~matched_confidence"])
-    assert entropy(twin) == pytest.approx(entropy(train_split(store, reference)), rel=1e-6)
-    assert found["temperature~matched_confidence"] != pytest.approx(1.0, rel=1e-3)
-    assert np.isfinite(found["relative_flatness@2~matched_confidence"])
-    assert other["temperature~matched_confidence"] == pytest.approx(1.0)
-    for name in ("ece", "relative_flatness", "test_loss"):
-        assert other[f"{name}~matched_confidence"] == pytest.approx(other[name])
-
-
-@pytest.mark.slow
-def test_another_reference_is_matched_anew_and_no_run_is_trained(plan_of, store):
-    first, second = plan_of(**MATCHED), plan_of(**MATCHED, compare={"reference": "sam"})
-    assert first.runs == second.runs
-    for plan in (first, second):
-        heard = Heard()
-        with in_this_process():
-            assert run_study(plan, store, heard, executor="here").whole
-    stages = {stage for outcome in heard.outcomes for stage in outcome.stages}
-    assert stages == {"temperature", "predictions", "measures", "scores"}
-    ledger = load_ledger(store.path)
-    ones = ledger.loc[ledger["regime"] == "sam", "temperature~matched_confidence"]
-    assert ones.tolist() == pytest.approx([1.0, 1.0])
-    with in_this_process():
-        assert run_study(second, store, Heard(), executor="here").kept == 4
-
-
-def test_a_run_whose_reference_is_not_there_says_so_until_it_is(plan_of, store):
-    plan = plan_of(**MATCHED)
-    store.write_catalog(plan.catalog)
-    ((reference, own, *_),) = plan.jobs
-    assignment = assignment_of(plan, store)
-    alone = execute(own, assignment, DataCache(None))
-    assert alone.state == "done"
-    assert (
-        f"run {reference}, the reference that it is matched with, is not done yet"
-        in (alone.missing["temperature~matched_confidence"])
-    )
-    execute(reference, assignment, DataCache(None))
-    later = execute(own, assignment, DataCache(None))
-    assert not later.missing
-    assert "training" not in later.stages
-
-
-def test_what_was_matched_with_another_reference_is_of_no_use(plan_of, store):
-    changes = {**MATCHED, "grid": {"seed": 1}}
-    first, second = plan_of(**changes), plan_of(**changes, compare={"reference": "sam"})
-    ((baseline, sam),) = first.jobs
-    for run_id in (baseline, sam):
-        execute(run_id, assignment_of(first, store), DataCache(None))
-    (store.run(sam).path / "run.json").unlink()
-    outcome = execute(baseline, assignment_of(second, store), DataCache(None))
-    assert "is not done yet" in outcome.missing["temperature~matched_confidence"]
-    assert "could not be had" in outcome.missing["relative_flatness~matched_confidence"]
-    store.write_catalog(second.catalog)
-    ledger = load_ledger(store.path).set_index("run_id")
-    assert ledger.loc[baseline].filter(like="~matched").isna().all()
-
-
-def test_where_the_reference_diverged_there_is_no_twin(plan_of, store):
-    plan = plan_of(**{**MATCHED, "grid": {"seed": 1}})
-    ((reference, own),) = plan.jobs
-    store.write_catalog(plan.catalog)
-    record = Record(reference, state="diverged", reason="the train loss became NaN")
-    store.run(reference).path.mkdir(parents=True)
-    store.run(reference).write_record(record)
-    outcome = execute(own, assignment_of(plan, store), DataCache(None))
-    assert (outcome.state, outcome.missing) == ("done", {})
-    row = load_ledger(store.path).set_index("run_id").loc[own]
-    assert math.isnan(row["temperature~matched_confidence"])
-    assert math.isnan(row["ece~matched_confidence"])
-    assert np.isfinite(row["ece~calibrated"])
-
-
-def test_references_are_those_of_the_same_setting(plan_of):
-    grid = {"seed": 2, "training.lr": [0.1, 0.2]}
-    plan = plan_of(**{**MATCHED, "grid": grid})
-    for run_id, reference in plan.references.items():
-        own, other = plan.runs[run_id], plan.runs[reference]
-        assert (own.seed, own.training.lr) == (other.seed, other.training.lr)
-        assert other.regime.label == "baseline"
-    compared = plan_of(**{**MATCHED, "grid": grid, "compare": {"factor": "training.lr", "reference": 0.2}})
-    for run_id, reference in compared.references.items():
-        own, other = compared.runs[run_id], compared.runs[reference]
-        assert (own.seed, own.regime.label, other.training.lr) == (other.seed, other.regime.label, 0.2)
-    radii = {"seed": 1, "regimes.sam.rho": [0.05, 0.1]}
-    option = plan_of(**{**MATCHED, "grid": radii, "compare": {"factor": "regimes.sam.rho"}})
-    assert {option.runs[reference].regime.label for reference in option.references.values()} == {"baseline"}
-    assert len(option.references) == 3
-    assert plan_of(**TWINS).references == {}
-
-
-@pytest.mark.slow
-def test_a_study_that_is_killed_at_any_moment_has_the_same_ledger(plan_of, study_file, store, tmp_path):
-    changes = {**MATCHED, "grid": {"seed": 3}}
-    whole = Store(tmp_path / "whole")
-    plan = plan_of(**changes)
-    with in_this_process():
-        assert run_study(plan, whole, Heard(), executor="here").whole
-    arguments = ("run", study_file(**changes), "--out", store.path, "--workers", 2)
-    for done in (1, 3, 4):
-        process = start(*arguments)
-        while len(list(store.path.glob("runs/*/run.json"))) < done and process.poll() is None:
-            time.sleep(0.02)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    code, _, _ = finish(*arguments)
-    assert code == 0
-    pd.testing.assert_frame_equal(load_ledger(store.path), load_ledger(whole.path), check_exact=True)

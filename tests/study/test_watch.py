@@ -12,18 +12,12 @@ from sharpscope.errors import SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import steps_within
-from sharpscope.store.folder import Store
 from sharpscope.study.run.forecast import forecast
 from sharpscope.study.work.outputs import CleanBatches
 
 from .conftest import perform_all
 
 WATCH = {"steps": [0, 1, 4, 100], "measures": {"gradient_norm": None, "raw": {"measure": "relative_flatness"}}}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "out")
 
 
 def trajectory(store, run_id):

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from tests.training.killed import Killed, killed_after
 from torch import nn
 
 from sharpscope.data.augmentations import random_shift
@@ -18,10 +19,6 @@ from sharpscope.training.checkpoint import read_tree, write_tree
 EPOCHS = 4
 
 
-class Killed(BaseException):
-    """What a signal does."""
-
-
 def recipe(regime="baseline", **training):
     settings = {"momentum": 0.9, "batch_size": 8, "epochs": EPOCHS, **training}
     return Recipe.from_spec(Training(**settings), Regime.model_validate(regime))
@@ -30,14 +27,6 @@ def recipe(regime="baseline", **training):
 def network(name="mlp"):
     model = build(name, (1, 8, 8), 2, Stream(0, "init"))
     return nn.Sequential(nn.Flatten(), nn.Dropout(0.2), model) if name == "mlp" else model
-
-
-def killed_after(epoch):
-    def on_epoch(record):
-        if record.epoch == epoch:
-            raise Killed
-
-    return on_epoch
 
 
 def resumed(data, made, path, name, epoch=2, **options):

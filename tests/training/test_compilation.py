@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from tests.training.killed import Killed, killed_after
 from torch import nn
 
 from sharpscope.errors import SpecError
@@ -18,10 +19,6 @@ from sharpscope.training import NotCompiled, Recipe, compilation, predict, train
 # Of PyTorch's compiler itself.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="compiles with g++")
-
-
-class Killed(BaseException):
-    """What a signal does."""
 
 
 def recipe(regime="baseline", **training):
@@ -96,14 +93,10 @@ def test_models_of_one_class_are_told_apart_by_what_is_attached_to_them(dataset)
 @needs_compiler
 @pytest.mark.slow
 def test_a_resumed_training_gives_the_same_weights_to_the_bit(dataset, tmp_path):
-    def killed(epoch):
-        if epoch.epoch == 2:
-            raise Killed
-
     made, whole, model = recipe("dropout+sam"), network(), network()
     train(whole, dataset, made, Stream(0))
     with pytest.raises(Killed):
-        train(network(), dataset, made, Stream(0), checkpoint=tmp_path / "state", on_epoch=killed)
+        train(network(), dataset, made, Stream(0), checkpoint=tmp_path / "state", on_epoch=killed_after(2))
     # As in another process.
     torch._dynamo.reset()
     train(model, dataset, made, Stream(0), checkpoint=tmp_path / "state")

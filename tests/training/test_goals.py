@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from tests.training.killed import Killed
 from torch.nn.functional import cross_entropy
 
 from sharpscope.data.augmentations import random_shift
@@ -120,10 +121,6 @@ def test_a_loss_to_stop_at_goes_before_early_stopping(dataset):
     left = torch.ones(30, dtype=torch.bool).index_fill(0, chosen, False)
     rest = replace(dataset, train_inputs=dataset.train_inputs[left], train_targets=dataset.train_targets[left])
     assert clean_loss(model, rest) <= 0.4
-
-
-class Killed(BaseException):
-    """What a signal does."""
 
 
 def watched(made, states, killed_at=0):

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from tests.training.killed import Killed, killed_after
 from torch import nn
 
 from sharpscope.models import build
@@ -103,21 +104,13 @@ def test_whatever_it_does_the_training_is_the_same_to_the_bit(dataset, regime):
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]  # noqa: NPY002
 
 
-class Killed(BaseException):
-    """What a signal does."""
-
-
 def test_a_resumed_training_gives_it_back_what_it_saw(dataset, tmp_path):
-    def killing(record):
-        if record.epoch == 2:
-            raise Killed
-
     models = [network() for _ in range(3)]
     whole, first, second = (Trajectory(model) for model in models)
     train(models[0], dataset, recipe(), Stream(0), observers=[whole])
     path = tmp_path / "state"
     with pytest.raises(Killed):
-        train(models[1], dataset, recipe(), Stream(0), observers=[first], checkpoint=path, on_epoch=killing)
+        train(models[1], dataset, recipe(), Stream(0), observers=[first], checkpoint=path, on_epoch=killed_after(2))
     train(models[2], dataset, recipe(), Stream(0), observers=[second], checkpoint=path)
     assert len(first.rows) == 8
     assert second.rows == whole.rows

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.killed import Killed
 from torch import Tensor, nn
 
 from sharpscope import spec
@@ -263,9 +264,6 @@ def test_rows_that_are_nobodys_are_let_go() -> None:
 def _broken_off(members: Sequence[Member], path: Path, epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train a pack, and break off after some epochs, as if the process had been killed."""
     from sharpscope.training.packs import loop
-
-    class Killed(BaseException):
-        pass
 
     whole = loop._Pack.epoch
     done = []

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.training.killed import Killed, killed_after
 from torch.nn.functional import mse_loss
 
 from sharpscope.data import Dataset
@@ -83,18 +84,12 @@ def test_early_stopping_holds_out_a_random_share(points):
 
 
 def test_a_resumed_training_gives_the_same_weights(points, tmp_path):
-    class Killed(BaseException):
-        pass
-
-    def killing(record):
-        if record.epoch == 2:
-            raise Killed
-
+    made, path = recipe("sam"), tmp_path / "state"
     whole, model = network(points.outputs), network(points.outputs)
-    expected = train(whole, points, recipe("sam"), Stream(0))
+    expected = train(whole, points, made, Stream(0))
     with pytest.raises(Killed):
-        train(network(points.outputs), points, recipe("sam"), Stream(0), checkpoint=tmp_path / "s", on_epoch=killing)
-    history = train(model, points, recipe("sam"), Stream(0), checkpoint=tmp_path / "s")
+        train(network(points.outputs), points, made, Stream(0), checkpoint=path, on_epoch=killed_after(2))
+    history = train(model, points, made, Stream(0), checkpoint=path)
     assert all(a.equal(b) for a, b in zip(whole.parameters(), model.parameters(), strict=True))
     assert [epoch.batch_loss for epoch in history.epochs] == [epoch.batch_loss for epoch in expected.epochs]
 

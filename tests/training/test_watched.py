@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.training.killed import Killed, killed_after
 
 from sharpscope.models import build
 from sharpscope.seeding import Stream
@@ -42,16 +43,9 @@ def test_weights_after_a_step_are_those_of_a_training_that_ends_there(dataset, r
 
 
 def test_what_is_kept_survives_that_a_training_is_broken_off(dataset, tmp_path):
-    class Killed(BaseException):
-        pass
-
-    def die(record):
-        if record.epoch == 2:
-            raise Killed
-
     through = train(network(), dataset, recipe(), Stream(0))
     with pytest.raises(Killed):
-        train(network(), dataset, recipe(), Stream(0), checkpoint=tmp_path / "state", on_epoch=die)
+        train(network(), dataset, recipe(), Stream(0), checkpoint=tmp_path / "state", on_epoch=killed_after(2))
     torch.manual_seed(5)
     resumed = train(network(), dataset, recipe(), Stream(0), checkpoint=tmp_path / "state")
     assert list(resumed.at_step) == list(through.at_step)

@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.complexity import Complexity
-from sharpscope.analysis.complexity import complexity as complexity_of
 from sharpscope.analysis.dose.headline import told_dose
 from sharpscope.analysis.dose.trends import dose_table
-from sharpscope.analysis.equal_confidence import confidence_table
-from sharpscope.analysis.equal_loss import remains_table
+from sharpscope.analysis.explanations.complexity import Complexity
+from sharpscope.analysis.explanations.complexity import complexity as complexity_of
+from sharpscope.analysis.explanations.confidence import confidence_table
+from sharpscope.analysis.explanations.loss import remains_table
+from sharpscope.analysis.explanations.told_complexity import told_complexity
+from sharpscope.analysis.explanations.told_confidence import told_confidence
+from sharpscope.analysis.explanations.told_loss import told_loss
 from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
-from sharpscope.analysis.told_complexity import told_complexity
-from sharpscope.analysis.told_confidence import told_confidence
 from sharpscope.analysis.told_intervals import told_intervals
-from sharpscope.analysis.told_loss import told_loss
 from sharpscope.analysis.told_relations import told_relations
-from sharpscope.analysis.wording import counted, joined, label_of
+from sharpscope.analysis.wording import counted, difference_text, joined, label_of
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
 def _phrase(results: StudyResults, row: TableRow) -> str:
     """Return one significant difference: "sharper by SAM sharpness (×1.4 [1.2, 1.6], p = 0.002, 10 of 10 seeds)"."""
     link = " by" if row["verdict"] in ("sharper", "flatter") else ""
-    difference = numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
+    difference = difference_text(row)
     agreeing = max(row["risen"], row["differ"] - row["risen"])
     told = [
         difference,

@@ -15,10 +15,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from sharpscope.analysis.drawing import files_of
+from sharpscope.analysis.drawing.figures import files_of
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.latex import LatexTable
-from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, sections_of
 from sharpscope.analysis.tested import ALPHA

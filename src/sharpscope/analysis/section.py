@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sharpscope.analysis.comparisons import comparisons_table
-from sharpscope.analysis.complexity import Complexity, complexity
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.dose.trends import dose_table
-from sharpscope.analysis.equal_confidence import confidence_table
-from sharpscope.analysis.equal_loss import EqualLoss, equal_loss
+from sharpscope.analysis.explanations.complexity import Complexity, complexity
+from sharpscope.analysis.explanations.confidence import confidence_table
+from sharpscope.analysis.explanations.loss import EqualLoss, equal_loss
 from sharpscope.analysis.levels import levels_table
 from sharpscope.analysis.results import StudyResults
 from sharpscope.errors import SpecError, suggest

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis.contrasts import Contrast, contrast
-from sharpscope.analysis.equal_confidence import CLOSEST, closest, left_at, primary_at_end, twin_column
-from sharpscope.analysis.equal_loss import ADJUSTED, decisive
+from sharpscope.analysis.explanations.confidence import CLOSEST, closest, left_at, primary_at_end, twin_column
+from sharpscope.analysis.explanations.loss import ADJUSTED, decisive
+from sharpscope.analysis.explanations.told_remains import by_place
 from sharpscope.analysis.results import StudyResults, TableRow
-from sharpscope.analysis.told_remains import by_place
 from sharpscope.analysis.values import Values
 from sharpscope.analysis.verdicts import CONDITIONS, CONFIDENCE, END, LOSS
 from sharpscope.store.snapshots import twin_at

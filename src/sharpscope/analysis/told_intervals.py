@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.remains import side_of
+from sharpscope.analysis.explanations.remains import side_of
 from sharpscope.analysis.results import TableRow, records
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.wording import counted

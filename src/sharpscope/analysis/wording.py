@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis import numbers
+from sharpscope.analysis.results import StudyResults, TableRow
 
 _PERSONS = ("Brier", "Fisher", "Gauss", "Hessian")
 
@@ -24,3 +25,8 @@ def joined(names: Sequence[str]) -> str:
 def counted(n: int, noun: str) -> str:
     """Return so many of something: "1 seed", "3 seeds"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def difference_text(row: TableRow) -> str:
+    """Return the difference of a row of a table with its interval: "×1.4 [1.2, 1.6]"."""
+    return numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sharpscope.data.dataset import Samples
 from sharpscope.data.selection import stratified
 from sharpscope.errors import DataError
 from sharpscope.seeding import Stream
@@ -75,16 +74,3 @@ def calibration_samples(targets: Tensor, count: int, stream: Stream) -> Tensor:
     """
     others = stratified(targets, len(targets) - count, stream, every_class="inside")
     return torch.ones(len(targets), dtype=torch.bool).index_fill(0, others, False).nonzero().squeeze(1)
-
-
-def held_out(inputs: Tensor, targets: Tensor, count: int, stream: Stream) -> Samples | None:
-    """Return the calibration split of a pool that is held in memory; None for none.
-
-    Args:
-        inputs: Of the pool.
-        targets: Class indices of the pool, shape ``[N]``.
-        count: How many samples it has.
-        stream: That the training set is drawn from.
-    """
-    chosen = calibration_samples(targets, count, stream) if count else None
-    return None if chosen is None else Samples(inputs[chosen], targets[chosen])

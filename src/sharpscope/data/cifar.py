@@ -11,15 +11,13 @@ from torch import Tensor
 
 from sharpscope.data.archives import tar_contents
 from sharpscope.data.augmentations import random_flip, random_shift
-from sharpscope.data.calibration import calibration_count, held_out, training_size
 from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.download import RemoteFile, locate
+from sharpscope.data.parts import Sizes
 from sharpscope.data.published import ArraySuite
 from sharpscope.data.registry import DatasetFacts
-from sharpscope.data.selection import subsets
 from sharpscope.data.splits import register
 from sharpscope.errors import DataError
-from sharpscope.seeding import Stream
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -57,14 +55,7 @@ class CifarArchive:
     std: tuple[float, ...]
     corrupted: tuple[str, RemoteFile, tuple[str, ...]]
 
-    def load(
-        self,
-        source: DataSource,
-        train_size: int | None,
-        test_size: int | None,
-        subset_seed: int,
-        calibration_size: int | None = None,
-    ) -> Dataset:
+    def load(self, source: DataSource, sizes: Sizes) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -73,24 +64,20 @@ class CifarArchive:
         contents = self._contents(source)
         train_inputs, train_targets = self._split(self.train, contents)
         test_inputs, test_targets = self._split(self.test, contents)
-        pool = len(train_targets)
-        size = training_size(pool, train_size, calibration_size)
-        held = calibration_count(pool, train_size, calibration_size)
-        train, test = subsets(self.name, train_targets, test_targets, size, test_size, subset_seed)
-        stream = Stream(self.name, "train", subset_seed)
+        parts = sizes.parts(self.name, train_targets, test_targets)
         suite, file, mirrors = self.corrupted
         return Dataset(
             name=self.name,
-            train_inputs=train_inputs[train],
-            train_targets=train_targets[train],
-            test_inputs=test_inputs[test],
-            test_targets=test_targets[test],
+            train_inputs=train_inputs[parts.train],
+            train_targets=train_targets[parts.train],
+            test_inputs=test_inputs[parts.test],
+            test_targets=test_targets[parts.test],
             classes=tuple(contents[self.class_names].decode().split()),
             mean=self.mean,
             std=self.std,
             augment=augment,
-            corrupted=ArraySuite(suite, file, mirrors, source, test_targets, test),
-            calibration=held_out(train_inputs, train_targets, held, stream),
+            corrupted=ArraySuite(suite, file, mirrors, source, test_targets, parts.test),
+            calibration=parts.to_calibrate(lambda chosen: train_inputs[chosen], train_targets),
         )
 
     def _contents(self, source: DataSource) -> dict[str, bytes]:

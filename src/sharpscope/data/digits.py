@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from sharpscope.data.augmentations import random_rotation
-from sharpscope.data.calibration import calibration_count, held_out, training_size
 from sharpscope.data.dataset import Dataset, DataSource
+from sharpscope.data.parts import Sizes
 from sharpscope.data.registry import DATASETS
 from sharpscope.data.selection import stratified
 from sharpscope.errors import DataError
@@ -53,10 +53,9 @@ def digits(
     targets = classes.to(torch.int64)
     test = stratified(targets, TEST_SIZE, Stream("digits", "test"))
     pool = torch.ones(len(targets), dtype=torch.bool).index_fill(0, test, False).nonzero().squeeze(1)
-    size = training_size(len(pool), train_size, calibration_size)
-    stream = Stream("digits", "train", subset_seed)
-    train = pool[stratified(targets[pool], size, stream, every_class="inside")]
-    held = calibration_count(len(pool), train_size, calibration_size)
+    sizes = Sizes(train_size, subset_seed=subset_seed, calibration_size=calibration_size)
+    parts = sizes.parts("digits", targets[pool], targets[test])
+    train = pool[parts.train]
     return Dataset(
         name="digits",
         train_inputs=images[train],
@@ -68,5 +67,5 @@ def digits(
         mean=(0.3041,),
         std=(0.3757,),
         augment=augment,
-        calibration=held_out(images[pool], targets[pool], held, stream),
+        calibration=parts.to_calibrate(lambda chosen: images[pool[chosen]], targets[pool]),
     )

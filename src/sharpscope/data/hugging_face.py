@@ -11,15 +11,13 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from sharpscope.data.calibration import calibration_count, calibration_samples, training_size
-from sharpscope.data.dataset import Dataset, DataSource, Samples
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.image_folder import crop_and_flip
 from sharpscope.data.images import Background, to_array
+from sharpscope.data.parts import Sizes
 from sharpscope.data.registry import DATASETS
-from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
 from sharpscope.extras import optional
-from sharpscope.seeding import Stream
 
 # A text is its bytes in UTF-8; 0 is the empty place after its end.
 BYTES = 257
@@ -84,28 +82,27 @@ def hugging_face(
         _labels(split, label, len(classes), f"dataset 'hf:{name}', split '{part}'")
         for split, part in zip(splits, (train, test), strict=True)
     ]
-    pool = len(targets[0])
-    trained = training_size(pool, train_size, calibration_size)
-    chosen = subsets(f"hf:{name}", targets[0], targets[1], trained, test_size, subset_seed)
-    count = calibration_count(pool, train_size, calibration_size)
-    others = calibration_samples(targets[0], count, Stream(f"hf:{name}", "train", subset_seed))
+    sizes = Sizes(train_size, test_size, subset_seed, calibration_size)
+    parts = sizes.parts(f"hf:{name}", *targets)
     text = _kind(features[column]) == "Value:string"
-    held = []
-    for split, indices in ((splits[0], chosen[0]), (splits[1], chosen[1]), *([(splits[0], others)] if count else [])):
-        rows = _Rows(split.select_columns([column]), column, indices.tolist(), f"dataset 'hf:{name}'")
-        held.append(_texts(rows, length) if text else _images(rows, size, background))
+
+    def read(split: Any, chosen: Tensor) -> Tensor:
+        rows = _Rows(split.select_columns([column]), column, chosen.tolist(), f"dataset 'hf:{name}'")
+        return _texts(rows, length) if text else _images(rows, size, background)
+
+    train_inputs = read(splits[0], parts.train)
     return Dataset(
         name=f"hf:{name}",
-        train_inputs=held[0],
-        train_targets=targets[0][chosen[0]],
-        test_inputs=held[1],
-        test_targets=targets[1][chosen[1]],
+        train_inputs=train_inputs,
+        train_targets=targets[0][parts.train],
+        test_inputs=read(splits[1], parts.test),
+        test_targets=targets[1][parts.test],
         classes=classes,
         mean=() if text else (0.5, 0.5, 0.5),
         std=() if text else (0.5, 0.5, 0.5),
-        augment=None if text else crop_and_flip(max(1, held[0].shape[-1] // 8)),
+        augment=None if text else crop_and_flip(max(1, train_inputs.shape[-1] // 8)),
         vocabulary=BYTES if text else None,
-        calibration=Samples(held[2], targets[0][others]) if count else None,
+        calibration=parts.to_calibrate(lambda chosen: read(splits[0], chosen), targets[0]),
     )
 
 

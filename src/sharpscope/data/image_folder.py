@@ -12,13 +12,11 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from sharpscope.data.augmentations import random_flip, random_shift
-from sharpscope.data.calibration import calibration_count, calibration_samples, training_size
-from sharpscope.data.dataset import Augmentation, Dataset, DataSource, Samples
+from sharpscope.data.dataset import Augmentation, Dataset, DataSource
 from sharpscope.data.images import Background, decode
+from sharpscope.data.parts import Sizes
 from sharpscope.data.registry import DATASETS
-from sharpscope.data.selection import subsets
 from sharpscope.errors import DataError
-from sharpscope.seeding import Stream
 
 # fmt: off
 SUFFIXES = frozenset({
@@ -94,23 +92,19 @@ def image_folder(
             )
     files = [[(classes.index(name), path) for name, paths in split.items() for path in paths] for split in splits]
     targets = [torch.tensor([label for label, _ in labeled]) for labeled in files]
-    pool = len(targets[0])
-    trained = training_size(pool, train_size, calibration_size)
-    chosen = subsets("image_folder", targets[0], targets[1], trained, test_size, subset_seed)
-    count = calibration_count(pool, train_size, calibration_size)
-    others = calibration_samples(targets[0], count, Stream("image_folder", "train", subset_seed))
-    held = [_decoded(labeled, indices, size, background) for labeled, indices in zip(files, chosen, strict=True)]
+    sizes = Sizes(train_size, test_size, subset_seed, calibration_size)
+    parts = sizes.parts("image_folder", *targets)
     return Dataset(
         name="image_folder",
-        train_inputs=held[0],
-        train_targets=targets[0][chosen[0]],
-        test_inputs=held[1],
-        test_targets=targets[1][chosen[1]],
+        train_inputs=_decoded(files[0], parts.train, size, background),
+        train_targets=targets[0][parts.train],
+        test_inputs=_decoded(files[1], parts.test, size, background),
+        test_targets=targets[1][parts.test],
         classes=classes,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         augment=crop_and_flip(max(1, size // 8)),
-        calibration=Samples(_decoded(files[0], others, size, background), targets[0][others]) if count else None,
+        calibration=parts.to_calibrate(lambda chosen: _decoded(files[0], chosen, size, background), targets[0]),
     )
 
 

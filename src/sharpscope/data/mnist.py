@@ -9,14 +9,12 @@ from torch import Tensor
 
 from sharpscope.data import idx
 from sharpscope.data.augmentations import random_flip, random_rotation, random_shift
-from sharpscope.data.calibration import calibration_count, held_out, training_size
 from sharpscope.data.dataset import Augmentation, Dataset, DataSource
 from sharpscope.data.download import RemoteFile, locate, verify
+from sharpscope.data.parts import Sizes
 from sharpscope.data.registry import DatasetFacts
-from sharpscope.data.selection import subsets
 from sharpscope.data.splits import register
 from sharpscope.errors import DataError
-from sharpscope.seeding import Stream
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,7 @@ class IdxArchive:
     std: float
     augment: Augmentation
 
-    def load(
-        self,
-        source: DataSource,
-        train_size: int | None,
-        test_size: int | None,
-        subset_seed: int,
-        calibration_size: int | None = None,
-    ) -> Dataset:
+    def load(self, source: DataSource, sizes: Sizes) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -61,22 +52,18 @@ class IdxArchive:
         """
         train_inputs, train_targets = self._read(self.train, source)
         test_inputs, test_targets = self._read(self.test, source)
-        pool = len(train_targets)
-        size = training_size(pool, train_size, calibration_size)
-        held = calibration_count(pool, train_size, calibration_size)
-        train, test = subsets(self.name, train_targets, test_targets, size, test_size, subset_seed)
-        stream = Stream(self.name, "train", subset_seed)
+        parts = sizes.parts(self.name, train_targets, test_targets)
         return Dataset(
             name=self.name,
-            train_inputs=train_inputs[train],
-            train_targets=train_targets[train],
-            test_inputs=test_inputs[test],
-            test_targets=test_targets[test],
+            train_inputs=train_inputs[parts.train],
+            train_targets=train_targets[parts.train],
+            test_inputs=test_inputs[parts.test],
+            test_targets=test_targets[parts.test],
             classes=self.classes,
             mean=(self.mean,),
             std=(self.std,),
             augment=self.augment,
-            calibration=held_out(train_inputs, train_targets, held, stream),
+            calibration=parts.to_calibrate(lambda chosen: train_inputs[chosen], train_targets),
         )
 
     def _read(self, files: tuple[RemoteFile, RemoteFile], source: DataSource) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sharpscope.data.calibration import calibration_count, held_out, training_size
 from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.image_folder import as_it_looks, below, refuse_alike
+from sharpscope.data.parts import Sizes
 from sharpscope.data.registry import DATASETS
-from sharpscope.data.selection import stratified, subsets
+from sharpscope.data.selection import stratified
 from sharpscope.errors import DataError
 from sharpscope.seeding import Stream
 
@@ -90,21 +90,20 @@ def names(
     count = min(max(1, round(TESTED * len(targets))), len(targets) - len(classes))
     tested = stratified(targets, count, Stream("names", "split"), every_class="outside")
     pool = torch.ones(len(targets), dtype=torch.bool).index_fill(0, tested, False).nonzero().squeeze(1)
-    size = training_size(len(pool), train_size, calibration_size)
-    held = calibration_count(len(pool), train_size, calibration_size)
-    train, test = subsets("names", targets[pool], targets[tested], size, test_size, subset_seed)
+    sizes = Sizes(train_size, test_size, subset_seed, calibration_size)
+    parts = sizes.parts("names", targets[pool], targets[tested])
     return Dataset(
         name="names",
-        train_inputs=symbols[pool[train]],
-        train_targets=targets[pool[train]],
-        test_inputs=symbols[tested[test]],
-        test_targets=targets[tested[test]],
+        train_inputs=symbols[pool[parts.train]],
+        train_targets=targets[pool[parts.train]],
+        test_inputs=symbols[tested[parts.test]],
+        test_targets=targets[tested[parts.test]],
         classes=classes,
         mean=(),
         std=(),
         augment=mistype,
         vocabulary=len(SYMBOLS),
-        calibration=held_out(symbols[pool], targets[pool], held, Stream("names", "train", subset_seed)),
+        calibration=parts.to_calibrate(lambda chosen: symbols[pool[chosen]], targets[pool]),
     )
 
 

@@ -6,6 +6,7 @@ import inspect
 from typing import Protocol
 
 from sharpscope.data.dataset import Dataset, DataSource
+from sharpscope.data.parts import Sizes
 from sharpscope.data.registry import DATASETS, DatasetFacts
 
 _DOCUMENTATION = """{about}
@@ -36,14 +37,7 @@ class Splits(Protocol):
     def name(self) -> str:
         """What users write."""
 
-    def load(
-        self,
-        source: DataSource,
-        train_size: int | None,
-        test_size: int | None,
-        subset_seed: int,
-        calibration_size: int | None = None,
-    ) -> Dataset:
+    def load(self, source: DataSource, sizes: Sizes) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -69,7 +63,7 @@ def register(splits: Splits, facts: DatasetFacts, about: str, reference: str) ->
         subset_seed: int = 0,
         calibration_size: int | None = None,
     ) -> Dataset:
-        return splits.load(source, train_size, test_size, subset_seed, calibration_size)
+        return splits.load(source, Sizes(train_size, test_size, subset_seed, calibration_size))
 
     shape = ", ".join(map(str, facts.shape))
     read.__doc__ = _DOCUMENTATION.format(about=inspect.cleandoc(about), shape=shape, reference=reference)

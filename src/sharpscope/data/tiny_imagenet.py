@@ -16,16 +16,14 @@ from sharpscope.condition import SEVERITIES
 from sharpscope.data.archives import Member, Zip, open_tar
 from sharpscope.data.augmentations import random_flip, random_resized_crop
 from sharpscope.data.cache import filling
-from sharpscope.data.calibration import calibration_count, calibration_samples, training_size
-from sharpscope.data.dataset import Dataset, DataSource, Samples
+from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.download import RemoteFile, locate, verify_file
 from sharpscope.data.images import decode
+from sharpscope.data.parts import Sizes
 from sharpscope.data.published import mapped
 from sharpscope.data.registry import DatasetFacts
-from sharpscope.data.selection import subsets
 from sharpscope.data.splits import register
 from sharpscope.errors import DataError
-from sharpscope.seeding import Stream
 
 ROOT = "tiny-imagenet-200"
 SIDE = 64
@@ -49,14 +47,7 @@ class TinyImageNet:
     suite: RemoteFile
     suite_mirrors: tuple[str, ...]
 
-    def load(
-        self,
-        source: DataSource,
-        train_size: int | None,
-        test_size: int | None,
-        subset_seed: int,
-        calibration_size: int | None = None,
-    ) -> Dataset:
+    def load(self, source: DataSource, sizes: Sizes) -> Dataset:
         """Return the dataset, or stratified and nested subsets of its two splits.
 
         Raises:
@@ -72,28 +63,22 @@ class TinyImageNet:
             decoded = path.with_name(f"{ROOT}-decoded")
             targets = {split: torch.tensor([label for label, _ in files]) for split, files in splits.items()}
             arrays = {s: self._images(archive, decoded / f"{s}.npy", [n for _, n in f]) for s, f in splits.items()}
-        pool = len(targets["train"])
-        size = training_size(pool, train_size, calibration_size)
-        held = calibration_count(pool, train_size, calibration_size)
-        train, test = subsets(self.name, targets["train"], targets["val"], size, test_size, subset_seed)
-        stream = Stream(self.name, "train", subset_seed)
-        chosen = calibration_samples(targets["train"], held, stream)
-        calibration = Samples(_taken(arrays["train"], chosen), targets["train"][chosen]) if held else None
+        parts = sizes.parts(self.name, targets["train"], targets["val"])
         classes = tuple(words.get(wnid, wnid).split(",")[0] for wnid in sorted(wnids))
         return Dataset(
             name=self.name,
-            train_inputs=_taken(arrays["train"], train),
-            train_targets=targets["train"][train],
-            test_inputs=_taken(arrays["val"], test),
-            test_targets=targets["val"][test],
+            train_inputs=_taken(arrays["train"], parts.train),
+            train_targets=targets["train"][parts.train],
+            test_inputs=_taken(arrays["val"], parts.test),
+            test_targets=targets["val"][parts.test],
             classes=classes,
             mean=(0.4802, 0.4481, 0.3975),
             std=(0.2770, 0.2691, 0.2821),
             augment=augment,
             corrupted=JpegSuite(
-                self.suite, self.suite_mirrors, source, tuple(sorted(wnids)), targets["val"], chosen=test
+                self.suite, self.suite_mirrors, source, tuple(sorted(wnids)), targets["val"], chosen=parts.test
             ),
-            calibration=calibration,
+            calibration=parts.to_calibrate(lambda chosen: _taken(arrays["train"], chosen), targets["train"]),
         )
 
     def _images(self, archive: Zip, cache: Path, names: list[str]) -> np.ndarray:

@@ -39,7 +39,7 @@ def execute_job(job: Sequence[str], assignment: Assignment, cache: DataCache) ->
         executions: dict[str, Execution | None] = {}
         for pack in dict.fromkeys(assignment.packs[run_id] for run_id in job if run_id in assignment.packs):
             members = [run_id for run_id in job if assignment.packs.get(run_id) == pack]
-            executions |= _Pack(pack, assignment, cache, leases).train(members)
+            executions |= _Trainer(pack, assignment, cache, leases).train(members)
         for run_id in job:
             if run_id not in executions:
                 yield execute(run_id, assignment, cache)
@@ -48,8 +48,8 @@ def execute_job(job: Sequence[str], assignment: Assignment, cache: DataCache) ->
             yield Outcome(run_id, "busy") if execution is None else finish(execution)
 
 
-class _Pack:
-    """Runs that are trained together.
+class _Trainer:
+    """Trains runs of a pack together, and keeps what that gives.
 
     Args:
         name: Of the pack.
@@ -65,7 +65,7 @@ class _Pack:
         self._leases = leases
 
     def train(self, members: Sequence[str]) -> dict[str, Execution | None]:
-        """Train the members that are to be trained, and keep what that gives.
+        """Train the members that are to be trained.
 
         Returns:
             Those members, by their ids; None for each that another process is at work on.

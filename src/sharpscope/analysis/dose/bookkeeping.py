@@ -11,7 +11,7 @@ import pandas as pd
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.dose.axis import Axis, axis_of
 from sharpscope.analysis.dose.courses import Course, course_of
-from sharpscope.analysis.equal_loss import COMPARABLE_FROM
+from sharpscope.analysis.explanations.loss import COMPARABLE_FROM
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import Partition, partition
 from sharpscope.analysis.statistics.loss import overlap

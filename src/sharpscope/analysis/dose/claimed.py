@@ -9,7 +9,7 @@ import numpy as np
 
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.dose.courses import Course, course_of
-from sharpscope.analysis.equal_confidence import CLOSEST, twin_column
+from sharpscope.analysis.explanations.confidence import CLOSEST, twin_column
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import Interval, hodges_lehmann, westfall_young
 from sharpscope.analysis.statistics.trend import turns

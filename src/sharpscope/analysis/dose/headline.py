@@ -18,7 +18,7 @@ from sharpscope.analysis.dose.told import (
     range_told,
 )
 from sharpscope.analysis.dose.trends import NOT_MONOTONE
-from sharpscope.analysis.equal_confidence import CLOSEST
+from sharpscope.analysis.explanations.confidence import CLOSEST
 from sharpscope.analysis.results import StudyResults, TableRow
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.wording import joined, label_of

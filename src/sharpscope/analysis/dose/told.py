@@ -11,12 +11,12 @@ from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.axis import axis_of, is_name
 from sharpscope.analysis.dose.bookkeeping import MEAN, PARTS, REST, THROUGH
 from sharpscope.analysis.dose.trends import NOT_MONOTONE
-from sharpscope.analysis.equal_confidence import CLOSEST
-from sharpscope.analysis.equal_loss import COMPARABLE_FROM
-from sharpscope.analysis.remains import APPEARS, NOT_SEEN, REMAINS, TURNED, became
+from sharpscope.analysis.explanations.confidence import CLOSEST
+from sharpscope.analysis.explanations.loss import COMPARABLE_FROM
+from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS, TURNED, became
+from sharpscope.analysis.explanations.told_remains import share_text
 from sharpscope.analysis.results import StudyResults, TableRow, by, describe_moment, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
-from sharpscope.analysis.told_remains import share_text
 from sharpscope.analysis.wording import counted, joined, label_of
 from sharpscope.store.snapshots import CALIBRATED, END, MATCHED
 

@@ -11,7 +11,7 @@ import pandas as pd
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.dose.axis import Axis, axis_of
 from sharpscope.analysis.dose.courses import Course, course_of
-from sharpscope.analysis.equal_confidence import TWINS, twin_column
+from sharpscope.analysis.explanations.confidence import TWINS, twin_column
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.statistics import (
     flip_test,

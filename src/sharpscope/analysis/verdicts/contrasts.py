@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharpscope.analysis.equal_confidence import CLOSEST, twin_column
+from sharpscope.analysis.explanations.confidence import CLOSEST, twin_column
 from sharpscope.analysis.results import Quantity, StudyResults
 from sharpscope.analysis.statistics import hodges_lehmann, study_wide, westfall_young
 from sharpscope.analysis.statistics.power import POWER, found_by_signed_rank, normal_values, power

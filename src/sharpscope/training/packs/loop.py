@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sharpscope.data import Dataset
-from sharpscope.seeding import Stream
 from sharpscope.training.averaging import LastIterate
-from sharpscope.training.checkpoint import Checkpoint, CheckpointError, described, weights_digest
+from sharpscope.training.checkpoint import Checkpoint
 from sharpscope.training.goals import Goals
 from sharpscope.training.history import Diverged, History
 from sharpscope.training.modes import denormals_flushed
 from sharpscope.training.observers import Progress
 from sharpscope.training.packs.losses import loss_of
+from sharpscope.training.packs.members import ByName, Member
 from sharpscope.training.packs.minibatches import Batches, Orders
 from sharpscope.training.packs.network import Network
 from sharpscope.training.packs.optimizers import OPTIMIZERS_OF_PACKS, numbers_of
@@ -34,25 +32,6 @@ from sharpscope.training.watched import WatchedWeights
 
 # A loss that is not larger than asked by more than this share is computed once more, as a network alone has it.
 _NEAR = 1e-3
-
-
-@dataclass(frozen=True)
-class Member:
-    """A training that is to be part of a pack.
-
-    Attributes:
-        name: Told apart from the others by it.
-        model: Its initialization is where the training begins; at the end of the training it has its result.
-        data: The training split is used, with labels as ``recipe.training_data`` has them.
-        recipe: How to train.
-        stream: Orders the data.
-    """
-
-    name: str
-    model: nn.Module
-    data: Dataset
-    recipe: Recipe
-    stream: Stream
 
 
 def train_pack(
@@ -82,8 +61,10 @@ def train_pack(
     """
     # Those that are alike in numbers side by side; what is done with them is one operation.
     members = sorted(members, key=lambda member: numbers_of(member.recipe))
-    pack = _Pack(members, torch.device(device), saved=checkpoint is not None)
-    saved = Checkpoint(checkpoint, {}, pause=checkpoint_pause, pack=pack)
+    pack = _Pack(members, torch.device(device))
+    # A training that writes no checkpoint needs no digests of its models.
+    parts = {} if checkpoint is None else {"pack": ByName(pack, members)}
+    saved = Checkpoint(checkpoint, {}, pause=checkpoint_pause, **parts)
     saved.restore()
     while pack.alive and pack.progress.epoch < pack.progress.epochs:
         with denormals_flushed():
@@ -103,11 +84,9 @@ class _Pack:
             does not matter.
     """
 
-    def __init__(self, members: Sequence[Member], device: torch.device, *, saved: bool) -> None:
+    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
         self._members = list(members)
         self._device = device
-        # Before they change; a training that writes no checkpoint does not need them.
-        self._begun = [weights_digest(member.model) for member in members] if saved else []
         first = members[0].recipe
         self._data = [member.recipe.training_data(member.data) for member in members]
         self._objective = self._data[0].objective
@@ -294,30 +273,25 @@ class _Pack:
         self.alive = {member: row for row, member in enumerate(self.alive)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of each member whose training has not ended, by its name."""
-        members = {self._members[member].name: self._state(member, row) for member, row in self.alive.items()}
+        """Return the state, with that of each member whose training has not ended, by its number."""
+        members = {member: self._state(member, row) for member, row in self.alive.items()}
         return {"progress": self.progress.state_dict(), "taken": self._optimizer.steps, "members": members}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there.
-
-        Raises:
-            CheckpointError: If a member is not there as it is here.
-        """
-        states = [self._found(state["members"], owner) for owner in self._owners]
+        """Go on from there, with every member."""
         self.progress.load_state_dict(state["progress"])
         self._optimizer.steps = state["taken"]
-        for row, found in enumerate(states):
+        for row, owner in enumerate(self._owners):
+            found = state["members"][owner]
             self._weights.put(row, found["weights"])
             self._optimizer.go_on(row, found["moments"])
             self._orders.go_on(row, found["order"])
             self._records.go_on(row, found["records"])
-            self._goals[self._owners[row]].load_state_dict(found["goals"])
-            self._watched[self._owners[row]].load_state_dict(found["watched"])
+            self._goals[owner].load_state_dict(found["goals"])
+            self._watched[owner].load_state_dict(found["watched"])
 
     def _state(self, member: int, row: int) -> dict[str, Any]:
         return {
-            "identity": self._identities[member],
             "weights": self._weights.row(row),
             "moments": self._optimizer.state(row),
             "order": self._orders.state(row),
@@ -325,30 +299,6 @@ class _Pack:
             "goals": self._goals[member].state_dict(),
             "watched": self._watched[member].state_dict(),
         }
-
-    def _found(self, states: Mapping[str, Any], member: int) -> Mapping[str, Any]:
-        name, identity = self._members[member].name, self._identities[member]
-        if name not in states:
-            raise CheckpointError(f"the checkpoint of the pack has no member '{name}'")
-        found = states[name]["identity"]
-        if found != identity:
-            other = sorted(key for key in identity if found.get(key) != identity[key])
-            raise CheckpointError(f"the checkpoint of the pack has another '{name}': it differs in {', '.join(other)}")
-        return states[name]
-
-    @cached_property
-    def _identities(self) -> list[dict[str, Any]]:
-        """JSON values that differ between trainings that must not be confused; as the training begins."""
-        own = [
-            {
-                **described(member.recipe),
-                "data": member.data.digest,
-                "initialization": self._begun[number],
-                "stream": member.stream.path,
-            }
-            for number, member in enumerate(self._members)
-        ]
-        return json.loads(json.dumps(own))
 
 
 def _in_company(rows: Iterable[int]) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.along_training.data import Line, Panel, StepAxis, panels_of

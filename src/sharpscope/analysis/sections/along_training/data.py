@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import Quantity, StudyResults, select
-from sharpscope.analysis.scale import Scale
 from sharpscope.store.record import TRAJECTORY
 
 LOSS = "train_loss"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, level_legend, logarithmic, panels
-from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.figures import TEXT, level_legend, logarithmic, panels
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.sections.along_training.data import Panel, StepAxis
 

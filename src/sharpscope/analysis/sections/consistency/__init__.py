@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.palette import styles_of
-from sharpscope.analysis.scale import Scale
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.consistency.data import Alikeness, Errors, Seeds, errors_of, independent
 from sharpscope.analysis.sections.consistency.figure import disagreement_figure, matrices_figure

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.drawing import COLUMN, ROW_LABELS, TEXT, entitle, level_legend, panels, row_labels
-from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.figures import COLUMN, ROW_LABELS, TEXT, entitle, level_legend, panels, row_labels
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.sections.consistency.data import Alikeness, Errors, Seeds, independent
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sharpscope.analysis.plane import image
+from sharpscope.analysis.drawing.plane import image
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.decision_boundary.data import Panel, class_color, panels_of

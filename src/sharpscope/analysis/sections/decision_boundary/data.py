@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from sharpscope.analysis.pictured import pictured
-from sharpscope.analysis.plane import Lines, Region
+from sharpscope.analysis.drawing.pictured import pictured
+from sharpscope.analysis.drawing.plane import Lines, Region
 from sharpscope.analysis.results import StudyResults
 
 # Of Okabe and Ito, as those of levels are; none is a level's where these have an order.

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, cell_label, panels
+from sharpscope.analysis.drawing.figures import TEXT, cell_label, panels
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.decision_boundary.data import Panel, class_color
 

@@ -12,10 +12,10 @@ import pandas as pd
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.dose.courses import Course, course_of
-from sharpscope.analysis.equal_confidence import CLOSEST
-from sharpscope.analysis.palette import Style, styles_in_order
+from sharpscope.analysis.drawing.palette import Style, styles_in_order
+from sharpscope.analysis.drawing.scale import Scale
+from sharpscope.analysis.explanations.confidence import CLOSEST
 from sharpscope.analysis.results import Quantity, StudyResults, TableRow, records
-from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.statistics.trend import course_band
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream

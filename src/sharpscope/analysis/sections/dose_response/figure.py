@@ -17,8 +17,8 @@ from matplotlib.patheffects import withStroke
 from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.dose.told import place_told
-from sharpscope.analysis.drawing import TEXT, logarithmic, panels
-from sharpscope.analysis.lettering import lettered
+from sharpscope.analysis.drawing.figures import TEXT, logarithmic, panels
+from sharpscope.analysis.drawing.lettering import lettered
 from sharpscope.analysis.results import StudyResults, TableRow, describe_moment
 from sharpscope.analysis.sections.dose_response.data import (
     SHORT,

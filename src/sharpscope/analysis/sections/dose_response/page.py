@@ -11,9 +11,9 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.dose.told import change, place_told
-from sharpscope.analysis.palette import Style
+from sharpscope.analysis.drawing.palette import Style
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import StudyResults, TableRow, describe_moment, records
-from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.sections.dose_response.data import (
     SHORT,
     Cloud,

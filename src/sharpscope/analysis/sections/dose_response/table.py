@@ -8,9 +8,9 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.told import change, place_told
+from sharpscope.analysis.explanations.told_remains import share_text
 from sharpscope.analysis.latex import booktabs, escape
 from sharpscope.analysis.results import StudyResults, TableRow, records
-from sharpscope.analysis.told_remains import share_text
 
 HEADER = ("Quantity", "At", "End to end", "Retained", "Mean tau", "Up", "p adjusted", "Given the loss")
 

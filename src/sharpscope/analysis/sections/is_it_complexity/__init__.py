@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from sharpscope.analysis.complexity import over_levels
-from sharpscope.analysis.concluded import concluded
+from sharpscope.analysis.explanations.complexity import over_levels
+from sharpscope.analysis.explanations.concluded import concluded
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.is_it_complexity.data import panels_of, share_blocks, share_panels

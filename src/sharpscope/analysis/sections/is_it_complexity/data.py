@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.complexity import (
+from sharpscope.analysis.drawing.scale import Scale
+from sharpscope.analysis.explanations.complexity import (
     COMPLEXITY_FIRST,
     ENTROPY,
     HEAD_NORM,
@@ -18,10 +19,9 @@ from sharpscope.analysis.complexity import (
     PREDICTORS,
     over_levels,
 )
-from sharpscope.analysis.concluded import clipped, share
-from sharpscope.analysis.equal_confidence import TWINS
+from sharpscope.analysis.explanations.concluded import clipped, share
+from sharpscope.analysis.explanations.confidence import TWINS
 from sharpscope.analysis.results import StudyResults, TableRow, by
-from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.wording import label_of
 from sharpscope.store.snapshots import END
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpscope.analysis.complexity import ON_COMPLEXITY, ON_LOSS
-from sharpscope.analysis.drawing import TEXT, describe, entitle, panels, row_labels, rows_of
-from sharpscope.analysis.lettering import lettered
+from sharpscope.analysis.drawing.figures import TEXT, describe, entitle, panels, row_labels, rows_of
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.explanations.complexity import ON_COMPLEXITY, ON_LOSS
 from sharpscope.analysis.results import StudyResults, by
 from sharpscope.analysis.sections.is_it_complexity.data import ENTERS, RELATIONS, ROWS, inside, row_label, share_panels
 

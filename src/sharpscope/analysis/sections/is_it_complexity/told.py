@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.complexity import (
+from sharpscope.analysis.explanations.complexity import (
     ENTROPY,
     HEAD_NORM,
     ON_COMPLEXITY,
@@ -17,11 +17,11 @@ from sharpscope.analysis.complexity import (
     moved_by,
     over_levels,
 )
-from sharpscope.analysis.concluded import set_aside, share
-from sharpscope.analysis.manipulation import TREND
+from sharpscope.analysis.explanations.concluded import set_aside, share
+from sharpscope.analysis.explanations.manipulation import TREND
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
 from sharpscope.analysis.values import Values
-from sharpscope.analysis.wording import counted, joined, label_of
+from sharpscope.analysis.wording import counted, difference_text, joined, label_of
 from sharpscope.store.snapshots import CALIBRATED, END, MATCHED
 
 _TWINS = {CALIBRATED: "with all networks calibrated", MATCHED: "at equal confidence"}
@@ -56,15 +56,11 @@ def _check(results: StudyResults, name: str, at: str, part: pd.DataFrame) -> str
         tau = numbers.correlation(row["difference"], row["ci_low"], row["ci_high"])
         goes = "rises" if row["difference"] > 0 else "falls"
         return f"{_sentence_case(label)} {goes} with the {factor.noun} {where} (Kendall’s τ\u00a0=\u00a0{tau})."
-    differ = joined([f"{row['level']} ({_change(row)})" for row in real])
+    differ = joined([f"{row['level']} ({difference_text(row)})" for row in real])
     same = [str(level) for level in part.loc[~part["significant"], "level"]]
     besides = f"; it is not seen to in {joined(same)}" if same else ""
     reference = factor.told(results.reference)
     return f"{_sentence_case(label)} differs {where} from that of {reference} in {differ}{besides}."
-
-
-def _change(row: TableRow) -> str:
-    return numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
 
 
 def _sentence_case(text: str) -> str:

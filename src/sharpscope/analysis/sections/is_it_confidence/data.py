@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from sharpscope.analysis import numbers
-from sharpscope.analysis.equal_confidence import TWINS
-from sharpscope.analysis.results import StudyResults, TableRow, by
-from sharpscope.analysis.told_remains import share_text
+from sharpscope.analysis.explanations.confidence import TWINS
+from sharpscope.analysis.explanations.told_remains import left_cells
+from sharpscope.analysis.results import StudyResults, by
+from sharpscope.analysis.wording import difference_text
 from sharpscope.store.snapshots import END
 
 UNDEFINED = "undefined"  # the share of a difference that may be zero
@@ -30,18 +30,8 @@ def rows_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, Any]]:
             {
                 "label": results.quantities[str(name)].label,
                 "level": level,
-                "end": _difference(places[END]),
-                "twins": [_of_twin(places.get(twin)) for twin in twins],
+                "end": difference_text(places[END]),
+                "twins": [left_cells(places.get(twin), undefined=UNDEFINED) for twin in twins],
             }
         )
     return rows
-
-
-def _difference(row: TableRow) -> str:
-    return numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
-
-
-def _of_twin(row: TableRow | None) -> dict[str, str]:
-    if row is None or not row["n"]:
-        return {"difference": numbers.MISSING, "retained": "", "became": ""}
-    return {"difference": _difference(row), "retained": share_text(row) or UNDEFINED, "became": row["became"]}

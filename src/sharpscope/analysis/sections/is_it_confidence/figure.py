@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpscope.analysis.drawing import TEXT, describe, entitle, name_levels, panels, row_labels, rows_of
-from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.figures import TEXT, describe, entitle, name_levels, panels, row_labels, rows_of
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.results import StudyResults, by
 from sharpscope.analysis.sections.is_it_confidence.data import twins_of
 

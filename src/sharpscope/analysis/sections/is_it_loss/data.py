@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.equal_loss import ADJUSTED, COMPARABLE_FROM, EXTRAPOLATES, EqualLoss
+from sharpscope.analysis.explanations.loss import ADJUSTED, COMPARABLE_FROM, EXTRAPOLATES, EqualLoss
+from sharpscope.analysis.explanations.told_remains import left_cells
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
-from sharpscope.analysis.told_remains import share_text
+from sharpscope.analysis.wording import difference_text
 from sharpscope.store.snapshots import END
 
 NOT_COMPARABLE = "not comparable at the end of training"
@@ -19,7 +20,7 @@ def level_rows(results: StudyResults, found: EqualLoss) -> list[dict[str, str]]:
         {
             "level": row[results.factor.name],
             "mean": numbers.estimate(row["mean"], 0, row["mean"] / 10),
-            "difference": numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"]),
+            "difference": difference_text(row),
             "overlap": numbers.percent(row["overlap"]),
             "note": NOT_COMPARABLE if row["overlap"] < COMPARABLE_FROM else "",
         }
@@ -51,25 +52,15 @@ def remaining_rows(results: StudyResults, found: EqualLoss) -> list[dict[str, An
             {
                 "label": results.quantities[str(name)].label,
                 "level": level,
-                "end": _difference(places[END]),
-                "matched": [_matched(places.get(loss)) for loss in results.losses],
+                "end": difference_text(places[END]),
+                "matched": [left_cells(places.get(loss)) for loss in results.losses],
                 "adjusted": _adjusted(places[ADJUSTED]),
             }
         )
     return rows
 
 
-def _difference(row: TableRow) -> str:
-    return numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
-
-
-def _matched(row: TableRow | None) -> dict[str, str]:
-    if row is None or not row["n"]:
-        return {"difference": numbers.MISSING, "retained": "", "became": ""}
-    return {"difference": _difference(row), "retained": share_text(row), "became": row["became"]}
-
-
 def _adjusted(row: TableRow) -> dict[str, str]:
     if row["became"] == EXTRAPOLATES:
         return {"difference": "", "became": EXTRAPOLATES}
-    return {"difference": _difference(row), "became": row["became"]}
+    return {"difference": difference_text(row), "became": row["became"]}

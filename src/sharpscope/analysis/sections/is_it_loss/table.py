@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sharpscope.analysis.equal_loss import EqualLoss
+from sharpscope.analysis.explanations.loss import EqualLoss
 from sharpscope.analysis.latex import booktabs, escape
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.is_it_loss.data import remaining_rows

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.results import StudyResults, TableRow, describe_group, nested, select
 from sharpscope.analysis.statistics import LEVEL
 from sharpscope.analysis.tested import ALPHA, BY_JACKKNIFE

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import (
+from sharpscope.analysis.drawing.figures import (
     TEXT,
     cell_label,
     describe,
@@ -18,9 +18,9 @@ from sharpscope.analysis.drawing import (
     row_labels,
     rows_of,
 )
-from sharpscope.analysis.lettering import lettered
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.levels import means_of
-from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import (
     StudyResults,
     TableRow,
@@ -21,7 +22,6 @@ from sharpscope.analysis.results import (
     select,
     split,
 )
-from sharpscope.analysis.scale import Scale
 from sharpscope.spec import Factor
 from sharpscope.store.snapshots import STEP, column, snapshot_at
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpscope.analysis.drawing import (
+from sharpscope.analysis.drawing.figures import (
     TEXT,
     cell_label,
     describe,
@@ -23,11 +23,11 @@ from sharpscope.analysis.drawing import (
     rows_of,
     suit,
 )
-from sharpscope.analysis.lettering import lettered
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import spans_decades
 from sharpscope.analysis.levels import means_of
-from sharpscope.analysis.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_moment
-from sharpscope.analysis.scale import spans_decades
 from sharpscope.analysis.sections.matched_loss.data import LOSS, shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.results import StudyResults, describe_group
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.reliability.data import Axis, Panel, accuracies, panels_of, waiting, without_twin

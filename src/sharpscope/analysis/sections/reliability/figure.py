@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, cell_label, describe, entitle
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.figures import TEXT, cell_label, describe, entitle
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.reliability.data import Axis, Panel, accuracies, over_settings
 from sharpscope.safety.diagram import DOUBT

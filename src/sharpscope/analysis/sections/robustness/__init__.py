@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.robustness.data import Accuracies, Course, courses

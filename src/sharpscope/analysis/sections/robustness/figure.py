@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, describe, entitle, level_legend, panels, row_labels
-from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.figures import TEXT, describe, entitle, level_legend, panels, row_labels
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.robustness.data import Course
 from sharpscope.analysis.sections.robustness.heat import HeatMap, greatest, told_apart

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sharpscope.analysis.correlations import LOSS
+from sharpscope.analysis.drawing.scale import suits_logarithm
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.scale import suits_logarithm
 
 
 def on_log_axis(results: StudyResults, *columns: str) -> bool:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.correlations import POOLED, WITHIN, outcomes_at
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import Scale, marks
 from sharpscope.analysis.results import StudyResults, describe_group, records
-from sharpscope.analysis.scale import Scale, marks
 from sharpscope.analysis.sections.scatter.axis import on_log_axis
 from sharpscope.spec import REGIME
 

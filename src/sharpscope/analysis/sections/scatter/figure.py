@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, describe, entitle, level_legend, panels, suit
-from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import Style, styles_of
+from sharpscope.analysis.drawing.figures import TEXT, describe, entitle, level_legend, panels, suit
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import Style, styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.scatter.axis import on_log_axis
 

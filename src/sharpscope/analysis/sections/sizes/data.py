@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.equal_loss import ADJUSTED
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import Scale
+from sharpscope.analysis.explanations.loss import ADJUSTED
 from sharpscope.analysis.results import StudyResults, TableRow, by
-from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.sizes import HELD
+from sharpscope.analysis.wording import difference_text
 from sharpscope.store.snapshots import MATCHED
 
 _WAYS = {MATCHED: "", ADJUSTED: "adjusted"}
@@ -59,7 +60,7 @@ def panels_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, Any]
             found = by(of_level, "condition")
             lanes = [_lane(axis, found.get(condition)) for condition in conditions]
             tip = [
-                (f"At {told}{_how(found[condition])}", _text(found[condition]))
+                (f"At {told}{_how(found[condition])}", difference_text(found[condition]))
                 for condition, told in conditions.items()
                 if condition in found
             ]
@@ -85,7 +86,7 @@ def table_rows(results: StudyResults, table: pd.DataFrame) -> list[dict[str, Any
     rows = []
     for (name, level), part in table.groupby(["quantity", results.factor.name], sort=False):
         found = by(part, "condition")
-        cells = [_text(found[c]) if c in found else numbers.MISSING for c in conditions_of(table)]
+        cells = [difference_text(found[c]) if c in found else numbers.MISSING for c in conditions_of(table)]
         rows.append({"label": results.quantities[str(name)].label, "level": level, "cells": cells})
     return rows
 
@@ -101,7 +102,3 @@ def _how(row: TableRow) -> str:
     """Return how a condition was made, as far as that is not the usual way, in brackets: " (0.1, calibrated)"."""
     told = [_WAYS.get(part, part) for part in row["at"].split("~")]
     return f" ({', '.join(filter(None, told))})" if any(told) else ""
-
-
-def _text(row: TableRow) -> str:
-    return numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])

@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.drawing import TEXT, describe, entitle, name_levels, panels, row_labels, rows_of
-from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.figures import TEXT, describe, entitle, name_levels, panels, row_labels, rows_of
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import marks
 from sharpscope.analysis.results import StudyResults, by, select
-from sharpscope.analysis.scale import marks
 from sharpscope.analysis.sections.sizes.data import axis_of, by_measure, conditions_of, is_ratio, nothing
 from sharpscope.analysis.sizes import BOTH
 from sharpscope.analysis.verdicts import CONFIDENCE, END, LOSS

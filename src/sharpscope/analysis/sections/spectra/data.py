@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.scale import Scale
 
 _POINTS = 120
 _DECADES = 6.0  # below the largest eigenvalue, where the quadrature tells nothing

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis import drawing
-from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing import figures
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.spectra.data import Panel
 
@@ -17,13 +17,13 @@ _MOST_LINES = 30  # of single runs of a level
 
 def courses(results: StudyResults, panels: list[Panel]) -> Figure:
     """Draw the mean share over the runs of a level thick, and that of each run thin, on logarithmic axes."""
-    figure, axes = drawing.panels(len(panels), drawing.TEXT, 2.0, 2)
+    figure, axes = figures.panels(len(panels), figures.TEXT, 2.0, 2)
     for axis, panel in zip(axes, panels, strict=True):
         _panel(axis, results, panel)
-        drawing.entitle(axis, f"{lettered(results.quantities[panel.name].label)}, {panel.side} eigenvalues")
-    figure.supylabel("Share of eigenvalues that are larger", fontsize=drawing.STYLE["axes.labelsize"])
-    drawing.describe(figure, "Size of an eigenvalue; thin: single runs, thick: their mean")
-    drawing.level_legend(figure, results)
+        figures.entitle(axis, f"{lettered(results.quantities[panel.name].label)}, {panel.side} eigenvalues")
+    figure.supylabel("Share of eigenvalues that are larger", fontsize=figures.STYLE["axes.labelsize"])
+    figures.describe(figure, "Size of an eigenvalue; thin: single runs, thick: their mean")
+    figures.level_legend(figure, results)
     return figure
 
 
@@ -33,5 +33,5 @@ def _panel(axis: Axes, results: StudyResults, panel: Panel) -> None:
         thin = np.where(shares[:_MOST_LINES] >= panel.least, shares[:_MOST_LINES], np.nan)
         axis.plot(panel.sizes, thin.T, color=color, linewidth=0.4, alpha=0.25)
         axis.plot(panel.sizes, panel.mean(level), color=color, linewidth=1.2)
-    drawing.logarithmic(axis, "x")
-    drawing.logarithmic(axis, "y")
+    figures.logarithmic(axis, "x")
+    figures.logarithmic(axis, "y")

@@ -10,6 +10,7 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.results import StudyResults, TableRow, describe_group, records
 from sharpscope.analysis.tested import ALPHA, BY_JACKKNIFE, PRIMARY, SECONDARY
+from sharpscope.analysis.wording import difference_text
 
 
 def family_table(results: StudyResults, contrasts: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
@@ -80,7 +81,7 @@ def _compared(results: StudyResults, row: TableRow) -> dict[str, Any]:
         "label": results.quantities[row["quantity"]].label,
         "level": row[results.factor.name],
         "n": row["n"],
-        "difference": numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"]),
+        "difference": difference_text(row),
         "effect": numbers.fixed(row["effect"], 2, sign=True),
         "p": numbers.p_value(row["p"]),
         "p_adjusted": numbers.p_value(row["p_adjusted"]),

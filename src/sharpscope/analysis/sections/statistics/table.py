@@ -8,6 +8,7 @@ from sharpscope.analysis import numbers
 from sharpscope.analysis.latex import booktabs, escape, group_cells, name_of
 from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.sections.statistics.data import over_study
+from sharpscope.analysis.wording import difference_text
 
 
 def contrasts_latex(results: StudyResults, contrasts: pd.DataFrame) -> bytes:
@@ -49,7 +50,7 @@ def _cells(results: StudyResults, row: TableRow) -> list[str]:
         escape(row[results.factor.name]),
         escape(row["family"]),
         str(row["n"]),
-        escape(numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])),
+        escape(difference_text(row)),
         escape(numbers.fixed(row["effect"], 2, sign=True)),
         escape(numbers.p_value(row["p"])),
         escape(numbers.p_value(row["p_adjusted"])),

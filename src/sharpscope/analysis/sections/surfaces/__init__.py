@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import Colormap, to_hex
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.plane import image
+from sharpscope.analysis.drawing.plane import image
 from sharpscope.analysis.results import describe_group
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.surfaces.data import ErrorScale, Panel, panels_of

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from sharpscope.analysis.pictured import pictured
-from sharpscope.analysis.plane import Region
+from sharpscope.analysis.drawing.pictured import pictured
+from sharpscope.analysis.drawing.plane import Region
 from sharpscope.analysis.results import StudyResults
 
 # Decades that the colors of errors span.

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpscope.analysis.drawing import TEXT, cell_label
+from sharpscope.analysis.drawing.figures import TEXT, cell_label
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.sections.surfaces.data import ErrorScale, Panel
 

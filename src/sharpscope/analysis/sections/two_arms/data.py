@@ -13,11 +13,11 @@ from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.arms import Arm, Curves, curves_of
 from sharpscope.analysis.dose.told import LEAST_SEEDS, change, held_row, losses_of, place_told
 from sharpscope.analysis.dose.trends import dose_table
+from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import Quantity, TableRow, by, records
-from sharpscope.analysis.scale import Scale
 from sharpscope.analysis.statistics.trend import course_band
 from sharpscope.analysis.tested import ALPHA
-from sharpscope.analysis.wording import counted, label_of
+from sharpscope.analysis.wording import counted, difference_text, label_of
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.store.snapshots import END
 
@@ -97,7 +97,7 @@ def _sentence(first: Arm, second: Arm, row: TableRow) -> str:
         apart = not row["x_from"] < row["x_to"]
         why = f"{first.name} and {second.name} do not overlap" if apart else "one of the curves turns back"
         return f"Against {x}{at_loss}, {why}, so {name} is not compared there."
-    told = numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
+    told = difference_text(row)
     where = f"At equal {x} ({_number(row['x_at'])}{at_loss})"
     few = f" ({counted(int(row['n']), 'seed')}, too few for a test)" if row["n"] < LEAST_SEEDS else ""
     if not few and not row["p"] <= ALPHA:

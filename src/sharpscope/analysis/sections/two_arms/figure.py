@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sharpscope.analysis.dose.arms import Arm
-from sharpscope.analysis.drawing import TEXT, logarithmic, panels
-from sharpscope.analysis.lettering import lettered
+from sharpscope.analysis.drawing.figures import TEXT, logarithmic, panels
+from sharpscope.analysis.drawing.lettering import lettered
 from sharpscope.analysis.sections.two_arms.data import COLORS, Panel, panels_of
 
 _MARKERS = ("o", "s")

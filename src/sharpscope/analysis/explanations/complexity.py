@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis.correlations import LOSS
-from sharpscope.analysis.equal_confidence import TWINS, primary_at_end, twin_column
-from sharpscope.analysis.manipulation import moves_table, place_column
+from sharpscope.analysis.explanations.confidence import TWINS, primary_at_end, twin_column
+from sharpscope.analysis.explanations.manipulation import moves_table, place_column
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import Bounds, Partition, partition
 from sharpscope.analysis.statistics.relations import LEAST_RUNS, Design, within_cells, within_seeds

@@ -15,11 +15,11 @@ from tests.analysis.conftest import with_levels
 from tests.pages import figures_of, with_few
 
 from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.drawing import STYLE, files_of, logarithmic
-from sharpscope.analysis.lettering import lettered
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.figures import STYLE, files_of, logarithmic
+from sharpscope.analysis.drawing.lettering import lettered
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import Scale, marks, spans_decades
 from sharpscope.analysis.report import write_report
-from sharpscope.analysis.scale import Scale, marks, spans_decades
 from sharpscope.analysis.sections.scatter.data import scatter_data
 from sharpscope.analysis.sections.scatter.figure import drawings
 from sharpscope.spec import Factor

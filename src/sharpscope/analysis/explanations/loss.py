@@ -11,7 +11,7 @@ import pandas as pd
 
 from sharpscope.analysis.contrasts import Contrast, contrast
 from sharpscope.analysis.correlations import BETWEEN, LOSS
-from sharpscope.analysis.remains import COLUMNS, at_end, became, remaining, share_of
+from sharpscope.analysis.explanations.remains import COLUMNS, at_end, became, remaining, share_of
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
 from sharpscope.analysis.statistics.loss import Adjusted, adjusted_contrast, overlap
 from sharpscope.analysis.values import Values

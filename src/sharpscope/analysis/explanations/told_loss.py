@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sharpscope.analysis.equal_loss import ADJUSTED, decisive
+from sharpscope.analysis.explanations.loss import ADJUSTED, decisive
+from sharpscope.analysis.explanations.told_remains import by_place, sharp_differences, told_left
 from sharpscope.analysis.results import StudyResults, TableRow, records
-from sharpscope.analysis.told_remains import by_place, sharp_differences, told_left
 
 
 def told_loss(results: StudyResults, family: pd.DataFrame, remains: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ from tests.analysis.conftest import synthetic, with_levels
 
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.equal_loss import equal_loss, overlap_of
+from sharpscope.analysis.explanations.loss import equal_loss, overlap_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.section import Evidence

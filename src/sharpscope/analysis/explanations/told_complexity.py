@@ -6,10 +6,10 @@ import math
 
 import pandas as pd
 
-from sharpscope.analysis.complexity import COMPLEXITY_FIRST, COMPLEXITY_LAST, Complexity
-from sharpscope.analysis.concluded import concluded, share
+from sharpscope.analysis.explanations.complexity import COMPLEXITY_FIRST, COMPLEXITY_LAST, Complexity
+from sharpscope.analysis.explanations.concluded import concluded, share
+from sharpscope.analysis.explanations.told_remains import sharp_differences
 from sharpscope.analysis.results import StudyResults, by
-from sharpscope.analysis.told_remains import sharp_differences
 from sharpscope.analysis.wording import label_of
 from sharpscope.store.snapshots import END
 

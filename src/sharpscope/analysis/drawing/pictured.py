@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sharpscope.analysis.plane import Region
+from sharpscope.analysis.drawing.plane import Region
 from sharpscope.analysis.results import StudyResults, select
 from sharpscope.store.record import PLANE
 

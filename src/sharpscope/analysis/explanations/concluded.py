@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.complexity import asked, moved_by
+from sharpscope.analysis.explanations.complexity import asked, moved_by
 from sharpscope.analysis.results import StudyResults, TableRow
 from sharpscope.store.snapshots import END
 

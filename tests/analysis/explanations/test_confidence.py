@@ -11,8 +11,8 @@ from tests.pages import section_of, with_few, words
 
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
-from sharpscope.analysis.drawing import files_of
-from sharpscope.analysis.equal_confidence import confidence_table, twin_column
+from sharpscope.analysis.drawing.figures import files_of
+from sharpscope.analysis.explanations.confidence import confidence_table, twin_column
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.statistics import hodges_lehmann
 

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.image import imread
 from tests.analysis.conftest import synthetic
 
-from sharpscope.analysis.drawing import files_of
-from sharpscope.analysis.plane import Region, image
+from sharpscope.analysis.drawing.figures import files_of
+from sharpscope.analysis.drawing.plane import Region, image
 from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.results import Quantity
 from sharpscope.analysis.section import SECTIONS, Evidence

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis.contrasts import Contrast, contrast
-from sharpscope.analysis.remains import COLUMNS, at_end, remaining, share_of
+from sharpscope.analysis.explanations.remains import COLUMNS, at_end, remaining, share_of
 from sharpscope.analysis.results import StudyResults, TableRow
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream

@@ -21,10 +21,10 @@ from matplotlib.markers import TICKDOWN, TICKLEFT
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.lettering import FAMILY, lettered, shortened, width_of, wrapped
-from sharpscope.analysis.palette import styles_of
+from sharpscope.analysis.drawing.lettering import FAMILY, lettered, shortened, width_of, wrapped
+from sharpscope.analysis.drawing.palette import styles_of
+from sharpscope.analysis.drawing.scale import Scale, locator
 from sharpscope.analysis.results import StudyResults, describe_group
-from sharpscope.analysis.scale import Scale, locator
 from sharpscope.spec import REGIME
 
 COLUMN, TEXT = 3.25, 6.75  # inches: one column and the full width of a two-column page

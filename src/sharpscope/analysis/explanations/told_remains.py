@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.remains import APPEARS, NOT_SEEN, REMAINS, TURNED
+from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS, TURNED
 from sharpscope.analysis.results import StudyResults, TableRow, records
-from sharpscope.analysis.wording import joined, label_of
+from sharpscope.analysis.wording import difference_text, joined, label_of
 
 _SHARPNESS = ("sharper", "flatter")
 
@@ -56,6 +56,18 @@ def share_text(row: TableRow) -> str:
     if not math.isfinite(row["retained"]):
         return ""
     return numbers.percentage(*(row[end] for end in ("retained", "retained_low", "retained_high")))
+
+
+def left_cells(row: TableRow | None, *, undefined: str = "") -> dict[str, str]:
+    """Return what is left of a difference at one place as the page shows it: the difference, its share, what became.
+
+    Args:
+        row: What is left; None where nothing was found.
+        undefined: What stands for the share of a difference that may be zero.
+    """
+    if row is None or not row["n"]:
+        return {"difference": numbers.MISSING, "retained": "", "became": ""}
+    return {"difference": difference_text(row), "retained": share_text(row) or undefined, "became": row["became"]}
 
 
 def _agreeing(text: str, levels: int) -> str:
@@ -107,6 +119,6 @@ def _besides(rows: list[TableRow], how: Mapping[str, str]) -> str:
 
 
 def _value(results: StudyResults, row: TableRow, how: Mapping[str, str]) -> str:
-    change = numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
+    change = difference_text(row)
     besides = f", {how[row['at']]}" if row["at"] in how else ""
     return f"{label_of(results, row['quantity'])} ({change}{besides})"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sharpscope.analysis.equal_confidence import closest
+from sharpscope.analysis.explanations.confidence import closest
+from sharpscope.analysis.explanations.told_remains import by_place, sharp_differences, told_left
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.told_remains import by_place, sharp_differences, told_left
 from sharpscope.store.snapshots import CALIBRATED, MATCHED
 
 

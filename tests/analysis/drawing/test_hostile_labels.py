@@ -17,7 +17,7 @@ from tests.analysis.conftest import (
     with_twins,
 )
 
-from sharpscope.analysis.drawing import STYLE
+from sharpscope.analysis.drawing.figures import STYLE
 from sharpscope.analysis.report import contents_of
 from sharpscope.analysis.section import Evidence
 

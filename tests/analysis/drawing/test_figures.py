@@ -184,3 +184,14 @@ def test_an_axis_of_the_page_has_the_marks_of_all_moments(make_results):
     signed = replace(results, ledger=results.ledger.assign(ece=results.ledger["ece"] - 1))
     negative = scatter_data(signed, correlations_table(signed))["axes"]["x"]["ece"]
     assert negative == {"logarithmic": False, "ticks": [], "texts": []}
+
+
+@pytest.mark.parametrize("values", [(0.5, 0.5), (0.5, 0.5 * (1 + 1e-15)), (1e-12, 1e-12 * (1 + 1e-9))])
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_a_logarithmic_axis_of_one_value_has_a_length(values, which):
+    axis = Figure().subplots()
+    axis.plot(*((values, (1, 2)) if which == "x" else ((1, 2), values)))
+    logarithmic(axis, which)
+    low, high = axis.get_xlim() if which == "x" else axis.get_ylim()
+    assert low < 0.8 * values[0]
+    assert high > 1.2 * values[0]

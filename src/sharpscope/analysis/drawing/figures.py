@@ -32,6 +32,7 @@ ROW_LABELS = 130.0  # points that labels of rows may take of the width
 _GAP = 14.0  # points between panels, and at the ends of a line
 _LINE = 10.0  # points from one line of text to the next
 _KEY = 26.0  # points that a mark in a legend takes, with the space around it
+_ALIKE = 1e-6  # values that differ by less than this share of them are one value on an axis
 
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -113,9 +114,12 @@ def logarithmic(axis: Axes, which: Literal["x", "y"]) -> None:
 
     To be called once all is drawn that the axis is to show.
     """
-    axis.set(**{f"{which}scale": "log"})
     of_axis = axis.xaxis if which == "x" else axis.yaxis
     low, high = sorted(axis.dataLim.intervalx if which == "x" else axis.dataLim.intervaly)
+    if 0 < low <= high <= low * (1 + _ALIKE):
+        # Equal but for rounding: an axis from one to the other would have no length.
+        axis.set(**{f"{which}lim": (low / 2, high * 2)})
+    axis.set(**{f"{which}scale": "log"})
     of_axis.set_major_locator(locator(Scale(low, high, logarithmic=True)))
     of_axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
     of_axis.set_minor_locator(NullLocator())

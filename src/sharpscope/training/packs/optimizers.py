@@ -18,6 +18,9 @@ from sharpscope.training.packs.network import NotPacked
 from sharpscope.training.packs.weights import Weights
 from sharpscope.training.recipe import Recipe
 
+# Of a learning rate or a decay: products of two have to be numbers in single precision.
+_LARGEST = 1e18
+
 
 class Gradient(Protocol):
     """The gradient of a batch where it is taken, which is computed where it is wanted."""
@@ -68,6 +71,9 @@ class Optimizer(ABC):
         extra = sorted(name for name, value in told.items() if name not in (*cls.scalars, *cls.others) and value)
         if extra:
             raise NotPacked(f"the option {extra[0]} of an optimizer")
+        # Factors of batched products have the precision of the weights, where PyTorch's own steps multiply in Python.
+        if max(map(abs, numbers_of(recipe)), default=0.0) > _LARGEST:
+            raise NotPacked(f"numbers above {_LARGEST:.0e} in an optimizer")
 
     def step(self, rate: float, gradient: Gradient) -> None:
         """Take a step.

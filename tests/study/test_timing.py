@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from sharpscope.study.stages import train
 from sharpscope.study.work import timing
+from sharpscope.study.work.stage import in_order
 
 
 @pytest.fixture
@@ -38,3 +40,29 @@ def test_what_is_done_but_once_is_not_counted_for_each(clock):
 
 def test_few_samples_are_timed_themselves(clock):
     assert reckoned(clock, lambda size: 1.0, samples=4) == pytest.approx(1.0)
+
+
+def test_what_a_pack_takes_is_shared_by_its_members(clock, plan_of, monkeypatch):
+    epochs = 5_000
+    plan = plan_of(
+        data={"name": "circles", "samples": 100},
+        model={"name": "mlp", "hidden": [4]},
+        training={"epochs": epochs, "batch_size": 16, "checkpoints_at_loss": [0.1]},
+        regimes=["baseline"],
+        grid={"seed": 5},
+    )
+    asked = []
+
+    def trained(members, **_):
+        asked.append(members[0].recipe)
+        # To prepare it takes as long as 500 epochs.
+        clock.now += 0.5 + 1e-3 * members[0].recipe.epochs
+        return iter(())
+
+    monkeypatch.setattr(train, "train_pack", trained)
+    run, *_ = plan.runs.values()
+    stage = next(stage for stage in in_order() if stage.name == "training")
+    found = stage.seconds(timing.Timing(plan, "cpu"), run, {})
+    assert found == pytest.approx((0.5 + 1e-3 * epochs) / 5, rel=0.02)
+    assert max(recipe.epochs for recipe in asked) <= 1024
+    assert all(recipe.checkpoints_at_loss for recipe in asked), "looks at the loss are timed with it"

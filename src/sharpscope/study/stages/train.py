@@ -34,6 +34,11 @@ from sharpscope.training.packs import Member, train_pack
 CHECKPOINT_PAUSE = 60.0
 # Steps that are timed: enough to be told from noise, little enough to answer at once.
 _STEPS = 4
+# Of a pack, whose preparation takes as long as many steps.
+_STEPS_IN_COMPANY = 64
+_EPOCHS_IN_COMPANY = 1024
+# A loss that no network comes down to.
+_NEVER = 1e-300
 
 _STEP_FACTS = {
     "kind": "training",
@@ -80,6 +85,8 @@ class TrainStage(Stage):
 
     def seconds(self, timing: Timing, run: Run, left: Mapping[str, Mapping[str, Stamp]]) -> float:
         """Return the time of the epochs, and of the looks at the train loss between them."""
+        if company := timing.company(run):
+            return timing.once(f"{company} {_kind(run)}", lambda: _seconds_in_company(timing, run, company))
         training, samples = run.training, len(timing.dataset(run).train_inputs)
         goals = len(training.checkpoints_at_loss) + (training.stop_at_loss is not None)
         looks = training.epochs if goals else 0
@@ -216,20 +223,33 @@ def _seconds_of_epochs(timing: Timing, run: Run) -> float:
     model, dataset = timing.model(run), timing.dataset(run)
     recipe = Recipe.from_spec(run.training, run.regime)
     # Goals would be looked for on all data, and data held out would be a few samples of many.
-    # Compiling takes far longer than these steps.
-    plain = replace(recipe, epochs=1, compile=False)
-    step = replace(plain, stop_at_loss=None, checkpoints_at_loss=(), early_stopping=None)
-
-    company = timing.company(run)
+    step = replace(_timed(recipe), epochs=1, checkpoints_at_loss=(), early_stopping=None)
 
     def steps(samples: int) -> None:
-        few = first_of(dataset, samples)
         # The time of one that diverges counts all the same.
         with suppress(Diverged):
-            if company:
-                deque(train_pack([Member("", model, few, step, Stream("forecast"))] * company, device=timing.device), 0)
-            else:
-                train(model, few, step, Stream("forecast"), device=timing.device)
+            train(model, first_of(dataset, samples), step, Stream("forecast"), device=timing.device)
 
-    seconds = timing.extrapolated(steps, len(dataset.train_inputs), _STEPS * recipe.batch_size)
-    return recipe.epochs * seconds / max(1, company)
+    return recipe.epochs * timing.extrapolated(steps, len(dataset.train_inputs), _STEPS * recipe.batch_size)
+
+
+def _seconds_in_company(timing: Timing, run: Run, company: int) -> float:
+    """Return the share of a run in the time of its pack, which looks at all train losses together."""
+    model, dataset = timing.model(run), timing.dataset(run)
+    recipe = Recipe.from_spec(run.training, run.regime)
+    samples = min(len(dataset.train_inputs), _STEPS_IN_COMPANY * recipe.batch_size)
+    few = first_of(dataset, samples)
+    awaited = recipe.checkpoints_at_loss or recipe.stop_at_loss is not None
+    step = replace(_timed(recipe), checkpoints_at_loss=(_NEVER,) if awaited else ())
+
+    def epochs(number: int) -> None:
+        member = Member("", model, few, replace(step, epochs=number), Stream("forecast"))
+        deque(train_pack([member] * company, device=timing.device), maxlen=0)
+
+    seconds = timing.extrapolated(epochs, recipe.epochs, _EPOCHS_IN_COMPANY)
+    return seconds / company * len(dataset.train_inputs) / samples
+
+
+def _timed(recipe: Recipe) -> Recipe:
+    """Return a recipe as it is timed: compiling takes far longer than a few steps, and none is to be the last."""
+    return replace(recipe, compile=False, stop_at_loss=None)

@@ -30,6 +30,7 @@ from sharpscope.seeding import Stream
         symbol=r"E\,n_\mathrm{lin}",
         sharper_is="larger",
         kind="complexity",
+        same_for_twins=True,
         invariances=frozenset({"LW", "NW", "b+c", "W+1u", "BN"}),
         cost="one forward pass, and for each layer of activations one of 2 x segments x regions points, in float64",
         exact=False,

@@ -67,8 +67,8 @@ class MeasureFacts:
         default: Whether ``sharpscope.measure`` computes it when nothing is asked for by name.
         of_classes: By all of its options, whether it is defined for outputs that tell classes apart only, whatever the
             loss; None where it never is.
-        of_decisions: Whether it tells of the predicted classes alone, so that outputs divided by a temperature have the
-            same value: it is not computed anew for a twin.
+        same_for_twins: Whether outputs divided by a temperature have the same value, as where it tells of predicted
+            classes alone: it is not computed anew for a twin.
         kept_for_twins: By its options and the number of outputs, whether it keeps of a model what it needs of the
             model's twins; see ``Risk.twins``. None where it never does.
         variants: Options under which other invariances hold: ``({"normalize": False}, invariances)`` pairs.
@@ -87,7 +87,7 @@ class MeasureFacts:
     kind: Literal["sharpness", "complexity", "control"] = "sharpness"
     default: bool = False
     of_classes: Callable[[Mapping[str, Any]], bool] | None = None
-    of_decisions: bool = False
+    same_for_twins: bool = False
     kept_for_twins: Callable[[Mapping[str, Any], int], bool] | None = None
     variants: tuple[tuple[Mapping[str, Any], frozenset[str]], ...] = ()
 

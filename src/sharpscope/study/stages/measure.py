@@ -82,11 +82,11 @@ def _is_kept(wanted: RequestedValue, outputs: int) -> bool:
 
 
 def _known(work: Work, snapshot: str, missing: Mapping[str, Stamp]) -> dict[str, StageResult]:
-    """Return what a twin has in common with the snapshot that it is of: all that tells of predicted classes alone."""
+    """Return what a twin has in common with the snapshot that it is of."""
     if not twin_of(snapshot):
         return {}
     base = work.record.at(base_of(snapshot), MEASURING)
-    alike = {key: base[key] for key in missing if _of_decisions(missing[key]) and answers(base.get(key), missing[key])}
+    alike = {key: base[key] for key in missing if _is_same(missing[key]) and answers(base.get(key), missing[key])}
     return {key: StageResult({name: entry[name] for name in _FOUND}) for key, entry in alike.items()}
 
 
@@ -97,12 +97,12 @@ def _anew(snapshot: str, keys: Mapping[str, Stamp], outputs: int) -> Mapping[str
     return {
         key: stamp
         for key, stamp in keys.items()
-        if not _of_decisions(stamp) and not _is_kept(RequestedValue.of(stamp, "measure"), outputs)
+        if not _is_same(stamp) and not _is_kept(RequestedValue.of(stamp, "measure"), outputs)
     }
 
 
-def _of_decisions(stamp: Stamp) -> bool:
-    return MEASURES[RequestedValue.of(stamp, "measure").name].facts.of_decisions
+def _is_same(stamp: Stamp) -> bool:
+    return MEASURES[RequestedValue.of(stamp, "measure").name].facts.same_for_twins
 
 
 def _entry(estimate: Estimate) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What tells of predicted classes alone is taken once, and stands for the twins too."""
+"""What is the same at any temperature is taken once, and stands for the twins too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_boundary_is_measured_once_for_a_snapshot_and_its_twins(
         training={"epochs": 20, "batch_size": 16},
         regimes=["baseline"],
         grid={"seed": 1},
-        measures={"boundary_length": {"draws": 2, "lines": 4}, "margin": {}},
+        measures={"boundary_length": {"draws": 2, "lines": 4}, "linear_regions": {"segments": 3}, "margin": {}},
         scores=["accuracy"],
         twins=["calibrated"],
     )
@@ -39,8 +39,9 @@ def test_a_boundary_is_measured_once_for_a_snapshot_and_its_twins(
     store = Store(tmp_path / "out")
     (outcome,) = perform_all(plan, store)
     assert outcome.missing == {}
-    assert asked == [{"boundary_length", "margin"}, {"margin"}]
+    assert asked == [{"boundary_length", "linear_regions", "margin"}, {"margin"}]
     row = load_ledger(store.path).iloc[0]
     assert row["boundary_length~calibrated"] == row["boundary_length"]
     assert row["boundary_length~calibrated_stderr"] == row["boundary_length_stderr"]
+    assert row["linear_regions~calibrated"] == row["linear_regions"]
     assert row["margin~calibrated"] != row["margin"]

@@ -238,7 +238,7 @@ def test_the_section_tells_verdict_and_controls_side_by_side():
     (card,) = cards(results, judge(results))
     assert card["verdict"] == IN_PART
     assert card["sentence"] == (
-        f"Of 2 tests it {ONLY_AT_END} for 1, {CANNOT_TELL} for 1. The study has nothing at equal confidence."
+        f"Of 2 tests it {ONLY_AT_END} for 1, {CANNOT_TELL} for 1. The study has nothing of it at equal confidence."
     )
     assert card["conditions"] == ["at the end of training", "at equal train loss"]
     assert card["rows"][0]["found"][0]["text"].startswith("×1.")

@@ -87,4 +87,4 @@ def test_a_trend_says_what_it_predicts():
     claim = Claim(
         name="x", title="x", statement="x", source="x", predictions=[{"quantities": "ece", "trend": "better"}]
     )
-    assert claim.trends[0].quantities == ("ece",)
+    assert claim.predictions[0].quantities == ("ece",)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from sharpscope.analysis.dose.axis import axis_of
 from sharpscope.analysis.dose.claimed import column_at_equal_confidence, column_at_equal_loss, found_trends
 from sharpscope.analysis.values import Values
-from sharpscope.analysis.verdicts.contrasts import loss_of, sign_of
+from sharpscope.analysis.verdicts.contrasts import sign_of
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
+from sharpscope.analysis.verdicts.studied import loss_of
 from sharpscope.analysis.verdicts.verdict import CONFIDENCE, END, LOSS, Finding, TestedPrediction
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.spec import Claim, Trend

@@ -242,7 +242,7 @@ def test_runs_that_are_lost_are_told():
     level = without(results, "relative_flatness@0.1", *(("rastrigin", s) for s in range(6)))
     (test,) = judge(level)[0].tests
     assert test.found[LOSS].n == 10
-    assert test.note.endswith("Too few runs have a value at equal train loss of rastrigin, which does not count.")
+    assert test.note.endswith("Too few runs of rastrigin have a value at equal train loss: it does not count.")
 
 
 def test_a_level_that_is_lost_altogether_leaves_the_others():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sharpscope.analysis.statistics import flip_test
 from sharpscope.analysis.statistics.level_differences import (
     alike,
     levels_differ,
@@ -33,10 +32,12 @@ def drawn(effects, seeds, seed=0, *, spread=1.0, tests=1, own=0.5):
 
 
 def f_of(values):
-    """Return F of levels against levels times seeds, from its definition."""
+    """Return F of levels against levels times seeds, from its definition, of aligned ranks."""
     levels, seeds = values.shape
-    rest = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
-    between = seeds * np.sum((values.mean(axis=1) - values.mean()) ** 2) / (levels - 1)
+    aligned = np.round(values - values.mean(axis=0), 9)
+    y = stats.rankdata(aligned).reshape(values.shape)
+    rest = y - y.mean(axis=0) - y.mean(axis=1, keepdims=True) + y.mean()
+    between = seeds * np.sum((y.mean(axis=1) - y.mean()) ** 2) / (levels - 1)
     return between / (np.sum(rest**2) / ((levels - 1) * (seeds - 1)))
 
 
@@ -66,10 +67,20 @@ def test_a_family_is_corrected_by_its_largest_statistic():
     assert levels_differ(values, STREAM) == pytest.approx([expected[0], expected[1]])
 
 
-def test_of_two_levels_it_is_the_flip_test():
-    values = drawn([0.0, 0.7], 7, tests=3, seed=5)
-    for one in values:
-        assert levels_differ(one[None], STREAM) == pytest.approx(flip_test(one[1:] - one[:1], STREAM))
+def test_of_two_levels_it_is_a_flip_test_of_signed_ranks():
+    for one in drawn([0.0, 0.7], 7, tests=3, seed=5):
+        difference = one[1] - one[0]
+        signed = np.sign(difference) * (stats.rankdata(np.abs(difference)) - 0.5)
+        sums = [abs(np.dot(signs, signed)) for signs in itertools.product([-1, 1], repeat=7)]
+        expected = np.mean(np.array(sums) >= abs(signed.sum()) - 1e-9)
+        assert levels_differ(one[None], STREAM) == pytest.approx([expected])
+
+
+def test_neither_what_seeds_share_nor_the_unit_counts():
+    values = drawn([0.0, 0.5, 1.0], 6)
+    expected = levels_differ(values, STREAM)
+    assert levels_differ(values + 1e3 * np.arange(6), STREAM) == pytest.approx(expected)
+    assert levels_differ(1e-200 * values, STREAM) == pytest.approx(expected)
 
 
 def test_where_not_all_orders_are_looked_at_p_is_near_that_of_all():

@@ -18,6 +18,8 @@ from sharpscope.analysis.statistics.westfall_young import DRAWS, stepped_down, w
 from sharpscope.numpy_stream import NumpyStream
 
 _ROUNDING = 1e-12
+_DECIMALS = 12  # of a value, by the largest of all, that are more than rounding
+_RANKS = 3 / math.pi  # how many seeds a test by values needs where one by ranks needs one, of normal values
 _LEAST_REST = 1e-9  # share of the variation within seeds below which what levels leave unexplained is rounding
 
 
@@ -65,11 +67,13 @@ def whole_seeds(values: np.ndarray) -> WholeSeeds:
 def levels_differ(values: np.ndarray, stream: NumpyStream, *, alpha: float = 0.05, draws: int = DRAWS) -> np.ndarray:
     """Return the p of whether levels differ, adjusted so that the chance of any false finding is bounded.
 
-    The levels change places within each seed, in the same way for all tests, which keeps how these depend on one
-    another. The statistic is F of levels against levels times seeds, by how rare that F is; each test is compared with
-    the largest of those that are not above it (step-down maxT of Westfall and Young). An order that all seeds share
-    changes no F, so that there are ``(levels!)^(seeds - 1)`` different ones: up to ``draws + 1`` all are looked at, and
-    p is never below one over their number. Of two levels it is that of ``flip_test``.
+    The values of all seeds are ranked together once the mean of each seed is taken off (aligned ranks), and levels
+    change places within each seed, in the same way for all tests, which keeps how these depend on one another. Ranks
+    have nearly the power of the values themselves where those are normal, more where they have heavy tails, and are
+    misled less by a level that scatters more than others. The statistic is F of levels against levels times seeds, by
+    how rare that F is; each test is compared with the largest of those that are not above it (step-down maxT of
+    Westfall and Young). An order that all seeds share changes no F, so that there are ``(levels!)^(seeds - 1)``
+    different ones: up to ``draws + 1`` all are looked at, and p is never below one over their number.
 
     A test with so few seeds that it cannot reach ``alpha`` takes no part in the family of the others, as in
     ``westfall_young``.
@@ -83,14 +87,14 @@ def levels_differ(values: np.ndarray, stream: NumpyStream, *, alpha: float = 0.0
     Returns:
         Shape ``[tests]``; NaN where no seed counts.
 
-    Reference: Fisher, "The Design of Experiments", 1935, section 21, for the principle; Westfall and Young,
-    "Resampling-Based Multiple Testing", Wiley 1993, section 2.8.
+    Reference: Hodges and Lehmann, "Rank Methods for Combination of Independent Experiments in Analysis of Variance",
+    Ann. Math. Statist. 1962; Westfall and Young, "Resampling-Based Multiple Testing", Wiley 1993, section 2.8.
     """
     counted = np.isfinite(values).all(axis=1)
     seeds = counted.any(axis=0)
-    centered, counted = np.stack([_centered(one) for one in values])[:, :, seeds], counted[:, seeds]
-    statistics = _statistics(centered, counted.sum(axis=1), stream, draws)
-    smallest = np.array([smallest_order_p(values.shape[1], int(n)) for n in (centered != 0).any(axis=1).sum(axis=1)])
+    ranks, counted = np.stack([_aligned_ranks(one) for one in values])[:, :, seeds], counted[:, seeds]
+    statistics = _statistics(ranks, counted.sum(axis=1), stream, draws)
+    smallest = np.array([smallest_order_p(values.shape[1], int(n)) for n in (ranks != 0).any(axis=1).sum(axis=1)])
     adjusted = np.full(len(values), np.nan)
     for part in (smallest <= alpha, smallest > alpha):
         if part.any():
@@ -116,15 +120,24 @@ def _centered(values: np.ndarray) -> np.ndarray:
     return np.where(np.abs(found) > _ROUNDING * np.abs(known).max(axis=0, initial=0.0), found, 0.0)
 
 
-def _statistics(centered: np.ndarray, n: np.ndarray, stream: NumpyStream, draws: int) -> np.ndarray:
+def _aligned_ranks(values: np.ndarray) -> np.ndarray:
+    """Return the ranks of values less the mean of their seed, centered in each seed; zero where one does not count."""
+    counted = np.isfinite(values).all(axis=0)
+    size = np.abs(values[:, counted]).max(initial=0.0)
+    aligned = np.divide(_centered(values), size, out=np.zeros(values.shape), where=size > 0)
+    ranks = np.full(values.shape, np.nan)
+    # Values that are equal on paper are ties.
+    ranks[:, counted] = stats.rankdata(np.round(aligned[:, counted], _DECIMALS)).reshape(len(values), -1)
+    return _centered(ranks)
+
+
+def _statistics(ranks: np.ndarray, n: np.ndarray, stream: NumpyStream, draws: int) -> np.ndarray:
     """Return how rare the F of each test is under each order, as -log p of the F distribution: ``[tests, orders]``."""
-    scale = np.abs(centered).max(axis=(1, 2), keepdims=True, initial=0.0)
-    scaled = np.divide(centered, scale, out=np.zeros_like(centered), where=scale > 0)  # squares must not underflow
-    total = np.sum(scaled**2, axis=(1, 2))
-    freedom = max(centered.shape[1] - 1, 1)
+    total = np.sum(ranks**2, axis=(1, 2))
+    freedom = max(ranks.shape[1] - 1, 1)
     found = []
-    for part in _orders(scaled.shape, stream, draws):
-        between = np.sum(ordered_sums(scaled, part) ** 2, axis=1)
+    for part in _orders(ranks.shape, stream, draws):
+        between = np.sum(ordered_sums(ranks, part) ** 2, axis=1)
         share = np.divide(between, n * total, out=np.zeros(between.shape), where=n * total > 0)
         rest = np.where(1 - share > _LEAST_REST, 1 - share, 0.0)
         with np.errstate(divide="ignore"):
@@ -220,8 +233,8 @@ def typical_difference(values: np.ndarray, *, level: float = LEVEL) -> Interval:
 def seeds_to_find(values: np.ndarray, tried: Iterable[int], *, alpha: float = 0.05, least: float = POWER) -> float:
     """Return how many seeds it takes to find levels that differ as they do here, in so large a share of studies.
 
-    It is the power of the F test, which that of ``levels_differ`` by itself comes near, at the unbiased size of the
-    differences.
+    It is the power of the F test, at the efficiency of ranks and the unbiased size of the differences, which that of
+    ``levels_differ`` by itself comes near.
 
     Args:
         values: Shape ``[levels, seeds]``; NaN where a seed does not count.
@@ -239,7 +252,7 @@ def seeds_to_find(values: np.ndarray, tried: Iterable[int], *, alpha: float = 0.
     if not (found.squares > 0 and found.noise > 0):
         return math.inf
     freedom = found.levels - 1
-    by_seed = found.squares * freedom / found.noise  # the noncentrality that each seed adds
+    by_seed = _RANKS * found.squares * freedom / found.noise  # the noncentrality that each seed adds
     for seeds in (m for m in tried if m > n and smallest_order_p(found.levels, m) <= alpha):
         needed = stats.f.isf(alpha, freedom, freedom * (seeds - 1))
         if stats.ncf.sf(needed, freedom, freedom * (seeds - 1), seeds * by_seed) >= least:

@@ -58,7 +58,8 @@ def left_out(levels: Sequence[str], seeds: Sequence[int], whole: WholeSeeds, con
     at = f"at {CONDITIONS[condition]}"
     few = [level for level, counts in zip(levels, whole.levels, strict=True) if not counts]
     if few:
-        yield f"Too few runs have a value {at} of {joined(few)}, which {'does' if len(few) == 1 else 'do'} not count."
+        do = "it does" if len(few) == 1 else "they do"
+        yield f"Too few runs of {joined(few)} have a value {at}: {do} not count."
     if not whole.n:
         yield f"No seed has all levels {at}."
         return

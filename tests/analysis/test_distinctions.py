@@ -12,6 +12,8 @@ from sharpscope.analysis.results import Quantity, StudyResults
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.claims import claims as section
 from sharpscope.analysis.sections.claims.data import cards
+from sharpscope.analysis.statistics.level_differences import typical_difference
+from sharpscope.analysis.values import Values
 from sharpscope.analysis.verdicts import (
     CANNOT_TELL,
     CONTRADICTED,
@@ -294,6 +296,17 @@ def test_every_test_is_a_row_with_its_note_and_the_page_shows_it():
     assert card["rows"][0]["other"] == "the 4 levels differ"
     assert card["conditions"] == ["at the end of training", "at equal train loss"]
     assert b"Sharpest first" in section(Evidence(results)).tables["claims.csv"]
+
+
+def test_scores_of_pairs_count_by_their_jackknife_values(make_results):
+    results = make_results()
+    name = "prediction_disagreement"
+    told = {"name": "own.yaml", "title": "Own", "statement": "It is so.", "source": "a note", "controls": []}
+    results = replace(results, claimed=({**told, "predictions": [{"quantities": [name], "differ": "all"}]},))
+    (test,) = judge(results)[0].tests
+    (by_seed,) = Values(results).independent(name)
+    assert test.found[END].value == pytest.approx(typical_difference(by_seed).value)
+    assert test.found[END].scale == "size"
 
 
 def test_it_says_what_it_predicts_and_is_of_its_factor():

@@ -195,6 +195,11 @@ def test_that_levels_are_alike_takes_a_margin():
 def test_the_order_is_told_with_what_cannot_be_told_apart():
     (test,) = judged({SHARP: (0.0, 0.9, 1.8, 0.92)}, controls=[]).tests
     assert test.note == "Sharpest first: beale, rastrigin, booth, sphere; not told apart: rastrigin and booth."
+    (test,) = judged({SHARP: (0.0, 0.0, 3.0, 0.0)}, controls=[]).tests
+    order, apart = test.note.split("; ")
+    levels = order.removeprefix("Sharpest first: ").split(", ")
+    assert levels[0] == "beale"
+    assert apart == f"not told apart: {levels[1]} to {levels[3]}."
     flat = replace(SHARP, sharper_is="smaller")
     (test,) = judged({flat: (0.0, 2.0, 4.0, 6.0)}, controls=[]).tests
     assert test.note == "Sharpest first: sphere, booth, beale, rastrigin; every two of them are told apart."

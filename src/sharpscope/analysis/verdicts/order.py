@@ -42,8 +42,16 @@ def _apart(names: Sequence[str], values: np.ndarray, stream: NumpyStream) -> str
     counts = np.isfinite(values).all(axis=0)
     if smallest_reachable(np.where(counts, 1.0, np.nan)[None]).item() > ALPHA:
         return f"{counted(int(counts.sum()), 'seed')} can tell no two of them apart"
-    sets = [joined([names[i] for i in one]) for one in alike(told_apart(values, stream, alpha=ALPHA)) if len(one) > 1]
+    sets = [_listed(names, one) for one in alike(told_apart(values, stream, alpha=ALPHA)) if len(one) > 1]
     return f"not told apart: {'; '.join(sets)}" if sets else "every two of them are told apart"
+
+
+def _listed(names: Sequence[str], places: Sequence[int]) -> str:
+    """Return some names: "a and b", or "a to d" where more than two follow one another."""
+    first, last = places[0], places[-1]
+    if len(places) == last - first + 1 > 2:
+        return f"{names[first]} to {names[last]}"
+    return joined([names[i] for i in places])
 
 
 def left_out(levels: Sequence[str], seeds: Sequence[int], whole: WholeSeeds, condition: str) -> Iterator[str]:

@@ -174,8 +174,10 @@ def test_another_reference_than_the_studys_is_compared_directly():
     assert test.verdict == HOLDS
 
 
-def test_at_equal_loss_means_the_loss_that_most_runs_have_reached():
+def test_at_equal_loss_means_the_loss_that_most_runs_have_reached_and_of_several_the_smallest():
     results = study({SHARP: BIG, at(SHARP, "1"): BIG, at(SHARP, "0.1"): NONE}, sharper(SHARP))
+    (test,) = judge(results)[0].tests
+    assert test.found[LOSS].at == "0.1"
     ledger = results.ledger.copy()
     ledger.loc[ledger["seed"] > 1, "relative_flatness@0.1"] = np.nan
     (test,) = judge(replace(results, ledger=ledger))[0].tests
@@ -238,7 +240,7 @@ def test_the_section_tells_verdict_and_controls_side_by_side():
     (card,) = cards(results, judge(results))
     assert card["verdict"] == IN_PART
     assert card["sentence"] == (
-        f"Of 2 tests it {ONLY_AT_END} for 1, {CANNOT_TELL} for 1. The study has nothing at equal confidence."
+        f"Of 2 tests it {ONLY_AT_END} for 1, {CANNOT_TELL} for 1. The study has nothing of it at equal confidence."
     )
     assert card["conditions"] == ["at the end of training", "at equal train loss"]
     assert card["rows"][0]["found"][0]["text"].startswith("×1.")

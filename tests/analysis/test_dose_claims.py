@@ -49,7 +49,14 @@ def test_a_course_that_turns_cannot_be_told():
     turned = replace(results, ledger=results.ledger.assign(**{BOTH.name: arc * results.ledger[BOTH.name]}))
     table = dose_table(turned)
     assert table.loc[(table["quantity"] == BOTH.name) & (table["at"] == "end"), "significant"].item()
-    assert verdict(turned, BOTH.name, controls=()) == CANNOT_TELL
+    results = claiming(turned, [BOTH.name], controls=())
+    (judged,) = judge(results)
+    assert judged.verdict == CANNOT_TELL
+    (card,) = cards(results, (judged,))
+    assert (
+        card["rows"][0]["note"] == "Not monotone at the end of training: some steps go significantly up, others down."
+    )
+    assert cards(claiming(dosed(), [BOTH.name]), judge(claiming(dosed(), [BOTH.name])))[0]["rows"][0]["note"] == ""
 
 
 def test_levels_without_an_order_have_no_trend():
@@ -87,4 +94,4 @@ def test_a_trend_says_what_it_predicts():
     claim = Claim(
         name="x", title="x", statement="x", source="x", predictions=[{"quantities": "ece", "trend": "better"}]
     )
-    assert claim.trends[0].quantities == ("ece",)
+    assert claim.predictions[0].quantities == ("ece",)

@@ -5,7 +5,7 @@ import pytest
 import sharpscope.measurement  # noqa: F401 - registers the measures
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.safety import SCORES
-from sharpscope.spec import Contrast, Regime
+from sharpscope.spec import Contrast, Regime, Trend
 from sharpscope.study.planning.listing import explanation, listing
 from sharpscope.study.source.claims import known_claims
 from sharpscope.task import TASKS
@@ -23,7 +23,7 @@ def test_it_speaks_of_columns_that_a_study_can_have(name):
 @pytest.mark.parametrize("name", CLAIMS)
 def test_its_levels_are_regimes_that_there_are(name):
     claim = CLAIMS[name]
-    levels = {level for one in claim.predictions if isinstance(one, Contrast) for level in one.levels} - {"all"}
+    levels = {level for one in claim.predictions for level in one.named}
     if claim.factor == "regime":
         assert all(part.name in REGIMES for level in levels for part in Regime.model_validate(level).parts)
     elif claim.factor.startswith("regimes."):
@@ -36,8 +36,7 @@ def test_a_direction_is_one_that_its_quantities_have(name):
     for one in CLAIMS[name].predictions:
         for quantity in one.quantities if isinstance(one, Contrast) else ():
             assert_has(quantity, one.direction)
-    for one in CLAIMS[name].trends:
-        for quantity in one.quantities:
+        for quantity in one.quantities if isinstance(one, Trend) else ():
             assert_has(quantity, one.trend)
 
 

@@ -39,6 +39,16 @@ predictions:
 """
 
 
+FUNCTIONS = """
+title: Functions differ
+statement: Their fits are not equally sharp.
+source: a note
+factor: data.function
+predictions:
+  - {quantities: parameter_norm, differ: all}
+"""
+
+
 @pytest.fixture
 def planned(tmp_path):
     """Return what plans a study with some more lines."""
@@ -107,6 +117,16 @@ def test_what_is_no_claim_is_refused_at_its_line(planned, lines, sentence):
             RIVALS.replace("[relative_flatness,", "[parameter_norm,"),
             "and than must name different columns",
         ),
+        (
+            FUNCTIONS.replace("all}", "sphere}"),
+            "line 7: expected 'all', or two levels or more of the claim's factor that differ, not 'sphere'",
+        ),
+        (FUNCTIONS.replace("all}", "[]}"), "two levels or more of the claim's factor that differ, not none"),
+        (FUNCTIONS.replace("all}", "[all, sphere]}"), "'all' stands for every level; write it alone"),
+        (FUNCTIONS.replace("all}", "[booth, booth]}"), "and 'booth' is listed twice"),
+        (FUNCTIONS.replace("all}", "{booth: 1}}"), "line 7: differ: "),
+        (FUNCTIONS.replace("all}", "all, direction: sharper}"), "unknown key 'differ'"),
+        (FUNCTIONS.replace("quantities: parameter_norm, ", ""), "line 7: the key 'quantities' is missing"),
     ],
 )
 def test_a_claim_that_is_none_is_refused_in_a_sentence(text, sentence):

@@ -8,8 +8,8 @@ from typing import Any
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.values import Values
 from sharpscope.analysis.verdicts import CONDITIONS, END, LOSS, Judged
-from sharpscope.analysis.verdicts.contrasts import lacking
 from sharpscope.analysis.verdicts.kinds import KINDS
+from sharpscope.analysis.verdicts.studied import lacking
 from sharpscope.spec import Claim
 
 
@@ -23,7 +23,7 @@ def _judged(values: Values, claim: Claim) -> Judged:
     kinds = dict.fromkeys(one.kind for one in claim.predictions)
     by_kind = {kind: [one for one in claim.predictions if one.kind == kind] for kind in kinds}
     tests = [test for kind, of_kind in by_kind.items() for test in KINDS[kind](values, claim, of_kind)]
-    return Judged(claim, tuple(tests), lacking(values, claim.contrasts))
+    return Judged(claim, tuple(tests), lacking(values, claim.predictions))
 
 
 def rows_of(judged: Iterable[Judged]) -> list[dict[str, Any]]:
@@ -39,5 +39,6 @@ def rows_of(judged: Iterable[Judged]) -> list[dict[str, Any]]:
                     row[f"{condition}_{part}"] = getattr(found, part) if found is not None else None
             scale = test.found[END].scale
             loss = test.found[LOSS].at if LOSS in test.found else ""
-            rows.append({**row, "scale": scale, "matched_loss": loss, "seeds": test.seeds, "verdict": test.verdict})
+            row |= {"scale": scale, "matched_loss": loss, "seeds": test.seeds}
+            rows.append({**row, "verdict": test.verdict, "note": test.note})
     return rows

@@ -43,6 +43,7 @@ from sharpscope.analysis.tested import (
     Tested,
     adjusted,
     by_benjamini_hochberg,
+    equivalent,
 )
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
@@ -50,7 +51,6 @@ from sharpscope.spec.study import Correction
 
 _STREAM = NumpyStream(0, "analysis", "contrasts")
 CORRECTIONS: dict[Correction, str] = {"westfall_young": "Westfall-Young", "holm": "Holm"}
-EQUIVALENCE_LEVEL = 0.90  # two one-sided tests at 5%
 
 WIDE_COLUMNS = (
     *("settings", "same_direction", "settings_left_out", "seeds_left_out", "not_positive"),
@@ -79,19 +79,8 @@ class Contrast:
         return int(np.sum(np.array(signs) == np.sign(hodges_lehmann(self.tested.values, nothing).value)))
 
     def equivalent(self, margin: float | None) -> bool | None:
-        """Return whether the difference is smaller than a margin on the scale as told; None where that is not asked.
-
-        The level is taken as equivalent if two one-sided tests at 5% exclude the margin on both sides: if the interval
-        at 90% lies inside.
-        """
-        if margin is None or not np.isfinite(self.tested.values).any():
-            return None
-        if self.tested.scaled.scale == "ratio":
-            margin = math.log(margin)
-        elif self.tested.scaled.not_positive:
-            return None  # the margin is a factor, and the values allow none
-        found = hodges_lehmann(self.tested.values, np.zeros(len(self.tested.values)), level=EQUIVALENCE_LEVEL)
-        return bool(found.level >= EQUIVALENCE_LEVEL - 1e-9 and -margin < found.low and found.high < margin)
+        """Return whether the difference is smaller than a margin on the scale as told; None where that is not asked."""
+        return equivalent(self.tested.values, self.tested.scaled, margin)
 
 
 def contrast(values: Values, name: str, level: str) -> Contrast:

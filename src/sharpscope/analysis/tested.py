@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from sharpscope.analysis.statistics import benjamini_hochberg, hodges_lehmann, s
 from sharpscope.analysis.values import Scaled
 
 ALPHA = 0.05
+EQUIVALENCE_LEVEL = 0.90  # two one-sided tests at 5%
 
 PRIMARY, SECONDARY = "primary", "secondary"
 
@@ -70,6 +72,27 @@ class Tested:
             "family": PRIMARY if self.quantity in results.primary else SECONDARY,
             "method": BY_JACKKNIFE if self.quantity in results.of_pairs else BY_SEED,
         }
+
+
+def equivalent(differences: np.ndarray, scaled: Scaled, margin: float | None) -> bool | None:
+    """Return whether a difference is smaller than a margin on the scale as told; None where that is not asked.
+
+    It is taken to be so if two one-sided tests at 5% exclude the margin on both sides: if the interval at 90% lies
+    inside.
+
+    Args:
+        differences: One a seed, on the scale on which they are compared, shape ``[seeds]``; NaN where a seed has none.
+        scaled: How values are compared.
+        margin: The smallest difference that matters: a factor above 1 where they are compared by their ratio.
+    """
+    if margin is None or not np.isfinite(differences).any():
+        return None
+    if scaled.scale == "ratio":
+        margin = math.log(margin)
+    elif scaled.not_positive:
+        return None  # the margin is a factor, and the values allow none
+    found = hodges_lehmann(differences, np.zeros(len(differences)), level=EQUIVALENCE_LEVEL)
+    return bool(found.level >= EQUIVALENCE_LEVEL - 1e-9 and -margin < found.low and found.high < margin)
 
 
 def adjusted(table: pd.DataFrame, correction: str, p: np.ndarray, smallest: np.ndarray) -> pd.DataFrame:

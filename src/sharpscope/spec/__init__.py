@@ -7,7 +7,7 @@ from sharpscope.spec.claim import Claim
 from sharpscope.spec.component import Component
 from sharpscope.spec.factor import BASELINE, REGIME, Compare, Factor, arm_label
 from sharpscope.spec.grid import GridPoint, arms, is_option
-from sharpscope.spec.predictions import Contrast, Prediction, Relation, Rivalry, Trend, kind_of
+from sharpscope.spec.predictions import Contrast, Distinction, Prediction, Relation, Rivalry, Trend, kind_of
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.run import Run
 from sharpscope.spec.structure import Loc, Strict, validated
@@ -27,6 +27,7 @@ __all__ = [
     "Compare",
     "Component",
     "Contrast",
+    "Distinction",
     "Factor",
     "GridPoint",
     "Loc",

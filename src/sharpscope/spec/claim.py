@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny, field_validator
 
 from sharpscope.spec.factor import REGIME
-from sharpscope.spec.predictions import Contrast, Prediction, Trend, kind_of
+from sharpscope.spec.predictions import Prediction, kind_of
 from sharpscope.spec.structure import Strict
 
 
@@ -43,14 +43,9 @@ class Claim(Strict):
         return [kind_of(one).model_validate(one) if isinstance(one, Mapping) else one for one in value]
 
     @property
-    def contrasts(self) -> tuple[Contrast, ...]:
-        """Those of its predictions that compare levels."""
-        return tuple(one for one in self.predictions if isinstance(one, Contrast))
-
-    @property
-    def trends(self) -> tuple[Trend, ...]:
-        """Those of its predictions that are about the order of levels."""
-        return tuple(one for one in self.predictions if isinstance(one, Trend))
+    def of_levels(self) -> bool:
+        """Whether any of its predictions is about the levels of its factor."""
+        return any(one.of_levels for one in self.predictions)
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -27,13 +27,15 @@ class FoundTrend:
         scaled: How values are compared.
         change: The change from end to end on that scale.
         direction: +1 where the quantity rises significantly with the levels, -1 where it falls, 0 where neither can be
-            told, or where steps between adjacent levels are significant both up and down.
+            told.
+        turns: Whether it cannot be told because steps between adjacent levels are significant both up and down.
     """
 
     levels: str
     scaled: Scaled
     change: Interval
     direction: int
+    turns: bool
 
 
 def found_trends(values: Values, axis: Axis, columns: Mapping[int, str], stream: NumpyStream) -> dict[int, FoundTrend]:
@@ -56,9 +58,9 @@ def found_trends(values: Values, axis: Axis, columns: Mapping[int, str], stream:
 def _found(course: Course, p: float, stream: NumpyStream) -> FoundTrend:
     change = hodges_lehmann(course.slopes.values, np.zeros(len(course.slopes.values)))
     levels = [label for label, counts in zip(course.axis.labels, course.line, strict=True) if counts]
-    told = p <= ALPHA and not turns(course.by_seed[course.counted], stream, alpha=ALPHA)
-    direction = int(np.sign(np.nanmean(course.trends.values))) if told else 0
-    return FoundTrend(f"{levels[0]} to {levels[-1]}", course.scaled, change, direction)
+    turning = p <= ALPHA and turns(course.by_seed[course.counted], stream, alpha=ALPHA)
+    direction = int(np.sign(np.nanmean(course.trends.values))) if p <= ALPHA and not turning else 0
+    return FoundTrend(f"{levels[0]} to {levels[-1]}", course.scaled, change, direction, turning)
 
 
 def column_at_equal_loss(values: Values, axis: Axis, name: str) -> str | None:

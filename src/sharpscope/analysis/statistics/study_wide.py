@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,16 +88,40 @@ def heterogeneity(differences: np.ndarray, stream: NumpyStream, *, draws: int = 
 
 def _permuted(ranks: np.ndarray, stream: NumpyStream, draws: int) -> np.ndarray:
     """Return the share of orders whose sums of ranks by setting, shape ``[tests, settings, seeds]``, vary as much."""
-    tests, settings, seeds = ranks.shape
     observed = np.sum(ranks.sum(axis=2) ** 2, axis=1) - 1e-9
-    rng, reached = stream.numpy(), np.ones(tests)
-    flat = ranks.transpose(2, 1, 0).reshape(seeds * settings, tests)
-    chunk = max(1, _AT_ONCE // (settings * max(settings * seeds, tests)))
+    reached = np.ones(len(ranks))
+    for orders in random_orders(ranks.shape, stream, draws):
+        reached += np.sum(np.sum(ordered_sums(ranks, orders) ** 2, axis=1) >= observed, axis=0)
+    return reached / (draws + 1)
+
+
+def random_orders(shape: tuple[int, ...], stream: NumpyStream, draws: int) -> Iterator[np.ndarray]:
+    """Yield random orders of the places within each seed, a part of them at a time, shape ``[part, seeds, places]``.
+
+    Args:
+        shape: How many tests, places and seeds there are.
+        stream: Where the orders are drawn from.
+        draws: How many orders are drawn.
+    """
+    tests, places, seeds = shape
+    rng, chunk = stream.numpy(), max(1, _AT_ONCE // (places * max(places * seeds, tests)))
     for start in range(0, draws, chunk):
         count = min(chunk, draws - start)
-        orders = rng.permuted(np.broadcast_to(np.arange(settings), (count, seeds, settings)), axis=2)
-        chosen = np.zeros((count, settings, seeds, settings))
-        np.put_along_axis(chosen, orders.transpose(0, 2, 1)[..., None], 1.0, axis=3)
-        sums = (chosen.reshape(count * settings, -1) @ flat).reshape(count, settings, tests)
-        reached += np.sum(np.sum(sums**2, axis=1) >= observed, axis=0)
-    return reached / (draws + 1)
+        yield rng.permuted(np.broadcast_to(np.arange(places), (count, seeds, places)), axis=2)
+
+
+def ordered_sums(values: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """Return the sums over seeds at each place, with the values of each seed in another order.
+
+    Args:
+        values: Shape ``[tests, places, seeds]``.
+        orders: Shape ``[orders, seeds, places]``: which value of a seed comes to stand at each place.
+
+    Returns:
+        Shape ``[orders, places, tests]``.
+    """
+    tests, places, seeds = values.shape
+    chosen = np.zeros((len(orders), places, seeds, places))
+    np.put_along_axis(chosen, orders.transpose(0, 2, 1)[..., None], 1.0, axis=3)
+    flat = values.transpose(2, 1, 0).reshape(seeds * places, tests)
+    return (chosen.reshape(len(orders) * places, -1) @ flat).reshape(len(orders), places, tests)

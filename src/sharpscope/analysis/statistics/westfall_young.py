@@ -147,12 +147,16 @@ def westfall_young(differences: np.ndarray, stream: NumpyStream, *, alpha: float
     statistics = flipped_statistics(differences, sign_flips(differences.shape[1], stream))
     for part in (smallest <= alpha, smallest > alpha):
         if part.any():
-            adjusted[part] = _stepped_down(statistics[part])
+            adjusted[part] = stepped_down(statistics[part])
     return adjusted
 
 
-def _stepped_down(statistics: np.ndarray) -> np.ndarray:
-    """Return the adjusted p of tests by their statistics, shape ``[tests, flips]``, the first as observed."""
+def stepped_down(statistics: np.ndarray) -> np.ndarray:
+    """Return the p of tests, adjusted by maxT, by their statistics under each pattern, the first as observed.
+
+    Args:
+        statistics: Shape ``[tests, patterns]``; statistics of tests that differ in size must be as rare when equal.
+    """
     order = np.argsort(-statistics[:, 0], kind="stable")
     rivals = np.maximum.accumulate(statistics[order[::-1]], axis=0)[::-1]
     p = at_least(rivals, statistics[order, :1]).mean(axis=1)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sharpscope.analysis.explanations.confidence import CLOSEST, twin_column
-from sharpscope.analysis.results import Quantity, StudyResults
+from sharpscope.analysis.results import Quantity
 from sharpscope.analysis.statistics import hodges_lehmann, study_wide, westfall_young
 from sharpscope.analysis.statistics.power import POWER, found_by_signed_rank, normal_values, power
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.values import Scaled, Values
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
-from sharpscope.analysis.verdicts.verdict import CONFIDENCE, END, LOSS, MOST_SEEDS, Finding, TestedPrediction
+from sharpscope.analysis.verdicts.studied import TRIED_SEEDS, column_under, levels_named, loss_of
+from sharpscope.analysis.verdicts.verdict import END, Finding, TestedPrediction
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.spec import Claim, Contrast
 from sharpscope.spec.predictions import ALL
 
 _STREAM = NumpyStream(0, "analysis", "claims")
-_TRIED = (5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 25, 30, 40, 50, 70, 100, 140, MOST_SEEDS)
 _UP, _DOWN = {"sharper", "better", "larger"}, {"flatter", "worse", "smaller"}
 
 
@@ -42,7 +41,7 @@ def contrast(values: Values, claim: Claim, predictions: Sequence[Contrast]) -> I
     asked = [
         _Asked(quantity, level, reference, one.direction)
         for one in predictions
-        for reference in _named(values, [one.reference or own])
+        for reference in levels_named(values, [one.reference or own])
         for level in _levels(values, one, reference)
         for quantity in one.quantities
         if quantity in values.results.measured
@@ -60,19 +59,14 @@ def contrast(values: Values, claim: Claim, predictions: Sequence[Contrast]) -> I
 
 
 def _levels(values: Values, one: Contrast, reference: str) -> list[str]:
-    named = values.levels if ALL in one.levels else _named(values, one.levels)
+    named = values.levels if ALL in one.levels else levels_named(values, one.levels)
     return [level for level in named if level != reference]
-
-
-def _named(values: Values, levels: Iterable[str]) -> list[str]:
-    """Return the levels of the study that a claim means: by their whole name, or without their options."""
-    return [level for level in values.levels if any(one in (level, level.partition("(")[0]) for one in levels)]
 
 
 def _found(values: Values, asked: list[_Asked], condition: str) -> dict[int, Finding]:
     """Return what the study says of each difference under one condition, by its place among those asked for."""
-    columns = {i: _column(values.results, one, condition) for i, one in enumerate(asked)}
-    kept = {i: column for i, column in columns.items() if column is not None}
+    columns = (column_under(values.results, one.quantity, (one.level, one.reference), condition) for one in asked)
+    kept = {i: column for i, column in enumerate(columns) if column is not None}
     differences = {i: _differences(values, asked[i], column) for i, column in kept.items()}
     kept = {i: column for i, column in kept.items() if np.isfinite(differences[i]).any()}
     if not kept:
@@ -91,26 +85,6 @@ def _contrast(differences: np.ndarray, scaled: Scaled, sign: int, p: float, at: 
     favor = int(np.sign(interval.value)) * sign if p <= ALPHA else 0
     low, high = (scaled.back(end) for end in (interval.low, interval.high))
     return Finding(scaled.scale, scaled.back(interval.value), low, high, interval.n, favor, at)
-
-
-def _column(results: StudyResults, one: _Asked, condition: str) -> str | None:
-    """Return the column that has a quantity under a condition; None where the study has none.
-
-    At equal train loss it is the loss that most runs of the two levels have reached, of several the smallest.
-    """
-    if condition == END:
-        return one.quantity
-    if condition == CONFIDENCE:
-        of_twins = (twin_column(results, one.quantity, twin) for twin in CLOSEST)
-        return next((column for column in of_twins if column is not None), None)
-    runs = results.runs[results.runs[results.factor.name].isin([one.level, one.reference])]
-    columns = [column for loss, column in results.across(one.quantity).items() if loss]
-    return max(columns, key=lambda column: runs[column].count(), default=None) if columns else None
-
-
-def loss_of(results: StudyResults, column: str, condition: str) -> str:
-    """Return the matched train loss of a column, where that is the condition."""
-    return results.quantities[column].matched_loss if condition == LOSS else ""
 
 
 def _differences(values: Values, one: _Asked, column: str) -> np.ndarray:
@@ -137,12 +111,5 @@ def _seeds(differences: np.ndarray) -> float:
     if not spread > 0:
         return math.inf
     effect, found = abs(float(present.mean())) / spread, found_by_signed_rank(ALPHA)
-    drawn = ((n, normal_values(n, _STREAM.child("power"))) for n in _TRIED if n > len(present))
+    drawn = ((n, normal_values(n, _STREAM.child("power"))) for n in TRIED_SEEDS if n > len(present))
     return next((n for n, values in drawn if power(found, values, effect) >= POWER), math.inf)
-
-
-def lacking(values: Values, predictions: Sequence[Contrast]) -> tuple[str, ...]:
-    """Return the levels that predictions speak of and the study does not have."""
-    named = {level for one in predictions for level in one.levels if level != ALL}
-    named |= {one.reference for one in predictions if one.reference}
-    return tuple(sorted(level for level in named if not _named(values, [level])))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sharpscope.analysis.dose.axis import axis_of
-from sharpscope.analysis.dose.claimed import column_at_equal_confidence, column_at_equal_loss, found_trends
+from sharpscope.analysis.dose.claimed import FoundTrend, column_at_equal_confidence, column_at_equal_loss, found_trends
 from sharpscope.analysis.values import Values
-from sharpscope.analysis.verdicts.contrasts import loss_of, sign_of
+from sharpscope.analysis.verdicts.contrasts import sign_of
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
-from sharpscope.analysis.verdicts.verdict import CONFIDENCE, END, LOSS, Finding, TestedPrediction
+from sharpscope.analysis.verdicts.studied import loss_of
+from sharpscope.analysis.verdicts.verdict import CONDITIONS, CONFIDENCE, END, LOSS, Finding, TestedPrediction
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.spec import Claim, Trend
 
@@ -44,4 +45,14 @@ def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterato
             found[condition] = Finding(one.scaled.scale, value, low, high, one.change.n, favor, at)
         levels = made[END].levels
         told = f"{levels}, {predicted}"
-        yield TestedPrediction("trend", name, levels, told, results.reference, predicted, found, claim.controls)
+        yield TestedPrediction(
+            "trend", name, levels, told, results.reference, predicted, found, claim.controls, note=_note(made)
+        )
+
+
+def _note(made: Mapping[str, FoundTrend]) -> str:
+    """Return under which conditions a course has no one direction, in a sentence."""
+    turning = [CONDITIONS[condition] for condition, one in made.items() if one.turns]
+    return (
+        f"Not monotone at {' and at '.join(turning)}: some steps go significantly up, others down." if turning else ""
+    )

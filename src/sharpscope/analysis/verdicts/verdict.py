@@ -26,8 +26,10 @@ class Finding:
     """What a study says of one prediction under one condition.
 
     Attributes:
-        scale: "ratio" or "difference" of a contrast; "correlation" of a relation; "share" of a rivalry.
-        value: A factor, a difference, a rank correlation, or a difference of explained shares.
+        scale: "ratio" or "difference" of a contrast; "correlation" of a relation; "share" of a rivalry; "ratio" or
+            "size" of a distinction.
+        value: A factor, a difference, a rank correlation, a difference of explained shares, or how far two levels
+            typically lie apart, which has no direction.
         low: Lower end of its 95% interval.
         high: Upper end.
         n: How many seeds it is of.
@@ -51,14 +53,15 @@ class TestedPrediction:
     Attributes:
         kind: The kind of the prediction.
         quantity: The column; of a rivalry, what is to be explained.
-        other: The level, the outcome, or the rivals.
+        other: The level or levels, the outcome, or the rivals.
         told: What is predicted of the quantity, in words: "sam, sharper than baseline".
-        reference: What the level is compared with; empty of all but contrasts.
+        reference: What the level is compared with; empty where there is none.
         predicted: The direction that the claim predicts, in words.
         found: What the study says, by condition; a condition that it cannot make is not there.
         controls: The conditions under which the prediction must hold, beside the end of training.
         seeds: About how many seeds it takes to see a difference like this one, where the study cannot tell; None where
-            it can, and infinite where more than ``MOST_SEEDS`` would be needed.
+            it can or nothing is known of it, and infinite where more than ``MOST_SEEDS`` would be needed.
+        note: What else is to be known of it, in sentences: how levels stand, and what does not count.
     """
 
     kind: str
@@ -70,6 +73,7 @@ class TestedPrediction:
     found: dict[str, Finding]
     controls: tuple[str, ...] = ()
     seeds: float | None = None
+    note: str = ""
 
     @property
     def verdict(self) -> str:

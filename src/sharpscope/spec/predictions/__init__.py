@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sharpscope.spec.predictions.contrast import ALL, Contrast
-from sharpscope.spec.predictions.prediction import Prediction
+from sharpscope.spec.predictions.contrast import Contrast
+from sharpscope.spec.predictions.distinction import Distinction
+from sharpscope.spec.predictions.prediction import ALL, Prediction
 from sharpscope.spec.predictions.relation import Relation
 from sharpscope.spec.predictions.rivalry import Rivalry
 from sharpscope.spec.predictions.trend import Trend
 
-KINDS: tuple[type[Prediction], ...] = (Contrast, Relation, Rivalry, Trend)
+KINDS: tuple[type[Prediction], ...] = (Contrast, Distinction, Relation, Rivalry, Trend)
 
 
 def kind_of(prediction: Mapping[str, Any]) -> type[Prediction]:
@@ -22,4 +23,4 @@ def kind_of(prediction: Mapping[str, Any]) -> type[Prediction]:
     return next((kind for kind in KINDS if kind.mark in prediction), Contrast)
 
 
-__all__ = ["ALL", "KINDS", "Contrast", "Prediction", "Relation", "Rivalry", "Trend", "kind_of"]
+__all__ = ["ALL", "KINDS", "Contrast", "Distinction", "Prediction", "Relation", "Rivalry", "Trend", "kind_of"]

@@ -6,10 +6,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
-from sharpscope.spec.predictions.prediction import Prediction, listed
+from sharpscope.spec.predictions.prediction import ALL, Prediction, as_levels
 
 Direction = Literal["sharper", "flatter", "better", "worse", "larger", "smaller"]
-ALL = "all"
 
 
 class Contrast(Prediction):
@@ -25,6 +24,7 @@ class Contrast(Prediction):
 
     kind: ClassVar[str] = "contrast"
     mark: ClassVar[str] = "direction"
+    of_levels: ClassVar[bool] = True
 
     levels: tuple[str, ...] = (ALL,)
     direction: Direction
@@ -33,8 +33,12 @@ class Contrast(Prediction):
     @field_validator("levels", mode="before")
     @classmethod
     def _levels(cls, value: Any) -> Any:
-        found = listed(value)
-        return [str(level) for level in found] if isinstance(found, list) else found
+        return as_levels(value)
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The levels that it calls by their names."""
+        return frozenset((*self.levels, *([self.reference] if self.reference else ()))) - {ALL}
 
     def __str__(self) -> str:
         levels = "every other level" if ALL in self.levels else ", ".join(self.levels)

@@ -15,6 +15,15 @@ def listed(value: Any) -> Any:
     return [value] if isinstance(value, str | int | float) else value
 
 
+ALL = "all"
+
+
+def as_levels(value: Any) -> Any:
+    """Return the levels that a YAML file names as a list of texts, as a report names them."""
+    found = listed(value)
+    return [str(level) for level in found] if isinstance(found, list) else found
+
+
 class Prediction(Strict):
     """What a claim predicts of a study; each kind of prediction is a class.
 
@@ -25,6 +34,7 @@ class Prediction(Strict):
     kind: ClassVar[str]  # its name, under which it is judged
     mark: ClassVar[str]  # a key that no other kind has
     names: ClassVar[tuple[str, ...]] = ("quantities",)  # the keys that name columns; none of them may be empty
+    of_levels: ClassVar[bool] = False  # whether it is about the levels of the claim's factor
 
     quantities: tuple[str, ...] = Field(min_length=1)
 
@@ -37,6 +47,11 @@ class Prediction(Strict):
     def columns(self) -> tuple[str, ...]:
         """All columns that it speaks of."""
         return tuple(dict.fromkeys(name for key in self.names for name in getattr(self, key)))
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The levels that it calls by their names."""
+        return frozenset()
 
     def limited(self, known: Mapping[str, Any] | set[str]) -> Self | None:
         """Return it as far as a study with some columns can judge it; None where it cannot at all."""

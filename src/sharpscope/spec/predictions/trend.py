@@ -18,6 +18,7 @@ class Trend(Prediction):
 
     kind: ClassVar[str] = "trend"
     mark: ClassVar[str] = "trend"
+    of_levels: ClassVar[bool] = True
 
     trend: Direction
 

@@ -102,7 +102,7 @@ def judged_by(
     kept, notes = [], []
     for claim in claims:
         judged = claim.of_columns(set(measured))
-        if (claim.contrasts or claim.trends) and claim.factor != factor:
+        if claim.of_levels and claim.factor != factor:
             why = f"it is about levels of {claim.factor}, and the study compares {factor}"
         elif judged is None:
             why = f"it is about {_some(claim.quantities)}, which the study does not measure"

@@ -56,6 +56,7 @@ def _card(results: StudyResults, one: Judged) -> dict[str, Any]:
             {
                 "quantity": results.quantities[test.quantity].label,
                 "other": test.told,
+                "note": test.note,
                 "found": [_cell(test.found.get(name)) for name in made],
                 "verdict": test.verdict,
                 "tone": _TONES[test.verdict],
@@ -80,6 +81,8 @@ def _cell(found: Finding | None) -> dict[str, Any]:
 
 def text_of(found: Finding) -> str:
     """Return what was found, with its interval."""
+    if found.scale == "size":
+        return numbers.with_interval(found.value, found.low, found.high)
     if found.scale == "correlation":
         return numbers.with_interval(found.value, found.low, found.high, sign=True)
     if found.scale == "share":
@@ -100,7 +103,7 @@ def sentence(results: StudyResults, one: Judged) -> str:
     total = len(one.tests)
     parts = []
     if not total:
-        parts = ["The study has none of the levels that it speaks of."]
+        parts = ["The study does not have the levels that it takes to judge it."]
     elif total > 1 and len(one.counts) > 1:
         listed = [f"{verdict} for {count}" for verdict, count in one.counts.items()]
         parts = [f"Of {total} tests it {', '.join(listed)}."]
@@ -111,8 +114,8 @@ def sentence(results: StudyResults, one: Judged) -> str:
     lacking = [
         CONDITIONS[name]
         for name in (LOSS, CONFIDENCE)
-        if name in one.claim.controls and total and not any(name in test.found for test in one.tests if test.reference)
+        if any(name in test.controls for test in one.tests) and not any(name in test.found for test in one.tests)
     ]
-    if lacking and any(test.reference for test in one.tests):
-        parts.append(f"The study has nothing at {' or at '.join(lacking)}.")
+    if lacking:
+        parts.append(f"The study has nothing of it at {' or at '.join(lacking)}.")
     return " ".join(parts)

@@ -37,7 +37,7 @@ def test_noise_is_drawn_once_for_all_batches_that_are_held(split: tuple[int, ...
         Evaluator(risk).run({"": [losses]})
         assert len(losses.differences) == 6
         assert losses.differences == losses.differences
-        assert draw.calls == 6 * len(risk.parameters)
+        assert draw.calls == 3 * len(risk.parameters), "once for both signs of a pair, too"
 
 
 # Five numbers of eight bytes a sample.

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from sharpscope.curvature.passes.draws import Draw, Draws
 from sharpscope.curvature.passes.evaluation import Additive, Evaluation, Need, Reduction
 from sharpscope.curvature.passes.radial import gradient_of
 from sharpscope.curvature.risk import Parameters
@@ -24,6 +25,7 @@ _HELD = 2**27
 _TOGETHER = 2**18
 _MOST = 31
 _FEWEST = 4
+_DRAWS = Draws()
 
 
 class Perturbation(Protocol):
@@ -34,7 +36,7 @@ class Perturbation(Protocol):
 
 
 class Noise:
-    """theta + sign * scale * z with random z, drawn anew each time it is applied, always the same numbers.
+    """theta + sign * scale * z with random z, always the same numbers.
 
     Args:
         scale: The size of the noise on each coordinate: one number, 0 for no perturbation at all; or a function of a
@@ -49,7 +51,7 @@ class Noise:
         scale: float | Callable[[Tensor], Tensor],
         stream: Stream,
         sign: int = 1,
-        draw: Callable[..., Tensor] = torch.randn,
+        draw: Draw = torch.randn,
     ) -> None:
         self._scale = scale
         self._stream = stream
@@ -58,13 +60,10 @@ class Noise:
 
     def apply(self, parameters: Parameters) -> Parameters:
         """Return theta + sign * scale * z; parameters only, buffers are no part of it."""
-        sample = next(iter(parameters.values()))
-        generator = self._stream.torch(sample.device)
-        moved = {}
+        moved, drawn = {}, _DRAWS.of(self._stream, self._draw, parameters)
         for name, p in parameters.items():
             scale = self._scale(p) if callable(self._scale) else self._scale
-            z = self._draw(p.shape, generator=generator, dtype=p.dtype, device=p.device)
-            moved[name] = p + self._sign * scale * z
+            moved[name] = p + self._sign * scale * drawn[name]
         return moved
 
 
@@ -78,7 +77,7 @@ def antithetic(
     stream: Stream,
     start: int,
     count: int,
-    draw: Callable[..., Tensor] = torch.randn,
+    draw: Draw = torch.randn,
 ) -> list[Noise]:
     """Return the pairs theta + eps_k, theta - eps_k of the draws ``start`` to ``start + count - 1``, 2 count points."""
     return [Noise(scale, stream.child(k), sign, draw) for k in range(start, start + count) for sign in (1, -1)]

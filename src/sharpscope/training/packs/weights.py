@@ -89,7 +89,8 @@ class Layer:
         for share, (into, first, second) in _pieces(beta, self.stored, left, right):
             into.baddbmm_(first, second, beta=share, alpha=alpha)
         if self.bias is not None:
-            ones = above.new_ones(1).expand(len(above), 1, above.shape[1])
+            # Of one row in memory: a single number expanded would be multiplied network by network.
+            ones = above.new_ones(1, 1, above.shape[1]).expand(len(above), 1, -1)
             for share, (into, first, second) in _pieces(beta, self.bias, ones, above):
                 into.baddbmm_(first, second, beta=share, alpha=alpha)
 

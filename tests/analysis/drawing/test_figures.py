@@ -161,11 +161,10 @@ def test_what_is_compared_by_ratio_is_drawn_on_logarithmic_axes(make_results):
     ratio = {name: replace(results.quantities[name], scale="ratio") for name in results.quantities if name != "margin"}
     results = replace(results, quantities={**results.quantities, **ratio})
     assert set(drawings(results)) >= {"measures_vs_train_loss", "measures_vs_geometric_complexity"}
-    against = scatter_of(results, "measures_vs_geometric_complexity")
-    titles = [axis.get_title() for axis in against.axes]
-    assert titles == ["Relative flatness", "Margin"]  # not against itself
-    assert [axis.get_xscale() for axis in against.axes] == ["log", "log"]
-    assert [axis.get_yscale() for axis in against.axes] == ["log", "linear"]
+    (axis,) = scatter_of(results, "measures_vs_geometric_complexity").axes  # not against itself
+    assert (axis.get_title(), axis.get_xscale(), axis.get_yscale()) == ("Relative flatness", "log", "log")
+    (axis,) = scatter_of(with_few(results, "train_loss", "margin"), "measures_vs_train_loss").axes
+    assert (axis.get_title(), axis.get_xscale(), axis.get_yscale()) == ("Margin", "log", "linear")
     negative = replace(results, ledger=results.ledger.assign(relative_flatness=-results.ledger["relative_flatness"]))
     assert scatter_of(negative, "measures_vs_train_loss").axes[0].get_yscale() == "linear"
 
@@ -195,3 +194,14 @@ def test_a_logarithmic_axis_of_one_value_has_a_length(values, which):
     low, high = axis.get_xlim() if which == "x" else axis.get_ylim()
     assert low < 0.8 * values[0]
     assert high > 1.2 * values[0]
+
+
+def test_controls_have_panels_only_where_there_is_nothing_else(make_results):
+    results = make_results()
+    measures = {name: results.quantities[name].kind for name in results.measures()}
+    assert set(measures.values()) == {"sharpness", "complexity", "control"}
+    for name, kinds in (("train_loss", {"sharpness", "complexity"}), ("geometric_complexity", {"sharpness"})):
+        shown = [axis.get_title() for axis in scatter_of(results, f"measures_vs_{name}").axes]
+        assert len(shown) == sum(kind in kinds for kind in measures.values())
+    controls = [name for name, kind in measures.items() if kind == "control"]
+    assert len(scatter_of(with_few(results, "train_loss", *controls), "measures_vs_train_loss").axes) == len(controls)

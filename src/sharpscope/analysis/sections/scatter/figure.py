@@ -1,4 +1,7 @@
-"""Every measure against train loss, complexity, generalization gap and calibration error, a point a run."""
+"""Sharpness and complexity against train loss, generalization gap and calibration error; sharpness against complexity.
+
+A point is a run. Controls have no panels, unless there is nothing else: they can be chosen in the plot of the page.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,10 @@ def drawings(results: StudyResults) -> dict[str, Callable[[], Figure | None]]:
 
 
 def _scatter(results: StudyResults, x: str | None, loss: str) -> Figure | None:
-    measures = [name for name in results.measures(loss) if name != x]
-    if x not in results.measured or not measures:
+    if x not in results.measured:
+        return None
+    measures = _shown(results, x, loss)
+    if not measures:
         return None
     figure, axes = panels(len(measures), TEXT, 1.55, 4)
     across, log_x = results.runs[x].to_numpy(float), on_log_axis(results, x)
@@ -53,6 +58,13 @@ def _scatter(results: StudyResults, x: str | None, loss: str) -> Figure | None:
     describe(figure, f"{label}{when}{unsure}")
     level_legend(figure, results)
     return figure
+
+
+def _shown(results: StudyResults, x: str, loss: str) -> list[str]:
+    """Return the measures that are set against ``x``."""
+    kinds = ["sharpness"] if results.quantities[x].kind == "complexity" else ["sharpness", "complexity"]
+    found = [name for name in results.measures(loss) if name != x]
+    return [name for name in found if results.quantities[name].kind in kinds] or found
 
 
 def _points(axis: Axes, x: np.ndarray, y: np.ndarray, runs: np.ndarray, hollow: np.ndarray, look: Style) -> None:

@@ -63,13 +63,13 @@ def blank(name, shape, classes, corrupted=None):
 def blank_data(monkeypatch):
     """Datasets that need files are blank, so that all that comes after them is checked without these."""
 
-    def load_idx(self, source, train_size, test_size, subset_seed, calibration_size):
+    def load_idx(self, source, sizes):
         return blank(self.name, (1, 28, 28), 10)
 
-    def load_cifar(self, source, train_size, test_size, subset_seed, calibration_size):
+    def load_cifar(self, source, sizes):
         return blank(self.name, (3, 32, 32), 10 if self.name == "cifar10" else 100, NoFiles())
 
-    def load_tiny(self, source, train_size, test_size, subset_seed, calibration_size):
+    def load_tiny(self, source, sizes):
         return blank("tiny_imagenet", (3, 64, 64), 200, NoFiles())
 
     monkeypatch.setattr(IdxArchive, "load", load_idx)

@@ -121,6 +121,17 @@ def test_without_its_controls_a_claim_is_not_said_to_hold():
     assert verdict({SHARP: BIG}, sharper(SHARP, controls=[])) == HOLDS
 
 
+def test_a_claim_about_equal_loss_is_judged_there_alone():
+    there = sharper(SHARP, controls=[], at="loss")
+    assert verdict({SHARP: (-0.5, 0), at(SHARP, "0.1"): BIG}, there) == HOLDS
+    assert verdict({SHARP: BIG, at(SHARP, "0.1"): (-0.5, 0)}, there) == CONTRADICTED
+    (found,) = judge(study({SHARP: BIG, at(SHARP, "0.1"): (0.02, 0.0)}, there))
+    assert found.verdict == CANNOT_TELL
+    assert found.tests[0].seeds > 10
+    (found,) = judge(study({SHARP: BIG}, there))
+    assert (found.verdict, found.tests[0].seeds) == (CANNOT_TELL, None)
+
+
 def test_the_opposite_contradicts_whatever_the_controls_say():
     assert verdict({SHARP: (-0.5, 0), at(SHARP, "0.1"): BIG}, sharper(SHARP)) == CONTRADICTED
 

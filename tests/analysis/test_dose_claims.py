@@ -8,16 +8,17 @@ from tests.analysis.dosed import BOTH, KEY, ONLY_LOSS, dosed
 
 from sharpscope.analysis.claims import judge, rows_of
 from sharpscope.analysis.dose.trends import dose_table
-from sharpscope.analysis.sections.claims.data import cards
+from sharpscope.analysis.sections.claims.data import cards, sentence
 from sharpscope.analysis.verdicts import CANNOT_TELL, CONTRADICTED, HOLDS, IN_PART, ONLY_AT_END, UNCONTROLLED
 from sharpscope.spec import Claim, Trend, kind_of
 from sharpscope.study.source.claims import judged_by, known_claims
 
 
-def claiming(results, quantities, trend="sharper", controls=("loss",)):
+def claiming(results, quantities, trend="sharper", controls=("loss",), at="end"):
     told = {"name": "own.yaml", "title": "Own", "statement": "It is so.", "source": "a note", "factor": KEY}
+    where = {"at": at} if at != "end" else {"controls": list(controls)}
     predictions = [{"quantities": quantities, "trend": trend}]
-    return replace(results, claimed=({**told, "controls": list(controls), "predictions": predictions},))
+    return replace(results, claimed=({**told, **where, "predictions": predictions},))
 
 
 def verdict(results, *quantities, **claim):
@@ -57,6 +58,33 @@ def test_a_course_that_turns_cannot_be_told():
         card["rows"][0]["note"] == "Not monotone at the end of training: some steps go significantly up, others down."
     )
     assert cards(claiming(dosed(), [BOTH.name]), judge(claiming(dosed(), [BOTH.name])))[0]["rows"][0]["note"] == ""
+
+
+def test_a_claim_about_equal_loss_is_judged_there():
+    results = dosed(seeds=20)
+    assert verdict(results, BOTH.name, at="loss") == HOLDS
+    assert verdict(results, ONLY_LOSS.name, at="loss") == CANNOT_TELL
+    assert verdict(results, BOTH.name, trend="flatter", at="loss") == CONTRADICTED
+    # What goes up and down at the end, or is not there at all, counts for nothing.
+    turned = results.ledger[BOTH.name] * (1 + 9 * (results.ledger[KEY] == 0.7))
+    assert verdict(replace(results, ledger=results.ledger.assign(**{BOTH.name: turned})), BOTH.name, at="loss") == HOLDS
+
+
+def test_a_claim_about_equal_loss_cannot_be_told_without_one():
+    results = claiming(dosed(matched=""), [BOTH.name], at="loss")
+    (judged,) = judge(results)
+    assert judged.verdict == CANNOT_TELL
+    assert "nothing of it at equal train loss" in sentence(results, judged)
+
+
+def test_a_claim_about_equal_loss_has_no_controls_and_is_about_levels():
+    told = claiming(dosed(), [BOTH.name], at="loss").claimed[0]
+    assert Claim.model_validate(told).controls == ()
+    with pytest.raises(ValueError, match="has no controls; leave controls out"):
+        Claim.model_validate({**told, "controls": ["confidence"]})
+    relation = {"quantities": [BOTH.name], "outcomes": ["ece"], "sign": "positive"}
+    with pytest.raises(ValueError, match="is about levels, and a relation is not"):
+        Claim.model_validate({**told, "predictions": [relation]})
 
 
 def test_levels_without_an_order_have_no_trend():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from sharpscope.spec.factor import REGIME
 from sharpscope.spec.predictions import Prediction, kind_of
@@ -21,6 +21,8 @@ class Claim(Strict):
         statement: It in one or two sentences.
         source: Where it was published.
         factor: What its levels are levels of; studies that compare another factor have nothing to say of these.
+        at: Where it is stated, and judged: at the ``end`` of training, or at equal train ``loss``; then it has no
+            controls.
         controls: What must not be the reason of a difference for it to stand: ``loss``, that train losses differ, and
             ``confidence``, that outputs differ in scale alone.
         predictions: What it predicts.
@@ -31,6 +33,7 @@ class Claim(Strict):
     statement: str
     source: str
     factor: str = REGIME
+    at: Literal["end", "loss"] = "end"
     controls: tuple[Literal["loss", "confidence"], ...] = ("loss", "confidence")
     predictions: tuple[SerializeAsAny[Prediction], ...] = Field(min_length=1)
 
@@ -41,6 +44,30 @@ class Claim(Strict):
         if not isinstance(value, Sequence) or isinstance(value, str):
             return value
         return [kind_of(one).model_validate(one) if isinstance(one, Mapping) else one for one in value]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_controls(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or value.get("at") != "loss":
+            return value
+        if value.get("controls"):
+            raise ValueError("a claim that is stated at equal train loss has no controls; leave controls out")
+        return {**value, "controls": ()}
+
+    @model_validator(mode="after")
+    def _of_levels_at_equal_loss(self) -> Self:
+        others = [one.kind for one in self.predictions if not one.of_levels]
+        if self.at == "loss" and others:
+            raise ValueError(
+                f"a claim that is stated at equal train loss (at: loss) is about levels, and a {others[0]} is not; "
+                "leave at out, since it has options of its own for the loss"
+            )
+        return self
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Under which conditions its predictions are looked at: the end of training is always one."""
+        return ("end", *(self.controls if self.at == "end" else (self.at,)))
 
     @property
     def of_levels(self) -> bool:

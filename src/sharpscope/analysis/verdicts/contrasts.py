@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,16 +46,17 @@ def contrast(values: Values, claim: Claim, predictions: Sequence[Contrast]) -> I
         for quantity in one.quantities
         if quantity in values.results.measured
     ]
-    under = {condition: _found(values, asked, condition) for condition in (END, *claim.controls)}
+    under = {condition: _found(values, asked, condition) for condition in claim.conditions}
     for i, one in enumerate(asked):
         found = {condition: of[i] for condition, of in under.items() if i in of}
         if END in found:
             than = f" than {one.reference}" if one.reference != own else ""
-            yield TestedPrediction(
+            test = TestedPrediction(
                 *("contrast", one.quantity, one.level, f"{one.level}, {one.predicted}{than}"),
                 *(one.reference, one.predicted, found, claim.controls),
-                seeds=None if found[END].favor else _seeds(_differences(values, one, one.quantity)),
+                stated=claim.at,
             )
+            yield replace(test, seeds=None if test.favor else _seeds_of(values, one, claim.at))
 
 
 def _levels(values: Values, one: Contrast, reference: str) -> list[str]:
@@ -102,6 +103,12 @@ def sign_of(quantity: Quantity, predicted: str) -> int:
     if predicted in ("larger", "smaller"):
         return sign
     return sign * (quantity.orientation or 1)
+
+
+def _seeds_of(values: Values, one: _Asked, condition: str) -> float | None:
+    """Return how many seeds would tell under a condition; None where the study has nothing there."""
+    column = column_under(values.results, one.quantity, (one.level, one.reference), condition)
+    return None if column is None else _seeds(_differences(values, one, column))
 
 
 def _seeds(differences: np.ndarray) -> float:

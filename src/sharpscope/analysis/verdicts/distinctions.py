@@ -59,7 +59,7 @@ def distinction(values: Values, claim: Claim, predictions: Sequence[Distinction]
         for quantity in one.quantities
         if quantity in values.results.measured
     ]
-    under = {condition: _seen(values, asked, condition) for condition in (END, *claim.controls)}
+    under = {condition: _seen(values, asked, condition) for condition in claim.conditions}
     p = {condition: _corrected(seen) for condition, seen in under.items()}
     for i, one in enumerate(asked):
         seen = {condition: of[i] for condition, of in under.items() if i in of}
@@ -68,8 +68,9 @@ def distinction(values: Values, claim: Claim, predictions: Sequence[Distinction]
         yield TestedPrediction(
             *("distinction", one.quantity, ", ".join(one.levels), _told(one)),
             *("", "differ", found, claim.controls),
-            seeds=None if found[END].favor else _seeds(seen[END].whole),
+            seeds=_seeds(seen[claim.at].whole) if claim.at in found and not found[claim.at].favor else None,
             note=_note(values, one, seen, found[END], margin),
+            stated=claim.at,
         )
 
 

@@ -31,7 +31,7 @@ def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterato
     }
     under = {
         condition: found_trends(values, axis, {i: c for i, c in enumerate(columns[condition]) if c}, _STREAM)
-        for condition in (END, *claim.controls)
+        for condition in claim.conditions
     }
     for i, (name, predicted) in enumerate(asked):
         made = {condition: of[i] for condition, of in under.items() if i in of}
@@ -46,7 +46,16 @@ def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterato
         levels = made[END].levels
         told = f"{levels}, {predicted}"
         yield TestedPrediction(
-            "trend", name, levels, told, results.reference, predicted, found, claim.controls, note=_note(made)
+            "trend",
+            name,
+            levels,
+            told,
+            results.reference,
+            predicted,
+            found,
+            claim.controls,
+            note=_note(made),
+            stated=claim.at,
         )
 
 

@@ -62,6 +62,7 @@ class TestedPrediction:
         seeds: About how many seeds it takes to see a difference like this one, where the study cannot tell; None where
             it can or nothing is known of it, and infinite where more than ``MOST_SEEDS`` would be needed.
         note: What else is to be known of it, in sentences: how levels stand, and what does not count.
+        stated: The condition under which it is stated, and judged.
     """
 
     kind: str
@@ -74,13 +75,19 @@ class TestedPrediction:
     controls: tuple[str, ...] = ()
     seeds: float | None = None
     note: str = ""
+    stated: str = END
+
+    @property
+    def favor(self) -> int:
+        """What was found where it is stated, as ``Finding`` has it; 0 where the study has nothing of it there."""
+        return self.found[self.stated].favor if self.stated in self.found else 0
 
     @property
     def verdict(self) -> str:
         """What the study says of it."""
-        end = self.found[END].favor
-        if end <= 0:
-            return CONTRADICTED if end else CANNOT_TELL
+        favor = self.favor
+        if favor <= 0:
+            return CONTRADICTED if favor else CANNOT_TELL
         made = [self.found[control].favor for control in self.controls if control in self.found]
         if any(favor <= 0 for favor in made):
             return ONLY_AT_END

@@ -111,11 +111,11 @@ def explanation(name: str) -> str:
 
 
 def _explain_claim(claim: Claim) -> list[str]:
-    held = {"loss": "at equal train loss", "confidence": "at equal confidence"}
+    held = {"end": "at the end of training", "loss": "at equal train loss", "confidence": "at equal confidence"}
     rows = {
         "Levels": f"of {claim.factor}",
         "Predicts": [str(prediction) for prediction in claim.predictions],
-        "Must hold": ["at the end of training", *(held[control] for control in claim.controls)],
+        "Must hold": [held[condition] for condition in (claim.at, *claim.controls)],
         "Source": claim.source,
     }
     return [f"{claim.name}: {claim.title} (a claim)", "", claim.statement, "", *_rows(rows)]

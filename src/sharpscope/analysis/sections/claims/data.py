@@ -114,7 +114,8 @@ def sentence(results: StudyResults, one: Judged) -> str:
     lacking = [
         CONDITIONS[name]
         for name in (LOSS, CONFIDENCE)
-        if any(name in test.controls for test in one.tests) and not any(name in test.found for test in one.tests)
+        if any(name in (*test.controls, test.stated) for test in one.tests)
+        and not any(name in test.found for test in one.tests)
     ]
     if lacking:
         parts.append(f"The study has nothing of it at {' or at '.join(lacking)}.")

@@ -22,7 +22,7 @@ from sharpscope.seeding import Stream
 from sharpscope.task import CLASSIFICATION, REGRESSION
 from sharpscope.training import CheckpointError, Diverged, History, Recipe, train
 from sharpscope.training.optimizers import norm_or_bias
-from sharpscope.training.packs import Member, NotPacked, pack_key, pack_size, train_pack
+from sharpscope.training.packs import Member, pack_key, train_pack
 from sharpscope.training.packs.network import Network
 from sharpscope.training.packs.weights import Weights
 from sharpscope.training.schedules import cosine
@@ -316,89 +316,6 @@ def test_a_checkpoint_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.M
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match="no whole checkpoint"):
         ends([member(0, BASE), member(1, BASE)], checkpoint=path)
-
-
-def _pack_key(recipe: Recipe = BASE, model: nn.Module | None = None, dataset: Dataset | None = None) -> str:
-    dataset = dataset or data()
-    return pack_key(model or build("mlp", dataset.input_shape, 3, Stream("init")), recipe, dataset)
-
-
-def _shared() -> nn.Module:
-    layer = nn.Linear(4, 4)
-    return nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(4, 3))
-
-
-def _frozen() -> nn.Module:
-    model = nn.Sequential(nn.Linear(4, 3))
-    model[0].requires_grad_(False)
-    return model
-
-
-def _hooked() -> nn.Module:
-    model = nn.Sequential(nn.Linear(4, 3))
-    model[0].register_forward_hook(lambda module, inputs, outputs: outputs + 1)
-    return model
-
-
-def _of(part: str, **options: Any) -> Recipe:
-    return Recipe.from_spec(spec.Training(), spec.Regime.model_validate({part: options}))
-
-
-ALONE = {
-    "layer of type BatchNorm1d": lambda: _pack_key(model=nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))),
-    "layer of type Conv2d": lambda: _pack_key(model=nn.Sequential(nn.Conv2d(1, 2, 3))),
-    "layer of type Dropout": lambda: _pack_key(model=nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.1))),
-    "layers that share weights": lambda: _pack_key(model=_shared()),
-    "not trained": lambda: _pack_key(model=_frozen()),
-    "hooks": lambda: _pack_key(model=_hooked()),
-    "the update step GapSam": lambda: _pack_key(_of("gsam")),
-    "the update step FriendlySam": lambda: _pack_key(_of("fsam")),
-    "the update step LookSam": lambda: _pack_key(_of("looksam")),
-    "mixed samples": lambda: _pack_key(_of("mixup")),
-    "averaged": lambda: _pack_key(_of("ema")),
-    "early stopping": lambda: _pack_key(_of("early_stopping")),
-    "augmentation": lambda: _pack_key(_of("augmentation")),
-    "penalty": lambda: _pack_key(replace(BASE, penalties=(lambda model: model,))),
-    "the optimizer rmsprop": lambda: _pack_key(replace(BASE, optimizer="rmsprop")),
-    "option amsgrad": lambda: _pack_key(replace(BASE, optimizer="adam", optimizer_options={"amsgrad": True})),
-    "numbers above 1e\\+18": lambda: _pack_key(replace(BASE, lr=1e39)),
-    "precision bf16": lambda: _pack_key(replace(BASE, precision="bf16")),
-    "compilation": lambda: _pack_key(replace(BASE, compile=True)),
-    "accumulated": lambda: _pack_key(replace(BASE, accumulate=2)),
-}
-
-
-@pytest.mark.parametrize("reason", ALONE)
-def test_what_is_trained_alone_says_why(reason: str) -> None:
-    with pytest.raises(NotPacked, match=reason):
-        ALONE[reason]()
-
-
-def test_what_must_be_alike_in_a_pack() -> None:
-    others = [
-        _pack_key(replace(BASE, batch_size=6)),
-        _pack_key(replace(BASE, epochs=21)),
-        _pack_key(replace(BASE, schedule=cosine)),
-        _pack_key(replace(BASE, update=partial(Sam, rho=0.1))),
-        _pack_key(replace(BASE, update=partial(Sam, rho=0.1, adaptive=True))),
-        _pack_key(replace(BASE, optimizer="adam")),
-        _pack_key(dataset=data(samples=24)),
-        _pack_key(model=build("mlp", (4,), 3, Stream("init"), activation="tanh")),
-        _pack_key(model=build("mlp", (4,), 3, Stream("init"), hidden=(8,))),
-    ]
-    assert len({_pack_key(), *others}) == len(others) + 1
-
-
-def test_a_pack_has_as_many_as_a_cache_has_room_for() -> None:
-    def size(hidden: tuple[int, ...], samples: int, batch: int) -> int:
-        model = build("mlp", (2,), 2, Stream("init"), hidden=hidden)
-        return pack_size(model, replace(BASE, batch_size=batch), samples)
-
-    assert size((4,), 100, 5) == 64
-    assert size((500, 500), 100, 5) == 4
-    with pytest.raises(NotPacked, match="networks as large as 1,006,002 weights"):
-        size((1000, 1000), 100, 5)
-    assert size((64, 64), 10_000, 10_000) < size((64, 64), 10_000, 10) <= 64
 
 
 def test_what_is_kept_of_a_member_is_its_own() -> None:

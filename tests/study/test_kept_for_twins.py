@@ -60,6 +60,23 @@ def test_a_twin_has_the_same_values_however_its_run_was_done(
     assert first["geometric_complexity~calibrated"] != first["geometric_complexity"]
 
 
+def test_a_model_is_not_measured_again_for_each_twin_where_nothing_is_kept(
+    plan_of: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Rows that are too large to be held.
+    monkeypatch.setattr("sharpscope.complexity.jacobian_rows._HELD", 0)
+    asked: list[tuple[Any, list[str]]] = []
+    measured = measure._measured
+
+    def watched(work: Any, snapshot: str, requested: Any) -> Any:
+        asked.append((snapshot, list(requested)))
+        return measured(work, snapshot, requested)
+
+    monkeypatch.setattr(measure, "_measured", watched)
+    perform_all(planned(plan_of, twins=["calibrated"]), Store(tmp_path / "out"))
+    assert asked == [("end", list(MEASURES)), ("end~calibrated", list(MEASURES))]
+
+
 def test_a_forecast_counts_for_a_twin_what_is_computed_for_it(
     plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:

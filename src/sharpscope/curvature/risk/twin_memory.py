@@ -38,10 +38,6 @@ class TwinMemory:
         self.temperature: float | None = None
         self._kept: dict[Hashable, Divisible] = {}
 
-    def __bool__(self) -> bool:
-        """Return whether anything is kept."""
-        return bool(self._kept)
-
     def of_twin(self, temperature: float) -> TwinMemory:
         """Return the same memory as a twin reads it."""
         other = copy.copy(self)

@@ -55,7 +55,7 @@ class MeasureStage(Stage):
             return known
         requested = {key: RequestedValue.of(stamp, "measure") for key, stamp in missing.items()}
         kept = {key: wanted for key, wanted in requested.items() if _is_kept(wanted, work.dataset.outputs)}
-        if kept and twin_of(snapshot) and not work.twin_memory(snapshot):
+        if kept and twin_of(snapshot) and base_of(snapshot) not in work.twin_memories:
             # Taken of the model itself, so that a twin has the same value where its model was not measured just now.
             _measured(work, base_of(snapshot), kept)
         found = _measured(work, snapshot, requested)

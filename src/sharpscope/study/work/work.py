@@ -59,6 +59,7 @@ class Work:
         record: What is known of the run.
         notes: What the user should know.
         unmade: Why predictions under a condition could not be made, by condition.
+        twin_memories: What measures have kept of the model for its twins, by each snapshot that was measured here.
         trained: How its training has ended, where it was trained together with others.
     """
 
@@ -69,8 +70,8 @@ class Work:
     notes: list[str] = field(default_factory=list)
     unmade: dict[str, str] = field(default_factory=dict)
     trained: Trained | None = None
+    twin_memories: dict[str, TwinMemory] = field(default_factory=dict)
     _models: dict[str, nn.Module] = field(default_factory=dict)
-    _twin_memories: dict[str, TwinMemory] = field(default_factory=dict)
     _predictions: dict[str, Predictions] = field(default_factory=dict)
     _evaluated: dict[str, dict[Case, list[TopSplit]]] = field(default_factory=dict)
 
@@ -120,7 +121,7 @@ class Work:
 
     def twin_memory(self, snapshot: str) -> TwinMemory:
         """Return what measures keep of a model at a snapshot for its twins, or kept of that which this is a twin of."""
-        memory = self._twin_memories.setdefault(base_of(snapshot), TwinMemory())
+        memory = self.twin_memories.setdefault(base_of(snapshot), TwinMemory())
         return memory.of_twin(self.temperature(snapshot).temperature) if twin_of(snapshot) else memory
 
     def temperature(self, twin: str) -> Fit:
@@ -319,7 +320,7 @@ class Work:
     def forget_made(self) -> None:
         """Let go of models and predictions that were made of weights before these."""
         self._models.clear()
-        self._twin_memories.clear()
+        self.twin_memories.clear()
         self.forget_predictions()
 
     def forget_predictions(self) -> None:

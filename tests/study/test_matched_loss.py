@@ -156,8 +156,9 @@ def test_a_key_that_is_the_column_of_a_level_is_refused(plan_at):
         plan_at(1.0, measures={"margin": {}, "margin@1": {"measure": "margin"}})
 
 
-def test_the_training_split_has_the_labels_trained_on(plan_at, store):
-    noise = {"label_noise": {"probability": 1.0}}
+@pytest.mark.parametrize("per_seed", [False, True])
+def test_the_training_split_has_the_labels_trained_on(plan_at, store, per_seed):
+    noise = {"label_noise": {"probability": 1.0, "per_seed": per_seed}}
     plan = plan_at(regimes=["baseline", noise], model={"name": "mlp", "hidden": [64]})
     perform_all(plan, store)
     clean, noisy = (store.run(run_id) for run_id in list(plan.runs)[:2])
@@ -171,6 +172,9 @@ def test_the_training_split_has_the_labels_trained_on(plan_at, store):
     batch = (data.normalize(data.train_inputs), torch.from_numpy(of_noisy.train.targets))
     expected = measure(model, [batch], ["gradient_norm"])["gradient_norm"].value
     assert ledger["gradient_norm"].iloc[1] == pytest.approx(expected)
+    others = store.run(list(plan.runs)[3])
+    targets = others.read_predictions(others.read_record()).train.targets
+    assert (targets == of_noisy.train.targets).all() != per_seed
 
 
 def test_a_level_matched_more_closely_later_is_looked_for_again(plan_at, store, tmp_path):

@@ -98,7 +98,7 @@ def test_early_stopping_keeps_the_best_epoch_on_data_that_it_held_out(dataset):
     assert history.ended == "patience"
     assert len(history.epochs) == history.best_epoch + 2
 
-    noisy = made.training_data(dataset)
+    noisy = made.training_data(dataset, Stream(0))
     chosen = stratified(noisy.train_targets, 6, Stream(0, "held-out"))
     held_out = replace(noisy, train_inputs=noisy.train_inputs[chosen], train_targets=noisy.train_targets[chosen])
     best = clean_loss(model, held_out)

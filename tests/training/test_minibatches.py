@@ -35,26 +35,27 @@ def recipe_of(**parts):
 def test_early_stopping_leaves_every_class_a_sample_or_says_so(counts, share, noise):
     data = dataset_of(counts)
     recipe = recipe_of(early_stopping={"share": share}, **({"label_noise": {"probability": noise}} if noise else {}))
-    given_labels = recipe.training_data(data).train_targets
+    given_labels = recipe.training_data(data, Stream(0)).train_targets
     present = set(given_labels.tolist())
     size = max(1, round(share * len(given_labels)))
     if len(given_labels) - size < len(present):
         for action in (
-            lambda: held_out(recipe.training_data(data), recipe, Stream(0)),
-            lambda: lost_classes(data, recipe),
+            lambda: held_out(recipe.training_data(data, Stream(0)), recipe, Stream(0)),
+            lambda: lost_classes(data, recipe, Stream(0)),
         ):
             with pytest.raises(
                 DataError, match=f"holding out {size} of {sum(counts)} samples does not leave one of each"
             ):
                 action()
         return
-    left, (inputs, targets) = held_out(recipe.training_data(data), recipe, Stream(0))
+    left, (inputs, targets) = held_out(recipe.training_data(data, Stream(0)), recipe, Stream(0))
     assert len(inputs) == len(targets) == size
     assert set(left.train_targets.tolist()) == present
     assert sorted([*left.train_inputs.squeeze(1).tolist(), *inputs.squeeze(1).tolist()]) == list(range(sum(counts)))
-    assert lost_classes(data, recipe) == [f"class{label}" for label in range(len(counts)) if label not in present]
+    lost = [f"class{label}" for label in range(len(counts)) if label not in present]
+    assert lost_classes(data, recipe, Stream(0)) == lost
 
 
 def test_classes_that_a_dataset_never_had_are_not_lost():
     data = replace(dataset_of([3, 3, 3]), classes=("a", "b", "c", "nobody"))
-    assert lost_classes(data, recipe_of(early_stopping={"share": 0.5})) == []
+    assert lost_classes(data, recipe_of(early_stopping={"share": 0.5}), Stream(0)) == []

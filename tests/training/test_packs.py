@@ -187,7 +187,8 @@ def test_a_loss_that_the_last_step_of_all_reaches_is_found() -> None:
 
 
 def _recipe(**options: Any) -> Recipe:
-    regime = {"sam": {"rho": options.pop("rho")}, "label_noise": {"probability": options.pop("noise")}}
+    noise = {"probability": options.pop("noise"), "per_seed": True}
+    regime = {"sam": {"rho": options.pop("rho")}, "label_noise": noise}
     run = spec.Training(batch_size=5, epochs=20, **options)
     return Recipe.from_spec(run, spec.Regime.model_validate(regime))
 

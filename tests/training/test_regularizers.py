@@ -142,7 +142,8 @@ def test_label_noise_redraws_a_share_of_the_training_labels(dataset):
         train_targets=dataset.train_targets.repeat(100),
         classes=tuple("abcde"),
     )
-    noisy = {p: recipe({"label_noise": {"probability": p}}).training_data(many) for p in (0.0, 0.2, 0.6, 1.0)}
+    recipes = {p: recipe({"label_noise": {"probability": p}}) for p in (0.0, 0.2, 0.6, 1.0)}
+    noisy = {p: made.training_data(many, Stream(0)) for p, made in recipes.items()}
     changed = {p: data.train_targets != many.train_targets for p, data in noisy.items()}
     assert not changed[0.0].any()
     for p, where in changed.items():
@@ -154,19 +155,32 @@ def test_label_noise_redraws_a_share_of_the_training_labels(dataset):
     assert noisy[0.6].test_targets is many.test_targets
 
 
-def test_label_noise_is_the_same_for_all_and_applied_once(dataset):
-    made = recipe("augmentation+label_noise+sam")
-    noisy = made.training_data(dataset)
-    assert noisy.train_targets.equal(recipe("label_noise").training_data(dataset).train_targets)
-    assert made.training_data(noisy).train_targets.equal(noisy.train_targets)
-    assert recipe().training_data(dataset) is dataset
+@pytest.mark.parametrize("per_seed", [False, True])
+def test_label_noise_is_the_same_in_every_regime_and_applied_once(dataset, per_seed):
+    options = {"label_noise": {"probability": 0.5, "per_seed": per_seed}}
+    made = recipe({"augmentation": {}, "sam": {}, **options})
+    noisy = made.training_data(dataset, Stream(0))
+    assert not noisy.train_targets.equal(dataset.train_targets)
+    assert noisy.train_targets.equal(recipe(options).training_data(dataset, Stream(0)).train_targets)
+    assert made.training_data(noisy, Stream(0)).train_targets.equal(noisy.train_targets)
+    assert recipe().training_data(dataset, Stream(0)) is dataset
+
+
+def test_label_noise_is_one_for_all_seeds_or_each_seeds_own(dataset):
+    def labels(seed, **options):
+        return recipe({"label_noise": options}).training_data(dataset, Stream(seed)).train_targets
+
+    assert labels(0, probability=1.0).equal(labels(1, probability=1.0))
+    assert not labels(0, probability=1.0, per_seed=True).equal(labels(1, probability=1.0, per_seed=True))
+    less, more = (labels(0, probability=p, per_seed=True) != dataset.train_targets for p in (0.2, 0.6))
+    assert (more | ~less).all(), "more noise keeps what less noise has redrawn"
 
 
 def test_the_network_is_trained_on_the_noisy_labels(dataset):
     first, second = network(), network()
-    made = recipe({"label_noise": {"probability": 0.9}})
+    made = recipe({"label_noise": {"probability": 0.9, "per_seed": True}})
     train(first, dataset, made, Stream(0))
-    train(second, made.training_data(dataset), recipe(), Stream(0))
+    train(second, made.training_data(dataset, Stream(0)), recipe(), Stream(0))
     assert weights(first).equal(weights(second))
 
 

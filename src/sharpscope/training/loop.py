@@ -75,7 +75,7 @@ def train(
     model.to(device)
     begun = {"data": data.digest, "initialization": weights_digest(model)} if checkpoint is not None else {}
     names = [type(observer).__qualname__ for observer in observers]
-    data, spared = held_out(recipe.training_data(data), recipe, stream)
+    data, spared = held_out(recipe.training_data(data, stream), recipe, stream)
     with _prepared(model, recipe, stream, device) as (forward, penalties):
         optimizer = recipe.make_optimizer(model.parameters())
         update = recipe.update(model, optimizer)

@@ -115,15 +115,15 @@ def held_out(data: Dataset, recipe: Recipe, stream: Stream) -> tuple[Dataset, tu
     return remaining, (data.train_inputs[chosen], data.train_targets[chosen])
 
 
-def lost_classes(data: Dataset, recipe: Recipe) -> list[str]:
+def lost_classes(data: Dataset, recipe: Recipe, stream: Stream) -> list[str]:
     """Return the classes that have training samples and, once the recipe has drawn labels anew, have none.
 
     Raises:
         DataError: If what the recipe holds out would take the last sample of a class.
     """
-    strata = data.objective.strata(recipe.training_data(data).train_targets)
+    strata = data.objective.strata(recipe.training_data(data, stream).train_targets)
     if recipe.early_stopping is not None:
-        _to_hold_out(strata, recipe, Stream("dry_run"))
+        _to_hold_out(strata, recipe, stream)
     kept = set(strata.unique().tolist())
     before = data.objective.strata(data.train_targets).unique().tolist()
     return [data.classes[label] for label in before if label not in kept]

@@ -17,6 +17,7 @@ from sharpscope.data import Dataset
 from sharpscope.data.dataset import Augmentation
 from sharpscope.errors import FAULTS, DataError, SharpscopeError, SpecError, UnknownName, one_line
 from sharpscope.registry import Registration, Registry
+from sharpscope.seeding import Stream
 from sharpscope.training.averaging import LastIterate
 from sharpscope.training.optimizers import OPTIMIZERS, before_step, clip, decay, make_optimizer
 from sharpscope.training.registry import REGIMES, SCHEDULES
@@ -74,7 +75,7 @@ class Recipe:
         mix: What mixes the samples of a normalized batch, or None.
         penalties: What is added to the loss.
         attachments: What else is attached to the model while it is trained.
-        relabel: What the labels of the training data pass through, once, or None.
+        relabel: What the training data passes through for other labels, with the training's stream, or None.
         tasks: By the name of a part of the regime, the tasks that it is defined for, where these are not all.
         averaging: What the training results in, made from the model and its clean training data.
         early_stopping: Whether and how to stop by held-out data.
@@ -104,7 +105,7 @@ class Recipe:
     mix: Mix | None = None
     penalties: tuple[Penalizing, ...] = ()
     attachments: tuple[Attachment, ...] = ()
-    relabel: Callable[[Dataset], Dataset] | None = None
+    relabel: Callable[[Dataset, Stream], Dataset] | None = None
     tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     averaging: Averaging = LastIterate
     early_stopping: EarlyStopping | None = None
@@ -224,10 +225,14 @@ class Recipe:
             raise SpecError(f"two parts of the regime replace the {what}; keep one of them")
         return replace(self, **change)
 
-    def training_data(self, data: Dataset) -> Dataset:
+    def training_data(self, data: Dataset, stream: Stream) -> Dataset:
         """Return a dataset as it is trained on: with the labels that the regime gives it, all else the same.
 
         Applied to its own result it changes nothing, so measures and scores may see the same data as the training.
+
+        Args:
+            data: The dataset.
+            stream: That of the training.
 
         Raises:
             DataError: If a part of the regime is not defined for the task of the data.
@@ -238,7 +243,7 @@ class Recipe:
                     f"the regime '{part}' is defined for {' and '.join(tasks)}, and dataset '{data.name}' is one of "
                     f"{data.task.name}; take it out of the regimes"
                 )
-        return data if self.relabel is None else self.relabel(data)
+        return data if self.relabel is None else self.relabel(data, stream)
 
     def augmentation(self, data: Dataset) -> Augmentation:
         """Return the dataset's own augmentation where the recipe wants it, and what changes nothing otherwise.

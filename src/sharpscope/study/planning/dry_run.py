@@ -27,6 +27,7 @@ from sharpscope.study.work.features import head_inputs
 from sharpscope.study.work.few import few_of
 from sharpscope.study.work.measuring import measure_clean, refused_at_once
 from sharpscope.study.work.requested import RequestedValue
+from sharpscope.study.work.streams import training_stream
 from sharpscope.task import CLASSIFICATION, Task
 from sharpscope.training import Recipe, check_compiler
 from sharpscope.training import check as check_recipes
@@ -97,7 +98,8 @@ class DryRun:
     def _check_classes(self, point: GridPoint, recipe: Recipe) -> None:
         """See that every class keeps a training sample; labels that are drawn anew need not leave it one."""
         run = point.run
-        lost = at(("regimes", run.regime.label), lambda: lost_classes(self.datasets[text_of(run.data)], recipe))
+        dataset, stream = self.datasets[text_of(run.data)], training_stream(run)
+        lost = at(("regimes", run.regime.label), lambda: lost_classes(dataset, recipe, stream))
         if lost:
             regime = arm_label(run.regime.label, point.coordinates)
             self.notes.append(
@@ -276,7 +278,8 @@ def _check_steps(warmup: int, recipe: Recipe, dataset: Dataset) -> None:
 
 def _try_batch(recipe: Recipe, dataset: Dataset) -> None:
     """Make a batch of a few samples, to see that what the recipe does to them suits the data."""
-    next(iter(MiniBatches(recipe.training_data(few_of(dataset)), recipe, Stream("dry_run"), torch.device(CPU))))
+    stream = Stream("dry_run")
+    next(iter(MiniBatches(recipe.training_data(few_of(dataset), stream), recipe, stream, torch.device(CPU))))
 
 
 def _try_attachments(recipe: Recipe, model: nn.Module) -> None:

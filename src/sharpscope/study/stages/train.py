@@ -24,6 +24,7 @@ from sharpscope.store.tables import to_parquet
 from sharpscope.store.wanted import Stamp, Wanted, answers
 from sharpscope.study.work.requested import RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
+from sharpscope.study.work.streams import training_stream
 from sharpscope.study.work.timing import Timing, first_of
 from sharpscope.study.work.watching import watched_steps
 from sharpscope.study.work.work import Weights, Work
@@ -162,7 +163,7 @@ def member_of(work: Work, model: nn.Module) -> Member:
     losses = tuple(stamp["level"] for stamp in _moments(work.wanted).values() if "level" in stamp)
     watched = watched_steps(work.wanted, work.recipe, len(work.dataset.train_targets))
     recipe = replace(work.recipe, checkpoints_at_loss=losses, watched=watched)
-    return Member(work.folder.run_id, model, work.dataset, recipe, Stream(work.run.seed, "training"))
+    return Member(work.folder.run_id, model, work.dataset, recipe, training_stream(work.run))
 
 
 def _begin_anew(work: Work, *, told: bool) -> None:

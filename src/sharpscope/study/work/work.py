@@ -21,7 +21,6 @@ from sharpscope.errors import DataError, SharpscopeError, by_reason, one_line
 from sharpscope.models import build
 from sharpscope.safety import Predictions, Split, TopSplit
 from sharpscope.safety.temperature import Fit, case_readings, readings
-from sharpscope.seeding import Stream
 from sharpscope.spec import Run
 from sharpscope.store.files import Damaged, Missing
 from sharpscope.store.folder import Store
@@ -36,6 +35,7 @@ from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import calibration_of, predict_under, predictions_of
 from sharpscope.study.work.provenance import provenance
 from sharpscope.study.work.stage import StageResult
+from sharpscope.study.work.streams import initial_stream, training_stream
 from sharpscope.study.work.trained import Trained
 from sharpscope.study.work.twins import divide_head
 from sharpscope.training import Recipe
@@ -101,7 +101,7 @@ class Work:
         dataset = self.cache.dataset(self.run.data)
         planned = self.assignment.data.get(self.folder.run_id, "")
         check_same(self.run.data.name, {planned, self.record.data, dataset.digest})
-        return self.recipe.training_data(dataset)
+        return self.recipe.training_data(dataset, training_stream(self.run))
 
     def model(self, snapshot: str) -> nn.Module:
         """Return the model as it was at a snapshot, on the device and in eval mode; it is to be left as it is.
@@ -281,7 +281,7 @@ class Work:
     def initial_model(self) -> nn.Module:
         """Return the model before its training."""
         shape, outputs = self.dataset.input_shape, self.dataset.outputs
-        return build(self.run.model.name, shape, outputs, Stream(self.run.seed, "init"), **self.run.model.options)
+        return build(self.run.model.name, shape, outputs, initial_stream(self.run), **self.run.model.options)
 
     def write_init(self, model: nn.Module) -> str:
         """Keep initial weights, once for all runs that share them; return where."""

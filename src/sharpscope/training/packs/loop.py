@@ -88,7 +88,7 @@ class _Pack:
         self._members = list(members)
         self._device = device
         first = members[0].recipe
-        self._data = [member.recipe.training_data(member.data) for member in members]
+        self._data = [member.recipe.training_data(member.data, member.stream) for member in members]
         self._objective = self._data[0].objective
         self._network = Network.of(members[0].model)
         self._loss = loss_of(self._objective, first.loss)

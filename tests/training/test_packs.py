@@ -22,8 +22,7 @@ from sharpscope.seeding import Stream
 from sharpscope.task import CLASSIFICATION, REGRESSION
 from sharpscope.training import CheckpointError, Diverged, History, Recipe, train
 from sharpscope.training.optimizers import norm_or_bias
-from sharpscope.training.packs import Member, pack_key, train_pack
-from sharpscope.training.packs.network import Network
+from sharpscope.training.packs import Member, network, pack_key, train_pack
 from sharpscope.training.packs.weights import Weights
 from sharpscope.training.schedules import cosine
 from sharpscope.training.updates.sam import Sam
@@ -53,12 +52,12 @@ def data(
     return kind("made", inputs, targets, inputs[:5], targets[:5], mean=(0.0,) * 4, std=(1.0,) * 4, **rest)
 
 
-def member(number: int, recipe: Recipe, dataset: Dataset | None = None, *, double: bool = True, **model: Any) -> Member:
+def member(number: int, recipe: Recipe, dataset: Dataset | None = None, *, double: bool = True, **shape: Any) -> Member:
     if dataset is None:
         dataset = data(number % 2, kind=Exact if double else Dataset)
-    options = {"hidden": (6, 5), **model}
-    network = build("mlp", dataset.input_shape, dataset.outputs, Stream(number, "init"), **options)
-    return Member(str(number), network.double() if double else network, dataset, recipe, Stream(number, "training"))
+    options = {"hidden": (6, 5), **shape}
+    model = build("mlp", dataset.input_shape, dataset.outputs, Stream(number, "init"), **options)
+    return Member(str(number), model.double() if double else model, dataset, recipe, Stream(number, "training"))
 
 
 def ends(members: Sequence[Member], **options: Any) -> dict[str, History | Diverged]:
@@ -134,6 +133,13 @@ RECIPES = {
 }
 
 
+@pytest.fixture(params=["small batches", "large batches"])
+def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all batches count as small, or as so large that they go through the networks one by one, and in parts."""
+    monkeypatch.setattr(network, "CHUNK", 1024 if request.param == "small batches" else 3)
+
+
+@pytest.mark.usefixtures("batches")
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_member_is_as_it_would_be_alone(name: str) -> None:
     check_like_alone(lambda: [member(number, RECIPES[name]) for number in range(3)])
@@ -163,13 +169,13 @@ def test_a_batch_of_many_samples_goes_through_in_parts() -> None:
 
 def test_with_all_samples_in_a_batch_a_step_tells_the_loss_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    outputs = Network.outputs
+    outputs = network.Network.outputs
 
-    def counted(self: Network, weights: Weights, inputs: Tensor) -> Tensor:
+    def counted(self: network.Network, weights: Weights, inputs: Tensor) -> Tensor:
         looks.append(len(weights))
         return outputs(self, weights, inputs)
 
-    monkeypatch.setattr(Network, "outputs", counted)
+    monkeypatch.setattr(network.Network, "outputs", counted)
     ends([member(number, WHOLE) for number in range(3)])
     assert looks == [3], "after the last step"
 
@@ -193,6 +199,7 @@ def _recipe(**options: Any) -> Recipe:
     return Recipe.from_spec(run, spec.Regime.model_validate(regime))
 
 
+@pytest.mark.usefixtures("batches")
 def test_members_may_differ_in_numbers_and_labels() -> None:
     def make() -> list[Member]:
         own = [{"lr": 0.05, "rho": 0.1, "noise": 0.3}, {"lr": 0.02, "rho": 0.05, "noise": 0.0}]
@@ -205,6 +212,7 @@ def test_members_may_differ_in_numbers_and_labels() -> None:
     check_like_alone(make)
 
 
+@pytest.mark.usefixtures("batches")
 def test_to_the_bit_a_member_does_not_depend_on_its_company() -> None:
     recipe = replace(MOMENTUM, checkpoints_at_loss=(0.9,), epochs=6, update=partial(Sam, rho=0.1))
     packs = [[0], [0, 1], [2, 0, 1, 3, 4], [4, 0]]

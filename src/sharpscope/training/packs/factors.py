@@ -49,7 +49,7 @@ def product(first: Factor, second: Factor) -> Factor:
     if not isinstance(second, tuple):
         return product(second, first)
     edges = sorted({edge for span in (*first, *second) for edge in span[:2]})
-    return tuple((start, end, _at(first, start) * _at(second, start)) for start, end in pairwise(edges))
+    return tuple((start, end, of_network(first, start) * of_network(second, start)) for start, end in pairwise(edges))
 
 
 def is_zero(found: Factor) -> bool:
@@ -61,5 +61,12 @@ def is_zero(found: Factor) -> bool:
     return not isinstance(found, tuple) and found == 0
 
 
-def _at(spans: tuple[tuple[int, int, float], ...], network: int) -> float:
-    return next(value for first, last, value in spans if first <= network < last)
+def of_network(found: Factor, network: int) -> float:
+    """Return the number of one network.
+
+    >>> of_network(((0, 2, 1.0), (2, 3, 2.0)), 2)
+    2.0
+    """
+    if not isinstance(found, tuple):
+        return found
+    return next(value for first, last, value in found if first <= network < last)

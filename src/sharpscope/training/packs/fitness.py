@@ -58,9 +58,10 @@ def pack_size(model: nn.Module, recipe: Recipe, samples: int) -> int:
     weights = sum(place.size for place in network.places)
     if 2 * weights > ROOM:
         raise NotPacked(f"networks as large as {weights:,} weights")
-    batch = min(recipe.batch_size, samples, CHUNK)
-    between = sum(place.inputs + place.outputs for place in network.places)
-    return max(2, min(LARGEST, ROOM // max(weights, batch * between)))
+    batch = min(recipe.batch_size, samples)
+    # Large batches go through the networks one by one: of these only the samples are there for all.
+    kept = network.inputs if batch >= CHUNK else sum(place.inputs + place.outputs for place in network.places)
+    return max(2, min(LARGEST, ROOM // max(weights, batch * kept)))
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.training.packs.activations import ACTIVATIONS, Activation
-from sharpscope.training.packs.factors import Factor
+from sharpscope.training.packs.factors import Factor, of_network
 from sharpscope.training.packs.weights import Layer, Place, Weights
 
-# Samples that go through the network at a time: few enough that what is kept for the way back stays in a cache.
-CHUNK = 512
+# A batch of as many samples goes through the networks one by one, and so many at a time: a product with so many rows is
+# as fast for one network as for several, and what is kept for the way back stays in a cache.
+CHUNK = 1024
 
 
 class NotPacked(Exception):
@@ -83,7 +84,14 @@ class Network:
 
     def outputs(self, weights: Weights, inputs: Tensor) -> Tensor:
         """Return the outputs ``[R, N, C]`` of inputs ``[R, N, D]``."""
-        return _joined([self._forward(weights, part)[0] for part in inputs.split(CHUNK, dim=1)])
+        if inputs.shape[1] < CHUNK:
+            return self._forward(weights.layers, inputs)[0]
+        return torch.cat(
+            [
+                torch.cat([self._forward(layers, part)[0] for part in own.split(CHUNK, dim=1)], dim=1)
+                for layers, own in zip(weights.apart(), inputs.split(1), strict=True)
+            ]
+        )
 
     def gradient(
         self,
@@ -110,22 +118,40 @@ class Network:
         Returns:
             Outputs, shape ``[R, N, C]``.
         """
-        found = []
-        scale = alpha / inputs.shape[1]
-        for some, their_targets in zip(inputs.split(CHUNK, dim=1), targets.split(CHUNK, dim=1), strict=True):
-            outputs, kept = self._forward(weights, some)
-            self._backward(weights, derivative(outputs, their_targets), kept, into, beta, scale)
-            found.append(outputs)
-            beta = 1.0
-        return _joined(found)
+        alpha /= inputs.shape[1]
+        if inputs.shape[1] < CHUNK:
+            return self._added(weights.layers, inputs, targets, derivative, into.layers, beta, alpha)
+        found = inputs.new_empty(*inputs.shape[:2], self.places[-1].outputs)
+        for row, (here, there) in enumerate(zip(weights.apart(), into.apart(), strict=True)):
+            share = of_network(beta, row)
+            parts = (tensor[row : row + 1].split(CHUNK, dim=1) for tensor in (inputs, targets, found))
+            for some, their_targets, outputs in zip(*parts, strict=True):
+                outputs.copy_(self._added(here, some, their_targets, derivative, there, share, alpha))
+                share = 1.0
+        return found
 
-    def _forward(self, weights: Weights, values: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _added(
+        self,
+        layers: Sequence[Layer],
+        inputs: Tensor,
+        targets: Tensor,
+        derivative: Derivative,
+        into: Sequence[Layer],
+        beta: Factor,
+        alpha: float,
+    ) -> Tensor:
+        """Add ``alpha`` times the sum over samples of the gradients of their losses; return the outputs."""
+        outputs, kept = self._forward(layers, inputs)
+        self._backward(layers, derivative(outputs, targets), kept, into, beta, alpha)
+        return outputs
+
+    def _forward(self, layers: Sequence[Layer], values: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the outputs, and of each layer what its derivative is made of."""
         kept = []
         for layer in self.layers:
             if isinstance(layer, Affine):
                 kept.append(values)
-                values = _applied(weights.layers[layer.number], values)
+                values = _applied(layers[layer.number], values)
             else:
                 found = layer.forward(values)
                 kept.append(found if layer.from_output else values)
@@ -133,19 +159,21 @@ class Network:
         return values, kept
 
     def _backward(
-        self, weights: Weights, above: Tensor, kept: list[Tensor], into: Weights, beta: Factor, alpha: float
+        self,
+        layers: Sequence[Layer],
+        above: Tensor,
+        kept: list[Tensor],
+        into: Sequence[Layer],
+        beta: Factor,
+        alpha: float,
     ) -> None:
         for layer, values in zip(reversed(self.layers), reversed(kept), strict=True):
             if not isinstance(layer, Affine):
                 above = layer.backward(above, values)
                 continue
-            into.layers[layer.number].add_products(values, above, beta=beta, alpha=alpha)
+            into[layer.number].add_products(values, above, beta=beta, alpha=alpha)
             if layer.number:
-                above = torch.bmm(above, weights.layers[layer.number].matrix.mT)
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+                above = torch.bmm(above, layers[layer.number].matrix.mT)
 
 
 def _applied(layer: Layer, values: Tensor) -> Tensor:

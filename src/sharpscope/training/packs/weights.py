@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,11 @@ class Layer:
         """The matrices, ``[R, inputs, outputs]``."""
         return self.stored.mT if self.place.turned else self.stored
 
+    def of_network(self, number: int) -> Layer:
+        """Return the layer of one network, which shares the memory."""
+        bias = None if self.bias is None else self.bias[number : number + 1]
+        return Layer(self.place, self.stored[number : number + 1], bias)
+
     def tensors(self) -> Iterator[Tensor]:
         """Yield what lies in memory."""
         yield self.stored
@@ -89,8 +95,7 @@ class Layer:
         for share, (into, first, second) in _pieces(beta, self.stored, left, right):
             into.baddbmm_(first, second, beta=share, alpha=alpha)
         if self.bias is not None:
-            # Of one row in memory: a single number expanded would be multiplied network by network.
-            ones = above.new_ones(1, 1, above.shape[1]).expand(len(above), 1, -1)
+            ones = _ones(above.shape[1], above.dtype, above.device).expand(len(above), 1, -1)
             for share, (into, first, second) in _pieces(beta, self.bias, ones, above):
                 into.baddbmm_(first, second, beta=share, alpha=alpha)
 
@@ -129,6 +134,11 @@ class Weights:
                 if layer.bias is not None:
                     layer.bias[row, 0].copy_(state[layer.place.key("bias")])
         return weights
+
+    def apart(self) -> Iterator[list[Layer]]:
+        """Yield the layers of each network, which share its memory."""
+        for row in range(len(self)):
+            yield [layer.of_network(row) for layer in self.layers]
 
     def __len__(self) -> int:
         """Return the number of networks."""
@@ -199,6 +209,12 @@ class Weights:
             if layer.bias is not None:
                 found.append(test(nn.Parameter(torch.empty(place.outputs))))
         return found
+
+
+@lru_cache(maxsize=8)
+def _ones(number: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return ones, ``[1, 1, number]``: in memory, since a single one expanded is multiplied network by network."""
+    return torch.ones(1, 1, number, dtype=dtype, device=device)
 
 
 def _pieces(found: Factor, *tensors: Tensor) -> Iterator[tuple[float, list[Tensor]]]:

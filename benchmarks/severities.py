@@ -19,15 +19,15 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
-import sharpscope.data
+import sharpscope.data.conditions
 from sharpscope.data import CONDITIONS
+from sharpscope.data.conditions.resampling import blurred_along, gaussian_weights
+from sharpscope.data.conditions.severity import DAMAGES, SIDES, SIMILARITY
 from sharpscope.data.draws import Draws
-from sharpscope.data.resampling import blurred_along, gaussian_weights
-from sharpscope.data.severity import DAMAGES, SIDES, SIMILARITY
 from sharpscope.files import write_atomic
 from sharpscope.seeding import Stream
 
-PATH = Path(sharpscope.data.__file__).parent / "strengths.json"
+PATH = Path(sharpscope.data.conditions.__file__).parent / "strengths.json"
 STREAM = Stream("severities")
 MASTER = 448
 COUNT = 96

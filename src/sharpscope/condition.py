@@ -1,6 +1,6 @@
 """Conditions: altered copies of what is evaluated. What is told of them needs no torch.
 
-How a condition alters inputs, weights or data is in ``sharpscope.data.conditions``.
+How a condition alters inputs, weights or data is in ``sharpscope.data.conditions.applying``.
 """
 
 from __future__ import annotations

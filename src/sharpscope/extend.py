@@ -153,11 +153,11 @@ if TYPE_CHECKING:
     from sharpscope.curvature.passes.reductions import Count, FeatureMoments, GradientSum, Mean, Values
     from sharpscope.curvature.risk import Risk
     from sharpscope.data import CONDITIONS, DATASETS, Dataset, DataSource, Samples
-    from sharpscope.data.conditions import corrupt
-    from sharpscope.data.download import RemoteFile, locate
+    from sharpscope.data.conditions.applying import corrupt
     from sharpscope.data.draws import Draws
-    from sharpscope.data.known_functions import FUNCTIONS
-    from sharpscope.data.selection import stratified
+    from sharpscope.data.files.download import RemoteFile, locate
+    from sharpscope.data.sets.known_functions import FUNCTIONS
+    from sharpscope.data.subsets.selection import stratified
     from sharpscope.errors import DataError, NotDefined, SharpscopeError, SpecError
     from sharpscope.models import MODELS
     from sharpscope.safety import SCORES, Predictions, RegressionSplit, ScoreFacts, Split
@@ -186,11 +186,11 @@ else:
             "sharpscope.curvature.risk": ("Risk",),
             "sharpscope.curvature.estimators.sequential_sampling": ("draw_rounds", "judged"),
             "sharpscope.data": ("DATASETS", "Dataset", "Samples", "DataSource", "CONDITIONS"),
-            "sharpscope.data.conditions": ("corrupt",),
-            "sharpscope.data.selection": ("stratified",),
-            "sharpscope.data.download": ("RemoteFile", "locate"),
+            "sharpscope.data.conditions.applying": ("corrupt",),
+            "sharpscope.data.subsets.selection": ("stratified",),
+            "sharpscope.data.files.download": ("RemoteFile", "locate"),
             "sharpscope.data.draws": ("Draws",),
-            "sharpscope.data.known_functions": ("FUNCTIONS",),
+            "sharpscope.data.sets.known_functions": ("FUNCTIONS",),
             "sharpscope.errors": ("SharpscopeError", "NotDefined", "DataError", "SpecError"),
             "sharpscope.models": ("MODELS",),
             "sharpscope.safety": ("SCORES", "ScoreFacts", "Predictions", "Split", "RegressionSplit"),

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from sharpscope.data.download import RemoteFile
+from sharpscope.data.files.download import RemoteFile
 
 
 def tar(path, files, mode="w:gz"):

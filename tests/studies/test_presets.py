@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from sharpscope.data import Dataset, DataSource
-from sharpscope.data.cifar import CifarArchive
-from sharpscope.data.mnist import IdxArchive
-from sharpscope.data.tiny_imagenet import TinyImageNet
+from sharpscope.data.sets.cifar import CifarArchive
+from sharpscope.data.sets.mnist import IdxArchive
+from sharpscope.data.sets.tiny_imagenet import TinyImageNet
 from sharpscope.errors import DataError, SharpscopeError
 from sharpscope.study.planning.plan import make_plan
 from sharpscope.study.source.presets import presets
@@ -113,7 +113,7 @@ def test_data_that_are_missing_are_told_when_they_are_loaded(monkeypatch, tmp_pa
     def refuse(file, mirrors, target):
         raise DataError(f"{file.name} could not be downloaded")
 
-    monkeypatch.setattr("sharpscope.data.download.fetch", refuse)
+    monkeypatch.setattr("sharpscope.data.files.download.fetch", refuse)
     for preset, file in [
         ("mnist", "train-images-idx3-ubyte.gz"),
         ("paper/cifar10-resnet18", "cifar-10-binary.tar.gz"),

@@ -37,7 +37,7 @@ def nowhere(tmp_path, monkeypatch):
     def fetch(*_):
         raise AssertionError("a plan downloads nothing")
 
-    monkeypatch.setattr("sharpscope.data.download.fetch", fetch)
+    monkeypatch.setattr("sharpscope.data.files.download.fetch", fetch)
     (tmp_path / "data").mkdir()
     return tmp_path / "data"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.data.test_other_sets import source  # noqa: F401 - a fixture
+from tests.data.conditions.test_other_sets import source  # noqa: F401 - a fixture
 
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.condition import Case

@@ -10,7 +10,8 @@ from safetensors.numpy import load_file
 
 from sharpscope.analysis.ledger import load_ledger
 from sharpscope.condition import Case
-from sharpscope.data import CONDITIONS, attacks
+from sharpscope.data import CONDITIONS
+from sharpscope.data.conditions import attacks
 from sharpscope.errors import SpecError
 from sharpscope.spec import Component
 from sharpscope.store.pairs import update_pairs

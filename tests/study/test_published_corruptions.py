@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sharpscope.data import DATASETS, SEVERITIES, DataSource, conditions_of
-from sharpscope.data.cifar import CifarArchive
+from sharpscope.data.sets.cifar import CifarArchive
 from sharpscope.errors import DataError, SpecError
 from sharpscope.spec import Component
 from sharpscope.study.planning.plan import make_plan

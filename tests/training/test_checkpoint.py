@@ -9,7 +9,7 @@ import torch
 from tests.training.killed import Killed, killed_after
 from torch import nn
 
-from sharpscope.data.augmentations import random_shift
+from sharpscope.data.augmentations.geometric import random_shift
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training

@@ -8,8 +8,8 @@ import torch
 from tests.training.killed import Killed
 from torch.nn.functional import cross_entropy
 
-from sharpscope.data.augmentations import random_shift
-from sharpscope.data.selection import stratified
+from sharpscope.data.augmentations.geometric import random_shift
+from sharpscope.data.subsets.selection import stratified
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training

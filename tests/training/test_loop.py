@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sharpscope.data.augmentations import random_shift
+from sharpscope.data.augmentations.geometric import random_shift
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.spec import Regime, Training

@@ -11,7 +11,7 @@ from torch import nn
 
 import sharpscope
 from sharpscope.data import DATASETS, DataSource
-from sharpscope.data.augmentations import random_shift
+from sharpscope.data.augmentations.geometric import random_shift
 from sharpscope.errors import DataError, HeadNotFound, SpecError
 from sharpscope.models import build
 from sharpscope.seeding import Stream

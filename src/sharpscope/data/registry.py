@@ -30,7 +30,7 @@ class DatasetFacts:
 
 
 # A dataset is ``(source: Source, *, options) -> Dataset``.
-DATASETS: Registry = Registry("dataset", package="sharpscope.data")
+DATASETS: Registry = Registry("dataset", package="sharpscope.data.sets")
 
-# What a condition is given and returns depends on its kind; see ``sharpscope.data.conditions``.
-CONDITIONS: Registry = Registry("condition", package="sharpscope.data")
+# What a condition is given and returns depends on its kind; see ``sharpscope.data.conditions.applying``.
+CONDITIONS: Registry = Registry("condition", package="sharpscope.data.conditions")

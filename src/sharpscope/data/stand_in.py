@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sharpscope.data.calibration import calibration_count, training_size
 from sharpscope.data.dataset import Dataset, Samples
 from sharpscope.data.registry import DATASETS, DatasetFacts
+from sharpscope.data.subsets.calibration import calibration_count, training_size
 from sharpscope.errors import DataError
 from sharpscope.seeding import Stream
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sharpscope.data import Dataset
-from sharpscope.data.selection import stratified
+from sharpscope.data.subsets.selection import stratified
 from sharpscope.seeding import Stream
 from sharpscope.training.recipe import Recipe
 from sharpscope.training.steps import MiniBatch

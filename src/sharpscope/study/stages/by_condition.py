@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sharpscope.data.conditions import facts_of
+from sharpscope.data.conditions.applying import facts_of
 from sharpscope.errors import DataError
 from sharpscope.safety.by_condition import by_condition, mean_of
 from sharpscope.spec import Run

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sharpscope.data.conditions import facts_of as facts_of_condition
+from sharpscope.data.conditions.applying import facts_of as facts_of_condition
 from sharpscope.errors import FAULTS
 from sharpscope.safety import SCORES
 from sharpscope.spec import Run

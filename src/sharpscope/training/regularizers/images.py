@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from sharpscope.data import policies
+from sharpscope.data.augmentations import policies
 from sharpscope.data.dataset import Augmentation
 from sharpscope.training.recipe import Recipe
 from sharpscope.training.registry import REGIMES, RegimeFacts

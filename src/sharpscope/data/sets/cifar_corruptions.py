@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from sharpscope.benchmark import BENCHMARK, EXTRA
 from sharpscope.condition import SEVERITIES
 from sharpscope.data.dataset import DataSource
 from sharpscope.data.files.archives import open_tar
+from sharpscope.data.files.arrays import mapped
 from sharpscope.data.files.download import RemoteFile, locate, verify_file
 from sharpscope.errors import DataError
 
@@ -111,40 +111,3 @@ class ArraySuite:
                 f"{len(self.targets)} test images, got {array.dtype} of shape {array.shape}; get it again"
             )
         return array
-
-
-def mapped(path: Path, offset: int, size: int, name: str) -> np.ndarray:
-    """Return an array of a NumPy file, or of one that lies within another file, as a read-only memory map.
-
-    Args:
-        path: The file.
-        offset: The first byte of the array's file in it.
-        size: How many bytes there are.
-        name: What the array is called, for messages.
-
-    Raises:
-        DataError: If it is no NumPy file, holds Python objects, or is cut off.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            shape, fortran, dtype = _header(file)
-            start = file.tell()
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{name} in {path} is not a NumPy file or is damaged ({error}); get it again") from None
-    if dtype.hasobject:
-        raise DataError(f"{name} in {path} holds Python objects, which are never read; get it again")
-    there = min(offset + size, path.stat().st_size) - start
-    needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if there != needed:
-        raise DataError(f"{name} in {path} should hold {needed} bytes of shape {shape}, got {there}; get it again")
-    return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"version {version} of its format is not known")

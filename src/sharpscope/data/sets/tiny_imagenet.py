@@ -16,11 +16,10 @@ from sharpscope.condition import SEVERITIES
 from sharpscope.data.augmentations.geometric import random_flip, random_resized_crop
 from sharpscope.data.dataset import Dataset, DataSource
 from sharpscope.data.files.archives import Member, Zip, open_tar
-from sharpscope.data.files.cache import filling
+from sharpscope.data.files.arrays import filling, mapped
 from sharpscope.data.files.download import RemoteFile, locate, verify_file
 from sharpscope.data.files.images import decode
 from sharpscope.data.registry import DatasetFacts
-from sharpscope.data.sets.cifar_corruptions import mapped
 from sharpscope.data.sets.splits import register
 from sharpscope.data.subsets.parts import Sizes
 from sharpscope.errors import DataError

@@ -1,1 +1,1 @@
-"""The conditions that test sets and weights are altered by, one file a family, and ``applying`` them to a dataset."""
+"""Conditions that test sets and weights are altered by, one file a family; ``applying`` puts a dataset under them."""

@@ -156,6 +156,30 @@ def test_what_cannot_be_told_says_how_many_seeds_it_would_take():
     assert expected / 1.5 <= test.seeds <= 1.5 * expected or (math.isinf(test.seeds) and expected > 150)
 
 
+def test_where_seeds_have_no_spread_nothing_is_said_of_how_many_would_tell():
+    """One seed has none, and neither have seeds that all differ by the same."""
+    results = study({SHARP: BIG}, sharper(SHARP), seeds=1)
+    (test,) = judge(results)[0].tests
+    assert (test.seeds, test.note) == (None, "One seed has no spread by which to judge how many seeds would tell.")
+    (row,) = cards(results, judge(results))[0]["rows"]
+    assert (row["seeds"], row["note"]) == ("", test.note)
+    results = study({ECE: NONE}, sharper(ECE), seeds=3)
+    better = {"levels": ["sam"], "quantities": [ECE.name], "direction": "better"}
+    claim = {**results.claimed[0], "controls": [], "predictions": [better]}
+    for differs in (0.0, 0.25):
+        ledger = results.ledger.assign(ece=results.ledger["regime"].map(lambda r, d=differs: d if r == "sam" else 0.0))
+        (test,) = judge(replace(results, ledger=ledger, claimed=(claim,)))[0].tests
+        assert (test.verdict, test.seeds) == (CANNOT_TELL, None)
+        assert test.note.startswith("The difference is the same in all 3 seeds")
+
+
+def test_tests_of_one_verdict_are_said_to_say_so_or_to_be_unable_to_tell():
+    claim = sharper(SHARP, NORM, controls=[])
+    for effect, told in ((BIG, "All 2 of its tests say so."), (NONE, "None of its 2 tests can tell.")):
+        results = study({SHARP: effect, NORM: effect}, claim)
+        assert cards(results, judge(results))[0]["sentence"] == told
+
+
 def test_a_claim_about_several_things_holds_if_it_holds_for_all():
     levels = ("sam", "augmentation")
     assert verdict({SHARP: BIG, NORM: BIG}, sharper(SHARP, NORM, levels=levels, controls=[])) == HOLDS

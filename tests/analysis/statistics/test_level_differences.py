@@ -201,6 +201,7 @@ def test_seeds_to_find_of_no_difference_are_beyond_any_number():
     values = np.array([[1.0, -1.0, 0.5, 0.2], [-1.0, 1.0, -0.5, -0.2], [0.0, 0.0, 0.0, 0.0]])
     assert math.isinf(seeds_to_find(values, (5, 200)))
     assert math.isnan(seeds_to_find(values[:, :1], (5, 200)))
+    assert math.isnan(seeds_to_find(np.array([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]), (5, 200)))  # all differ by 1
 
 
 def test_pairs_are_told_apart_by_flips_of_whole_seeds():

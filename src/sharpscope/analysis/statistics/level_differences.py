@@ -243,13 +243,16 @@ def seeds_to_find(values: np.ndarray, tried: Iterable[int], *, alpha: float = 0.
         least: The power that is asked for.
 
     Returns:
-        The first number of those tried that is enough; infinite where none is, NaN where fewer than two seeds count.
+        The first number of those tried that is enough; infinite where none is, NaN where there is no spread to judge
+        by: where fewer than two seeds count, or all differ in the same way.
     """
     n = int(np.isfinite(values).all(axis=0).sum())
     if n < 2 or len(values) < 2:
         return math.nan
     found = _spread(values)
-    if not (found.squares > 0 and found.noise > 0):
+    if not found.noise > 0:
+        return math.nan
+    if not found.squares > 0:
         return math.inf
     freedom = found.levels - 1
     by_seed = _RANKS * found.squares * freedom / found.noise  # the noncentrality that each seed adds

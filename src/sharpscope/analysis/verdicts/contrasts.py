@@ -21,6 +21,7 @@ from sharpscope.spec import Claim, Contrast
 from sharpscope.spec.predictions import ALL
 
 _STREAM = NumpyStream(0, "analysis", "claims")
+_HOW_MANY = "to judge how many seeds would tell"
 _UP, _DOWN = {"sharper", "better", "larger"}, {"flatter", "worse", "smaller"}
 
 
@@ -56,7 +57,7 @@ def contrast(values: Values, claim: Claim, predictions: Sequence[Contrast]) -> I
                 *(one.reference, one.predicted, found, claim.controls),
                 stated=claim.at,
             )
-            yield replace(test, seeds=None if test.favor else _seeds_of(values, one, claim.at))
+            yield test if test.favor else _with_seeds(values, test, one, claim.at)
 
 
 def _levels(values: Values, one: Contrast, reference: str) -> list[str]:
@@ -105,18 +106,27 @@ def sign_of(quantity: Quantity, predicted: str) -> int:
     return sign * (quantity.orientation or 1)
 
 
-def _seeds_of(values: Values, one: _Asked, condition: str) -> float | None:
-    """Return how many seeds would tell under a condition; None where the study has nothing there."""
+def _with_seeds(values: Values, test: TestedPrediction, one: _Asked, condition: str) -> TestedPrediction:
+    """Return a test that cannot tell with how many seeds would, or why that is not known."""
     column = column_under(values.results, one.quantity, (one.level, one.reference), condition)
-    return None if column is None else _seeds(_differences(values, one, column))
+    found = np.array([]) if column is None else _differences(values, one, column)
+    present = found[np.isfinite(found)]
+    if not len(present):
+        return test
+    if len(present) == 1:
+        return replace(test, note=f"One seed has no spread by which {_HOW_MANY}.")
+    if not np.ptp(present) > 0:
+        same = f"The difference is the same in all {len(present)} seeds"
+        return replace(test, note=f"{same}, so there is no spread by which {_HOW_MANY}.")
+    return replace(test, seeds=_seeds(present))
 
 
-def _seeds(differences: np.ndarray) -> float:
-    """Return about how many seeds it takes to find a difference like the one observed in four of five studies."""
-    present = differences[np.isfinite(differences)]
-    spread = float(present.std(ddof=1)) if len(present) > 1 else 0.0
-    if not spread > 0:
-        return math.inf
-    effect, found = abs(float(present.mean())) / spread, found_by_signed_rank(ALPHA)
+def _seeds(present: np.ndarray) -> float:
+    """Return about how many seeds it takes to find a difference like the one observed in four of five studies.
+
+    Args:
+        present: The differences of the seeds that have one; they are not all the same.
+    """
+    effect, found = abs(float(present.mean())) / float(present.std(ddof=1)), found_by_signed_rank(ALPHA)
     drawn = ((n, normal_values(n, _STREAM.child("power"))) for n in TRIED_SEEDS if n > len(present))
     return next((n for n, values in drawn if power(found, values, effect) >= POWER), math.inf)

@@ -108,7 +108,8 @@ def sentence(results: StudyResults, one: Judged) -> str:
         listed = [f"{verdict} for {count}" for verdict, count in one.counts.items()]
         parts = [f"Of {total} tests it {', '.join(listed)}."]
     elif total > 1:
-        parts = [f"All {total} tests agree."]
+        none = one.verdict == CANNOT_TELL
+        parts = [f"None of its {total} tests can tell." if none else f"All {total} of its tests say so."]
     if one.untested and total:
         parts.append(f"Not in the study: {', '.join(one.untested)}.")
     lacking = [

@@ -173,6 +173,18 @@ def test_where_seeds_have_no_spread_nothing_is_said_of_how_many_would_tell():
         assert test.note.startswith("The difference is the same in all 3 seeds")
 
 
+def test_levels_that_are_the_same_runs_are_judged_once():
+    levels = ("sam", "augmentation")
+    claim = sharper(SHARP, levels=levels, controls=[])
+    claim["predictions"].append({"quantities": [SHARP.name], "outcomes": ["ece"], "sign": "positive"})
+    results = study({SHARP: BIG, ECE: NONE}, claim)
+    ledger = results.ledger.copy()
+    for name in results.quantities:
+        ledger.loc[ledger["regime"] == "augmentation", name] = ledger.loc[ledger["regime"] == "sam", name].to_numpy()
+    two = replace(results, ledger=ledger[ledger["regime"] != "augmentation"])
+    assert judge(replace(results, ledger=ledger))[0].tests == judge(two)[0].tests
+
+
 def test_tests_of_one_verdict_are_said_to_say_so_or_to_be_unable_to_tell():
     claim = sharper(SHARP, NORM, controls=[])
     for effect, told in ((BIG, "All 2 of its tests say so."), (NONE, "None of its 2 tests can tell.")):

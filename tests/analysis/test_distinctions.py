@@ -118,6 +118,16 @@ def test_no_order_is_predicted_and_none_contradicts():
     assert judged(turned, controls=[], predictions=[sphere]).verdict != HOLDS
 
 
+def test_levels_that_are_the_same_runs_change_places_as_one():
+    results = study({SHARP: (0.0, 0.0, 0.3, 0.3)}, controls=[], seeds=6)
+    ledger = results.ledger.copy()
+    ledger.loc[ledger[KEY] == "rastrigin", SHARP.name] = ledger.loc[ledger[KEY] == "beale", SHARP.name].to_numpy()
+    three = replace(results, ledger=ledger[ledger[KEY] != "rastrigin"])
+    (test,), (alone,) = (judge(one)[0].tests for one in (replace(results, ledger=ledger), three))
+    assert test == alone
+    assert test.other == "sphere, booth, beale"
+
+
 def test_one_quantity_that_cannot_be_told_leaves_a_part():
     found = judged({SHARP: FAR, NORM: SAME}, controls=[])
     assert found.verdict == IN_PART

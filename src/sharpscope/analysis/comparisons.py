@@ -10,7 +10,17 @@ import pandas as pd
 
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.tested import ADJUSTED_COLUMNS, COLUMNS, SECONDARY, Tested, by_benjamini_hochberg
+from sharpscope.analysis.same_runs import same_levels
+from sharpscope.analysis.tested import (
+    ADJUSTED_COLUMNS,
+    COLUMNS,
+    REPEATED,
+    SECONDARY,
+    Tested,
+    by_benjamini_hochberg,
+    repeat,
+    untested,
+)
 from sharpscope.analysis.values import Values
 
 
@@ -24,7 +34,8 @@ def comparisons_table(results: StudyResults, contrasts: pd.DataFrame | None = No
     signed-rank test, adjusted over all settings together; the smallest p-values that could be reached; ``method``: what
     entered the test.
 
-    The only setting of a study is the whole study, so that its rows are those of ``contrasts_table``.
+    The only setting of a study is the whole study, so that its rows are those of ``contrasts_table``. Levels that are
+    the same runs count once, as there.
 
     Args:
         results: What the study found.
@@ -33,13 +44,17 @@ def comparisons_table(results: StudyResults, contrasts: pd.DataFrame | None = No
     columns = [*results.keys, "quantity", "kind", results.factor.name, *COLUMNS]
     if not results.keys:
         return (contrasts_table(results) if contrasts is None else contrasts)[columns]
-    values = Values(results)
+    values, same = Values(results), same_levels(results)
     rows = []
     found = {name: values.scaled(name) for name in results.measured}
     differences = {(name, level): values.differences(name, level) for name in found for level in values.others}
     for setting, group in enumerate(values.settings):
         for (name, level), of_settings in differences.items():
             tested = Tested(name, level, found[name], of_settings[setting])
-            rows.append({**group, **tested.described(results), "family": SECONDARY})
+            family = REPEATED if level in same else SECONDARY
+            rows.append({**group, **tested.described(results), "family": family})
     table = pd.DataFrame(rows, columns=[c for c in columns if c not in ADJUSTED_COLUMNS])
-    return by_benjamini_hochberg(table)[columns]
+    counts = table["family"] == SECONDARY
+    parts = (by_benjamini_hochberg(table[counts]), untested(table[~counts]))
+    whole = pd.concat([part for part in parts if len(part)]) if len(table) else parts[0]
+    return repeat(whole.sort_index(), results.factor.name, same)[columns]

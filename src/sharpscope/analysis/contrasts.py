@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis.results import StudyResults, describe_group
+from sharpscope.analysis.same_runs import same_levels
 from sharpscope.analysis.statistics import (
     StudyWide,
     flip_test,
@@ -40,10 +41,14 @@ from sharpscope.analysis.tested import (
     ALPHA,
     COLUMNS,
     PRIMARY,
+    REPEATED,
+    SECONDARY,
     Tested,
     adjusted,
     by_benjamini_hochberg,
     equivalent,
+    repeat,
+    untested,
 )
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
@@ -54,7 +59,7 @@ CORRECTIONS: dict[Correction, str] = {"westfall_young": "Westfall-Young", "holm"
 
 WIDE_COLUMNS = (
     *("settings", "same_direction", "settings_left_out", "seeds_left_out", "not_positive"),
-    *("risen", "differ", "p_sign", "p_heterogeneity", "detectable", "equivalent"),
+    *("risen", "differ", "p_sign", "p_heterogeneity", "detectable", "equivalent", "same_as"),
 )
 
 
@@ -91,9 +96,10 @@ def contrast(values: Values, name: str, level: str) -> Contrast:
 
 
 def primary_contrasts(results: StudyResults) -> list[Contrast]:
-    """Return the contrasts of the primary family."""
-    values = Values(results)
-    return [contrast(values, name, level) for name in results.primary for level in values.others]
+    """Return the contrasts of the primary family; levels that are the same runs count once."""
+    values, same = Values(results), same_levels(results)
+    others = [level for level in values.others if level not in same]
+    return [contrast(values, name, level) for name in results.primary for level in others]
 
 
 def contrasts_table(results: StudyResults) -> pd.DataFrame:
@@ -106,23 +112,34 @@ def contrasts_table(results: StudyResults) -> pd.DataFrame:
     smallest difference that would have been found in four of five studies (``detectable``; infinite where none would);
     and whether the level is ``equivalent`` where the study declares a margin.
 
+    A level whose runs are those of another one is ``same_as`` that: it belongs to no family, and its rows repeat those
+    of the other one. See ``same_levels``.
+
     ``p`` is that of the test that is corrected: of flips of seeds in the primary family with the correction of Westfall
     and Young, of the signed-rank test elsewhere.
     """
-    values = Values(results)
+    values, same = Values(results), same_levels(results)
     found = [contrast(values, name, level) for name in results.measured for level in values.others]
     columns = ["quantity", "kind", results.factor.name, *COLUMNS, *WIDE_COLUMNS]
-    rows = [{**one.tested.described(results), **_over_settings(values, one)} for one in found]
+    rows = [
+        {
+            **one.tested.described(results),
+            **_over_settings(values, one),
+            "same_as": same.get(one.tested.level, ""),
+            **({"family": REPEATED} if one.tested.level in same else {}),
+        }
+        for one in found
+    ]
     table = pd.DataFrame(rows, columns=[c for c in columns if c not in ADJUSTED_COLUMNS])
     if found:
         signs = sign_test(np.stack([one.tested.values for one in found]))
         varies = heterogeneity(np.stack([one.by_setting for one in found]), _STREAM.child("settings"))
         table = table.assign(risen=signs.risen, differ=signs.differ, p_sign=signs.p, p_heterogeneity=varies)
-    is_primary = (table["family"] == PRIMARY).to_numpy(bool)
-    family = [one for one, counts in zip(found, is_primary, strict=True) if counts]
-    parts = [_primary(results, table[is_primary], family), by_benjamini_hochberg(table[~is_primary])]
+    of = {family: table[table["family"] == family] for family in (PRIMARY, SECONDARY, REPEATED)}
+    family = [found[i] for i in of[PRIMARY].index]
+    parts = [_primary(results, of[PRIMARY], family), by_benjamini_hochberg(of[SECONDARY]), untested(of[REPEATED])]
     whole = pd.concat([part for part in parts if len(part)]) if found else parts[0]
-    return whole.sort_index()[columns]
+    return repeat(whole.sort_index(), results.factor.name, same)[columns]
 
 
 def _over_settings(values: Values, one: Contrast) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from sharpscope.analysis.explanations.told_complexity import told_complexity
 from sharpscope.analysis.explanations.told_confidence import told_confidence
 from sharpscope.analysis.explanations.told_loss import told_loss
 from sharpscope.analysis.results import StudyResults, TableRow, records
-from sharpscope.analysis.tested import ALPHA, PRIMARY
+from sharpscope.analysis.same_runs import same_levels, told_same
+from sharpscope.analysis.tested import ALPHA, PRIMARY, REPEATED
 from sharpscope.analysis.told_intervals import told_intervals
 from sharpscope.analysis.told_relations import told_relations
 from sharpscope.analysis.wording import counted, difference_text, joined, label_of
@@ -67,7 +68,8 @@ def find(
     confidence = confidence_table(results) if confidence is None else confidence
     found = _find(results, contrasts, correlations, remains, confidence, complexity, dose)
     changed = ("The primary family was changed after the study first ran.",) if results.primary_changed else ()
-    return replace(found, sentences=(*found.sentences, *changed), unconverged=_unconverged(results))
+    same = tuple(filter(None, [told_same(results)]))
+    return replace(found, sentences=(*same, *found.sentences, *changed), unconverged=_unconverged(results))
 
 
 def _find(
@@ -96,7 +98,10 @@ def _find(
     family = contrasts[contrasts["family"] == PRIMARY]
     name = "primary family"
     if family.empty:
-        family, name = contrasts, "comparisons"
+        family, name = contrasts[contrasts["family"] != REPEATED], "comparisons"
+    if family.empty and len(contrasts):
+        headline = f"All {factor.noun}s of the study are the same runs, so there is nothing to compare."
+        return Findings(headline, told)
     untested = _untested(results, family)
     family = family[family["p"].notna()]
     if family.empty:
@@ -105,7 +110,9 @@ def _find(
     apart = tuple(filter(None, [told_intervals(family, len(family))]))
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         return Findings(_unreachable(family, name), (*apart, *limits, *told))
-    by_level = tuple((str(level), _of_level(results, rows)) for level, rows in family.groupby(factor.name, sort=False))
+    of_levels = {str(level): _of_level(results, rows) for level, rows in family.groupby(factor.name, sort=False)}
+    of_levels |= {level: f"the same runs as {factor.told(first)}." for level, first in same_levels(results).items()}
+    by_level = tuple((level, of_levels[level]) for level in results.levels if level in of_levels)
     moved, at_equal_loss, at_equal_confidence = told_dose(results, dose)
     left = (
         at_equal_loss or told_loss(results, family, remains),

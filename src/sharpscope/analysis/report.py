@@ -20,6 +20,7 @@ from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.findings import find
 from sharpscope.analysis.latex import LatexTable
 from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.same_runs import told_same
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, sections_of
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.errors import SharpscopeError
@@ -125,6 +126,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
     environment.filters |= {"embed": _embed, "quoted": _quoted}
     shown = {name for name, content in contents.items() if content.page is not None or SECTIONS[name].facts.nothing}
     environment.globals |= {"results": results, "styles": styles_of(results.factor), "alpha": ALPHA, "shown": shown}
+    environment.globals["same_runs"] = told_same(results)
     sections = []
     for name, content in contents.items():
         body = _body(environment, SECTIONS[name], content)

@@ -30,6 +30,7 @@ from sharpscope.analysis.explanations.confidence import confidence_table
 from sharpscope.analysis.explanations.loss import EqualLoss, equal_loss
 from sharpscope.analysis.levels import levels_table
 from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.same_runs import counted_once
 from sharpscope.errors import SpecError, suggest
 from sharpscope.registry import Registry
 
@@ -46,6 +47,11 @@ class Evidence:
     """
 
     results: StudyResults
+
+    @cached_property
+    def distinct(self) -> StudyResults:
+        """All that the study found, of levels that are the same runs once; see ``counted_once``."""
+        return counted_once(self.results)
 
     @cached_property
     def levels(self) -> pd.DataFrame:
@@ -84,8 +90,8 @@ class Evidence:
 
     @cached_property
     def correlations(self) -> pd.DataFrame:
-        """How measures move with outcomes; see ``correlations_table``."""
-        return correlations_table(self.results)
+        """How measures move with outcomes over the distinct levels; see ``correlations_table``."""
+        return correlations_table(self.distinct)
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,9 @@ class SectionFacts:
         title: Its heading.
         place: Where it stands: sections follow each other by this number.
         template: The Jinja template of what stands below its heading; empty for a section of files alone. It sees
-            the section's own content, ``results``, ``styles``, ``alpha``, the macros of ``macros.html.j2``, and as
-            ``shown`` the names of the sections that are on the page, to which it may lead.
+            the section's own content, ``results``, ``styles``, ``alpha``, the macros of ``macros.html.j2``, as
+            ``shown`` the names of the sections that are on the page, to which it may lead, and as ``same_runs`` which
+            levels are the same runs, in sentences.
         nothing: What is said below the heading where there is nothing to show, as HTML; the section is left out when
             empty.
         usual: Whether a study has it that does not say which sections its report has.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ ALPHA = 0.05
 EQUIVALENCE_LEVEL = 0.90  # two one-sided tests at 5%
 
 PRIMARY, SECONDARY = "primary", "secondary"
+REPEATED = "same runs"  # no test of its own: the level has the runs of another one, which is tested
 
 BY_SEED = "paired by seed"
 BY_JACKKNIFE = "jackknife values of pairs"
@@ -105,6 +107,33 @@ def adjusted(table: pd.DataFrame, correction: str, p: np.ndarray, smallest: np.n
         smallest: The smallest adjusted p that each row could reach.
     """
     return table.assign(correction=correction, p_adjusted=p, p_adjusted_smallest=smallest, significant=p <= ALPHA)
+
+
+def untested(table: pd.DataFrame) -> pd.DataFrame:
+    """Return differences that are no tests, and so are not significant."""
+    return adjusted(table, "", table["p"].to_numpy(float), table["p_smallest"].to_numpy(float)).assign(
+        significant=False
+    )
+
+
+def repeat(table: pd.DataFrame, factor: str, same: Mapping[str, str]) -> pd.DataFrame:
+    """Return a table in which levels that have the runs of another one have its numbers.
+
+    The rows of each level are in one order. Those of levels that have the runs of the reference stay as they are: all
+    differences are zero, and nothing is tested.
+
+    Args:
+        table: A row for each level and whatever else.
+        factor: The column of levels.
+        same: The levels that have the runs of another one, each with that.
+    """
+    table = table.copy()
+    kept = [column for column in table.columns if column not in (factor, "family", "same_as")]
+    for level, first in same.items():
+        rows, source = table[factor] == level, table[factor] == first
+        for column in kept if source.any() else ():
+            table.loc[rows, column] = table.loc[source, column].to_numpy()
+    return table
 
 
 def by_benjamini_hochberg(table: pd.DataFrame) -> pd.DataFrame:

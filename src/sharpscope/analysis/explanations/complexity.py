@@ -13,6 +13,7 @@ from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.explanations.confidence import TWINS, primary_at_end, twin_column
 from sharpscope.analysis.explanations.manipulation import moves_table, place_column
 from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.same_runs import counted_once
 from sharpscope.analysis.statistics import Bounds, Partition, partition
 from sharpscope.analysis.statistics.relations import LEAST_RUNS, Design, within_cells, within_seeds
 from sharpscope.analysis.values import Values
@@ -49,8 +50,9 @@ class Complexity:
 
 
 def complexity(results: StudyResults) -> Complexity:
-    """Return what complexity has to do with sharpness."""
-    return Complexity(variation_table(results), partial_table(results), moves_table(results, asked(results)[1]))
+    """Return what complexity has to do with sharpness; of levels that are the same runs, relations are over one."""
+    distinct = counted_once(results)
+    return Complexity(variation_table(distinct), partial_table(distinct), moves_table(results, asked(results)[1]))
 
 
 def asked(results: StudyResults) -> tuple[list[str], list[str]]:

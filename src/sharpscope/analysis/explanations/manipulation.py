@@ -10,6 +10,7 @@ import pandas as pd
 
 from sharpscope.analysis.contrasts import contrast
 from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.same_runs import same_levels
 from sharpscope.analysis.statistics import mean_interval, smallest_reachable, westfall_young
 from sharpscope.analysis.statistics.ranks import kendall
 from sharpscope.analysis.tested import ALPHA
@@ -27,7 +28,8 @@ def moves_table(results: StudyResults, complexities: Sequence[str]) -> pd.DataFr
     The places (``at``) are the ``end`` of training and the matched train losses. Where the levels have an order, there
     is one row instead of one a level: ``level`` is then ``trend``, and the difference the mean over seeds of Kendall's
     tau-b of complexity with the levels' order. All rows of a place are one family of tests, corrected by flips of whole
-    seeds (Westfall and Young); ``reachable`` says whether the seeds are enough for one to be significant.
+    seeds (Westfall and Young); ``reachable`` says whether the seeds are enough for one to be significant. Levels that
+    are the same runs have one row, and in the trend they are ties.
     """
     values = Values(results)
     of_level = _trends if results.factor.ordered and len(values.levels) > 2 else _contrasts
@@ -55,7 +57,8 @@ def place_column(results: StudyResults, name: str, at: str) -> str | None:
 
 
 def _contrasts(values: Values, name: str, found: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    for level in values.others:
+    same = same_levels(values.results)
+    for level in (level for level in values.others if level not in same):
         test = contrast(values, found, level).tested
         told = test.described(values.results)
         kept = {key: told[key] for key in ("n", "scale", "difference", "ci_low", "ci_high")}

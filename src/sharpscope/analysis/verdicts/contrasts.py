@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sharpscope.analysis.results import Quantity
+from sharpscope.analysis.same_runs import once, same_levels
 from sharpscope.analysis.statistics import hodges_lehmann, study_wide, westfall_young
 from sharpscope.analysis.statistics.power import POWER, found_by_signed_rank, normal_values, power
 from sharpscope.analysis.tested import ALPHA
@@ -38,12 +39,12 @@ class _Asked:
 @KINDS.register(facts=KindFacts(""))
 def contrast(values: Values, claim: Claim, predictions: Sequence[Contrast]) -> Iterator[TestedPrediction]:
     """Yield the tests of all contrasts of a claim; under each condition they are one family."""
-    own = values.results.reference
+    own, same = values.results.reference, same_levels(values.results)
     asked = [
         _Asked(quantity, level, reference, one.direction)
         for one in predictions
         for reference in levels_named(values, [one.reference or own])
-        for level in _levels(values, one, reference)
+        for level in once(same, _levels(values, one, reference))
         for quantity in one.quantities
         if quantity in values.results.measured
     ]

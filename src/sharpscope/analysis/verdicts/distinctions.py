@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.same_runs import once, same_levels
 from sharpscope.analysis.statistics.level_differences import (
     WholeSeeds,
     levels_differ,
@@ -75,7 +76,9 @@ def distinction(values: Values, claim: Claim, predictions: Sequence[Distinction]
 
 
 def _levels(values: Values, one: Distinction) -> tuple[str, ...]:
-    return tuple(values.levels if ALL in one.differ else levels_named(values, one.differ))
+    named = values.levels if ALL in one.differ else levels_named(values, one.differ)
+    # Levels change places in the test, which two that are the same runs cannot do as others do.
+    return tuple(once(same_levels(values.results), named))
 
 
 def _told(one: _Asked) -> str:

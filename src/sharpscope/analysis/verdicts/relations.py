@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from sharpscope.analysis.correlations import LOSS as TRAIN_LOSS
+from sharpscope.analysis.same_runs import counted_once
 from sharpscope.analysis.statistics.relations import Design, within_cells
 from sharpscope.analysis.values import Values
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
@@ -21,6 +22,7 @@ _STREAM = NumpyStream(0, "analysis", "claims")
 @KINDS.register(facts=KindFacts("Moves"))
 def relation(values: Values, claim: Claim, predictions: Sequence[Relation]) -> Iterator[TestedPrediction]:
     """Yield the tests of how quantities move with outcomes within a level, given the train loss where that is asked."""
+    values = Values(counted_once(values.results))
     measured = values.results.measured
     for one in predictions:
         for name in (name for name in one.quantities if name in measured):

@@ -10,6 +10,7 @@ import numpy as np
 from sharpscope.analysis import numbers
 from sharpscope.analysis.correlations import LOSS as TRAIN_LOSS
 from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.same_runs import counted_once
 from sharpscope.analysis.statistics import Partition, partition
 from sharpscope.analysis.values import Values
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
@@ -30,6 +31,7 @@ def rivalry(values: Values, claim: Claim, predictions: Sequence[Rivalry]) -> Ite
     difference of their means over both orders (LMG), with its interval over seeds. Under the control of the train loss,
     that enters before both. Shares are of the adjusted R^2, so that more quantities explain no more by their number.
     """
+    values = Values(counted_once(values.results))
     measured = set(values.results.measured)
     for one in predictions:
         kept = one.limited(measured)

@@ -29,7 +29,7 @@ from sharpscope.analysis.tested import ALPHA
 )
 def consistency(evidence: Evidence) -> Content:
     """How alike the functions of two runs are: within a level, across levels, and beside what their errors explain."""
-    found = Alikeness(evidence.results)
+    found = Alikeness(evidence.distinct)
     if not found.names:
         return Content()
     table, errors = table_of(found), errors_of(found)

@@ -19,13 +19,14 @@ from sharpscope.analysis.sections.correlations.table import latex
 )
 def correlations(evidence: Evidence) -> Content:
     """Rank correlations of measures with outcomes: over all runs, within levels, between them and given the loss."""
-    results, table = evidence.results, evidence.correlations
+    results, table = evidence.distinct, evidence.correlations
     tables, rankings = correlation_tables(results, table), rankings_table(results)
     page = {
         "tables": tables,
         "relations": every_relation(results, table),
         "symbols": SYMBOLS,
         "rankings": ranking_rows(results, rankings),
+        "levels": len(results.levels),
         "gap": results.quantities[results.task.gap].label if len(rankings) else "",
     }
     return Content(

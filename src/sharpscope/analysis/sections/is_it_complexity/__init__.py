@@ -23,7 +23,7 @@ from sharpscope.analysis.sections.is_it_complexity.told import checks, verdicts
 )
 def is_it_complexity(evidence: Evidence) -> Content:
     """How much of sharpness loss, complexity and levels explain, and each of the first two given the other."""
-    results, found = evidence.results, evidence.complexity
+    results, found = evidence.distinct, evidence.complexity
     if found.shares.empty:
         return Content()
     shares, partials = (concluded(results, found.moves, table) for table in (found.shares, found.partials))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from sharpscope.analysis.results import StudyResults
+from sharpscope.analysis.tested import REPEATED
 from sharpscope.analysis.wording import counted
 
 
 def at_matched_loss(results: StudyResults, contrasts: pd.DataFrame) -> tuple[str, ...]:
     """Return, for each matched train loss, how many differences in sharpness are there as they are at the end."""
     columns = [name for name, quantity in results.quantities.items() if quantity.kind == "sharpness"]
-    tested = contrasts[contrasts["quantity"].isin(columns) & (contrasts["n"] > 0)]
+    counts = contrasts["quantity"].isin(columns) & (contrasts["n"] > 0) & (contrasts["family"] != REPEATED)
+    tested = contrasts[counts]
     tested = tested.assign(
         base=tested["quantity"].map(lambda name: results.quantities[name].base),
         loss=tested["quantity"].map(lambda name: results.quantities[name].matched_loss),

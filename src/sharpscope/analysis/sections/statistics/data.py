@@ -9,7 +9,7 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.results import StudyResults, TableRow, describe_group, records
-from sharpscope.analysis.tested import ALPHA, BY_JACKKNIFE, PRIMARY, SECONDARY
+from sharpscope.analysis.tested import ALPHA, BY_JACKKNIFE, PRIMARY, REPEATED, SECONDARY
 from sharpscope.analysis.wording import difference_text
 
 
@@ -20,7 +20,7 @@ def family_table(results: StudyResults, contrasts: pd.DataFrame, comparisons: pd
         "secondary, over the whole study": contrasts[contrasts["family"] == SECONDARY],
     }
     if results.keys:
-        families["secondary, in each setting"] = comparisons
+        families["secondary, in each setting"] = comparisons[comparisons["family"] != REPEATED]
     rows = []
     for family, every in families.items():
         tests = every[every["p"].notna()]
@@ -45,7 +45,8 @@ def family_table(results: StudyResults, contrasts: pd.DataFrame, comparisons: pd
 
 def all_contrasts(results: StudyResults, contrasts: pd.DataFrame) -> list[dict[str, Any]]:
     """Return every contrast as text, those of the primary family first."""
-    rows = records(contrasts.sort_values("family", kind="stable"))
+    tests = contrasts[contrasts["family"] != REPEATED]
+    rows = records(tests.sort_values("family", kind="stable"))
     return [{**_compared(results, row), **over_study(row)} for row in rows]
 
 
@@ -72,7 +73,7 @@ def all_comparisons(results: StudyResults, comparisons: pd.DataFrame) -> list[di
     """Return every comparison in a setting as text."""
     return [
         {"group": describe_group({key: row[key] for key in results.keys}), **_compared(results, row)}
-        for row in records(comparisons)
+        for row in records(comparisons[comparisons["family"] != REPEATED])
     ]
 
 

@@ -50,7 +50,7 @@ from sharpscope.analysis.tested import (
     repeat,
     untested,
 )
-from sharpscope.analysis.values import Values
+from sharpscope.analysis.values import Scaled, Values
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.spec.study import Correction
 
@@ -88,11 +88,12 @@ class Contrast:
         return equivalent(self.tested.values, self.tested.scaled, margin)
 
 
-def contrast(values: Values, name: str, level: str) -> Contrast:
-    """Return the contrast of one quantity and level."""
-    by_setting = values.differences(name, level)
+def contrast(values: Values, name: str, level: str, scaled: Scaled | None = None) -> Contrast:
+    """Return the contrast of one quantity and level, on a scale or, where it is None, on that of the quantity."""
+    scaled = scaled or values.scaled(name)
+    by_setting = values.differences(name, level, scaled)
     wide = study_wide(by_setting)
-    return Contrast(Tested(name, level, values.scaled(name), wide.values), by_setting, wide)
+    return Contrast(Tested(name, level, scaled, wide.values), by_setting, wide)
 
 
 def primary_contrasts(results: StudyResults) -> list[Contrast]:

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from sharpscope.analysis.contrasts import Contrast, contrast
-from sharpscope.analysis.explanations.confidence import CLOSEST, closest, left_at, primary_at_end, twin_column
+from sharpscope.analysis.explanations.confidence import CLOSEST, CONFIDENCE_STREAM, closest, primary_at_end, twin_column
 from sharpscope.analysis.explanations.loss import ADJUSTED, decisive
+from sharpscope.analysis.explanations.remains import at_end, left_at
 from sharpscope.analysis.explanations.told_remains import by_place
 from sharpscope.analysis.results import StudyResults, TableRow
 from sharpscope.analysis.values import Values
@@ -20,7 +21,10 @@ from sharpscope.store.snapshots import twin_at
 BOTH = "both"
 HELD = {**CONDITIONS, BOTH: "equal train loss and confidence"}
 
-_COLUMNS = ("n", "scale", "difference", "ci_low", "ci_high")
+_COLUMNS = (
+    *("n", "scale", "difference", "ci_low", "ci_high"),
+    *("end_difference", "end_low", "end_high", "not_positive", "values"),
+)
 
 
 def sizes_table(results: StudyResults, remains: pd.DataFrame, confidence: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +32,7 @@ def sizes_table(results: StudyResults, remains: pd.DataFrame, confidence: pd.Dat
 
     The conditions are the ``end`` of training, equal train ``loss``, equal ``confidence``, and ``both``; one that the
     study cannot make has no row. ``at`` tells how it was made: the matched loss, or that the loss was adjusted for; the
-    twin; or both, as ``0.1~matched_confidence``.
+    twin; or both, as ``0.1~matched_confidence``. ``end_difference`` is as in ``confidence_table``.
 
     Args:
         results: What the study found.
@@ -50,7 +54,7 @@ def _rows(results: StudyResults, remains: pd.DataFrame, confidence: pd.DataFrame
                 continue
             key = name, level
             found = {
-                END: {**told, "at": ""},
+                END: {**at_end(told), "at": ""},
                 LOSS: of_loss.get(key),
                 CONFIDENCE: of_twins.get(key),
                 BOTH: _both(values, end, told, of_loss.get(key)),
@@ -68,7 +72,7 @@ def _both(values: Values, end: Contrast, told: TableRow, at_loss: TableRow | Non
     name, loss = end.tested.quantity, at_loss["at"]
     for twin in CLOSEST:
         found = twin_column(values.results, name, twin, loss)
-        row = left_at(values, found, end, told) if found is not None else {"n": 0}
+        row = left_at(values, found, end, told, CONFIDENCE_STREAM) if found is not None else {"n": 0}
         if row["n"]:
             return {**row, "at": twin_at(loss, twin)}
     return None

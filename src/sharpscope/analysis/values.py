@@ -21,10 +21,12 @@ class Scaled:
     Attributes:
         scale: By their ratio or by their difference.
         not_positive: How many values are not above zero, for which ratios were given up; 0 where none was in the way.
+        values: How many there are, where ratios were given up.
     """
 
     scale: Literal["ratio", "difference"]
     not_positive: int = 0
+    values: int = 0
 
     def forward(self, values: np.ndarray) -> np.ndarray:
         """Return values on the scale on which they are subtracted: their logarithms, or as they are."""
@@ -132,15 +134,30 @@ class Values:
         if self.results.quantities[name].scale != "ratio":
             return Scaled("difference")
         values = self.results.runs[name].to_numpy(float)
-        not_positive = int(np.sum(values[np.isfinite(values)] <= 0))
-        return Scaled("difference", not_positive) if not_positive else Scaled("ratio")
+        present = values[np.isfinite(values)]
+        not_positive = int(np.sum(present <= 0))
+        return Scaled("difference", not_positive, len(present)) if not_positive else Scaled("ratio")
 
-    def differences(self, name: str, level: str) -> np.ndarray:
-        """Return level minus reference on the quantity's scale, shape ``[settings, seeds]``; NaN where one lacks.
+    def alike(self, name: str, other: str) -> Scaled:
+        """Return how a quantity is compared beside another column of it: by differences where either gives up ratios.
+
+        Factors and differences cannot stand beside one another, as what is left of one.
+        """
+        own, beside = self.scaled(name), self.scaled(other)
+        return beside if beside.not_positive and not own.not_positive else own
+
+    def differences(self, name: str, level: str, scaled: Scaled | None = None) -> np.ndarray:
+        """Return level minus reference on a scale, shape ``[settings, seeds]``; NaN where one lacks.
 
         Differences that are equal but for rounding are made equal in each setting.
+
+        Args:
+            name: The column.
+            level: The level.
+            scaled: The scale; that of the quantity where it is None.
         """
-        first, second = (self.scaled(name).forward(values) for values in self.paired(name, level))
+        scaled = scaled or self.scaled(name)
+        first, second = (scaled.forward(values) for values in self.paired(name, level))
         found = np.full(first.shape, np.nan)
         for setting, (x, y) in enumerate(zip(first, second, strict=True)):
             both = np.isfinite(x)

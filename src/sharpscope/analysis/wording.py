@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sharpscope.analysis import numbers
@@ -27,6 +28,30 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
+def no_ratio(not_positive: float, values: float) -> str:
+    """Return why a quantity of ratios is not told by them: "12 of 541 runs have no value above 0 there"."""
+    have = "has" if not_positive == 1 else "have"
+    runs = f"{int(not_positive)} of {counted(int(values), 'run')}"
+    return f"{runs} {have} no value above 0 there"
+
+
 def difference_text(row: TableRow) -> str:
     """Return the difference of a row of a table with its interval: "×1.4 [1.2, 1.6]"."""
     return numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])
+
+
+def like_text(row: TableRow, unit: str = "") -> str:
+    """Return what is left of a difference with its interval: "×1.4 [1.2, 1.6]".
+
+    Where it is no ratio and that at the end is told as one, that stands beside it as a difference: "+0.6 [+0.4, +0.9]
+    of +740 [+620, +900] at the end".
+
+    Args:
+        row: Of a table with ``end_difference``.
+        unit: That of the quantity, which such differences have.
+    """
+    told, unit = difference_text(row), unit and f" {unit}"
+    if not math.isfinite(row["end_difference"]):
+        return told
+    end = numbers.change(row["scale"], row["end_difference"], row["end_low"], row["end_high"])
+    return f"{told}{unit} of {end}{unit} at the end"

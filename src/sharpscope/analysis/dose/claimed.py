@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.dose.courses import Course, course_of
+from sharpscope.analysis.dose.trends import beside
 from sharpscope.analysis.explanations.confidence import CLOSEST, twin_column
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import Interval, hodges_lehmann, westfall_young
@@ -38,16 +40,21 @@ class FoundTrend:
     turns: bool
 
 
-def found_trends(values: Values, axis: Axis, columns: Mapping[int, str], stream: NumpyStream) -> dict[int, FoundTrend]:
+def found_trends(
+    values: Values, axis: Axis, columns: Mapping[int, tuple[str, str]], stream: NumpyStream
+) -> dict[int, FoundTrend]:
     """Return what a study says of some trends, which are one family of Westfall and Young, by their places.
 
     Args:
         values: The numbers of the study.
         axis: Its levels.
-        columns: The column of each trend, by its place among those asked for; one without a course is left out.
+        columns: The quantity of each trend and the column where it is looked at, by its place among those asked for;
+            one without a course is left out.
         stream: Where patterns of signs are drawn from.
     """
-    courses = {place: course_of(values, axis, column) for place, column in columns.items()}
+    courses = {
+        place: course_of(values, axis, column, values.alike(column, name)) for place, (name, column) in columns.items()
+    }
     courses = {place: one for place, one in courses.items() if one.enough and np.isfinite(one.trends.values).any()}
     if not courses:
         return {}
@@ -61,6 +68,15 @@ def _found(course: Course, p: float, stream: NumpyStream) -> FoundTrend:
     turning = p <= ALPHA and turns(course.by_seed[course.counted], stream, alpha=ALPHA)
     direction = int(np.sign(np.nanmean(course.trends.values))) if p <= ALPHA and not turning else 0
     return FoundTrend(f"{levels[0]} to {levels[-1]}", course.scaled, change, direction, turning)
+
+
+def change_at_end(values: Values, axis: Axis, name: str, column: str) -> str:
+    """Return the change of a quantity at the end, with its interval, told as that in another column of it is."""
+    there, end = (
+        course_of(values, axis, one, values.alike(one, other)) for one, other in ((column, name), (name, column))
+    )
+    found = beside(there, end)
+    return numbers.change(end.scaled.scale, found["end_change"], found["end_low"], found["end_high"])
 
 
 def column_at_equal_loss(values: Values, axis: Axis, name: str) -> str | None:

@@ -89,9 +89,9 @@ class Course:
         return np.divide(np.nansum(known, axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
-def course_of(values: Values, axis: Axis, name: str) -> Course:
-    """Return the course of one quantity; of a score of pairs, of jackknife values."""
-    scaled = values.scaled(name)
+def course_of(values: Values, axis: Axis, name: str, scaled: Scaled | None = None) -> Course:
+    """Return the course of one quantity on a scale or, where it is None, on its own; of pairs, of jackknife values."""
+    scaled = scaled or values.scaled(name)
     places = [values.levels.index(level) for level in axis.levels]
     with np.errstate(invalid="ignore"):  # jackknife values of ratios may lie below zero
         found = scaled.forward(values.independent(name)[:, places])

@@ -80,7 +80,7 @@ def _at_equal_loss(results: StudyResults, table: pd.DataFrame, rows: list[TableR
     told: dict[str, list[str]] = {}
     for row in rows:
         there = held_row(table, row, losses_of(results))
-        if there is not None and (phrase := left_told(there, row)):
+        if there is not None and (phrase := left_told(results, there, row)):
             place = f"At equal train loss ({there['at']}{range_told(there, row)})"
             told.setdefault(place, []).append(f"of {label_of(results, row['quantity'])} {phrase}")
     return _joined(told)
@@ -90,7 +90,7 @@ def _at_equal_confidence(results: StudyResults, table: pd.DataFrame, rows: list[
     told: dict[str, list[str]] = {}
     for row in rows:
         there = held_row(table, row, CLOSEST)
-        if there is not None and (phrase := left_told(there, row)):
+        if there is not None and (phrase := left_told(results, there, row)):
             place = f"{HELD_BY_TWINS[there['at']]}{range_told(there, row)}"
             told.setdefault(place, []).append(f"of {label_of(results, row['quantity'])} {phrase}")
     return _joined(told)

@@ -17,7 +17,7 @@ from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS,
 from sharpscope.analysis.explanations.told_remains import share_text
 from sharpscope.analysis.results import StudyResults, TableRow, by, describe_moment, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
-from sharpscope.analysis.wording import counted, joined, label_of
+from sharpscope.analysis.wording import counted, joined, label_of, no_ratio
 from sharpscope.store.snapshots import CALIBRATED, END, MATCHED
 
 HELD_BY_TWINS = {MATCHED: "At equal confidence", CALIBRATED: "With all networks calibrated"}
@@ -93,30 +93,34 @@ def losses_of(results: StudyResults) -> list[str]:
     return sorted(results.losses, key=float)
 
 
-def left_told(there: TableRow, row: TableRow) -> str:
+def left_told(results: StudyResults, there: TableRow, row: TableRow) -> str:
     """Return what remains of a change where something is held equal, as a phrase; empty where there is no interval.
 
     Args:
+        results: What the study found.
         there: The change there.
         row: That at the end of training.
     """
     at_end = _at_end(there)
     outcome = became(there, at_end)
+    # What is a ratio at the end and none there is told as a difference of both.
+    unlike = there["scale"] != row["scale"]
+    unit = results.quantities[there["quantity"]].unit if unlike else ""
+    told, at_end_told = (change(one) + (unit and f" {unit}") for one in (there, at_end))
+    why = f" ({no_ratio(there['not_positive'], there['values'])}, so that ratios cannot be told)" if unlike else ""
     if there["n"] < LEAST_SEEDS:
-        return f"it is {change(there)} in {counted(there['n'], 'seed')}, too few for a test" if outcome else ""
+        return f"it is {told} in {counted(there['n'], 'seed')}, too few for a test{why}" if outcome else ""
     # Over other levels the change at the end is another one, too.
-    end = f" of {change(at_end)} at the end" if range_told(there, row) else ""
+    end = f" of {at_end_told} at the end" if unlike or range_told(there, row) else ""
     share = share_text(there)
-    remains = (
-        f"{change(there)}{end} remains ({share})" if end else f"{change(there)} remains, {share} of that at the end"
-    )
-    told = {
-        REMAINS: remains if share else f"{change(there)}{end} remains",
-        NOT_SEEN: f"no change is seen ({change(there)}{end and f',{end}'})",
-        TURNED: f"it goes the other way ({change(there)}{end and f',{end}'})",
-        APPEARS: f"a change of {change(there)} appears that is not seen at the end",
+    remains = f"{told}{end} remains ({share})" if end else f"{told} remains, {share} of that at the end"
+    phrases = {
+        REMAINS: remains if share else f"{told}{end} remains",
+        NOT_SEEN: f"no change is seen ({told}{end and f',{end}'})",
+        TURNED: f"it goes the other way ({told}{end and f',{end}'})",
+        APPEARS: f"a change of {told} appears that is not seen at the end",
     }
-    return told.get(outcome, "")
+    return f"{phrases[outcome]}{why}" if outcome else ""
 
 
 def _at_end(there: TableRow) -> TableRow:
@@ -190,12 +194,12 @@ def _first_levels(results: StudyResults, row: TableRow) -> list[str]:
 def _left(results: StudyResults, table: pd.DataFrame, row: TableRow) -> list[str]:
     told = []
     there = held_row(table, row, losses_of(results))
-    if there is not None and (phrase := left_told(there, row)):
+    if there is not None and (phrase := left_told(results, there, row)):
         told.append(f"At equal train loss ({there['at']}{range_told(there, row)}), {phrase}.")
     there = held_row(table, row, CLOSEST)
     # What no temperature moves is the same of a twin.
     moved = there is not None and there["change"] != there["end_change"]
-    if there is not None and moved and (phrase := left_told(there, row)):
+    if there is not None and moved and (phrase := left_told(results, there, row)):
         told.append(f"{HELD_BY_TWINS[there['at']]}{range_told(there, row)}, {phrase}.")
     return told
 

@@ -48,7 +48,7 @@ COLUMNS = (
         "seeds_left_out",
         "settings_left_out",
     ),
-    *("end_change", "end_low", "end_high", "retained", "retained_low", "retained_high"),
+    *("end_change", "end_low", "end_high", "retained", "retained_low", "retained_high", "not_positive", "values"),
     *("partial", "partial_low", "partial_high", "partial_n", "partial_p"),
 )
 
@@ -69,9 +69,10 @@ def dose_table(results: StudyResults) -> pd.DataFrame:
     the last one, by tests in fixed sequence from there; ``differs_below`` down to the first one.
 
     ``end_change`` is the change at the end over the levels that are there, by the same seeds, and ``retained``, of a
-    ratio, the share of its mean logarithm that is there. ``partial`` is the mean over seeds of the correlation
-    with the dose given the train loss, both on the scales on which they are compared, of the ``partial_n`` seeds that
-    have one.
+    ratio, the share of its mean logarithm that is there. Where ``not_positive`` of the ``values`` of a quantity of
+    ratios are in the way, ``change`` and ``end_change`` are both differences. ``partial`` is the mean over seeds of the
+    correlation with the dose given the train loss, both on the scales on which they are compared, of the ``partial_n``
+    seeds that have one.
 
     The table is empty where the levels have no order; see ``axis_of``.
     """
@@ -99,15 +100,14 @@ def _rows(results: StudyResults, axis: Axis) -> Iterator[tuple[dict[str, Any], C
     for name in results.at(""):
         if results.quantities[name].twin:
             continue
-        end = course_of(values, axis, name)
         for at, column in _places(results, name):
-            course = course_of(values, axis, column)
+            course = course_of(values, axis, column, values.alike(column, name))
             if not course.enough:
                 continue
             row = {"quantity": name, "at": at, "factor": axis.key, "h": axis.h, **_row(values, course)}
             row["family"] = PRIMARY if at == END and name in results.primary else SECONDARY
             if at != END:
-                row |= _beside(course, end)
+                row |= beside(course, course_of(values, axis, name, values.alike(name, column)))
             elif loss is not None and name != LOSS:
                 row |= _partial(course, loss)
             yield row, course
@@ -137,6 +137,7 @@ def _row(values: Values, course: Course) -> dict[str, Any]:
         **{"tau": tau.value, "tau_low": tau.low, "tau_high": tau.high},
         **{"rising": int(np.sum(present > 0)), "falling": int(np.sum(present < 0))},
         "scale": course.scaled.scale,
+        **{"not_positive": course.scaled.not_positive, "values": course.scaled.values},
         **({"line_first": line[0], "line_last": line[-1]} if change.n else {}),
         **{"change": back(change.value), "ci_low": back(change.low), "ci_high": back(change.high)},
         "ci_level": change.level,
@@ -192,8 +193,13 @@ def _p_of(values: Values, name: str, level: str) -> float:
     return signed_rank_test(differences, np.zeros(len(differences))).p
 
 
-def _beside(there: Course, end: Course) -> dict[str, float]:
-    """Return the change at the end over the levels that are there, and the share of it that is there."""
+def beside(there: Course, end: Course) -> dict[str, float]:
+    """Return the change at the end over the levels that are there, and the share of it that is there.
+
+    Args:
+        there: The course of a quantity where something is held equal.
+        end: That at the end, on the same scale.
+    """
     line = there.line & end.line
     held, of_end = (course.along(line, slopes).values for course in (there, end))
     of_end = np.where(np.isfinite(held), of_end, np.nan)
@@ -201,7 +207,7 @@ def _beside(there: Course, end: Course) -> dict[str, float]:
     ends = (end.scaled.back(value) for value in (found.value, found.low, found.high))
     told = dict(zip(("end_change", "end_low", "end_high"), ends, strict=True))
     # A difference has no scale of its own, and of the loss itself nothing is to be retained.
-    if there.scaled.scale != "ratio" or end.scaled.scale != "ratio" or end.name == LOSS:
+    if there.scaled.scale != "ratio" or end.name == LOSS:
         return told
     share = retained(held, of_end, _STREAM)
     return {**told, **dict(zip(_SHARE, map(float, (share.value, share.low, share.high)), strict=True))}

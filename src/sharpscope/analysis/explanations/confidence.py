@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sharpscope.analysis.contrasts import Contrast, contrast
-from sharpscope.analysis.explanations.remains import COLUMNS, at_end, remaining, share_of
-from sharpscope.analysis.results import StudyResults, TableRow
+from sharpscope.analysis.contrasts import contrast
+from sharpscope.analysis.explanations.remains import COLUMNS, at_end, left_at
+from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.store.snapshots import CALIBRATED, END, MATCHED, column, snapshot_at, twin_at
@@ -24,7 +24,7 @@ from sharpscope.store.snapshots import CALIBRATED, END, MATCHED, column, snapsho
 TWINS = {CALIBRATED: "calibrated", MATCHED: "at matched confidence"}
 CLOSEST = (MATCHED, CALIBRATED)
 
-_STREAM = NumpyStream(0, "analysis", "equal confidence")
+CONFIDENCE_STREAM = NumpyStream(0, "analysis", "equal confidence")
 
 
 def twin_column(results: StudyResults, name: str, twin: str, loss: str = "") -> str | None:
@@ -53,7 +53,9 @@ def confidence_table(results: StudyResults) -> pd.DataFrame:
     The places (``at``) are the ``end`` of training and each twin there: ``calibrated`` and ``matched_confidence``.
     ``retained`` is the share of the mean difference at the end (of the mean logarithm of a ratio) that the twins have,
     with its bootstrap interval over seeds; NaN where that at the end may be zero. ``became`` is as in
-    ``remains_table``. What has no twin, such as the accuracy, which no temperature changes, has no row.
+    ``remains_table``. Where a twin has values for which ratios are given up, ``end_difference`` is that at the end
+    told in the same way; see ``left_at``. What has no twin, such as the accuracy, which no temperature changes, has no
+    row.
     """
     columns = ["quantity", "kind", results.factor.name, "at", *COLUMNS]
     return pd.DataFrame(_rows(results), columns=columns)
@@ -71,14 +73,7 @@ def _rows(results: StudyResults) -> Iterator[dict[str, Any]]:
             key = {"quantity": name, "kind": results.quantities[name].kind, results.factor.name: level}
             yield {**key, "at": END, **at_end(told)}
             for twin, of_twin in twins.items():
-                yield {**key, "at": twin, **left_at(values, of_twin, end, told)}
-
-
-def left_at(values: Values, column: str, end: Contrast, told: TableRow) -> dict[str, Any]:
-    """Return what is left of a difference at the end in another column, as a row of a table; see ``remaining``."""
-    there = contrast(values, column, end.tested.level)
-    test = there.tested.described(values.results)
-    return remaining(test, told, share_of(there, end, _STREAM) if test["n"] else None)
+                yield {**key, "at": twin, **left_at(values, of_twin, end, told, CONFIDENCE_STREAM)}
 
 
 def closest(table: pd.DataFrame) -> pd.DataFrame:

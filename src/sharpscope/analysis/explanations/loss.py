@@ -11,7 +11,7 @@ import pandas as pd
 
 from sharpscope.analysis.contrasts import Contrast, contrast
 from sharpscope.analysis.correlations import BETWEEN, LOSS
-from sharpscope.analysis.explanations.remains import COLUMNS, at_end, became, remaining, share_of
+from sharpscope.analysis.explanations.remains import COLUMNS, at_end, became, left_at, share_columns
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
 from sharpscope.analysis.statistics.loss import Adjusted, adjusted_contrast, overlap
 from sharpscope.analysis.values import Values
@@ -95,7 +95,8 @@ def remains_table(results: StudyResults, contrasts: pd.DataFrame) -> pd.DataFram
     the slope on the logarithm of the loss within cells for one between levels; where the losses hardly overlap that
     ``extrapolates``, and no number is given. ``became`` tells whether the interval excludes equality on the side of the
     difference at the end (``remains``), on the other side (``turned``), or not at all (``not seen``); where only that
-    at the end holds equality, the difference ``appears``.
+    at the end holds equality, the difference ``appears``. Where ratios are given up at a matched loss,
+    ``end_difference`` is that at the end told in the same way; see ``left_at``.
     """
     columns = ["quantity", results.factor.name, "at", *COLUMNS]
     rows = list(_remains(results, contrasts)) if LOSS in results.measured else []
@@ -116,7 +117,7 @@ def _remains(results: StudyResults, contrasts: pd.DataFrame) -> Iterator[dict[st
             for loss, column in columns.items():
                 yield {
                     **{"quantity": name, factor: level, "at": loss or END},
-                    **(_at(values, column, of_end, tests[column, level], end) if loss else at_end(end)),
+                    **(_at(values, column, of_end, end) if loss else at_end(end)),
                 }
             differences = of_end.wide.values
             yield {
@@ -125,11 +126,10 @@ def _remains(results: StudyResults, contrasts: pd.DataFrame) -> Iterator[dict[st
             }
 
 
-def _at(values: Values, column: str, of_end: Contrast, test: TableRow, end: TableRow) -> dict[str, Any]:
+def _at(values: Values, column: str, of_end: Contrast, end: TableRow) -> dict[str, Any]:
     """Return what is left at a matched loss; a share of ratios alone, since a difference has no scale of its own."""
-    if not (test["n"] and test["scale"] == "ratio"):
-        return remaining(test, end)
-    return remaining(test, end, share_of(contrast(values, column, of_end.tested.level), of_end, _STREAM))
+    row = left_at(values, column, of_end, end, _STREAM)
+    return row if row["scale"] == "ratio" else {**row, **share_columns(None)}
 
 
 def _adjusted_row(

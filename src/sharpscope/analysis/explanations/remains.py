@@ -6,36 +6,59 @@ from typing import Any
 
 import numpy as np
 
-from sharpscope.analysis.contrasts import Contrast
+from sharpscope.analysis.contrasts import Contrast, contrast
 from sharpscope.analysis.results import TableRow
 from sharpscope.analysis.statistics import Bounds
 from sharpscope.analysis.statistics.loss import retained
+from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
 
 # What became of a difference that is there at the end; what is there, and was not seen at the end, appears.
 REMAINS, NOT_SEEN, TURNED, APPEARS = "remains", "not seen", "turned", "appears"
 
 _TOLD = ("n", "scale", "difference", "ci_low", "ci_high")
-COLUMNS = (*_TOLD, "retained", "retained_low", "retained_high", "became")
+_END = {"difference": "end_difference", "ci_low": "end_low", "ci_high": "end_high"}
+COLUMNS = (
+    *(*_TOLD, "retained", "retained_low", "retained_high", "became"),
+    *(*_END.values(), "not_positive", "values"),
+)
 
 
-def remaining(test: TableRow, end: TableRow, left: Bounds | None = None) -> dict[str, Any]:
-    """Return what a row of a table says of a difference at another place than the end.
+def left_at(values: Values, column: str, end: Contrast, told: TableRow, stream: NumpyStream) -> dict[str, Any]:
+    """Return what is left of a difference at the end in another column of the quantity, as a row of a table.
+
+    Both are told on one scale: where ratios are given up in the other column, for ``not_positive`` of its ``values``,
+    the row has the difference at the end on that scale too.
 
     Args:
-        test: The difference there.
-        end: That at the end of training.
-        left: The share of it that is there; None where there is none.
+        values: The numbers of the study.
+        column: The other column.
+        end: The difference at the end.
+        told: The same, described.
+        stream: Where resamples are drawn from.
     """
-    return {**at_end(test), **_share(left), "became": became(test, end)}
+    name, level = end.tested.quantity, end.tested.level
+    there = contrast(values, column, level, values.alike(column, name))
+    beside: dict[str, Any] = {}
+    scaled = there.tested.scaled
+    if scaled.scale != end.tested.scaled.scale:
+        end = contrast(values, name, level, values.alike(name, column))
+        told = end.tested.described(values.results)
+        beside = {key: told[part] for part, key in _END.items()}
+        beside |= {"not_positive": scaled.not_positive, "values": scaled.values}
+    test = there.tested.described(values.results)
+    left = share_of(there, end, stream) if test["n"] else None
+    return {**at_end(test), **share_columns(left), **beside, "became": became(test, told)}
 
 
 def at_end(test: TableRow) -> dict[str, Any]:
     """Return what a row of a table says of a difference at the end of training, of which nothing is left or lost."""
-    return {**{key: test[key] for key in _TOLD}, **_share(None), "became": ""}
+    nothing = dict.fromkeys((*_END.values(), "not_positive", "values"), np.nan)
+    return {**{key: test[key] for key in _TOLD}, **share_columns(None), **nothing, "became": ""}
 
 
-def _share(left: Bounds | None) -> dict[str, float]:
+def share_columns(left: Bounds | None) -> dict[str, float]:
+    """Return a share that is left as columns of a table; NaN where there is none."""
     ends = (left.value, left.low, left.high) if left is not None else (np.nan,) * 3
     return dict(zip(("retained", "retained_low", "retained_high"), map(float, ends), strict=True))
 

@@ -10,7 +10,7 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS, TURNED
 from sharpscope.analysis.results import StudyResults, TableRow, records
-from sharpscope.analysis.wording import difference_text, joined, label_of
+from sharpscope.analysis.wording import joined, label_of, like_text, no_ratio
 
 _SHARPNESS = ("sharper", "flatter")
 
@@ -67,7 +67,9 @@ def left_cells(row: TableRow | None, *, undefined: str = "") -> dict[str, str]:
     """
     if row is None or not row["n"]:
         return {"difference": numbers.MISSING, "retained": "", "became": ""}
-    return {"difference": difference_text(row), "retained": share_text(row) or undefined, "became": row["became"]}
+    # What is told by differences has no share of a ratio, whatever that at the end is.
+    share = share_text(row) or ("" if math.isfinite(row["end_difference"]) else undefined)
+    return {"difference": like_text(row), "retained": share, "became": row["became"]}
 
 
 def _agreeing(text: str, levels: int) -> str:
@@ -119,6 +121,24 @@ def _besides(rows: list[TableRow], how: Mapping[str, str]) -> str:
 
 
 def _value(results: StudyResults, row: TableRow, how: Mapping[str, str]) -> str:
-    change = difference_text(row)
+    change = like_text(row, results.quantities[row["quantity"]].unit)
     besides = f", {how[row['at']]}" if row["at"] in how else ""
-    return f"{label_of(results, row['quantity'])} ({change}{besides})"
+    why = f", since {no_ratio(row['not_positive'], row['values'])}" if math.isfinite(row["end_difference"]) else ""
+    return f"{label_of(results, row['quantity'])} ({change}{besides}{why})"
+
+
+def told_unlike(results: StudyResults, table: pd.DataFrame, places: Mapping[str, str]) -> list[str]:
+    """Return of which quantities ratios are given up where, and what is told instead, in sentences.
+
+    Args:
+        results: What the study found.
+        table: What is left of differences, with ``end_difference``.
+        places: How a place is told; "train loss" and its value where it is not there.
+    """
+    unlike = table[table["end_difference"].notna()].drop_duplicates(["quantity", "at"])
+    sentences = []
+    for row in records(unlike):
+        label, place = results.quantities[row["quantity"]].label, places.get(row["at"], f"train loss {row['at']}")
+        why = no_ratio(row["not_positive"], row["values"])
+        sentences.append(f"{label} is told by differences at {place}, since {why}; that at the end stands beside.")
+    return sentences

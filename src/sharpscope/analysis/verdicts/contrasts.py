@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sharpscope.analysis import numbers
 from sharpscope.analysis.results import Quantity
 from sharpscope.analysis.same_runs import once, same_levels
 from sharpscope.analysis.statistics import hodges_lehmann, study_wide, westfall_young
@@ -15,7 +16,14 @@ from sharpscope.analysis.statistics.power import POWER, found_by_signed_rank, no
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.values import Scaled, Values
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
-from sharpscope.analysis.verdicts.studied import TRIED_SEEDS, column_under, levels_named, loss_of
+from sharpscope.analysis.verdicts.studied import (
+    TRIED_SEEDS,
+    column_under,
+    levels_named,
+    loss_of,
+    unlike_at_end,
+    unlike_note,
+)
 from sharpscope.analysis.verdicts.verdict import END, Finding, TestedPrediction
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.spec import Claim, Contrast
@@ -58,7 +66,9 @@ def contrast(values: Values, claim: Claim, predictions: Sequence[Contrast]) -> I
                 *(one.reference, one.predicted, found, claim.controls),
                 stated=claim.at,
             )
-            yield test if test.favor else _with_seeds(values, test, one, claim.at)
+            test = test if test.favor else _with_seeds(values, test, one, claim.at)
+            notes = (note for at in found if at != END and (note := _unlike(values, one, at)))
+            yield replace(test, note=" ".join(filter(None, (test.note, *notes))))
 
 
 def _levels(values: Values, one: Contrast, reference: str) -> list[str]:
@@ -70,16 +80,18 @@ def _found(values: Values, asked: list[_Asked], condition: str) -> dict[int, Fin
     """Return what the study says of each difference under one condition, by its place among those asked for."""
     columns = (column_under(values.results, one.quantity, (one.level, one.reference), condition) for one in asked)
     kept = {i: column for i, column in enumerate(columns) if column is not None}
-    differences = {i: _differences(values, asked[i], column) for i, column in kept.items()}
+    scales = {i: values.alike(column, asked[i].quantity) for i, column in kept.items()}
+    differences = {i: _differences(values, asked[i], column, scales[i]) for i, column in kept.items()}
     kept = {i: column for i, column in kept.items() if np.isfinite(differences[i]).any()}
     if not kept:
         return {}
     p = westfall_young(np.stack([differences[i] for i in kept]), _STREAM, alpha=ALPHA)
     found = {}
     for (i, column), adjusted in zip(kept.items(), p, strict=True):
-        scaled = values.scaled(column)
         sign = sign_of(values.results.quantities[column], asked[i].predicted)
-        found[i] = _contrast(differences[i], scaled, sign, float(adjusted), loss_of(values.results, column, condition))
+        found[i] = _contrast(
+            differences[i], scales[i], sign, float(adjusted), loss_of(values.results, column, condition)
+        )
     return found
 
 
@@ -90,12 +102,22 @@ def _contrast(differences: np.ndarray, scaled: Scaled, sign: int, p: float, at: 
     return Finding(scaled.scale, scaled.back(interval.value), low, high, interval.n, favor, at)
 
 
-def _differences(values: Values, one: _Asked, column: str) -> np.ndarray:
-    """Return level minus reference of each seed over all settings, on the quantity's scale."""
+def _unlike(values: Values, one: _Asked, condition: str) -> str:
+    """Return what is told of a condition under which the difference is no factor as it is at the end, or nothing."""
+    column = column_under(values.results, one.quantity, (one.level, one.reference), condition)
+    scaled = unlike_at_end(values, one.quantity, column) if column is not None else None
+    if column is None or scaled is None:
+        return ""
+    found = _contrast(_differences(values, one, one.quantity, scaled), scaled, 1, 1.0, "")
+    return unlike_note(values, column, condition, numbers.change(found.scale, found.value, found.low, found.high))
+
+
+def _differences(values: Values, one: _Asked, column: str, scaled: Scaled) -> np.ndarray:
+    """Return level minus reference of each seed over all settings, on a scale."""
     own = values.results.reference
     # What is compared with another level than the study's reference differs from it as both differ from that.
     parts = [(sign, name) for sign, name in ((1, one.level), (-1, one.reference)) if name != own]
-    by_setting = sum(sign * values.differences(column, name) for sign, name in parts)
+    by_setting = sum(sign * values.differences(column, name, scaled) for sign, name in parts)
     return study_wide(np.asarray(by_setting)).values
 
 
@@ -110,7 +132,7 @@ def sign_of(quantity: Quantity, predicted: str) -> int:
 def _with_seeds(values: Values, test: TestedPrediction, one: _Asked, condition: str) -> TestedPrediction:
     """Return a test that cannot tell with how many seeds would, or why that is not known."""
     column = column_under(values.results, one.quantity, (one.level, one.reference), condition)
-    found = np.array([]) if column is None else _differences(values, one, column)
+    found = np.array([]) if column is None else _differences(values, one, column, values.alike(column, one.quantity))
     present = found[np.isfinite(found)]
     if not len(present):
         return test

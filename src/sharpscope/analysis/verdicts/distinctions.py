@@ -22,7 +22,14 @@ from sharpscope.analysis.tested import ALPHA, equivalent
 from sharpscope.analysis.values import Scaled, Values
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
 from sharpscope.analysis.verdicts.order import left_out, order_of
-from sharpscope.analysis.verdicts.studied import TRIED_SEEDS, column_under, levels_named, loss_of
+from sharpscope.analysis.verdicts.studied import (
+    TRIED_SEEDS,
+    column_under,
+    levels_named,
+    loss_of,
+    unlike_at_end,
+    unlike_note,
+)
 from sharpscope.analysis.verdicts.verdict import END, Finding, TestedPrediction
 from sharpscope.analysis.wording import joined
 from sharpscope.numpy_stream import NumpyStream
@@ -75,6 +82,14 @@ def distinction(values: Values, claim: Claim, predictions: Sequence[Distinction]
         )
 
 
+def _unlike(values: Values, one: _Asked, column: str, condition: str) -> Iterator[str]:
+    """Yield what is told of a condition under which the size is no factor as it is at the end."""
+    scaled = unlike_at_end(values, one.quantity, column)
+    if scaled is not None:
+        size = typical_difference(_whole(values, one, one.quantity, scaled).values)
+        yield unlike_note(values, column, condition, numbers.with_interval(size.value, size.low, size.high))
+
+
 def _levels(values: Values, one: Distinction) -> tuple[str, ...]:
     named = values.levels if ALL in one.differ else levels_named(values, one.differ)
     # Levels change places in the test, which two that are the same runs cannot do as others do.
@@ -92,9 +107,14 @@ def _seen(values: Values, asked: Sequence[_Asked], condition: str) -> dict[int, 
     for i, one in enumerate(asked):
         column = column_under(values.results, one.quantity, one.levels, condition)
         if column is not None:
-            scaled, places = values.scaled(column), [values.levels.index(level) for level in one.levels]
-            found[i] = _Seen(column, scaled, whole_seeds(scaled.forward(values.independent(column)[:, places])))
+            scaled = values.alike(column, one.quantity)
+            found[i] = _Seen(column, scaled, _whole(values, one, column, scaled))
     return found
+
+
+def _whole(values: Values, one: _Asked, column: str, scaled: Scaled) -> WholeSeeds:
+    places = [values.levels.index(level) for level in one.levels]
+    return whole_seeds(scaled.forward(values.independent(column)[:, places]))
 
 
 def _corrected(seen: Mapping[int, _Seen]) -> dict[int, float]:
@@ -144,5 +164,6 @@ def _note(values: Values, one: _Asked, seen: Mapping[str, _Seen], end: Finding, 
         assert margin is not None
         parts.append(f"Every two of them differ by less than {numbers.at_least(seen[END].scaled.scale, margin)}.")
     for condition, what in seen.items():
+        parts += _unlike(values, one, what.column, condition)
         parts += left_out(one.levels, values.seeds, what.whole, condition)
     return " ".join(parts)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from sharpscope.analysis.explanations.confidence import CLOSEST, twin_column
 from sharpscope.analysis.results import StudyResults
-from sharpscope.analysis.values import Values
-from sharpscope.analysis.verdicts.verdict import CONFIDENCE, END, LOSS, MOST_SEEDS
+from sharpscope.analysis.values import Scaled, Values
+from sharpscope.analysis.verdicts.verdict import CONDITIONS, CONFIDENCE, END, LOSS, MOST_SEEDS
+from sharpscope.analysis.wording import no_ratio
 from sharpscope.spec import Prediction
 
 # Of these numbers of seeds a report says that so many would tell, where the study itself cannot.
@@ -44,6 +45,29 @@ def column_under(results: StudyResults, quantity: str, levels: Sequence[str], co
     runs = results.runs[results.runs[results.factor.name].isin(levels)]
     columns = [column for loss, column in results.across(quantity).items() if loss]
     return max(columns, key=lambda column: (runs[column].count(), -_loss(results, column)), default=None)
+
+
+def unlike_at_end(values: Values, quantity: str, column: str) -> Scaled | None:
+    """Return the scale on which a quantity at the end stands beside a column in which ratios are given up.
+
+    It is None where both are told as the quantity is at the end.
+    """
+    scaled = values.alike(quantity, column)
+    return None if scaled.scale == values.scaled(quantity).scale else scaled
+
+
+def unlike_note(values: Values, column: str, condition: str, end: str) -> str:
+    """Return why a number under a condition is no factor as that at the end is, and how that reads in the same way.
+
+    Args:
+        values: The numbers of the study.
+        column: The column under the condition.
+        condition: The condition.
+        end: The number at the end, told as that under the condition.
+    """
+    own = values.scaled(column)
+    why = no_ratio(own.not_positive, own.values)
+    return f"A difference at {CONDITIONS[condition]}, since {why}; at the end it is {end}."
 
 
 def _loss(results: StudyResults, column: str) -> float:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from sharpscope.analysis.dose.axis import axis_of
-from sharpscope.analysis.dose.claimed import FoundTrend, column_at_equal_confidence, column_at_equal_loss, found_trends
+from sharpscope.analysis.dose.claimed import (
+    FoundTrend,
+    change_at_end,
+    column_at_equal_confidence,
+    column_at_equal_loss,
+    found_trends,
+)
 from sharpscope.analysis.values import Values
 from sharpscope.analysis.verdicts.contrasts import sign_of
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
-from sharpscope.analysis.verdicts.studied import loss_of
+from sharpscope.analysis.verdicts.studied import loss_of, unlike_at_end, unlike_note
 from sharpscope.analysis.verdicts.verdict import CONDITIONS, CONFIDENCE, END, LOSS, Finding, TestedPrediction
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.spec import Claim, Trend
@@ -30,7 +36,9 @@ def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterato
         CONFIDENCE: [column_at_equal_confidence(results, name) for name, _ in asked],
     }
     under = {
-        condition: found_trends(values, axis, {i: c for i, c in enumerate(columns[condition]) if c}, _STREAM)
+        condition: found_trends(
+            values, axis, {i: (asked[i][0], c) for i, c in enumerate(columns[condition]) if c}, _STREAM
+        )
         for condition in claim.conditions
     }
     for i, (name, predicted) in enumerate(asked):
@@ -43,6 +51,10 @@ def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterato
             favor = one.direction * sign_of(results.quantities[name], predicted)
             at = loss_of(results, str(columns[condition][i]), condition)
             found[condition] = Finding(one.scaled.scale, value, low, high, one.change.n, favor, at)
+        unlike = {at: str(columns[at][i]) for at in made if unlike_at_end(values, name, str(columns[at][i]))}
+        notes = [
+            unlike_note(values, column, at, change_at_end(values, axis, name, column)) for at, column in unlike.items()
+        ]
         levels = made[END].levels
         told = f"{levels}, {predicted}"
         yield TestedPrediction(
@@ -54,7 +66,7 @@ def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterato
             predicted,
             found,
             claim.controls,
-            note=_note(made),
+            note=" ".join(filter(None, (_note(made), *notes))),
             stated=claim.at,
         )
 

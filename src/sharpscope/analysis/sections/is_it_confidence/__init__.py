@@ -6,7 +6,7 @@ from functools import partial
 
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
-from sharpscope.analysis.sections.is_it_confidence.data import rows_of, twins_of
+from sharpscope.analysis.sections.is_it_confidence.data import notes_of, rows_of, twins_of
 from sharpscope.analysis.sections.is_it_confidence.figure import shares
 from sharpscope.analysis.sections.is_it_confidence.table import latex
 
@@ -31,7 +31,7 @@ def is_it_confidence(evidence: Evidence) -> Content:
     if table.empty:
         return Content()
     return Content(
-        {"rows": rows_of(results, table), "twins": twins_of(table)},
+        {"rows": rows_of(results, table), "twins": twins_of(table), "unlike": notes_of(results, table)},
         figures={"is_it_confidence": partial(shares, results, table)},
         tables={"is_it_confidence.csv": to_csv(table), "is_it_confidence.tex": latex(results, table)},
     )

@@ -6,7 +6,7 @@ from functools import partial
 
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
-from sharpscope.analysis.sections.sizes.data import conditions_of, panels_of, table_rows
+from sharpscope.analysis.sections.sizes.data import conditions_of, notes_of, panels_of, table_rows
 from sharpscope.analysis.sections.sizes.figure import dumbbells
 from sharpscope.analysis.sections.sizes.table import latex
 from sharpscope.analysis.sizes import sizes_table
@@ -33,6 +33,7 @@ def sizes(evidence: Evidence) -> Content:
             "panels": panels_of(results, table),
             "conditions": conditions_of(table),
             "rows": table_rows(results, table),
+            "unlike": notes_of(results, table),
             "apart": told_intervals(family[family["quantity"].isin(table["quantity"])], len(family)),
         },
         figures={"sizes": partial(dumbbells, results, table)},

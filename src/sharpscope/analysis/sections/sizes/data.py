@@ -12,10 +12,12 @@ from sharpscope.analysis import numbers
 from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.explanations.loss import ADJUSTED
+from sharpscope.analysis.explanations.told_remains import told_unlike
 from sharpscope.analysis.results import StudyResults, TableRow, by
-from sharpscope.analysis.sizes import HELD
-from sharpscope.analysis.wording import difference_text
-from sharpscope.store.snapshots import MATCHED
+from sharpscope.analysis.sizes import BOTH, HELD
+from sharpscope.analysis.verdicts import CONFIDENCE, END
+from sharpscope.analysis.wording import like_text
+from sharpscope.store.snapshots import CALIBRATED, MATCHED
 
 _WAYS = {MATCHED: "", ADJUSTED: "adjusted"}
 
@@ -32,14 +34,19 @@ def by_measure(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def is_ratio(part: pd.DataFrame) -> bool:
-    """Return whether all that is told of a measure is a factor."""
-    return bool((part["scale"] == "ratio").all())
+    """Return whether the differences of a measure at the end are told as factors."""
+    return bool((part.loc[part["condition"] == END, "scale"] == "ratio").all())
+
+
+def drawable(part: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a measure that lie on its axis: those told as that at the end is."""
+    return part[part["end_difference"].isna()]
 
 
 def axis_of(table: pd.DataFrame, part: pd.DataFrame) -> Scale:
     """Return the axis of a measure: one for all that are told as factors, so that these compare; else its own."""
     ratios = is_ratio(part)
-    shown = pd.concat([p for p in by_measure(table).values() if is_ratio(p)]) if ratios else part
+    shown = drawable(pd.concat([p for p in by_measure(table).values() if is_ratio(p)]) if ratios else part)
     ends = shown[["difference", "ci_low", "ci_high"]].to_numpy(float).ravel()
     ends = np.append(ends[np.isfinite(ends)], nothing(ratio=ratios))
     return Scale(float(ends.min()), float(ends.max()), logarithmic=ratios)
@@ -60,7 +67,7 @@ def panels_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, Any]
             found = by(of_level, "condition")
             lanes = [_lane(axis, found.get(condition)) for condition in conditions]
             tip = [
-                (f"At {told}{_how(found[condition])}", difference_text(found[condition]))
+                (f"At {told}{_how(found[condition])}", like_text(found[condition]))
                 for condition, told in conditions.items()
                 if condition in found
             ]
@@ -81,18 +88,26 @@ def panels_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, Any]
     return panels
 
 
+def notes_of(results: StudyResults, table: pd.DataFrame) -> list[str]:
+    """Return where ratios are given up that are told at the end, so that there is no mark, in sentences."""
+    twins = {CALIBRATED: "the end, calibrated", MATCHED: HELD[CONFIDENCE]}
+    both = dict.fromkeys(table.loc[table["condition"] == BOTH, "at"], HELD[BOTH])
+    found = told_unlike(results, table, {**twins, **both})
+    return [f"{sentence.removesuffix('.')} in the table, and the picture has no mark of it." for sentence in found]
+
+
 def table_rows(results: StudyResults, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return each measure and level with its difference under each condition, as text."""
     rows = []
     for (name, level), part in table.groupby(["quantity", results.factor.name], sort=False):
         found = by(part, "condition")
-        cells = [difference_text(found[c]) if c in found else numbers.MISSING for c in conditions_of(table)]
+        cells = [like_text(found[c]) if c in found else numbers.MISSING for c in conditions_of(table)]
         rows.append({"label": results.quantities[str(name)].label, "level": level, "cells": cells})
     return rows
 
 
 def _lane(axis: Scale, row: TableRow | None) -> dict[str, float] | None:
-    if row is None:
+    if row is None or math.isfinite(row["end_difference"]):
         return None
     low, high = (row[end] if math.isfinite(row[end]) else row["difference"] for end in ("ci_low", "ci_high"))
     return {"at": axis.at(row["difference"]), "low": axis.at(low), "high": axis.at(high)}

@@ -16,7 +16,7 @@ from sharpscope.analysis.drawing.lettering import lettered
 from sharpscope.analysis.drawing.palette import styles_of
 from sharpscope.analysis.drawing.scale import marks
 from sharpscope.analysis.results import StudyResults, by, select
-from sharpscope.analysis.sections.sizes.data import axis_of, by_measure, conditions_of, is_ratio, nothing
+from sharpscope.analysis.sections.sizes.data import axis_of, by_measure, conditions_of, drawable, is_ratio, nothing
 from sharpscope.analysis.sizes import BOTH
 from sharpscope.analysis.verdicts import CONFIDENCE, END, LOSS
 
@@ -54,7 +54,7 @@ def _panel(axis: Axes, results: StudyResults, table: pd.DataFrame, part: pd.Data
     conditions, styles, factor = list(conditions_of(table)), styles_of(results.factor), results.factor.name
     pitch = 1 / (len(conditions) + 1)
     for at, level in enumerate(levels):
-        rows, color = by(select(part, {factor: level}), "condition"), styles[level].color
+        rows, color = by(select(drawable(part), {factor: level}), "condition"), styles[level].color
         places = [at + (lane - (len(conditions) - 1) / 2) * pitch for lane in range(len(conditions))]
         there = [(c, y, rows[c]) for c, y in zip(conditions, places, strict=True) if c in rows]
         axis.plot(

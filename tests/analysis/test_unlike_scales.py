@@ -174,7 +174,8 @@ def test_claims_say_it_too():
     of_end = hodges_lehmann((end["sam"] - end["baseline"]).to_numpy(), np.zeros(10))
     told_end = numbers.change("difference", of_end.value, of_end.low, of_end.high)
     assert test.note == (
-        f"A difference at equal confidence, since 1 of 30 runs has no value above 0 there; at the end it is {told_end}."
+        "Told as a difference at equal confidence, since 1 of 30 runs has no value above 0 there; at the end that is "
+        f"{told_end}."
     )
     trend = claiming(dosed_twin(), [BOTH.name], controls=("confidence",))
     row = row_of(trend, BOTH.name, "matched_confidence")
@@ -182,5 +183,5 @@ def test_claims_say_it_too():
     assert (
         judge(trend)[0]
         .tests[0]
-        .note.endswith(f"since 1 of 60 runs has no value above 0 there; at the end it is {at_end}.")
+        .note.endswith(f"since 1 of 60 runs has no value above 0 there; at the end that is {at_end}.")
     )

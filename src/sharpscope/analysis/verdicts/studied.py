@@ -67,7 +67,7 @@ def unlike_note(values: Values, column: str, condition: str, end: str) -> str:
     """
     own = values.scaled(column)
     why = no_ratio(own.not_positive, own.values)
-    return f"A difference at {CONDITIONS[condition]}, since {why}; at the end it is {end}."
+    return f"Told as a difference at {CONDITIONS[condition]}, since {why}; at the end that is {end}."
 
 
 def _loss(results: StudyResults, column: str) -> float:

@@ -9,7 +9,18 @@ from typing import Any
 from sharpscope.errors import SharpscopeError
 
 # The modules of the extra "study" that nothing of the core brings.
-STUDY = ("matplotlib", "pandas", "platformdirs", "plotly", "pyarrow", "rich", "sklearn", "typer", "yaml")
+STUDY = (
+    "matplotlib",
+    "pandas",
+    "platformdirs",
+    "plotly",
+    "pyarrow",
+    "rich",
+    "sklearn",
+    "threadpoolctl",
+    "typer",
+    "yaml",
+)
 
 
 def optional(module: str, extra: str, needed_by: str, error: type[SharpscopeError]) -> Any:

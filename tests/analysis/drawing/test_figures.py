@@ -83,6 +83,31 @@ def test_a_figure_is_laid_out_as_when_it_is_drawn():
     assert abs(found.axes[0].get_position().x0 - before) > 0.01
 
 
+def test_labels_stand_where_matplotlib_puts_them():
+    def panels():
+        figure = Figure(figsize=(5, 3), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot([0, 1], [1000, 30000])
+        left.set(xlabel="x label", ylabel="y label")
+        right.set_title("title")
+        figure.align_labels()
+        return figure
+
+    def places(svg):
+        groups = re.findall(r'<g id="text_\d+">\s*<!-- (.*?) -->.*?translate\(([-.\d]+) ([-.\d]+)\)', svg, re.DOTALL)
+        return {text: pytest.approx((float(x), float(y)), abs=0.05) for text, x, y in groups}
+
+    expected = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure = panels()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        FigureCanvasSVG(figure).print_svg(expected)
+    found = places(files_of({"panels": panels})["panels.svg"].decode())
+    assert {"x label", "y label", "title"} <= found.keys()
+    assert found == {text: place.expected for text, place in places(expected.getvalue().decode()).items()}
+
+
 def test_nothing_is_drawn_from_nothing(make_results):
     results = make_results(seeds=1, failed=6)
     assert figures_of(results) == {}

@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from fontTools.subset import Options
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -87,6 +88,7 @@ def _glyphs_alone() -> Iterator[None]:
 def _render(figure: Figure) -> tuple[bytes, bytes]:
     """Return a figure as PDF and as SVG, without dates: the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
+    _fix_labels(figure, lambda axis: not axis.get_label_text())
     # Layout costs more than drawing, so both files share one; ``savefig`` would draw twice more for each.
     layout = figure.get_layout_engine()
     if layout is not None:
@@ -94,8 +96,18 @@ def _render(figure: Figure) -> tuple[bytes, bytes]:
         figure.set_layout_engine("none")
     pdf, svg = io.BytesIO(), io.BytesIO()
     FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
+    _fix_labels(figure)  # both have 72 dots to an inch, so they stand in the same place
     FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
     return pdf.getvalue(), svg.getvalue()
+
+
+def _fix_labels(figure: Figure, which: Callable[[Axis], bool] = lambda _: True) -> None:
+    """Keep the labels of axes where they stand, empty ones too.
+
+    Else their places are found anew in each layout and drawing, which takes those of all labels of ticks.
+    """
+    for axis in (axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis) if which(axis)):
+        axis.set_label_coords(*axis.label.get_position(), transform=axis.label.get_transform())
 
 
 def panels(count: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:

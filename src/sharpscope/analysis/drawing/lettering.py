@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from functools import cache, lru_cache
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -39,12 +40,12 @@ def shortened(text: str, room: float, size: float) -> str:
     """
     if width_of(text, size) <= room:
         return text
-    for kept in range(len(text) - 1, 0, -1):
+
+    def left(kept: int) -> str:
         tail = 3 * kept // 8
-        found = f"{text[: kept - tail]}…{text[len(text) - tail :]}"
-        if width_of(found, size) <= room:
-            return found
-    return "…"
+        return f"{text[: kept - tail]}…{text[len(text) - tail :]}"
+
+    return left(max(bisect_right(range(len(text)), room, key=lambda kept: width_of(left(kept), size)) - 1, 0))
 
 
 def wrapped(text: str, room: float, size: float) -> str:

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from tests.analysis.conftest import FEW, reported
 from tests.pages import figures_of, page_of, with_few, words
-from threadpoolctl import threadpool_info, threadpool_limits
 
-from sharpscope.analysis import report as report_module
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
 from sharpscope.analysis.drawing.figures import files_of
@@ -28,17 +26,6 @@ def test_page_is_whole_small_and_asks_for_nothing(report):
     assert "train loss became NaN in epoch 3" in text
     assert "default-src 'none'" in text
     assert {p.name for p in report.parent.iterdir()} == {"report.html", "tables", "figures"}
-
-
-def test_statistics_take_one_thread_and_leave_the_others_as_they_were(make_results, tmp_path, monkeypatch):
-    def threads():
-        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
-
-    seen = []
-    monkeypatch.setattr(report_module, "contents_of", lambda evidence: seen.append(threads()) or {})
-    with threadpool_limits(limits=2, user_api="blas"):
-        write_report(make_results(), tmp_path)
-        assert (seen, threads()) == ([{1}], {2})
 
 
 def test_controls_and_complexity_have_sections_of_their_own(report):

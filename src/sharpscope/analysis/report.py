@@ -14,7 +14,6 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
-from threadpoolctl import threadpool_limits
 
 from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.drawing.palette import styles_of
@@ -51,16 +50,10 @@ def write_report(results: StudyResults, directory: Path, columns: Mapping[str, S
     Raises:
         SharpscopeError: If there is no such table, or it has no such column; nothing is written.
     """
-    # Statistics multiply thousands of small matrices, on which threads wait for one another longer than they work.
-    with threadpool_limits(limits=1, user_api="blas"):
-        return _write(Evidence(results), directory, columns or {})
-
-
-def _write(evidence: Evidence, directory: Path, columns: Mapping[str, Sequence[str]]) -> Path:
-    """Write what ``write_report`` says and return the path of the page."""
+    evidence = Evidence(results)
     contents = contents_of(evidence)
     tables = {name: data for content in contents.values() for name, data in content.tables.items()}
-    tables |= _with_columns(tables, columns)
+    tables |= _with_columns(tables, columns or {})
     files: dict[str, bytes] = {f"tables/{name}": data for name, data in tables.items()}
     for content in contents.values():
         files |= {f"figures/{name}": data for name, data in files_of(content.figures).items()}

@@ -64,12 +64,13 @@ def write_all(
     from sharpscope.analysis.ledger import load_results, results_of, write_ledger
     from sharpscope.analysis.report import write_report
     from sharpscope.analysis.sections.two_arms import set_beside
+    from sharpscope.analysis.thrift import thrifty
     from sharpscope.store.folder import Store
     from sharpscope.store.pairs import compute_pairs, write_pairs
     from sharpscope.store.reading import Reading
 
     store = Store.existing(directory)
-    with Store(place or directory).reporting():
+    with Store(place or directory).reporting(), thrifty():
         reading = Reading.of(store)
         pairs = compute_pairs(reading)
         # What is written elsewhere needs no right to write here.

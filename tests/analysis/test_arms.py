@@ -68,22 +68,31 @@ def test_arms_that_do_not_overlap_are_not_compared():
     row = table_of(results).loc[(BOTH.name, LOSS.name, "end")]
     assert np.isnan(row["difference"])
     page, _ = section_of("two_arms", results)
-    assert "Against train loss, tight and noise do not overlap, so relative flatness is not compared there." in words(
-        page
-    )
+    told = "Against train loss at the end, tight and noise do not overlap, so relative flatness is not compared there."
+    assert told in words(page)
 
 
-def test_a_curve_that_turns_back_is_not_compared():
+@pytest.mark.parametrize(
+    ("against", "told"),
+    [
+        ([COMPLEXITY.name], "Against geometric complexity at the end, one of the curves turns back, "),
+        (
+            [LOSS.name, COMPLEXITY.name],
+            "Against train loss at the end and geometric complexity at the end, one of the curves turns back, ",
+        ),
+    ],
+)
+def test_a_curve_that_turns_back_is_not_compared(against, told):
     bent = dosed(seed=1)
     course = np.exp(1 - 4 * ((bent.ledger[KEY] - 0.5) / 0.45 - 0.5) ** 2)
-    bent = replace(bent, ledger=bent.ledger.assign(**{COMPLEXITY.name: course}))
+    there = {x: course / course.mean() * bent.ledger[x].mean() for x in against}
+    bent = replace(bent, ledger=bent.ledger.assign(**there))
     results = beside(dosed(), bent)
     row = table_of(results).loc[(BOTH.name, COMPLEXITY.name, "end")]
     assert row["order"] < 0.8
     assert np.isnan(row["difference"])
     page, _ = section_of("two_arms", results)
-    told = "Against geometric complexity, one of the curves turns back, so relative flatness is not compared there."
-    assert told in words(page)
+    assert told + "so relative flatness is not compared there." in words(page)
 
 
 def test_a_line_is_that_of_least_squares():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import Quantity, TableRow, by, records
 from sharpscope.analysis.statistics.trend import course_band
 from sharpscope.analysis.tested import ALPHA
-from sharpscope.analysis.wording import counted, difference_text, label_of
+from sharpscope.analysis.wording import counted, difference_text, joined, label_of
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.store.snapshots import END
 
@@ -85,18 +86,37 @@ def page_of(first: Arm, second: Arm, table: pd.DataFrame) -> dict[str, Any]:
 
 
 def sentences(first: Arm, second: Arm, table: pd.DataFrame) -> list[str]:
-    """Return how the second arm differs from the first where x is equal, a sentence a measure, x and place."""
-    return [_sentence(first, second, row) for row in records(table)]
+    """Return how the second arm differs from the first where x is equal.
+
+    Of each measure there is a sentence for each x and place where it is compared, and one for those where it is not.
+    """
+    found = []
+    for _, of_measure in table.groupby("quantity", sort=False):
+        rows = records(of_measure)
+        found += [_sentence(first, second, row) for row in rows if row["n"] > 0]
+        found += _not_compared(first, second, [row for row in rows if not row["n"] > 0])
+    return found
+
+
+def _not_compared(first: Arm, second: Arm, rows: Sequence[TableRow]) -> list[str]:
+    """Return a sentence for each reason why a measure is not compared."""
+    results = first.values.results
+    of: dict[str, list[str]] = {}
+    for row in rows:
+        apart = not row["x_from"] < row["x_to"]
+        why = f"{first.name} and {second.name} do not overlap" if apart else "one of the curves turns back"
+        where = "the end" if row["at"] == END else f"train loss {row['at']}"
+        of.setdefault(why, []).append(f"{label_of(results, row['x'])} at {where}")
+    return [
+        f"Against {joined(places)}, {why}, so {label_of(results, rows[0]['quantity'])} is not compared there."
+        for why, places in of.items()
+    ]
 
 
 def _sentence(first: Arm, second: Arm, row: TableRow) -> str:
     results = first.values.results
     name, x = label_of(results, row["quantity"]), label_of(results, row["x"])
     at_loss = "" if row["at"] == END else f", both at train loss {row['at']}"
-    if not row["n"] > 0:
-        apart = not row["x_from"] < row["x_to"]
-        why = f"{first.name} and {second.name} do not overlap" if apart else "one of the curves turns back"
-        return f"Against {x}{at_loss}, {why}, so {name} is not compared there."
     told = difference_text(row)
     where = f"At equal {x} ({_number(row['x_at'])}{at_loss})"
     few = f" ({counted(int(row['n']), 'seed')}, too few for a test)" if row["n"] < LEAST_SEEDS else ""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from torch import nn
 
@@ -14,6 +16,9 @@ from sharpscope.training.packs import NotPacked, pack_key, pack_size
 
 # Run ids, in the order in which one process does them.
 Job = tuple[str, ...]
+
+# Runs of a pack from which two packs are better than one: two processes gain more than the larger pack would.
+_ENOUGH = 16
 
 
 @dataclass(frozen=True)
@@ -58,17 +63,34 @@ def packed(jobs: Iterable[Job], packings: Mapping[str, Packing]) -> tuple[list[J
     Returns:
         Jobs, and the name of the pack of each run that is in one.
     """
-    joined: list[list[str]] = []
-    # By what their runs can be trained with, the last job of that kind, if it has room.
-    open_jobs: dict[tuple[str, ...], list[str]] = {}
-    for job in jobs:
+    of_kind: dict[tuple[str, ...], list[int]] = {}
+    ordered = list(jobs)
+    for place, job in enumerate(ordered):
         kind = tuple(sorted({packings[run_id].key for run_id in job}))
-        found = open_jobs.get(kind)
-        if "" in kind or found is None or not _has_room([*found, *job], packings):
-            found = open_jobs[kind] = []
-            joined.append(found)
-        found.extend(job)
-    return [tuple(job) for job in joined], {run_id: name for job in joined for run_id, name in _names(job, packings)}
+        # One that is trained alone is of a kind of its own.
+        of_kind.setdefault((*kind, str(place)) if "" in kind else kind, []).append(place)
+    shares = [share for places in of_kind.values() for share in _shares(places, ordered, packings)]
+    joined = [tuple(run_id for place in share for run_id in ordered[place]) for share in sorted(shares)]
+    return joined, {run_id: name for job in joined for run_id, name in _names(job, packings)}
+
+
+def _shares(places: Sequence[int], jobs: Sequence[Job], packings: Mapping[str, Packing]) -> list[tuple[int, ...]]:
+    """Divide jobs of one kind, by their places, into packs that are about as large, so that processes end together."""
+    starts = [0, *accumulate(len(jobs[place]) for place in places)]
+    total = starts[-1]
+    number = math.ceil(
+        total / sum({packings[run_id].key: packings[run_id].size for run_id in jobs[places[0]]}.values())
+    )
+    if number % 2 and total >= (number + 1) * _ENOUGH:
+        number += 1
+    while True:
+        shares: dict[int, list[int]] = {}
+        for place, start in zip(places, starts, strict=False):
+            shares.setdefault(start * number // total, []).append(place)
+        runs = [[run_id for place in share for run_id in jobs[place]] for share in shares.values()]
+        if number >= len(places) or all(_has_room(some, packings) for some in runs):
+            return [tuple(share) for share in shares.values()]
+        number += 1
 
 
 def _has_room(job: Sequence[str], packings: Mapping[str, Packing]) -> bool:

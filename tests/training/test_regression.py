@@ -80,7 +80,7 @@ def test_early_stopping_holds_out_a_random_share(points):
     made = recipe("early_stopping", epochs=30)
     history = train(network(points.outputs), points, made, Stream(0))
     assert history.best_epoch is not None
-    assert lost_classes(points, made) == []
+    assert lost_classes(points, made, Stream(0)) == []
 
 
 def test_a_resumed_training_gives_the_same_weights(points, tmp_path):

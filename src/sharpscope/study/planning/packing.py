@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -78,25 +79,24 @@ def _shares(places: Sequence[int], jobs: Sequence[Job], packings: Mapping[str, P
     """Divide jobs of one kind, by their places, into packs that are about as large, so that processes end together."""
     starts = [0, *accumulate(len(jobs[place]) for place in places)]
     total = starts[-1]
-    number = math.ceil(
-        total / sum({packings[run_id].key: packings[run_id].size for run_id in jobs[places[0]]}.values())
-    )
+    number = _fullness([run_id for place in places for run_id in jobs[place]], packings)
     if number % 2 and total >= (number + 1) * _ENOUGH:
         number += 1
     while True:
         shares: dict[int, list[int]] = {}
         for place, start in zip(places, starts, strict=False):
             shares.setdefault(start * number // total, []).append(place)
-        runs = [[run_id for place in share for run_id in jobs[place]] for share in shares.values()]
-        if number >= len(places) or all(_has_room(some, packings) for some in runs):
+        runs = ([run_id for place in share for run_id in jobs[place]] for share in shares.values())
+        # Jobs are not divided: they may not fit evenly into so few packs, or be larger than a pack.
+        if number >= len(places) or all(_fullness(some, packings) == 1 for some in runs):
             return [tuple(share) for share in shares.values()]
         number += 1
 
 
-def _has_room(job: Sequence[str], packings: Mapping[str, Packing]) -> bool:
-    """Return whether runs are no more than a pack has of each kind."""
-    keys = [packings[run_id].key for run_id in job]
-    return all(keys.count(packings[run_id].key) <= packings[run_id].size for run_id in job)
+def _fullness(runs: Iterable[str], packings: Mapping[str, Packing]) -> int:
+    """Return how many packs runs need at least, by what a pack has room for of each kind."""
+    count = Counter(packings[run_id] for run_id in runs)
+    return max(math.ceil(number / packing.size) for packing, number in count.items())
 
 
 def _names(job: Sequence[str], packings: Mapping[str, Packing]) -> Iterable[tuple[str, str]]:

@@ -8,7 +8,7 @@ from scipy import stats
 from tests.analysis.conftest import synthetic, with_twins
 from tests.analysis.dosed import BOTH, KEY, by_level, dosed, row_of, told
 from tests.analysis.explanations.planted import at_loss
-from tests.analysis.test_claims import BIG, SHARP, at, calibrated, sharper, study
+from tests.analysis.planted_claims import BIG, SHARP, at, calibrated, sharper, study
 from tests.analysis.test_dose_claims import claiming
 from tests.pages import section_of, with_few, words
 

@@ -90,7 +90,9 @@ class _Pack:
         first = members[0].recipe
         self._data = [member.recipe.training_data(member.data, member.stream) for member in members]
         self._objective = self._data[0].objective
-        self._network = Network.of(members[0].model)
+        network = Network.of(members[0].model)
+        # Where biases are treated in a way of their own they stay by themselves.
+        self._network = network.joined() if first.undecayed is None else network
         self._loss = loss_of(self._objective, first.loss)
         self._clean_loss = loss_of(self._objective)
         self._goals = [
@@ -108,7 +110,12 @@ class _Pack:
         self.progress = Progress(first.epochs * self._orders.steps, first.epochs)
         self._records = Records(len(rows), first.epochs, self._objective, self._loss)
         self._place(self._network.weights([members[owner].model for owner in rows], device))
-        self._batches = Batches([self._data[owner] for owner in rows], self._weights.flat, self._orders)
+        self._batches = Batches(
+            [self._data[owner] for owner in rows],
+            self._weights.flat,
+            self._orders,
+            ones=self._network.places[0].joined,
+        )
 
     def _place(self, weights: Weights) -> None:
         """Let the rows have these weights, and an optimizer that has taken no step with them."""

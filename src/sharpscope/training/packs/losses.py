@@ -41,11 +41,11 @@ class SquaredError(Loss):
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean."""
-        return (outputs - targets.reshape(outputs.shape)).square().mean(dim=(-2, -1))
+        return (outputs - targets.view_as(outputs)).square_().mean(dim=(-2, -1))
 
     def derivative(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the error, times two over the number of outputs."""
-        return (outputs - targets.reshape(outputs.shape)).mul_(2 / outputs.shape[-1])
+        return (outputs - targets.view_as(outputs)).mul_(2 / outputs.shape[-1])
 
 
 class Differentiated(Loss):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
@@ -22,7 +23,7 @@ class Block:
     """Several batches of each network.
 
     Attributes:
-        inputs: Shape ``[steps, R, N, D]``, as the networks see them.
+        inputs: Shape ``[steps, R, N, D]``, as the networks see them, with a one behind them if that was asked for.
         targets: Shape ``[steps, R, N]``, or ``[steps, R, N, C]``.
     """
 
@@ -79,9 +80,10 @@ class Batches:
         datasets: Of the networks, with the labels that they train on; of one size.
         like: Has device and type of the numbers.
         orders: Of their samples.
+        ones: Whether each sample has a one behind its numbers.
     """
 
-    def __init__(self, datasets: Sequence[Dataset], like: Tensor, orders: Orders) -> None:
+    def __init__(self, datasets: Sequence[Dataset], like: Tensor, orders: Orders, *, ones: bool = False) -> None:
         inputs: list[Tensor] = []
         first: dict[tuple[int, tuple[float, ...], tuple[float, ...]], int] = {}
         starts = []
@@ -91,7 +93,7 @@ class Batches:
                 first[key] = orders.samples * len(inputs)
                 inputs.append(data.normalize(data.train_inputs.to(like.device)).flatten(1).to(like.dtype))
             starts.append(first[key])
-        self._inputs = torch.cat(inputs)
+        self._inputs = pad(torch.cat(inputs), (0, int(ones)), value=1.0)
         self._starts = torch.tensor(starts, device=like.device)
         self._targets = torch.stack([_targets(data, like) for data in datasets])
         self._orders = orders

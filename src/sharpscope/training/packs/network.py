@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -16,6 +16,8 @@ from sharpscope.training.packs.weights import Layer, Place, Weights
 # A batch of as many samples goes through the networks one by one, and so many at a time: a product with so many rows is
 # as fast for one network as for several, and what is kept for the way back stays in a cache.
 CHUNK = 1024
+# Numbers of a sample to which a further one may come.
+_NARROW = 16
 
 
 class NotPacked(Exception):
@@ -78,6 +80,16 @@ class Network:
         """Numbers that a sample has."""
         return self.places[0].inputs
 
+    def joined(self) -> Network:
+        """Return this with the bias of the first layer as a weight of it, if that is faster: samples get a one each.
+
+        A product less in each direction, where the samples are so narrow that a column more costs nothing.
+        """
+        first, *others = self.places
+        if not first.bias or not first.inputs < first.outputs or first.inputs > _NARROW:
+            return self
+        return replace(self, places=(replace(first, joined=True), *others))
+
     def weights(self, models: Sequence[nn.Module], device: torch.device) -> Weights:
         """Return the weights of models of this shape, side by side on a device."""
         return Weights.of([model.state_dict() for model in models], self.places, device)
@@ -89,7 +101,7 @@ class Network:
         return torch.cat(
             [
                 torch.cat([self._forward(layers, part)[0] for part in own.split(CHUNK, dim=1)], dim=1)
-                for layers, own in zip(weights.apart(), inputs.split(1), strict=True)
+                for layers, own in zip(weights.apart, inputs.split(1), strict=True)
             ]
         )
 
@@ -108,7 +120,7 @@ class Network:
 
         Args:
             weights: Where the gradient is taken.
-            inputs: Shape ``[R, N, D]``.
+            inputs: Shape ``[R, N, D]``, where D are the rows of the first matrix.
             targets: Shape ``[R, N]``, or ``[R, N, C]``.
             derivative: Of the loss, which is a mean over the N samples.
             into: Where the gradient is added; not ``weights``.
@@ -121,14 +133,14 @@ class Network:
         alpha /= inputs.shape[1]
         if inputs.shape[1] < CHUNK:
             return self._added(weights.layers, inputs, targets, derivative, into.layers, beta, alpha)
-        found = inputs.new_empty(*inputs.shape[:2], self.places[-1].outputs)
-        for row, (here, there) in enumerate(zip(weights.apart(), into.apart(), strict=True)):
+        found = []
+        for row, (here, there) in enumerate(zip(weights.apart, into.apart, strict=True)):
             share = of_network(beta, row)
-            parts = (tensor[row : row + 1].split(CHUNK, dim=1) for tensor in (inputs, targets, found))
-            for some, their_targets, outputs in zip(*parts, strict=True):
-                outputs.copy_(self._added(here, some, their_targets, derivative, there, share, alpha))
+            parts = (tensor[row : row + 1].split(CHUNK, dim=1) for tensor in (inputs, targets))
+            for some, their_targets in zip(*parts, strict=True):
+                found.append(self._added(here, some, their_targets, derivative, there, share, alpha))
                 share = 1.0
-        return found
+        return torch.cat(found, dim=1).view(*inputs.shape[:2], -1)
 
     def _added(
         self,
@@ -167,13 +179,15 @@ class Network:
         beta: Factor,
         alpha: float,
     ) -> None:
-        for layer, values in zip(reversed(self.layers), reversed(kept), strict=True):
+        for layer in reversed(self.layers):
+            # Let go of as it was used, so that what comes next lies where it lay: in the cache.
+            values = kept.pop()
             if not isinstance(layer, Affine):
                 above = layer.backward(above, values)
                 continue
             into[layer.number].add_products(values, above, beta=beta, alpha=alpha)
             if layer.number:
-                above = torch.bmm(above, layers[layer.number].matrix.mT)
+                above = torch.bmm(above, layers[layer.number].transposed)
 
 
 def _applied(layer: Layer, values: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,14 @@ class Place:
         inputs: Numbers that it takes.
         outputs: Numbers that it gives.
         bias: Whether it has a bias.
+        joined: Whether the bias is a further row of its matrix, that of an input which is always one.
     """
 
     name: str
     inputs: int
     outputs: int
     bias: bool
+    joined: bool = False
 
     @classmethod
     def of(cls, layer: nn.Linear, name: str) -> Place:
@@ -37,6 +40,11 @@ class Place:
     def size(self) -> int:
         """The number of its weights."""
         return (self.inputs + self.bias) * self.outputs
+
+    @property
+    def rows(self) -> int:
+        """Rows of its matrix."""
+        return self.inputs + self.joined
 
     @property
     def turned(self) -> bool:
@@ -57,23 +65,35 @@ class Layer:
 
     Attributes:
         place: Which layer.
-        stored: The matrices as they lie in memory, ``[R, inputs, outputs]``, or ``[R, outputs, inputs]`` if turned.
-        bias: Shape ``[R, 1, outputs]``, or None.
+        stored: The matrices as they lie in memory, ``[R, rows, outputs]``, or ``[R, outputs, rows]`` if turned.
+        bias: Shape ``[R, 1, outputs]``, or None where there is none beside the matrix.
     """
 
     place: Place
     stored: Tensor
     bias: Tensor | None
 
-    @property
+    @cached_property
     def matrix(self) -> Tensor:
-        """The matrices, ``[R, inputs, outputs]``."""
+        """The matrices, ``[R, rows, outputs]``."""
         return self.stored.mT if self.place.turned else self.stored
+
+    @cached_property
+    def transposed(self) -> Tensor:
+        """The same, ``[R, outputs, rows]``."""
+        return self.matrix.mT
 
     def of_network(self, number: int) -> Layer:
         """Return the layer of one network, which shares the memory."""
         bias = None if self.bias is None else self.bias[number : number + 1]
         return Layer(self.place, self.stored[number : number + 1], bias)
+
+    def parameters(self, network: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield the parameters of one network by their names in its state, as PyTorch has them."""
+        matrix = self.matrix[network]
+        yield self.place.key("weight"), matrix[: self.place.inputs].mT
+        if self.place.bias:
+            yield self.place.key("bias"), matrix[-1] if self.bias is None else self.bias[network, 0]
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield what lies in memory."""
@@ -85,19 +105,17 @@ class Layer:
         """Multiply what is there by ``beta`` and add ``alpha`` times the gradient.
 
         Args:
-            values: What the layer was given, ``[R, N, inputs]``.
+            values: What the layer was given, ``[R, N, rows]``.
             above: The derivative by what it gave, ``[R, N, outputs]``.
             beta: The factor on what is there; with 0 it may be anything.
             alpha: The factor on the gradient.
         """
         # Not into a view that is turned, which PyTorch makes a copy of.
         left, right = (above.mT, values) if self.place.turned else (values.mT, above)
-        for share, (into, first, second) in _pieces(beta, self.stored, left, right):
-            into.baddbmm_(first, second, beta=share, alpha=alpha)
+        _add_products(self.stored, left, right, beta, alpha)
         if self.bias is not None:
-            ones = _ones(above.shape[1], above.dtype, above.device).expand(len(above), 1, -1)
-            for share, (into, first, second) in _pieces(beta, self.bias, ones, above):
-                into.baddbmm_(first, second, beta=share, alpha=alpha)
+            ones = _ones(*above.shape[:2], above.dtype, above.device)
+            _add_products(self.bias, ones, above, beta, alpha)
 
 
 class Weights:
@@ -129,16 +147,14 @@ class Weights:
         dtype = states[0][places[0].key("weight")].dtype
         weights = cls(torch.zeros(size, dtype=dtype, device=device), places)
         for row, state in enumerate(states):
-            for layer in weights.layers:
-                layer.matrix[row].copy_(state[layer.place.key("weight")].mT)
-                if layer.bias is not None:
-                    layer.bias[row, 0].copy_(state[layer.place.key("bias")])
+            for name, parameter in weights.parameters(row):
+                parameter.copy_(state[name])
         return weights
 
-    def apart(self) -> Iterator[list[Layer]]:
-        """Yield the layers of each network, which share its memory."""
-        for row in range(len(self)):
-            yield [layer.of_network(row) for layer in self.layers]
+    @cached_property
+    def apart(self) -> list[list[Layer]]:
+        """The layers of each network, which share its memory."""
+        return [[layer.of_network(row) for layer in self.layers] for row in range(len(self))]
 
     def __len__(self) -> int:
         """Return the number of networks."""
@@ -146,13 +162,13 @@ class Weights:
 
     def state(self, row: int) -> dict[str, Tensor]:
         """Return the state of the model of a row; its tensors are contiguous and its own."""
-        found = {}
-        for layer in self.layers:
-            weight = layer.matrix[row].mT
-            found[layer.place.key("weight")] = weight.clone(memory_format=torch.contiguous_format)
-            if layer.bias is not None:
-                found[layer.place.key("bias")] = layer.bias[row, 0].clone()
-        return found
+        return {
+            name: parameter.clone(memory_format=torch.contiguous_format) for name, parameter in self.parameters(row)
+        }
+
+    def parameters(self, row: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield the parameters of one network by their names in its state; they share the memory."""
+        return chain.from_iterable(layer.parameters(row) for layer in self.layers)
 
     def row(self, number: int) -> Tensor:
         """Return the vector of one network, shape ``[P]``."""
@@ -201,7 +217,7 @@ class Weights:
         return torch.cat([values[:, None].expand(-1, tensor[0].numel()).flatten() for tensor in self.tensors])
 
     def of_each(self, test: Callable[[nn.Parameter], bool]) -> list[bool]:
-        """Return what a test says of each of the ``tensors``, as a parameter of a model."""
+        """Return what a test says of each of the ``tensors``, as a parameter of a model; no bias may be joined."""
         found = []
         for layer in self.layers:
             place = layer.place
@@ -212,9 +228,21 @@ class Weights:
 
 
 @lru_cache(maxsize=8)
-def _ones(number: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return ones, ``[1, 1, number]``: in memory, since a single one expanded is multiplied network by network."""
-    return torch.ones(1, 1, number, dtype=dtype, device=device)
+def _ones(networks: int, number: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return ones, ``[R, 1, number]``: a row in memory, since a single one expanded is multiplied network by network.
+
+    A view that is made once: where the products are small, what is around them takes as long as they do.
+    """
+    return torch.ones(1, 1, number, dtype=dtype, device=device).expand(networks, 1, -1)
+
+
+def _add_products(into: Tensor, left: Tensor, right: Tensor, beta: Factor, alpha: float) -> None:
+    """Multiply by ``beta`` what is there, and add ``alpha`` times the products of matrices."""
+    if not isinstance(beta, tuple):
+        into.baddbmm_(left, right, beta=beta, alpha=alpha)
+        return
+    for first, last, share in beta:
+        into[first:last].baddbmm_(left[first:last], right[first:last], beta=share, alpha=alpha)
 
 
 def _pieces(found: Factor, *tensors: Tensor) -> Iterator[tuple[float, list[Tensor]]]:
@@ -229,10 +257,9 @@ def _pieces(found: Factor, *tensors: Tensor) -> Iterator[tuple[float, list[Tenso
 def _layers(flat: Tensor, places: Sequence[Place], networks: int) -> Iterator[Layer]:
     start = 0
     for place in places:
-        inputs, outputs = place.inputs, place.outputs
-        shape = (networks, outputs, inputs) if place.turned else (networks, inputs, outputs)
-        middle = start + networks * inputs * outputs
-        end = middle + networks * outputs * place.bias
-        bias = flat[middle:end].view(networks, 1, outputs) if place.bias else None
+        rows, outputs = place.rows, place.outputs
+        shape = (networks, outputs, rows) if place.turned else (networks, rows, outputs)
+        middle, end = start + networks * rows * outputs, start + networks * place.size
+        bias = flat[middle:end].view(networks, 1, outputs) if end > middle else None
         yield Layer(place, flat[start:middle].view(shape), bias)
         start = end

@@ -20,9 +20,10 @@ from sharpscope.seeding import Stream
 
 # Bytes of inputs that are held to be evaluated at the same perturbed parameters.
 _HELD = 2**27
-# Numbers of parameters, or of inputs, that a cache has room for; points that are evaluated side by side at most, and
-# the fewest of them for which that pays.
+# Numbers of parameters, or of inputs, that a cache has room for; multiplications of a call that takes longer than what
+# is around it; points that are evaluated side by side at most, and the fewest of them for which that pays.
 _TOGETHER = 2**18
+_LARGE = 2**22
 _MOST = 31
 _FEWEST = 4
 _DRAWS = Draws()
@@ -194,7 +195,10 @@ class PerturbedLosses(Additive):
 
     def _together(self, batch: Batch) -> int:
         """Return at how many perturbations a batch is best evaluated side by side, theta itself being one more."""
-        size = max(self._risk.parameter_count, sum(tensor.numel() for tensor in tensors_of(batch.inputs)))
+        parameters = self._risk.parameter_count
+        if batch.size * parameters > _LARGE:
+            return 1
+        size = max(parameters, sum(tensor.numel() for tensor in tensors_of(batch.inputs)))
         found = min(_MOST, _TOGETHER // size, len(self._perturbations))
         return found if found >= _FEWEST else 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,9 @@ from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.seeding import Stream
 
 DEFAULT_BATCH_SIZE = 256
+# Of narrow samples more, until they have so many numbers together.
+_MOST_SAMPLES = 2048
+_NUMBERS = 1 << 12
 _LOOKED_AT = 8
 
 
@@ -115,9 +119,9 @@ class Batches:
             if subset is not None:
                 self.population = len(data)  # type: ignore[arg-type]
                 # Kept in memory, since groups of it are read again and again.
-                data = list(_DatasetBatches(_subset(data, subset, stream), batch_size or DEFAULT_BATCH_SIZE))
+                data = list(_DatasetBatches(_subset(data, subset, stream), batch_size))
             else:
-                data = _DatasetBatches(data, batch_size or DEFAULT_BATCH_SIZE)
+                data = _DatasetBatches(data, batch_size)
         self._data = data
         if subset is not None and self.population is None:
             self._draw(subset, stream)
@@ -208,17 +212,31 @@ def _row_shapes(batch: Batch) -> list[torch.Size]:
 class _DatasetBatches:
     """A map-style dataset in its own order, cut into batches."""
 
-    def __init__(self, dataset: Dataset[Any], batch_size: int) -> None:
+    def __init__(self, dataset: Dataset[Any], batch_size: int | None) -> None:
         self._dataset = dataset
         self._batch_size = batch_size
 
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self._dataset, TensorDataset):
-            yield from zip(*(t.split(self._batch_size) for t in self._dataset.tensors), strict=True)
+            *inputs, _ = tensors = self._dataset.tensors
+            step = self._batch_size or usual_batch_size(sum(math.prod(t.shape[1:]) for t in inputs))
+            yield from zip(*(t.split(step) for t in tensors), strict=True)
             return
-        size = len(self._dataset)  # type: ignore[arg-type]
-        for start in range(0, size, self._batch_size):
-            yield collated(self._dataset, range(start, min(start + self._batch_size, size)))
+        size, step = len(self._dataset), self._batch_size or DEFAULT_BATCH_SIZE  # type: ignore[arg-type]
+        for start in range(0, size, step):
+            yield collated(self._dataset, range(start, min(start + step, size)))
+
+
+def usual_batch_size(numbers: int) -> int:
+    """Return how many samples go through a model at a time: of narrow ones more, whose calls cost more than they do.
+
+    Args:
+        numbers: That a sample has.
+
+    >>> usual_batch_size(3 * 32 * 32), usual_batch_size(2)
+    (256, 2048)
+    """
+    return min(_MOST_SAMPLES, max(DEFAULT_BATCH_SIZE, _NUMBERS // max(1, numbers)))
 
 
 def _read(data: Iterable[Any]) -> Iterator[Any]:

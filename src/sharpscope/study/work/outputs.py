@@ -6,6 +6,7 @@ the loss is the one that was minimized.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sharpscope.curvature.risk.batches import usual_batch_size
 from sharpscope.curvature.risk.network import plain_attention
 from sharpscope.data import Altered, Case, Condition, Dataset, conditions_of
 from sharpscope.errors import DataError, SharpscopeError
@@ -20,8 +22,6 @@ from sharpscope.safety import SPLITS, Predictions, Split
 from sharpscope.safety.splits import kept_classes
 from sharpscope.training import predict
 from sharpscope.training.modes import mode
-
-BATCH_SIZE = 256
 
 
 class NotFinite(SharpscopeError):
@@ -36,7 +36,8 @@ class CleanBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         inputs, targets = self._dataset.train_inputs, self._dataset.train_targets
-        for batch, labels in zip(inputs.split(BATCH_SIZE), targets.split(BATCH_SIZE), strict=True):
+        step = _batch_size(self._dataset)
+        for batch, labels in zip(inputs.split(step), targets.split(step), strict=True):
             yield self._dataset.normalize(batch), labels
 
 
@@ -116,8 +117,12 @@ def passes_of_twin(dataset: Dataset, names: Collection[str]) -> int:
 
 
 def _outputs(model: nn.Module, dataset: Dataset, inputs: Tensor, device: str) -> np.ndarray:
-    outputs = predict(model, inputs, dataset.normalize, batch_size=BATCH_SIZE, device=device)
+    outputs = predict(model, inputs, dataset.normalize, batch_size=_batch_size(dataset), device=device)
     finite = torch.isfinite(outputs).all(dim=1)
     if not finite.all():
         raise NotFinite(f"the trained model's outputs are NaN or infinite for {int((~finite).sum())} samples")
     return outputs.numpy()
+
+
+def _batch_size(dataset: Dataset) -> int:
+    return usual_batch_size(math.prod(dataset.input_shape))

@@ -79,7 +79,7 @@ def test_tables_have_the_factor_as_a_column_with_its_levels() -> None:
 def test_regimes_are_settings_then() -> None:
     results = tight(regimes=("baseline", "sam"))
     assert results.keys == ["regime"]
-    assert [group for group, _ in results.groups()] == [{"regime": "baseline"}, {"regime": "sam"}]
+    assert [group for group, _ in results.groups] == [{"regime": "baseline"}, {"regime": "sam"}]
     tests = comparisons_table(results)
     assert next(iter(tests.columns)) == "regime"
     assert "Levels of data.factor" in (page := words_of(results))

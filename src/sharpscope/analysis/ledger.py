@@ -9,7 +9,7 @@ import io
 import math
 import shlex
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from sharpscope.store.files import Damaged, write_whole
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import Pair, Pairs, compute_pairs
 from sharpscope.store.reading import Reading, StoredRun
-from sharpscope.store.record import MEASURES, RELIABILITY, Record
+from sharpscope.store.record import MEASURES, RELIABILITY, Entry, Record
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import Wanted, answers
 from sharpscope.task import Task
@@ -142,13 +142,24 @@ def _ledger(reading: Reading, pairs: pd.DataFrame) -> pd.DataFrame:
 def _values(record: Record, columns: Iterable[dict[str, Any]], wanted: Wanted) -> dict[str, float | bool]:
     """Return what a run has in the columns of results that answer the study as it is now."""
     values: dict[str, float | bool] = {}
+
+    # Many columns are of one snapshot, and several of one result.
+    @cache
+    def is_there(snapshot: str, stage: str) -> bool:
+        return record.came_to(snapshot, wanted) or record.tells_of_temperature(snapshot, stage, wanted)
+
+    @cache
+    def entry(snapshot: str, stage: str, key: str) -> Entry | None:
+        found = record.at(snapshot, stage).get(key)
+        is_wanted = is_there(snapshot, stage) and answers(found, wanted.at(snapshot, stage)[key])
+        return found if is_wanted else None
+
     for column in columns:
         if column["at"] is None:
             continue
         snapshot, stage, key, *path = column["at"]
-        found: Any = record.at(snapshot, stage).get(key)
-        there = record.came_to(snapshot, wanted) or record.tells_of_temperature(snapshot, stage, wanted)
-        if there and answers(found, wanted.at(snapshot, stage)[key]):
+        found: Any = entry(snapshot, stage, key)
+        if found is not None:
             for part in path:
                 found = found.get(part) if found is not None else None
             values[column["name"]] = found

@@ -298,9 +298,10 @@ class StudyResults:
         """Whether the study once had another primary family, so that this one may have been chosen by its results."""
         return self.first_primary is not None and set(self.first_primary) != set(self.study["primary"])
 
-    def groups(self) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-        """Yield each combination of the keys with its runs, in the ledger's order."""
-        yield from split(self.runs, self.keys)
+    @cached_property
+    def groups(self) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+        """Each combination of the keys with its runs, in the ledger's order."""
+        return list(split(self.runs, self.keys))
 
 
 def split(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

@@ -51,7 +51,7 @@ class Values:
 
     def __init__(self, results: StudyResults) -> None:
         self.results = results
-        self.settings: list[dict[str, Any]] = [group for group, _ in results.groups()]
+        self.settings: list[dict[str, Any]] = [group for group, _ in results.groups]
         self.levels = results.levels
         self.seeds: list[int] = sorted(results.runs["seed"].unique())
 

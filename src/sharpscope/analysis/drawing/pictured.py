@@ -45,7 +45,7 @@ def pictured(results: StudyResults, needs: str, alike: str) -> Iterator[Pictured
     """
     arrays, _ = results.arrays(PLANE)
     having = {run: found for run, found in arrays.items() if needs in found}
-    for group, _ in results.groups() if having else ():
+    for group, _ in results.groups if having else ():
         for level in results.levels:
             rows = select(results.runs, {**group, results.factor.name: level})
             rows = rows[rows["run_id"].isin(having.keys())]

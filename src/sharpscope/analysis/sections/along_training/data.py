@@ -95,7 +95,7 @@ def panels_of(results: StudyResults) -> list[Panel]:
     loss = [results.quantities[LOSS]] if LOSS in results.quantities else []
     panels = []
     for quantity in (*loss, *results.watched) if tables else ():
-        for group, _ in results.groups():
+        for group, _ in results.groups:
             lines = [_line(results, tables, quantity.name, group, level) for level in results.levels]
             drawn = [line for line in lines if line is not None]
             if drawn:

@@ -54,7 +54,7 @@ class Strip:
 def level_tables(results: StudyResults, levels: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one table a group: its title and its sections, one a kind of quantity."""
     tables = []
-    for group, runs in results.groups():
+    for group, runs in results.groups:
         factor = results.factor.name
         means, tests = (nested(select(table, group), "quantity", factor) for table in (levels, comparisons))
         sections = []

@@ -29,7 +29,7 @@ def forest(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
     names = results.primary or results.measured
     if not names:
         return None
-    labels, beside = row_labels(cell_label(level, group) for group, _ in results.groups() for level in results.levels)
+    labels, beside = row_labels(cell_label(level, group) for group, _ in results.groups for level in results.levels)
     figure, axes = panels(len(names), TEXT, 0.5 + 0.16 * len(labels), 3)
     for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
         _panel(axis, results, means_of(results, levels, name))

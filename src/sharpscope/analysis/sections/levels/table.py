@@ -6,15 +6,16 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.latex import booktabs, escape, group_cells, name_of
-from sharpscope.analysis.results import StudyResults, by, records, select, split
+from sharpscope.analysis.results import StudyResults, nested, records, select, split
 
 
 def latex(results: StudyResults, levels: pd.DataFrame, comparisons: pd.DataFrame) -> bytes:
     """Return the means of every quantity (rows) at every level (columns), significant differences in bold."""
     rows = []
     for group, part in split(levels, results.keys):
+        tests_of = nested(select(comparisons, group), "quantity", results.factor.name)
         for name, of_quantity in part.groupby("quantity", sort=False):
-            tests = by(select(comparisons, {**group, "quantity": name}), results.factor.name)
+            tests = tests_of.get(str(name), {})
             cells = []
             for row in records(of_quantity):
                 text = escape(numbers.with_interval(row["mean"], row["ci_low"], row["ci_high"]))

@@ -38,7 +38,7 @@ def closeness_table(results: StudyResults) -> pd.DataFrame:
     """
     rows = []
     factor = results.factor.name
-    for group, of_group in results.groups():
+    for group, of_group in results.groups:
         for loss in results.losses:
             at = snapshot_at(loss)
             for level in results.levels:
@@ -79,7 +79,7 @@ def panel_sets(
 ) -> list[dict[str, Any]]:
     """Return one set a group for the page: a panel a quantity, and how closely each loss is matched."""
     found = []
-    for group, _ in results.groups() if results.losses else ():
+    for group, _ in results.groups if results.losses else ():
         factor = results.factor.name
         means, tests = (nested(select(table, group), "quantity", factor) for table in (levels, comparisons))
         panels = [panel for name in shown(results) if (panel := _panel(results, name, means, tests)) is not None]

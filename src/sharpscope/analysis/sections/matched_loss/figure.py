@@ -36,7 +36,7 @@ def lanes(results: StudyResults, levels: pd.DataFrame) -> Figure | None:
     names = shown(results)
     if not names:
         return None
-    labels, beside = row_labels(cell_label(level, group) for group, _ in results.groups() for level in results.levels)
+    labels, beside = row_labels(cell_label(level, group) for group, _ in results.groups for level in results.levels)
     figure, axes = panels(len(names), TEXT, 0.45 + 0.085 * (len(results.moments) + 1) * len(labels), 3)
     for position, (axis, name) in enumerate(zip(axes, names, strict=True)):
         _panel(axis, results, levels, name)

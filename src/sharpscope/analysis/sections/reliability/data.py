@@ -147,7 +147,7 @@ def panels_of(results: StudyResults) -> list[Panel]:
         return []
     bins, facts, heat = _tables(results)
     found = []
-    for group, _ in results.groups():
+    for group, _ in results.groups:
         of_level, told, degrees = (
             dict(list(select(table, group).groupby(results.factor.name, sort=False))) for table in (bins, facts, heat)
         )

@@ -20,6 +20,6 @@ def scatter(evidence: Evidence) -> Content:
     """Every measure against losses and scores, a point a run; interactive on the page."""
     results = evidence.results
     plots = scatter_data(results, evidence.correlations)
-    settings = [describe_group(group) for group, _ in results.groups()]
+    settings = [describe_group(group) for group, _ in results.groups]
     page = {"scatter": plots, "settings": settings} if plots["x"] and plots["y"] else None
     return Content(page, figures=drawings(results), interactive=page is not None)

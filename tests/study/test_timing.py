@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from sharpscope.store.folder import Store
+from sharpscope.study.run.forecast import forecast
 from sharpscope.study.stages import train
 from sharpscope.study.work import timing
 from sharpscope.study.work.stage import in_order
@@ -66,3 +68,25 @@ def test_what_a_pack_takes_is_shared_by_its_members(clock, plan_of, monkeypatch)
     assert found == pytest.approx((0.5 + 1e-3 * epochs) / 5, rel=0.02)
     assert max(recipe.epochs for recipe in asked) <= 1024
     assert all(recipe.checkpoints_at_loss for recipe in asked), "looks at the loss are timed with it"
+
+
+def test_a_forecast_tries_as_many_models_for_many_seeds_as_for_few(plan_of, tmp_path, monkeypatch):
+    made = []
+    model = timing.Timing.model
+    monkeypatch.setattr(timing.Timing, "model", lambda self, run: made.append(run) or model(self, run))
+
+    def tried(seeds):
+        made.clear()
+        plan = plan_of(
+            data={"name": "circles", "samples": 100},
+            model={"name": "mlp", "hidden": [4]},
+            training={"epochs": 2, "batch_size": 16},
+            regimes=["baseline", "sam"],
+            measures=["gradient_norm"],
+            scores=["accuracy", "cka", "cka_untrained"],
+            grid={"seed": seeds},
+        )
+        assert "features of test samples" in forecast(plan, Store(tmp_path / str(seeds)), 1, "cpu").disk
+        return len(made)
+
+    assert tried(2) == tried(6)

@@ -52,9 +52,16 @@ class FeaturesStage(Stage):
         wanted = self.wanted(timing.plan.requested, END)
         if not wanted:
             return {}
-        try:
-            few = head_inputs(timing.model(run).eval(), samples_of(timing.dataset(run), FIRST), timing.device)
-        except FAULTS:
-            return {}  # which the run will tell: it has no such features
+        kind = run.model.model_dump_json() + run.data.model_dump_json()
+        size = timing.once(f"features {kind}", lambda: _bytes_of(timing, run))
         samples = min(MOST, len(timing.dataset(run).test_inputs))
-        return {"features of test samples": len(wanted) * samples * few[0].nbytes}
+        return {"features of test samples": len(wanted) * samples * int(size)}
+
+
+def _bytes_of(timing: Timing, run: Run) -> float:
+    """Return the bytes of the features of a sample."""
+    try:
+        few = head_inputs(timing.model(run).eval(), samples_of(timing.dataset(run), FIRST), timing.device)
+    except FAULTS:
+        return 0.0  # which the run will tell: it has no such features
+    return float(few[0].nbytes)

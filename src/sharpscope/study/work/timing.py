@@ -42,10 +42,10 @@ class Timing:
     _known: dict[str, float] = field(default_factory=dict)
     _weights: dict[str, int] = field(default_factory=dict)
 
-    def once(self, kind: str, timed: Callable[[], float]) -> float:
-        """Return what was timed for this kind before, or else time it."""
+    def once(self, kind: str, find: Callable[[], float]) -> float:
+        """Return what was timed, or counted, for this kind before, or else find it: a grid has many runs of a kind."""
         if kind not in self._known:
-            self._known[kind] = timed()
+            self._known[kind] = find()
         return self._known[kind]
 
     def dataset(self, run: Run) -> Dataset:

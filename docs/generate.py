@@ -23,6 +23,7 @@ from sharpscope.condition import KINDS
 from sharpscope.curvature.measure import INVARIANCES
 from sharpscope.docstrings import explained, one_line, parts
 from sharpscope.registry import Registration, Registry, imported
+from sharpscope.study.planning import explaining
 from sharpscope.study.source.presets import foundations, presets
 
 DOCS = Path(__file__).parent
@@ -135,7 +136,7 @@ def measures() -> str:
 def _measure_facts(entry: Registration) -> list[str]:
     facts = entry.facts
     lines = [
-        f"- {facts.kind.capitalize()}: {kinds.direction(facts)}; unit: {facts.unit or 'none'}.",
+        f"- {facts.kind.capitalize()}: {explaining.direction(facts)}; unit: {facts.unit or 'none'}.",
         f"- Compared by {facts.scale}.",
         f"- {'Exact' if facts.exact else 'An estimate with its standard error'}; cost: {facts.cost}.",
     ]
@@ -146,7 +147,7 @@ def _score_facts(entry: Registration) -> list[str]:
     facts = entry.facts
     low, high = facts.bounds
     lines = [f"- {facts.direction.capitalize()}; unit: {facts.unit or 'none'}; from {low:g} to {high:g}."]
-    lines += [f"- Reads {kinds.reads(facts)}; of {' and '.join(facts.tasks)}; compared by {facts.scale}."]
+    lines += [f"- Reads {explaining.reads(facts)}; of {' and '.join(facts.tasks)}; compared by {facts.scale}."]
     lines += [f"- NaN {facts.undefined}."] if facts.undefined else []
     lines += [] if facts.default else ["- Computed where a study asks for it by name."]
     if facts.of_pairs:

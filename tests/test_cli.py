@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_a_plugin_that_fails_is_told_with_its_line(plugin, message, here, capsys
             "--columns takes TABLE=NAME,NAME, such as levels=baseline,sam; got 'levels'",
         ),
         (["list", "modles"], "unknown list 'modles'; did you mean 'models'"),
-        (["explain", "eec"], "unknown measure, score, condition or claim 'eec'; did you mean 'ece'"),
+        (["explain", "eec"], "dataset, model or claim 'eec'; did you mean 'ece'"),
         (["rnu"], "No such command"),
         (["measure", "--model", "x", "--weights", "w", "--data", "digits"], "x"),
         (["measure", "--model", "nets:make", "--weights", "absent.pt", "--data", "digits"], "no file of weights"),
@@ -236,17 +237,33 @@ def test_lists_are_a_name_and_a_summary_a_line(what, name, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out) == dict(rows)
 
 
-def test_every_measure_and_score_is_explained(capsys):
-    from sharpscope.study.planning.listing import listing
+def test_every_name_is_explained_with_all_its_options(capsys):
+    from sharpscope.study.planning.listing import REGISTRIES
 
     directions = ("a sharper minimum has the", "a more complex function has the", "neither direction means sharper")
-    for what, told in (("measures", directions), ("scores", ("is better",))):
-        for name in listing(what):
+    lists = {"measures": directions, "scores": ("is better",)}
+    for what in ("measures", "scores", "regimes", "conditions", "datasets", "models"):
+        told = lists.get(what, (f"(a {what.removesuffix('s')}, definition ",))
+        registry = REGISTRIES[what]()
+        for name, entry in {**registry, **registry.families}.items():
             assert run_command(["explain", name]) == 0
             text = capsys.readouterr().out
             assert any(direction in text for direction in told)
             assert "``" not in text
             assert ":math:" not in text
+            assert all(re.search(rf"\b{option} \((default .*|to be given)\): \S", text) for option in entry.defaults)
+
+
+def test_a_name_that_several_kinds_have_is_explained_for_each(capsys):
+    assert run_command(["explain", "relative_flatness"]) == 0
+    text = capsys.readouterr().out
+    assert "(a measure, definition" in text
+    assert "(a regime, definition" in text
+
+
+def test_a_name_of_a_family_is_explained_as_the_family(capsys):
+    assert run_command(["explain", "timm:resnet18"]) == 0
+    assert capsys.readouterr().out.startswith("timm:NAME (a model")
 
 
 def test_a_reader_who_has_seen_enough_is_no_error():

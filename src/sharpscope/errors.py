@@ -19,6 +19,8 @@ __all__ = [
 # What code of the user's own may raise when it fails: ``sys.exit`` too, which would else end a command, or a worker, as
 # if its work were done.
 FAULTS = (Exception, SystemExit)
+# Names that a message lists; of more it gives the number.
+_LISTED = 80
 
 
 class SharpscopeError(ValueError):
@@ -110,13 +112,15 @@ def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that follows an unknown name: the near names first, else all of them.
+    """Return a hint that follows an unknown name: the near names first, and all of them where they are not too many.
 
     >>> suggest("smm", ["sam", "baseline"])
     "; did you mean 'sam'? (known: baseline, sam)"
+    >>> suggest("smm", ["sam", *map(str, range(99))])
+    "; did you mean 'sam'? (known: 100 names)"
     """
-    choices = sorted(known)
+    choices = sorted(set(known))
     near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    listed = ", ".join(choices) if choices else "none"
+    listed = (", ".join(choices) or "none") if len(choices) <= _LISTED else f"{len(choices)} names"
     return f"{hint} (known: {listed})"

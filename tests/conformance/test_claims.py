@@ -6,7 +6,8 @@ import sharpscope.measurement  # noqa: F401 - registers the measures
 from sharpscope.curvature.measure import MEASURES
 from sharpscope.safety import SCORES
 from sharpscope.spec import Contrast, Regime, Trend
-from sharpscope.study.planning.listing import explanation, listing
+from sharpscope.study.planning.explaining import explanation
+from sharpscope.study.planning.listing import listing
 from sharpscope.study.source.claims import known_claims
 from sharpscope.task import TASKS
 from sharpscope.training import REGIMES

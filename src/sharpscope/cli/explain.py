@@ -8,9 +8,11 @@ import typer
 
 
 def explain(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A measure, a score, a condition or a claim.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A measure, score, regime, condition, dataset, model or claim.")
+    ],
 ) -> None:
-    """Explain a name: its definition, units, direction, invariances, cost, caveats, reference, or its predictions."""
-    from sharpscope.study.planning.listing import explanation
+    """Explain a name: its definition, options, units, direction, invariances, cost, caveats, reference, predictions."""
+    from sharpscope.study.planning.explaining import explanation
 
     print(explanation(name))

@@ -14,7 +14,7 @@ from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import SharpscopeError
 from sharpscope.seeding import Stream
-from sharpscope.sharpness.information_geometric import _Drawn, fisher_roots
+from sharpscope.sharpness.information_geometric import _Drawn
 
 NAME = "information_geometric_sharpness"
 
@@ -96,20 +96,6 @@ def test_neither_the_value_nor_the_choice_of_samples_depends_on_the_split(case: 
     assert [e.value for e in values[1:]] == pytest.approx([values[0].value] * 2, rel=1e-9)
     other = measure(case.model(), case.data(), asked, seed=1)["some"].value
     assert other != pytest.approx(values[0].value, rel=1e-6)
-
-
-def test_roots_of_the_fisher_matrix_keep_their_digits() -> None:
-    generator = torch.Generator().manual_seed(0)
-    outputs = torch.cat([torch.randn(6, 5, generator=generator), torch.eye(5) * 80, torch.zeros(1, 5)]).double()
-    S = fisher_roots(outputs)
-    p = outputs.softmax(dim=1)
-    expected = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
-    off = ~torch.eye(5, dtype=torch.bool)
-    product = S @ S.mT
-    torch.testing.assert_close(product[:, off], expected[:, off], rtol=1e-12, atol=0)
-    rest = torch.stack([p[:, [d for d in range(5) if d != c]].sum(dim=1) for c in range(5)], dim=1)
-    torch.testing.assert_close(product.diagonal(dim1=1, dim2=2), p * rest, rtol=1e-12, atol=0)
-    assert S.shape == (12, 5, 4)
 
 
 @pytest.mark.parametrize("parameters", ["all", "head"])

@@ -17,7 +17,7 @@ from sharpscope.curvature.passes import Evaluation, Need, Reduction
 from sharpscope.curvature.passes.output_gram import output_gram
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batch, Reservoir
-from sharpscope.curvature.risk.losses import CrossEntropy, class_indices
+from sharpscope.curvature.risk.losses import CrossEntropy, class_indices, fisher_roots
 from sharpscope.errors import NotDefined
 from sharpscope.seeding import Stream
 
@@ -173,23 +173,6 @@ class _Drawn(Reduction):
         outputs = torch.cat([piece.inputs[1] for piece in pieces])
         targets = torch.cat([piece.targets for piece in pieces])
         return [Batch(piece.inputs[0], piece.targets) for piece in pieces], outputs, targets
-
-
-def fisher_roots(outputs: Tensor) -> Tensor:
-    """Return S_n with ``S S^T = diag(p) - p p^T`` and C - 1 columns: shape ``[m, C, C - 1]``.
-
-    It is ``(diag(sqrt p) - p sqrt(p)^T) Q``, the columns of Q those of a Householder reflection that are orthogonal to
-    sqrt(p). Nothing cancels where one class has nearly all probability.
-    """
-    root = outputs.softmax(dim=1).sqrt()
-    vertex = root.argmax(dim=1, keepdim=True)
-    size, classes = root.shape
-    mirror = root.scatter_add(1, vertex, torch.ones_like(vertex, dtype=root.dtype))
-    mirror = mirror / (1 + root.gather(1, vertex))
-    reflected = torch.eye(classes).to(root) - mirror[:, :, None] * root[:, None, :]
-    every = torch.arange(classes, device=root.device).expand(size, classes)
-    others = every[every != vertex].view(size, 1, classes - 1).expand(-1, classes, -1)
-    return root[:, :, None] * reflected.gather(2, others)
 
 
 @dataclass(frozen=True)

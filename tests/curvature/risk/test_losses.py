@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from sharpscope import measure
 from sharpscope.curvature.risk.custom_losses import ModuleLoss, resolve_loss
-from sharpscope.curvature.risk.losses import CrossEntropy, MeanSquaredError, ModifiedCrossEntropy
+from sharpscope.curvature.risk.losses import CrossEntropy, MeanSquaredError, ModifiedCrossEntropy, fisher_roots
 from sharpscope.errors import SharpscopeError, UnknownName
 
 OUTPUTS = 3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -81,6 +81,32 @@ def test_derivatives_are_those_of_autograd(loss: Any, targets: Tensor, reference
     torch.testing.assert_close(found.curvature_trace(OUTPUTS, targets, directions @ directions.T), trace)
     products = torch.einsum("bce,be->bc", hessian, VALUES)
     torch.testing.assert_close(found.hessian_product(OUTPUTS, targets, VALUES), products)
+    units, weights = found.curvature_directions(OUTPUTS, targets)
+    torch.testing.assert_close(units.norm(dim=2), torch.ones_like(weights))
+    torch.testing.assert_close(torch.einsum("br,brc,bre->bce", weights, units, units), hessian)
+
+
+def test_roots_of_the_fisher_matrix_keep_their_digits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.cat([torch.randn(6, 5, generator=generator), torch.eye(5) * 80, torch.zeros(1, 5)]).double()
+    S = fisher_roots(outputs)
+    p = outputs.softmax(dim=1)
+    expected = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    off = ~torch.eye(5, dtype=torch.bool)
+    product = S @ S.mT
+    torch.testing.assert_close(product[:, off], expected[:, off], rtol=1e-12, atol=0)
+    rest = torch.stack([p[:, [d for d in range(5) if d != c]].sum(dim=1) for c in range(5)], dim=1)
+    torch.testing.assert_close(product.diagonal(dim1=1, dim2=2), p * rest, rtol=1e-12, atol=0)
+    assert S.shape == (12, 5, 4)
+
+
+def test_directions_of_curvature_where_there_is_none_or_no_number() -> None:
+    one, none = (t.shape for t in CrossEntropy().curvature_directions(OUTPUTS[:, :1], INDICES * 0))
+    assert (one, none) == ((6, 0, 1), (6, 0))
+    outputs = OUTPUTS.index_fill(0, torch.tensor(2), torch.nan)
+    for loss, targets in (("cross_entropy", INDICES), (lambda f, y: f.pow(4).sum(dim=1), VALUES)):
+        weights = resolve_loss(loss).curvature_directions(outputs, targets)[1]
+        assert weights.isfinite().all(dim=1).tolist() == [True, True, False, True, True, True]
 
 
 @pytest.mark.parametrize(

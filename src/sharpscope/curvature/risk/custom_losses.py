@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.risk.loss_forms import Form, forms_of
-from sharpscope.curvature.risk.losses import CrossEntropy, Evaluated, Loss, MeanSquaredError, ModifiedCrossEntropy
+from sharpscope.curvature.risk.losses import (
+    CrossEntropy,
+    Evaluated,
+    Loss,
+    MeanSquaredError,
+    ModifiedCrossEntropy,
+    eigenvectors_of,
+)
 from sharpscope.curvature.risk.raw_data import told
 from sharpscope.errors import SharpscopeError, UnknownName
 from sharpscope.seeding import Stream
@@ -166,6 +173,10 @@ class CallableLoss:
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return the quadratic forms of the explicit Hessian."""
         return torch.einsum("ck,bce,ek->bk", directions, self.hessian(outputs, targets), directions)
+
+    def curvature_directions(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return eigenvectors and eigenvalues of the explicit Hessian, of whatever sign."""
+        return eigenvectors_of(self.hessian(outputs, targets))
 
     def _with_graph(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the outputs as a leaf, and the gradient in them with its graph."""

@@ -56,6 +56,12 @@ class Loss(Protocol):
     def curvature_along(self, outputs: Tensor, targets: Tensor, directions: Tensor) -> Tensor:
         """Return ``u_k^T (d2l/df2) u_k`` for directions ``u`` of shape ``[C, K]``: shape ``[B, K]``."""
 
+    def curvature_directions(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return directions v ``[B, R, C]`` of unit length and weights w ``[B, R]``, R <= C.
+
+        They make up the Hessian: ``d2l/df2 = sum_r w_r v_r v_r^T``.
+        """
+
 
 class _Plain:
     """A loss that means the plain mean over samples."""
@@ -107,6 +113,12 @@ class CrossEntropy(_Plain):
         at_vertex = directions[vertex]
         first = away @ directions
         return (away @ directions.square() - first * (2 * at_vertex + first)).clamp_min(0)
+
+    def curvature_directions(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the C - 1 columns of ``fisher_roots``, whose digits do not cancel."""
+        roots = fisher_roots(outputs).mT
+        lengths = roots.norm(dim=2)
+        return roots / lengths.clamp_min(torch.finfo(roots.dtype).tiny)[:, :, None], lengths.square()
 
 
 class ModifiedCrossEntropy:
@@ -189,6 +201,11 @@ class ModifiedCrossEntropy:
         """Return that of cross-entropy times ``sum_c t_c``."""
         return self._total(outputs, targets)[:, None] * self._plain.curvature_along(outputs, targets, directions)
 
+    def curvature_directions(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those of cross-entropy, with weights times ``sum_c t_c``."""
+        directions, weights = self._plain.curvature_directions(outputs, targets)
+        return directions, self._total(outputs, targets)[:, None] * weights
+
     def _total(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self._wanted(outputs, targets).sum(dim=1)
 
@@ -238,6 +255,39 @@ class MeanSquaredError(_Plain):
         """Return ``(2 / C) |u_k|^2``, the same for every sample."""
         along = directions.square().sum(dim=0) * (2 / outputs.shape[1])
         return along.expand(outputs.shape[0], -1)
+
+    def curvature_directions(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the C unit vectors, each with the weight ``2 / C``."""
+        size, classes = outputs.shape
+        unit = torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
+        return unit.expand(size, classes, classes), torch.full_like(outputs, 2 / classes)
+
+
+def fisher_roots(outputs: Tensor) -> Tensor:
+    """Return S_n with ``S S^T = diag(p) - p p^T`` and C - 1 columns: shape ``[B, C, C - 1]``.
+
+    It is ``(diag(sqrt p) - p sqrt(p)^T) Q``, the columns of Q those of a Householder reflection that are orthogonal to
+    sqrt(p). Nothing cancels where one class has nearly all probability.
+    """
+    root = outputs.softmax(dim=1).sqrt()
+    vertex = root.argmax(dim=1, keepdim=True)
+    size, classes = root.shape
+    mirror = root.scatter_add(1, vertex, torch.ones_like(vertex, dtype=root.dtype))
+    mirror = mirror / (1 + root.gather(1, vertex))
+    reflected = torch.eye(classes).to(root) - mirror[:, :, None] * root[:, None, :]
+    every = torch.arange(classes, device=root.device).expand(size, classes)
+    others = every[every != vertex].view(size, 1, classes - 1).expand(-1, classes, -1)
+    return root[:, :, None] * reflected.gather(2, others)
+
+
+def eigenvectors_of(hessians: Tensor) -> tuple[Tensor, Tensor]:
+    """Return unit eigenvectors ``[B, C, C]``, one a row, and eigenvalues ``[B, C]`` of symmetric ``[B, C, C]``.
+
+    Where a matrix is not finite, its eigenvalues are no numbers.
+    """
+    finite = hessians.isfinite().all(dim=(1, 2))
+    values, vectors = torch.linalg.eigh(hessians.masked_fill(~finite[:, None, None], 0.0))
+    return vectors.mT, values.masked_fill(~finite[:, None], torch.nan)
 
 
 def _from_vertex(outputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -110,14 +110,14 @@ def test_making_a_monitor_leaves_a_loader_under_way_alone() -> None:
     "data", [(X, Y), DataLoader(TensorDataset(X, Y), 8, shuffle=True)], ids=["tensors", "shuffled loader"]
 )
 def test_finds_what_measure_finds(data: Any) -> None:
-    asked = [*DEFAULT, "hessian_trace"]
+    asked = [*DEFAULT, "hessian_frobenius_norm"]
     monitor = SharpnessMonitor(data, asked, subset=20, seed=5)
     found = monitor.step(network(), 0)
     expected = measure(network(), data, asked, subset=20, seed=5)
     assert found is not None
     assert list(found) == asked
     assert {k: e.value for k, e in found.items()} == {k: e.value for k, e in expected.items()}
-    assert found["hessian_trace"].stderr > 0
+    assert found["hessian_frobenius_norm"].stderr > 0
 
 
 def test_reads_the_data_once_and_keeps_no_more_than_the_subset() -> None:

@@ -13,7 +13,17 @@ from sharpscope.curvature.estimators import Algorithm, Eigenvalues, ProbeValues,
 from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
 from sharpscope.curvature.estimators.sequential_sampling import BUDGET, further_draws, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space, of_products
+from sharpscope.curvature.operators import (
+    ExactTrace,
+    GaussNewton,
+    Hessian,
+    Operator,
+    Products,
+    Space,
+    SpareProducts,
+    Traceable,
+    of_products,
+)
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import SharpscopeError
 
@@ -22,6 +32,7 @@ Route = Literal["exact", "differences"]
 
 _SHIFTS = frozenset({"b+c", "W+1u"})
 _SCALES = "It changes under rescalings of the parameters that leave the function as it is."
+_KINKS = "Kinks, as of ReLU, do not count: it is the trace of the second derivatives between them."
 _GGN = "It equals the Hessian where the model is linear, or its outputs fit perfectly; it is never negative."
 
 
@@ -41,6 +52,7 @@ def _facts(label: str, symbol: str, cost: str, reference: str, *caveats: str) ->
 
 _EIGENVALUE_COST = "about 7 to 20 products, each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
 _TRACE_COST = "2 x sketch + probes products (32), each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
+_EXACT_COST = "where exact, C forward passes and the norms of C rows a sample (C outputs); else " + _TRACE_COST
 _DENSITY_COST = "starts x steps products (96), each of 3 gradients (Hessian) or 2 (Gauss-Newton)"
 _WU = 'Wu and Simon, "Thick-Restart Lanczos Method for Large Symmetric Eigenvalue Problems", SIMAX 2000'
 _MEYER = 'Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021'
@@ -96,7 +108,7 @@ def ggn_top_eigenvalue(risk: Risk, *, k: int = 1, budget: int = 100, parameters:
     return (yield from _top_eigenvalue(risk, GaussNewton(Space(risk, parameters)), k, budget))
 
 
-@measure(_facts("Hessian trace", r"\mathrm{tr}(H)", _TRACE_COST, _MEYER))
+@measure(_facts("Hessian trace", r"\mathrm{tr}(H)", _EXACT_COST, _MEYER, _KINKS), version=2)
 def hessian_trace(
     risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None, route: Route = "exact"
 ) -> Steps:
@@ -104,36 +116,46 @@ def hessian_trace(
 
     .. math:: \mathrm{tr}(\nabla^2 L(\theta))
 
-    The part in a sketched subspace of the large eigenvalues is exact; random probes estimate the rest.
+    It is exact, without probes, where the outputs are piecewise linear in every single parameter: layers linear in
+    their parameters, each used once, BatchNorm among them, with ReLU, LeakyReLU, max-pooling and sums of branches, as
+    in ResNets; not with tanh, GELU, LayerNorm, attention or tied weights. There it is the trace of the Gauss-Newton
+    matrix, computed and limited as that of ``ggn_trace``, since the second derivatives of the outputs have nothing on
+    their diagonal. Whether second derivatives by autograd are right is seen on a few samples.
+
+    Else random probes estimate it, beside the part in a sketched subspace of the large eigenvalues, which is exact.
 
     Args:
         risk: Model, loss and N samples.
-        sketch: The dimension of the subspace; 0 for plain Hutchinson probes.
-        probes: How many probes; with ``rtol`` more are drawn until it is reached.
+        sketch: The dimension of the subspace, where probes are drawn; 0 for plain Hutchinson probes.
+        probes: How many probes, where they are drawn; with ``rtol`` more are drawn until it is reached.
         parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
-        route: "exact" products, or central "differences" of gradients, which take no second derivatives.
+        route: "exact" second derivatives, or probes by central "differences" of gradients, which take none.
 
     Returns:
-        The estimate with its standard error over probes; ``details["layers"]`` has value and standard error of the
-        trace of each module's own block, from the same products.
+        The trace: exact, with ``details["route"]`` "jacobian_rows" and no standard error, or the estimate with that
+        over probes. ``details["layers"]`` has value and standard error of the trace of each module's own block.
     """
     return (yield from _trace(risk, Hessian(Space(risk, parameters), route), sketch, probes))
 
 
-@measure(_facts("Gauss-Newton trace", r"\mathrm{tr}(G)", _TRACE_COST, _MEYER, _GGN))
+@measure(_facts("Gauss-Newton trace", r"\mathrm{tr}(G)", _EXACT_COST, _MEYER, _GGN), version=2)
 def ggn_trace(risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None) -> Steps:
     r"""Trace of the generalized Gauss-Newton matrix (larger is sharper).
 
-    .. math:: \mathrm{tr}(E[J^T A J])
+    .. math:: \mathrm{tr}(E[J^T A J]) = E_n \sum_r w_{nr} |v_{nr}^T J_n|^2, \quad A_n = \sum_r w_{nr} v_{nr} v_{nr}^T
+
+    It is exact where the operations that use parameters are known and linear in them, as nearly all layers are, and the
+    directions v are few: up to 3/4 of the products that probes would take, which is 24 by default, of the C - 1 that
+    cross-entropy has, or the C of other losses. Else random probes estimate it, as in ``hessian_trace``.
 
     Args:
         risk: Model, loss and N samples.
-        sketch: The dimension of the subspace that is exact; 0 for plain Hutchinson probes.
-        probes: How many probes; with ``rtol`` more are drawn until it is reached.
+        sketch: The dimension of the subspace that is exact, where probes are drawn; 0 for plain Hutchinson probes.
+        probes: How many probes, where they are drawn; with ``rtol`` more are drawn until it is reached.
         parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
 
     Returns:
-        The estimate with its standard error over probes; ``details["layers"]`` as in ``hessian_trace``.
+        The trace, exact or with its standard error over probes; ``details`` as in ``hessian_trace``.
     """
     return (yield from _trace(risk, GaussNewton(Space(risk, parameters)), sketch, probes))
 
@@ -225,20 +247,29 @@ def ggn_density(risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Pat
     return (yield from _density(risk, GaussNewton(Space(risk, parameters)), starts, steps))
 
 
-def multiplied(operator: Operator, algorithm: Algorithm[Any]) -> Generator[Any, Any, tuple[Any, int]]:
+def multiplied(
+    operator: Operator, algorithm: Algorithm[Any], products: Products | None = None
+) -> Generator[Any, Any, tuple[Any, int]]:
     """Run an algorithm with the products of an operator, one pass over the data for each block that it asks for.
+
+    Args:
+        operator: The matrix.
+        algorithm: What asks for the products.
+        products: The first that it asked for, if they are made already.
 
     Returns:
         What the algorithm found, and the number of samples.
     """
-    block = next(algorithm)
-    while True:
-        products = Products(operator, block)
+    if products is None:
+        products = Products(operator, next(algorithm))
         yield products
+    while True:
         try:
             block = algorithm.send(products.value)
         except StopIteration as stop:
             return stop.value, products.samples
+        products = Products(operator, block)
+        yield products
 
 
 def _generator(risk: Risk, operator: Operator, purpose: str) -> torch.Generator:
@@ -272,9 +303,7 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
     return of_products(operator, estimate)
 
 
-def _moments(
-    risk: Risk, operator: Operator, sketch: int, probes: int, of: str
-) -> Generator[Any, Any, tuple[ProbeValues, int]]:
+def _probes(risk: Risk, operator: Operator, sketch: int, probes: int, of: str) -> Algorithm[ProbeValues]:
     if probes < 2 or sketch < 0:
         raise SharpscopeError(f"probes must be at least 2 and sketch at least 0, got {probes} and {sketch}")
 
@@ -282,7 +311,7 @@ def _moments(
         return 0 if risk.rtol is None else further_draws(getattr(found, of), risk.rtol, BUDGET * probes)
 
     space = operator.space
-    algorithm = deflated_probes(
+    return deflated_probes(
         space.size,
         _generator(risk, operator, "probes"),
         sketch=sketch,
@@ -291,11 +320,20 @@ def _moments(
         blocks=space.layers(),
         dtype=space.dtype,
     )
-    return (yield from multiplied(operator, algorithm))
 
 
-def _trace(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generator[Any, Any, Estimate]:
-    found, samples = yield from _moments(risk, operator, sketch, probes, "trace")
+def _trace(risk: Risk, operator: Traceable, sketch: int, probes: int) -> Generator[Any, Any, Estimate]:
+    algorithm = _probes(risk, operator, sketch, probes, "trace")
+    exact, first = ExactTrace(operator, 2 * sketch + probes), next(algorithm)
+    spare = SpareProducts(operator, first, exact)
+    yield exact, spare
+    if exact.fits:
+        return exact.estimate
+    products: Products = spare
+    if not spare.whole:
+        products = Products(operator, first)
+        yield products
+    found, samples = yield from multiplied(operator, algorithm, products)
     layers = {name: mean_of(values, samples) for name, values in found.blocks.items()}
     estimate = mean_of(
         found.trace,
@@ -307,7 +345,7 @@ def _trace(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generato
 
 
 def _frobenius_norm(risk: Risk, operator: Operator, sketch: int, probes: int) -> Generator[Any, Any, Estimate]:
-    found, samples = yield from _moments(risk, operator, sketch, probes, "square")
+    found, samples = yield from multiplied(operator, _probes(risk, operator, sketch, probes, "square"))
     square = mean_of(found.square, samples, products=found.products)
     root = math.sqrt(square.value)
     stderr = square.stderr / (2 * root) if root > 0 else 0.0

@@ -16,7 +16,7 @@ ONLY_ONCE = "torch::autograd::Error"
 
 def functions_behind(tensors: Iterable[Tensor]) -> set[str]:
     """Return the names of all functions in the graphs that lead to tensors."""
-    return {function.name() for function in _behind(tensors)}
+    return {function.name() for function in all_behind(tensors)}
 
 
 def saved_behind(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -26,7 +26,7 @@ def saved_behind(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
         RuntimeError: If one was written to since it was saved.
     """
     saving: dict[type, list[str]] = {}
-    for function in _behind(tensors):
+    for function in all_behind(tensors):
         kind = type(function)
         if kind not in saving:
             saving[kind] = [name for name in dir(kind) if name.startswith("_saved_") or name == "saved_tensors"]
@@ -35,7 +35,8 @@ def saved_behind(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
         yield from (leaf for leaf in tree_leaves(held) if isinstance(leaf, Tensor))
 
 
-def _behind(tensors: Iterable[Tensor]) -> set[Any]:
+def all_behind(tensors: Iterable[Tensor]) -> set[Any]:
+    """Return all functions in the graphs that lead to tensors."""
     waiting: list[Any] = [t.grad_fn for t in tensors if t.grad_fn is not None]
     seen = set(waiting)
     while waiting:

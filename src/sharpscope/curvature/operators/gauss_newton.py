@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from sharpscope.curvature.autograd.functions import ONLY_ONCE, functions_behind,
 from sharpscope.curvature.operators.space import Space
 from sharpscope.curvature.operators.symmetry import Symmetry
 from sharpscope.curvature.passes import Evaluation
+from sharpscope.curvature.passes.graph import Graph
 from sharpscope.curvature.passes.radial import tangent
 from sharpscope.errors import NotDefined
 
@@ -72,6 +75,21 @@ class GaussNewton:
                 "operations by autograd to measure it"
             )
         return products
+
+    def has_trace_of_rows(self, evaluation: Evaluation) -> bool:
+        """Tell whether the trace is that of weighted rows, which it is wherever there is such a matrix.
+
+        Raises:
+            NotDefined: If there is none, as a product with a few samples shows.
+        """
+        risk, few = evaluation.risk, evaluation.risk.reach.few(evaluation.batch)
+        part = slice(0, few.size)
+        outputs, targets, losses = evaluation.outputs[part], evaluation.targets[part], evaluation.losses[part]
+        seen = replace(evaluation, batch=few, outputs=outputs, targets=targets, losses=losses, kept=Graph(risk, few))
+        generator = risk.stream.child(self.name, "rows").torch(self.space.device)
+        vector = torch.randn(1, self.space.size, generator=generator, dtype=self.space.dtype, device=self.space.device)
+        self.multiply(seen, vector)
+        return True
 
     def _multiplied(self, evaluation: Evaluation, vectors: Tensor) -> tuple[Tensor, bool]:
         graph, risk = evaluation.graph, evaluation.risk

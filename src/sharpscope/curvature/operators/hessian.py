@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from sharpscope.curvature.autograd.functions import ONLY_ONCE, functions_behind, lacks_second_derivative
+from sharpscope.curvature.autograd.linearity import is_piecewise_linear
 from sharpscope.curvature.operators.differences import Differences
 from sharpscope.curvature.operators.second_derivatives import verdict_on
 from sharpscope.curvature.operators.space import Space
 from sharpscope.curvature.operators.symmetry import Symmetry
 from sharpscope.curvature.passes import Evaluation
+from sharpscope.curvature.passes.sample_jacobians import UseRecorder
 from sharpscope.curvature.risk import Parameters
 from sharpscope.errors import NotDefined
 
@@ -78,6 +81,24 @@ class Hessian:
                     raise
                 self._leave(str(error).split("\n", 1)[0])
         return self._each(evaluation, vectors, self._by_differences)
+
+    def has_trace_of_rows(self, evaluation: Evaluation) -> bool:
+        """Tell whether the trace is that of the Gauss-Newton matrix, where the second derivatives are right.
+
+        It is where the outputs are piecewise linear in every single parameter, so that their own second derivatives
+        have nothing on the diagonal: each parameter has one use, by an operation linear in it, and what follows is
+        piecewise linear. Kinks do not count, as they do not in second derivatives by autograd.
+        """
+        if self._route != "exact":
+            return False
+        risk = evaluation.risk
+        few = risk.reach.few(evaluation.batch)
+        recorder = UseRecorder(risk.parameters, few.size, self.space.names)
+        outputs = recorder.run(risk, few)
+        uses = Counter(name for use in recorder.uses for name in use.operation.parameters)
+        if any(uses[name] > 1 for name in self.space.names) or not is_piecewise_linear(outputs):
+            return False
+        return not verdict_on(risk, evaluation.batch, self.space.names).reason
 
     def _each(
         self, evaluation: Evaluation, vectors: Tensor, product: Callable[[Evaluation, Parameters], Sequence[Tensor]]

@@ -49,6 +49,10 @@ class Products(Reduction):
     Args:
         operator: The matrix.
         vectors: ``[k, P]``.
+
+    Attributes:
+        samples: How many there were, of all once ``value`` was asked for.
+        followed: Whether others take its result.
     """
 
     needs = Need.GRAPH
@@ -61,6 +65,12 @@ class Products(Reduction):
         self._twin: Products | None = None
         self._value: Tensor | None = None
         self.samples = 0
+        self.followed = False
+
+    @property
+    def follows(self) -> bool:
+        """Whether it takes the result of others."""
+        return self._twin is not None
 
     def follow(self, other: Reduction) -> bool:
         """Take the result of other products, if they are the same: trace and Frobenius norm draw the same probes."""
@@ -70,6 +80,7 @@ class Products(Reduction):
         same = (mine.name, mine.route, mine.space.names) == (theirs.name, theirs.route, theirs.space.names)
         if same and torch.equal(self._vectors, other._vectors):
             self._twin = other
+            other.followed = True
         return self._twin is not None
 
     def update(self, evaluation: Evaluation) -> None:

@@ -53,11 +53,16 @@ class Space:
         spans: dict[str, slice] = {}
         start = 0
         for name, size in zip(self.names, self._sizes, strict=True):
-            layer = name.rpartition(".")[0] or name
+            layer = layer_of(name)
             begin = spans[layer].start if layer in spans else start
             spans[layer] = slice(begin, start + size)
             start += size
         return spans
+
+
+def layer_of(name: str) -> str:
+    """Return the module that a parameter belongs to; a parameter of the model itself stands for itself."""
+    return name.rpartition(".")[0] or name
 
 
 def _matching(names: Iterable[str], patterns: str | Iterable[str]) -> list[str]:

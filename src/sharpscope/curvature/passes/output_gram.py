@@ -67,7 +67,7 @@ def _add_group(
             store.rows[part] = pull_rows(risk, batch, cotangent, rows)
         else:
             pulled = pull_uses(risk, batch, cotangent, [p.name for p in group])
-            if pulled.uncovered is not None or pulled.unseen:
+            if not pulled.complete:
                 return False
             store.take(risk, part, pulled.uses)
         start += batch.size
@@ -136,7 +136,7 @@ def _plans(risk: Risk, batch: Batch, cotangents: Tensor) -> list[_Plan]:
         probe = pull_uses(risk, batch.take(slice(0, 1)), cotangents[:1])
     except Exception as error:
         raise NotDefined(f"the model cannot be evaluated on a sample alone: {error}") from error
-    if probe.uncovered is not None or probe.unseen or not accounts_for_gradient(risk, risk.reach.few(batch)):
+    if not probe.complete or not accounts_for_gradient(risk, risk.reach.few(batch)):
         return _plans_by_sample(risk, count)
     uses: dict[str, list[Use]] = {name: [] for name in risk.parameters}
     for use in probe.uses:

@@ -42,32 +42,45 @@ class Use:
         """Return "weight" or "bias"."""
         return "weight" if self.operation.arguments.get("weight") is parameters[parameter] else "bias"
 
-    def take(self, n: int) -> Use:
-        """Return the use by one sample."""
-        return Use(self.operation, self.inputs[n : n + 1], [pulled[n : n + 1] for pulled in self.pulled])
+    def take(self, part: slice) -> Use:
+        """Return the use by some of the samples."""
+        return Use(self.operation, self.inputs[part], [pulled[part] for pulled in self.pulled])
+
+    @property
+    def size(self) -> int:
+        """The numbers that the gradients are."""
+        return sum(pulled.numel() for pulled in self.pulled)
 
     @property
     def gradients(self) -> Tensor:
         """The gradients of all R backward passes, ``[B, R, ...]``."""
         return torch.stack(self.pulled, dim=1)
 
+    @property
+    def has_factors(self) -> bool:
+        """Whether the operation is of the form that ``factors`` knows."""
+        call, arguments = self.operation.function, self.operation.arguments
+        if call is F.conv2d:
+            return arguments.get("groups", 1) == 1 and not isinstance(arguments.get("padding"), str)
+        return call is F.linear or call is F.embedding
+
     def factors(self) -> tuple[Tensor, Tensor] | None:
         """Return inputs a ``[B, T, D]`` and gradients g ``[B, R, T, O]`` by position, if the operation has this form.
 
         Inputs of an embedding are indices ``[B, T]``, standing for unit vectors.
         """
+        if not self.has_factors:
+            return None
         call, arguments, gradients = self.operation.function, self.operation.arguments, self.gradients
         if call is F.linear:
             return self.inputs.flatten(1, -2) if self.inputs.ndim > 2 else self.inputs[:, None], _rows(gradients)
-        if call is F.conv2d and arguments.get("groups", 1) == 1 and not isinstance(arguments.get("padding"), str):
+        if call is F.conv2d:
             geometry = {k: arguments[k] for k in ("stride", "padding", "dilation") if k in arguments}
             patches = F.unfold(self.inputs, arguments["weight"].shape[2:], **geometry)
             return patches.transpose(1, 2), gradients.flatten(3).transpose(2, 3)
-        if call is F.embedding:
-            ids, gradients = self.inputs.reshape(len(self.inputs), -1), _rows(gradients)
-            padding = arguments.get("padding_idx")
-            return ids, gradients if padding is None else gradients * (ids != padding)[:, None, :, None]
-        return None
+        ids, gradients = self.inputs.reshape(len(self.inputs), -1), _rows(gradients)
+        padding = arguments.get("padding_idx")
+        return ids, gradients if padding is None else gradients * (ids != padding)[:, None, :, None]
 
     def rows(self, role: str) -> Tensor:
         """Return the Jacobian rows of one of its parameters, in the parameter's own layout: ``[B, R, numel]``."""
@@ -135,6 +148,21 @@ class UseRecorder(OperationRecorder):
             result.register_hook(use.pulled.append)
         return result
 
+    @property
+    def complete(self) -> bool:
+        """Whether the uses are all that there is of the parameters."""
+        return self.uncovered is None and not self.unseen
+
+    def run(self, risk: Risk, batch: Batch) -> Tensor:
+        """Run a batch forward; return the outputs ``[B, C]`` with the graph that leads to them from the uses."""
+        with torch.enable_grad(), self:
+            return risk.outputs(batch)
+
+    def pull(self, outputs: Tensor, cotangent: Tensor) -> None:
+        """Run once backward, from the outputs of ``run`` to those of the operations."""
+        if outputs.requires_grad:
+            torch.autograd.grad(outputs, self.anchor, cotangent, retain_graph=True, allow_unused=True)
+
 
 def pull_uses(risk: Risk, batch: Batch, cotangents: Tensor, wanted: Sequence[str] | None = None) -> UseRecorder:
     """Run a batch forward and R times backward to the outputs of its operations.
@@ -149,12 +177,10 @@ def pull_uses(risk: Risk, batch: Batch, cotangents: Tensor, wanted: Sequence[str
         The recorder; where a parameter is used in another way, it says so and its uses are incomplete.
     """
     recorder = UseRecorder(risk.parameters, batch.size, wanted)
-    with torch.enable_grad():
-        with recorder:
-            outputs = risk.outputs(batch)
-        if recorder.uncovered is None and not recorder.unseen and outputs.requires_grad:
-            for cotangent in cotangents.to(outputs).unbind(dim=1):
-                torch.autograd.grad(outputs, recorder.anchor, cotangent, retain_graph=True, allow_unused=True)
+    outputs = recorder.run(risk, batch)
+    if recorder.complete:
+        for cotangent in cotangents.to(outputs).unbind(dim=1):
+            recorder.pull(outputs, cotangent)
     recorder.uses = [use for use in recorder.uses if use.pulled]
     return recorder
 
@@ -169,7 +195,7 @@ def accounts_for_gradient(risk: Risk, batch: Batch) -> bool:
     recorder = UseRecorder(leaves, batch.size)
     with torch.enable_grad(), recorder:
         outputs = risk.outputs(batch, leaves)
-    if recorder.uncovered is not None or recorder.unseen or not outputs.requires_grad:
+    if not (recorder.complete and outputs.requires_grad):
         return False
     cotangents = half_cotangents(risk, outputs)
     found = torch.autograd.grad(outputs, list(leaves.values()), cotangents, allow_unused=True, materialize_grads=True)
@@ -183,7 +209,7 @@ def accounts_for_gradient(risk: Risk, batch: Batch) -> bool:
             if name in use.operation.parameters:
                 # One by one, since a row is as large as the parameter.
                 for n in range(asked):
-                    rest = rest - use.take(n).rows(use.role(name, leaves)).flatten()
+                    rest = rest - use.take(slice(n, n + 1)).rows(use.role(name, leaves)).flatten()
         if bool(rest.norm() > tolerance(leaf.dtype) * expected.norm()):
             return False
     return True

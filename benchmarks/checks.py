@@ -21,7 +21,7 @@ from benchmarks.timing import table
 from sharpscope import measure
 from sharpscope.curvature.operators.second_derivatives import Verdict
 
-MEASURES = ("hessian_trace", "hessian_top_eigenvalue")
+MEASURES = ("hessian_trace", "hessian_frobenius_norm", "hessian_top_eigenvalue")
 ROUNDS = 7
 CALLS = 200
 FIRST_CALL = "import benchmarks.checks; print(benchmarks.checks.first_call())"

@@ -1,14 +1,43 @@
-"""SAM sharpness by expansion against 100 draws, and information geometric sharpness of a ResNet-20 on 512 samples."""
+"""SAM sharpness by expansion against 100 draws, exact traces against probes, and information geometric sharpness."""
 
 from __future__ import annotations
 
+from functools import partial
+
+from benchmarks.checks import processor_seconds
+from benchmarks.peers import by_probes, gauss_newton_trace, problems
 from benchmarks.problems import batches, digits, trained
 from benchmarks.timing import once, side_by_side, table
-from sharpscope import measure
+from sharpscope import Measurements, measure
+
+
+def traces() -> list[list[str]]:
+    """Return rows: a trace that is exact beside that of probes, where both are of a piecewise linear network."""
+    rows = []
+    for problem in problems():
+        if not problem.linear_pieces:
+            continue
+        true = gauss_newton_trace(problem)
+        for name in ("ggn_trace", "hessian_trace"):
+            exact = partial(measure, problem.model, problem.data, [name])
+
+            def probes(call: partial[Measurements] = exact) -> Measurements:
+                with by_probes():
+                    return call()
+
+            seconds = processor_seconds({"exact": exact, "probes": probes}, 3)
+            errors = [f"{abs(run()[name].value / true - 1):.1e}" for run in (exact, probes)]
+            ratio = f"{seconds['exact'] / seconds['probes']:.2f}"
+            rows.append(
+                [problem.label, name, *errors, f"{seconds['exact']:.2f} s", f"{seconds['probes']:.2f} s", ratio]
+            )
+    return rows
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
+    header = ["network and data", "measure", "error, exact", "error, probes", "exact", "probes", "ratio"]
+    table("Exact traces, processor time", header, traces())
     rows = []
     for name, size, samples in (("resnet8", 8, 1000), ("resnet8", 28, 256)):
         data = digits(samples, size)

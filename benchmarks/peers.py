@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -98,6 +100,11 @@ class Reference:
     eigenvalues: Any
     trace: float
     stderr: float
+
+
+def by_probes() -> AbstractContextManager[object]:
+    """Return a context in which no trace is computed exactly."""
+    return mock.patch("sharpscope.curvature.operators.exact_trace._PASSES_A_PRODUCT", 0)
 
 
 def reference(problem: Problem) -> Reference:
@@ -214,9 +221,16 @@ def pyhessian_top(k: int) -> Contender:
 
 
 def sharpscope_trace(problem: Problem) -> Answer:
-    """Deflated probes until the error is as small as asked."""
+    """Exact where the network allows it, else by probes."""
     found = measure(problem.model, problem.data, ["hessian_trace"], rtol=TRACE_ERROR)["hessian_trace"]
-    return found.value, f"{found.stderr:.2g}, {found.details['products']} products"
+    products = found.details.get("products")
+    return found.value, "exact" if products is None else f"{found.stderr:.2g}, {products} products"
+
+
+def sharpscope_probes(problem: Problem) -> Answer:
+    """Deflated probes until the error is as small as asked."""
+    with by_probes():
+        return sharpscope_trace(problem)
 
 
 def plain_trace(problem: Problem) -> Answer:
@@ -289,6 +303,7 @@ def tops(k: int) -> dict[str, Contender]:
 
 TRACES: dict[str, Contender] = {
     "sharpscope": sharpscope_trace,
+    "sharpscope, probes": sharpscope_probes,
     "plain Hutchinson": plain_trace,
     "curvlinops": curvlinops_trace,
     "hessian-eigenthings": eigenthings_trace,

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from benchmarks.timing import table
 from sharpscope.data import DATASETS, Dataset, DataSource
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.training import Recipe, train
+from sharpscope.training.optimizers import OPTIMIZERS
 from sharpscope.training.packs import Member, pack_size, train_pack
 
 PROCESSES = 2
@@ -60,6 +60,13 @@ SETTINGS = {
     "digits, 64-64-64-10, batches of 64 of 500": Setting(
         {"name": "digits", "train_size": 500}, (64, 64), replace(SGD, batch_size=64, epochs=20), 100, 6
     ),
+    "himmelblau, 2-64-64-1, Adam on all 10,000": Setting(
+        {"name": "objective", "function": "himmelblau", "samples": 10_000, "standardize": True},
+        (64, 64),
+        Recipe(optimizer="adam", lr=0.001, batch_size=10_000, epochs=50),
+        16,
+        4,
+    ),
 }
 
 
@@ -70,11 +77,11 @@ def plain_loop(setting: Setting, seeds: list[int]) -> None:
     inputs, targets = dataset.normalize(dataset.train_inputs).flatten(1), dataset.train_targets
     for seed in seeds:
         model = setting.member(seed, dataset).model
-        optimizer = torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=0.9)
+        optimizer = OPTIMIZERS[recipe.optimizer](model.parameters(), recipe.lr, **recipe.optimizer_options)
         for _ in range(recipe.epochs):
             for chosen in torch.randperm(len(inputs)).split(recipe.batch_size):
                 optimizer.zero_grad()
-                F.cross_entropy(model(inputs[chosen]), targets[chosen]).backward()
+                dataset.objective.loss(model(inputs[chosen]), targets[chosen]).backward()
                 optimizer.step()
 
 
@@ -120,9 +127,16 @@ def main() -> None:
         samples = len(setting.dataset.train_inputs)
         steps = setting.networks * setting.recipe.epochs * -(-samples // setting.recipe.batch_size)
         each = f"{times['pack'] * PROCESSES / steps * 1e6:.1f} us"
-        rows.append([name, *(f"{times[key]:.1f} s" for key in times), f"{times['plain'] / times['pack']:.1f}", each])
+        rows.append(
+            [
+                f"{setting.networks} x {name}",
+                *(f"{times[key]:.1f} s" for key in times),
+                f"{times['plain'] / times['pack']:.1f}",
+                each,
+            ]
+        )
     header = [
-        "100 networks, 2 processes",
+        "2 processes",
         "plain loop",
         "`train`",
         "packs",

@@ -14,7 +14,7 @@ from sharpscope.data import Dataset
 from sharpscope.models import build
 from sharpscope.seeding import Stream
 from sharpscope.training import Recipe
-from sharpscope.training.packs import NotPacked, pack_key, pack_size
+from sharpscope.training.packs import NotPacked, enough_company, pack_key, pack_size
 from sharpscope.training.schedules import cosine
 from sharpscope.training.updates.sam import Sam
 
@@ -103,3 +103,9 @@ def test_a_pack_has_as_many_as_a_cache_has_room_for() -> None:
         size((1000, 1000), 100, 5)
     assert size((64, 64), 10_000, 1000) == 4, "what lies between the layers"
     assert size((64, 64), 10_000, 10_000) == 52, "the samples"
+
+
+def test_networks_that_batches_go_through_one_by_one_need_no_company() -> None:
+    few, many = replace(BASE, batch_size=5), replace(BASE, batch_size=10_000)
+    assert enough_company(few, 10_000) == enough_company(many, 100) > 2
+    assert enough_company(many, 10_000) == 2

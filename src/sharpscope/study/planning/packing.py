@@ -13,13 +13,10 @@ from torch import nn
 
 from sharpscope.data import Dataset
 from sharpscope.training import Recipe
-from sharpscope.training.packs import NotPacked, pack_key, pack_size
+from sharpscope.training.packs import NotPacked, enough_company, pack_key, pack_size
 
 # Run ids, in the order in which one process does them.
 Job = tuple[str, ...]
-
-# Runs of a pack from which two packs are better than one: two processes gain more than the larger pack would.
-_ENOUGH = 16
 
 
 @dataclass(frozen=True)
@@ -29,11 +26,13 @@ class Packing:
     Attributes:
         key: Equal for runs that can be in one pack; empty for one that is trained alone.
         size: Runs of a pack, at most.
+        enough: Runs of a pack from which two packs of so many are better than one: two processes gain more.
         reason: Why it is trained alone: completes "packs take none with ...".
     """
 
     key: str = ""
     size: int = 1
+    enough: int = 1
     reason: str = ""
 
     @classmethod
@@ -45,8 +44,10 @@ class Packing:
             recipe: How it is trained.
             dataset: On what.
         """
+        samples = len(dataset.train_inputs)
         try:
-            return cls(pack_key(model, recipe, dataset), pack_size(model, recipe, len(dataset.train_inputs)))
+            key, size = pack_key(model, recipe, dataset), pack_size(model, recipe, samples)
+            return cls(key, size, enough_company(recipe, samples))
         except NotPacked as reason:
             return cls(reason=str(reason))
 
@@ -79,8 +80,9 @@ def _shares(places: Sequence[int], jobs: Sequence[Job], packings: Mapping[str, P
     """Divide jobs of one kind, by their places, into packs that are about as large, so that processes end together."""
     starts = [0, *accumulate(len(jobs[place]) for place in places)]
     total = starts[-1]
-    number = _fullness([run_id for place in places for run_id in jobs[place]], packings)
-    if number % 2 and total >= (number + 1) * _ENOUGH:
+    together = [run_id for place in places for run_id in jobs[place]]
+    number = _fullness(together, packings)
+    if number % 2 and total >= (number + 1) * max(packings[run_id].enough for run_id in together):
         number += 1
     while True:
         shares: dict[int, list[int]] = {}

@@ -17,6 +17,8 @@ from sharpscope.training.recipe import Recipe
 # Networks of a pack at most, and the numbers that their weights, or what lies between their layers, may have together.
 LARGEST = 64
 ROOM = 1 << 20
+# Networks of a pack from which more make a step of each hardly cheaper.
+_COMPANY = 16
 
 # What the networks of a pack may differ in, beside their options of the update step that are numbers.
 _OWN = {"lr", "decoupled_decay", "relabel", "tasks", "update", "optimizer_options"}
@@ -58,10 +60,25 @@ def pack_size(model: nn.Module, recipe: Recipe, samples: int) -> int:
     weights = sum(place.size for place in network.places)
     if 2 * weights > ROOM:
         raise NotPacked(f"networks as large as {weights:,} weights")
-    batch = min(recipe.batch_size, samples)
-    # Large batches go through the networks one by one: of these only the samples are there for all.
-    kept = network.inputs if batch >= CHUNK else sum(place.inputs + place.outputs for place in network.places)
-    return max(2, min(LARGEST, ROOM // max(weights, batch * kept)))
+    apart = _goes_apart(recipe, samples)
+    # Where they go apart only the samples are there for all.
+    kept = network.inputs if apart else sum(place.inputs + place.outputs for place in network.places)
+    return max(2, min(LARGEST, ROOM // max(weights, min(recipe.batch_size, samples) * kept)))
+
+
+def enough_company(recipe: Recipe, samples: int) -> int:
+    """Return how many networks are enough for a pack: more make it hardly faster, and another process does.
+
+    Args:
+        recipe: How they are trained.
+        samples: That each is trained on.
+    """
+    return 2 if _goes_apart(recipe, samples) else _COMPANY
+
+
+def _goes_apart(recipe: Recipe, samples: int) -> bool:
+    """Return whether batches are so large that they go through the networks one by one."""
+    return min(recipe.batch_size, samples) >= CHUNK
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -179,3 +179,12 @@ def test_levels_in_a_sentence() -> None:
     regimes = factor()
     assert regimes.told("baseline", "sam") == "baseline and sam"
     assert [regimes.counted(n) for n in (1, 2)] == ["1 regime", "2 regimes"]
+
+
+def test_words_are_told_once_what_they_are_levels_of_and_numbers_always() -> None:
+    words = factor("data.function", data__function=["sphere", "booth", "beale"])
+    assert words.told("booth", "beale") == "data.function booth and beale"
+    assert words.told("booth", "beale", again=True) == "booth and beale"
+    assert factor("data.factor", data__factor=[0.5, 0.7]).told("0.7", again=True) == "data.factor 0.7"
+    switch = factor("data.standardize", data__standardize=[True, False])
+    assert switch.told("false", again=True) == "data.standardize false"

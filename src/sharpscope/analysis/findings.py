@@ -194,7 +194,10 @@ def _headline(results: StudyResults, family: pd.DataFrame) -> str:
     for level, rows in family.groupby(factor.name, sort=False):
         found = set(rows.loc[rows["significant"], "verdict"])
         alike.setdefault(_difference(found), []).append(str(level))
-    parts = [f"{factor.told(*levels)} {_predicate(difference, len(levels))}" for difference, levels in alike.items()]
+    parts = [
+        f"{factor.told(*levels, again=True)} {_predicate(difference, len(levels))}"
+        for difference, levels in alike.items()
+    ]
     return f"Compared with {factor.told(factor.reference)}, {'; '.join(parts)}."
 
 

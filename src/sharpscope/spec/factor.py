@@ -140,10 +140,15 @@ class Factor:
         """Return so many levels in words: "2 regimes", "4 levels of data.factor"."""
         return f"{count} {self.each.replace(self.noun, f'{self.noun}s', 1) if count != 1 else self.each}"
 
-    def told(self, *levels: str) -> str:
-        """Return levels in a sentence: "sam", "data.factor 0.6, 0.8 and 0.9", "no sam"."""
+    def told(self, *levels: str, again: bool = False) -> str:
+        """Return levels in a sentence: "sam", "data.factor 0.6, 0.8 and 0.9", "no sam".
+
+        Args:
+            levels: Which.
+            again: Whether the sentence has said what they are levels of; words are then told alone, "himmelblau".
+        """
         names = list(levels)
-        if self.name != REGIME:
+        if self.name != REGIME and not (again and all(map(_is_word, self.levels))):
             first = next((i for i, level in enumerate(names) if level != self.lacking), None)
             names = [f"{self.name} {level}" if i == first else level for i, level in enumerate(names)]
         return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
@@ -165,6 +170,19 @@ def arm_label(regime: str, coordinates: Mapping[str, Any]) -> str:
 def _parts_of(regimes: Iterable[Mapping[str, Any]]) -> dict[str, Parts]:
     """Return the parts of each regime by its label."""
     return {str(r["label"]): {part: options for part, options in r.items() if part != "label"} for r in regimes}
+
+
+def _is_word(level: str) -> bool:
+    """Return whether a level says what it is by itself, which a number or a switch does not.
+
+    >>> [_is_word(level) for level in ("himmelblau", "0.5", "1e-3", "true")]
+    [True, False, False, False]
+    """
+    try:
+        float(level)
+    except ValueError:
+        return level not in ("true", "false", "none", "null")
+    return False
 
 
 def _lacking(name: str) -> str:

@@ -48,7 +48,11 @@ def told_left(
         left = [found[key] for name in rows["quantity"] if (key := (name, str(level))) in found]
         parts.setdefault(_left(results, left, how), []).append(str(level))
     unknown = parts.pop("", [])
-    return [f"{factor.told(*levels)} {_agreeing(text, len(levels))}" for text, levels in parts.items()], unknown
+    told = [
+        f"{factor.told(*levels, again=number > 0)} {_agreeing(text, len(levels))}"
+        for number, (text, levels) in enumerate(parts.items())
+    ]
+    return told, unknown
 
 
 def share_text(row: TableRow) -> str:

@@ -80,7 +80,7 @@ class ExactTrace(Reduction):
         try:
             if not accounts_for_gradient(risk, risk.reach.few(batch)):
                 return False
-        except (RuntimeError, NotImplementedError):
+        except RuntimeError:
             # An operation that function transforms do not know.
             return False
         return self._operator.has_trace_of_rows(evaluation)

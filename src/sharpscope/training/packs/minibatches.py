@@ -93,7 +93,7 @@ class Batches:
                 first[key] = orders.samples * len(inputs)
                 inputs.append(data.normalize(data.train_inputs.to(like.device)).flatten(1).to(like.dtype))
             starts.append(first[key])
-        self._inputs = pad(torch.cat(inputs), (0, int(ones)), value=1.0)
+        self._inputs = pad(torch.cat(inputs), (0, 1), value=1.0) if ones else torch.cat(inputs)
         self._starts = torch.tensor(starts, device=like.device)
         self._targets = torch.stack([_targets(data, like) for data in datasets])
         self._orders = orders

@@ -46,7 +46,7 @@ class Records:
         Returns:
             The loss of each batch, float64 ``[steps, R]`` on the CPU.
         """
-        # A step with all samples is not copied, which would take a tenth of its time.
+        # The outputs of a single step, which may be of all samples, need no copy.
         stacked = outputs[0][None] if len(outputs) == 1 else torch.stack(list(outputs))
         samples = stacked.shape[2]
         losses = self._loss.value(stacked, targets).cpu().double()

@@ -104,7 +104,7 @@ class Reference:
 
 def by_probes() -> AbstractContextManager[object]:
     """Return a context in which no trace is computed exactly."""
-    return mock.patch("sharpscope.curvature.operators.exact_trace._PASSES_A_PRODUCT", 0)
+    return mock.patch("sharpscope.sharpness.exact_trace._PASSES_A_PRODUCT", 0)
 
 
 def reference(problem: Problem) -> Reference:

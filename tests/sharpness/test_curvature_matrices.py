@@ -12,11 +12,12 @@ from tests.cases import CASES, SPLITS, Case
 from sharpscope import measure
 from sharpscope.curvature.estimators import drive
 from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
-from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space, exact_trace
+from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batches
 from sharpscope.errors import NotDeterministic
+from sharpscope.sharpness import exact_trace
 
 SPECTRAL = [case for case in CASES if case.name in {"mlp", "residual", "tied", "mapping"}]
 

@@ -13,19 +13,10 @@ from sharpscope.curvature.estimators import Algorithm, Eigenvalues, ProbeValues,
 from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
 from sharpscope.curvature.estimators.sequential_sampling import BUDGET, further_draws, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
-from sharpscope.curvature.operators import (
-    ExactTrace,
-    GaussNewton,
-    Hessian,
-    Operator,
-    Products,
-    Space,
-    SpareProducts,
-    Traceable,
-    of_products,
-)
+from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space, of_products
 from sharpscope.curvature.risk import Risk
 from sharpscope.errors import SharpscopeError
+from sharpscope.sharpness.exact_trace import ExactTrace, SpareProducts, Traceable
 
 Patterns = str | list[str] | None
 Route = Literal["exact", "differences"]

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from sharpscope import measure
 from sharpscope.curvature.estimate import Estimate
-from sharpscope.curvature.operators import exact_trace
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batches
+from sharpscope.sharpness import exact_trace
 
 ROWS = "jacobian_rows"
 BY_NAME = {case.name: case for case in CASES}

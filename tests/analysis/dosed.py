@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tests.analysis.planted import planted
 
 from sharpscope.analysis.dose.bookkeeping import bookkeeping_table
 from sharpscope.analysis.dose.told import sentences
@@ -79,23 +80,16 @@ def dosed(
         ledger[f"{ONLY_LOSS.name}@{matched}"] = np.exp(of_loss * there + luck())
         ledger[f"step@{matched}"] = np.round(100 + 50 * x + 5 * rng.standard_normal(size))
         quantities += [at(quantity, matched) for quantity in (*MEASURED, STEP)]
-    return StudyResults(
-        study={
-            "name": "dosed",
-            "data": {"name": "circles"},
-            "model": {"name": "mlp"},
-            "training": {"epochs": 300},
-            "regimes": [{"label": "baseline"}],
-            "grid": {"seed": list(range(seeds)), KEY: list(factors)},
-            "compare": {"factor": KEY},
-            "primary": [BOTH.name, ONLY_LOSS.name, ACCURACY.name],
-        },
-        quantities={quantity.name: quantity for quantity in quantities},
-        ledger=ledger,
-        pairs=pd.DataFrame(columns=["regime", KEY, "seed_a", "seed_b"]),
-        reliability=pd.DataFrame(),
-        failures=pd.DataFrame(columns=["run_id", "regime", "seed", "state", "reason"]),
-        provenance={},
+    return planted(
+        "dosed",
+        ledger,
+        quantities,
+        grid={"seed": list(range(seeds)), KEY: list(factors)},
+        data={"name": "circles"},
+        model={"name": "mlp"},
+        training={"epochs": 300},
+        compare={"factor": KEY},
+        primary=[BOTH.name, ONLY_LOSS.name, ACCURACY.name],
     )
 
 

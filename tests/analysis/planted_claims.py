@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from tests.analysis.planted import planted
 
 from sharpscope.analysis.claims import judge
-from sharpscope.analysis.results import Quantity, StudyResults
+from sharpscope.analysis.results import Quantity
 
 LEVELS = ("baseline", "sam", "augmentation")
 SHARP = Quantity("relative_flatness", "sharpness", "Relative flatness", sharper_is="larger", scale="ratio")
@@ -45,22 +46,8 @@ def study(columns, claim, *, seeds=10, seed=0, spread=0.1):
         moved = ledger["regime"].map(dict(zip(LEVELS, (0.0, *effects), strict=True)))
         values = 0.5 + moved + spread * rng.standard_normal(len(ledger))
         ledger[quantity.name] = np.exp(values) if quantity.scale == "ratio" else values
-    quantities = {q.name: q for q in (LOSSES, *columns)}
     told = {"name": "own.yaml", "title": "Own", "statement": "It is so.", "source": "a note", **claim}
-    return StudyResults(
-        study={
-            "name": "planted",
-            "regimes": [{"label": level} for level in LEVELS],
-            "grid": {"seed": list(range(seeds))},
-        },
-        quantities=quantities,
-        ledger=ledger,
-        pairs=pd.DataFrame(columns=["regime", "seed_a", "seed_b"]),
-        reliability=pd.DataFrame(),
-        failures=pd.DataFrame(columns=["run_id", "state"]),
-        provenance={},
-        claimed=(told,),
-    )
+    return planted("planted", ledger, (LOSSES, *columns), told, regimes=LEVELS, grid={"seed": list(range(seeds))})
 
 
 def sharper(*quantities, levels=("sam",), **claim):

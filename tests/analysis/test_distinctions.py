@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from tests.analysis.planted import planted
 
 from sharpscope.analysis.claims import judge, rows_of
-from sharpscope.analysis.results import Quantity, StudyResults
+from sharpscope.analysis.results import Quantity
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.claims import claims as section
 from sharpscope.analysis.sections.claims.data import cards
@@ -65,22 +66,7 @@ def study(columns, *, seeds=10, seed=1, spread=0.1, settings=(1,), margin=None, 
     told = {"name": "own.yaml", "title": "Own", "statement": "It is so.", "source": "a note", "factor": KEY}
     told |= {"controls": ["loss"], "predictions": predictions, **claim}
     grid = {"seed": list(range(seeds)), KEY: list(levels), "model.width": list(settings)}
-    return StudyResults(
-        study={
-            "name": "planted",
-            "regimes": [{"label": "baseline"}],
-            "grid": grid,
-            "compare": {"factor": KEY},
-            "margin": margin or {},
-        },
-        quantities={q.name: q for q in columns},
-        ledger=ledger,
-        pairs=pd.DataFrame(columns=["regime", "seed_a", "seed_b"]),
-        reliability=pd.DataFrame(),
-        failures=pd.DataFrame(columns=["run_id", "state"]),
-        provenance={},
-        claimed=(told,),
-    )
+    return planted("planted", ledger, columns, told, grid=grid, compare={"factor": KEY}, margin=margin or {})
 
 
 def judged(columns, **options):

@@ -27,7 +27,7 @@ from tests.pages import section_of, words
 
 from sharpscope.analysis.dose.bookkeeping import bookkeeping_table, condition_number, shares_table
 from sharpscope.analysis.dose.headline import told_dose
-from sharpscope.analysis.dose.told import verdicts
+from sharpscope.analysis.dose.told import left_told, verdicts
 from sharpscope.analysis.dose.trends import MONOTONE, NOT_MONOTONE, dose_table
 from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.statistics import hodges_lehmann, westfall_young
@@ -100,6 +100,30 @@ def test_what_remains_over_fewer_levels_is_compared_with_the_end_over_these():
     text = told(narrow)[BOTH.label]
     assert re.search(r"\(0.1, from 0.5 to 0.8\), ×[\d.]+ \[.*\] of ×[\d.]+ \[.*\] at the end remains \(\d+% \[", text)
     assert "relative flatness goes up and down with the levels" in told_dose(narrow, dose_table(narrow))[0]
+
+
+def test_a_size_that_remains_without_an_order_of_the_levels_says_so():
+    results = dosed(seeds=20)
+    places = {factor: k for k, factor in enumerate(FACTORS)}
+    noise = 0.05 * np.random.default_rng(0).standard_normal(len(results.ledger))
+
+    def with_course(course):
+        there = np.exp(results.ledger[KEY].map(places).map(dict(enumerate(course))) + noise)
+        changed = replace(results, ledger=results.ledger.assign(**{f"{BOTH.name}@0.1": there}))
+        return changed, row_of(changed, BOTH.name, "0.1")
+
+    jumps, row = with_course((0.0, 1.0, 0.97, 0.94, 0.91, 0.88))
+    assert row["ci_low"] > 1
+    assert not row["significant"]
+    no_order = r"remains, \d+% .* at the end, though by the order of the levels no trend is seen there \(mean tau "
+    assert re.search(no_order, told(jumps)[BOTH.label])
+    assert re.search(no_order, told_dose(jumps, dose_table(jumps))[1])
+    falls = {**row, "significant": True, "tau": -0.2, "tau_low": -0.3, "tau_high": -0.1}
+    of_falling = left_told(jumps, falls, row_of(jumps, BOTH.name).to_dict())
+    assert "though by the order of the levels it falls there (mean tau " in of_falling
+    bends, row = with_course((0.0, 0.5, 1.0, 1.5, 1.2, 0.9))
+    assert row["shape"] == NOT_MONOTONE
+    assert "at the end, by a straight line through a course that goes up and down there." in told(bends)[BOTH.label]
 
 
 def test_twins_have_changes_of_their_own():

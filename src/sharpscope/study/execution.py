@@ -35,7 +35,7 @@ def execute(run_id: str, assignment: Assignment, cache: DataCache) -> Outcome:
         with folder.lease() as held:
             return finish(Execution(folder, assignment, cache)) if held else Outcome(run_id, "busy")
     except Exception as error:  # noqa: BLE001 - such as a folder that is not ours; that is this run's failure too
-        return _broken(run_id, error, started)
+        return broken(run_id, error, started)
 
 
 def finish(execution: Execution) -> Outcome:
@@ -47,7 +47,7 @@ def finish(execution: Execution) -> Outcome:
     try:
         execution.complete()
     except Exception as error:  # noqa: BLE001 - such as a disk that is full
-        return _broken(execution.folder.run_id, error, started)
+        return broken(execution.folder.run_id, error, started)
     record = execution.record
     seconds = time.perf_counter() - started + execution.spent
     missing = record.lacking(execution.assignment.wanted)
@@ -55,7 +55,7 @@ def finish(execution: Execution) -> Outcome:
     return Outcome(record.run_id, record.state, record.reason, done, missing, notes, seconds)
 
 
-def _broken(run_id: str, error: Exception, started: float) -> Outcome:
+def broken(run_id: str, error: BaseException, started: float) -> Outcome:
     """Return that not even the record of a run could be written; others would come to that where the disk is full."""
     reason, seconds = one_line(error), time.perf_counter() - started
     return Outcome(run_id, "failed", reason, seconds=seconds, halt=reason if no_space(error) else "")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sharpscope.errors import FAULTS
+from sharpscope.files import no_space
 from sharpscope.store.folder import Store
 from sharpscope.store.locks import locked
 from sharpscope.store.run_folder import CHECKPOINT
-from sharpscope.study.execution import Execution, execute, finish
+from sharpscope.study.execution import Execution, broken, execute, finish
 from sharpscope.study.stages import train
 from sharpscope.study.work.assignment import Assignment, Outcome
 from sharpscope.study.work.data_cache import DataCache
@@ -33,13 +34,20 @@ def execute_job(job: Sequence[str], assignment: Assignment, cache: DataCache) ->
         cache: What this process keeps from run to run.
 
     Yields:
-        The outcome of each run.
+        The outcome of each run; where the disk is full, that of the first one that found no room, and no more.
     """
     with contextlib.ExitStack() as leases:
         executions: dict[str, Execution | None] = {}
         for pack in dict.fromkeys(assignment.packs[run_id] for run_id in job if run_id in assignment.packs):
             members = [run_id for run_id in job if assignment.packs.get(run_id) == pack]
-            executions |= _Trainer(pack, assignment, cache, leases).train(members)
+            started = time.perf_counter()
+            try:
+                executions |= _Trainer(pack, assignment, cache, leases).train(members)
+            except FAULTS as error:
+                if not no_space(error):
+                    raise
+                yield broken(members[0], error, started)
+                return
         for run_id in job:
             if run_id not in executions:
                 yield execute(run_id, assignment, cache)
@@ -69,6 +77,9 @@ class _Trainer:
 
         Returns:
             Those members, by their ids; None for each that another process is at work on.
+
+        Raises:
+            OSError: If the disk is full, or what came of that; what was trained stays in the folder of the pack.
         """
         found = {run_id: self._execution(run_id) for run_id in members}
         waiting = {run_id: execution for run_id, execution in found.items() if execution is not None}
@@ -79,10 +90,15 @@ class _Trainer:
         with locked(self._folder / ".lock") as held:
             if not held:
                 return dict.fromkeys(members) if executions else {**busy, **waiting}
-            # Whatever goes wrong with all of them does so once more where a run is done by itself, and is told there.
-            with contextlib.suppress(*FAULTS):
+            try:
                 if executions:
                     self._train(executions)
+            except FAULTS as error:
+                # Each would train by itself, and then find no room either.
+                if no_space(error):
+                    raise
+                # Whatever else goes wrong with all does so once more where a run is done by itself, and is told there.
+            else:
                 # Also what a process left that was killed when all its members had been kept.
                 shutil.rmtree(self._folder, ignore_errors=True)
         return {**busy, **waiting}

@@ -13,7 +13,7 @@ from sharpscope.analysis.dose.bookkeeping import MEAN, PARTS, REST, THROUGH
 from sharpscope.analysis.dose.trends import NOT_MONOTONE
 from sharpscope.analysis.explanations.confidence import CLOSEST
 from sharpscope.analysis.explanations.loss import COMPARABLE_FROM
-from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS, TURNED, became
+from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS, TURNED, became, side_of
 from sharpscope.analysis.explanations.told_remains import share_text
 from sharpscope.analysis.results import StudyResults, TableRow, by, describe_moment, records
 from sharpscope.analysis.tested import ALPHA, PRIMARY
@@ -69,10 +69,17 @@ def trend_told(row: TableRow) -> str:
         least = numbers.p_value(row["p_adjusted_smallest"])
         of = f"after correction the smallest p of {counted(row['n'], 'seed')} is {least}"
         return f"no trend could be significant, since {of} ({found})"
-    p = f"p\u00a0=\u00a0{numbers.p_value(row['p_adjusted'])}".replace("=\u00a0< ", "<\u00a0")
     if not row["significant"]:
-        return f"no trend with {row['factor']} is seen ({found}, {p})"
-    return f"it {'rises' if row['tau'] > 0 else 'falls'} with {row['factor']} ({found}, {p})"
+        return f"no trend with {row['factor']} is seen ({found}, {_p_told(row)})"
+    return f"it {_way(row)} with {row['factor']} ({found}, {_p_told(row)})"
+
+
+def _way(row: TableRow) -> str:
+    return "rises" if row["tau"] > 0 else "falls"
+
+
+def _p_told(row: TableRow) -> str:
+    return f"p\u00a0=\u00a0{numbers.p_value(row['p_adjusted'])}".replace("=\u00a0< ", "<\u00a0")
 
 
 def held_row(table: pd.DataFrame, row: TableRow, places: Sequence[str]) -> TableRow | None:
@@ -120,7 +127,24 @@ def left_told(results: StudyResults, there: TableRow, row: TableRow) -> str:
         TURNED: f"it goes the other way ({told}{end and f',{end}'})",
         APPEARS: f"a change of {told} appears that is not seen at the end",
     }
-    return f"{phrases[outcome]}{why}" if outcome else ""
+    return f"{phrases[outcome]}{_not_in_order(there, outcome)}{why}" if outcome else ""
+
+
+def _not_in_order(there: TableRow, outcome: str) -> str:
+    """Return what takes back a size that is told where something is held equal: that the levels are not in its order.
+
+    A straight line rises over a course that jumps and then falls.
+    """
+    if outcome == NOT_SEEN:
+        return ""
+    if there["shape"] == NOT_MONOTONE:
+        return ", by a straight line through a course that goes up and down there"
+    agrees = there["significant"] and (there["tau"] > 0) == (side_of(there) > 0)
+    if agrees or not there["p_adjusted_smallest"] <= ALPHA:
+        return ""
+    found = f"it {_way(there)}" if there["significant"] else "no trend is seen"
+    tau = numbers.correlation(there["tau"], there["tau_low"], there["tau_high"])
+    return f", though by the order of the levels {found} there (mean tau {tau}, {_p_told(there)})"
 
 
 def _at_end(there: TableRow) -> TableRow:

@@ -51,6 +51,10 @@ ALONE = {
     "layer of type BatchNorm1d": lambda: _pack_key(model=nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))),
     "layer of type Conv2d": lambda: _pack_key(model=nn.Sequential(nn.Conv2d(1, 2, 3))),
     "layer of type Dropout": lambda: _pack_key(model=nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.1))),
+    "does not follow a linear layer": lambda: _pack_key(model=nn.Sequential(nn.Tanh(), nn.Linear(4, 3))),
+    "an activation that does not follow": lambda: _pack_key(
+        model=nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Tanh(), nn.Linear(3, 3))
+    ),
     "layers that share weights": lambda: _pack_key(model=_shared()),
     "not trained": lambda: _pack_key(model=_frozen()),
     "hooks": lambda: _pack_key(model=_hooked()),

@@ -59,7 +59,7 @@ class Network:
         """Return the shape of a model.
 
         Raises:
-            NotPacked: If it is more than linear layers, and activations that are known here, one after the other.
+            NotPacked: If it is more than linear layers, each followed by at most one activation that is known here.
         """
         layers: list[Affine | Activation] = []
         places: list[Place] = []
@@ -67,8 +67,12 @@ class Network:
             if type(module) is nn.Linear:
                 places.append(Place.of(module, name))
                 layers.append(Affine(len(places) - 1))
-            else:
-                layers.append(_activation(module))
+                continue
+            activation = _activation(module)
+            # It may write over what it is given, and so that must be of no other use.
+            if not layers or not isinstance(layers[-1], Affine):
+                raise NotPacked("an activation that does not follow a linear layer")
+            layers.append(activation)
         if sum(parameter.numel() for parameter in model.parameters()) != sum(place.size for place in places):
             raise NotPacked("layers that share weights")
         if not places or not all(parameter.requires_grad for parameter in model.parameters()):

@@ -246,6 +246,10 @@ class Record:
 
     def note_maker(self, facts: Mapping[str, Any]) -> str:
         """Note what makes something of this run, and return its name: the same for the same facts."""
+        # Every result asks; the name is made once.
+        for name, known in self.provenance.items():
+            if known == facts:
+                return name
         name = hashlib.blake2b(encode(facts), digest_size=4).hexdigest()
         self.provenance[name] = dict(facts)
         return name

@@ -27,6 +27,7 @@ from sharpscope.analysis.verdicts import (
     CANNOT_TELL,
     CONFIDENCE,
     CONTRADICTED,
+    CONTRADICTED_AT_END,
     CONTRADICTED_IN_PART,
     END,
     HOLDS,
@@ -71,10 +72,6 @@ def test_a_claim_about_equal_loss_is_judged_there_alone():
     assert found.tests[0].seeds > 10
     (found,) = judge(study({SHARP: BIG}, there))
     assert (found.verdict, found.tests[0].seeds) == (CANNOT_TELL, None)
-
-
-def test_the_opposite_contradicts_whatever_the_controls_say():
-    assert verdict({SHARP: (-0.5, 0), at(SHARP, "0.1"): BIG}, sharper(SHARP)) == CONTRADICTED
 
 
 def test_flatter_is_the_opposite_of_sharper_and_better_is_lower_where_lower_is_better():
@@ -183,9 +180,9 @@ def test_of_claims_that_are_not_so_few_hold():
     assert false / 300 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
 
 
-def relation(sign, *, given=False):
+def relation(sign, *, given=False, controls=()):
     one = {"quantities": [SHARP.name], "outcomes": ["ece"], "sign": sign, "given_loss": given}
-    return {"controls": [], "predictions": [one]}
+    return {"controls": list(controls), "predictions": [one]}
 
 
 def related(strength, claim, *, by_loss=0.0, seed=0):
@@ -211,6 +208,35 @@ def test_a_relation_that_is_all_train_loss_is_not_found_given_it():
     assert judge(related(0.0, relation("positive", given=True), **by_loss))[0].verdict == CANNOT_TELL
 
 
+def test_a_relation_that_its_controls_take_away_holds_only_at_the_end():
+    loss, both = relation("positive", controls=["loss"]), relation("positive", controls=["loss", "confidence"])
+    assert judge(related(0.0, loss, by_loss=20.0))[0].verdict == ONLY_AT_END
+    assert judge(related(2.0, loss))[0].verdict == HOLDS
+    assert judge(related(2.0, both))[0].verdict == UNCONTROLLED
+    sure = related(2.0, both)
+    for error, expected in ((sure.ledger["ece"], HOLDS), (-sure.ledger["ece"], ONLY_AT_END)):
+        columns = {f"{SHARP.name}~calibrated": sure.ledger[SHARP.name], "ece~calibrated": error}
+        twins = {calibrated(quantity).name: calibrated(quantity) for quantity in (SHARP, ECE)}
+        results = replace(sure, ledger=sure.ledger.assign(**columns), quantities={**sure.quantities, **twins})
+        (test,) = judge(results)[0].tests
+        assert test.verdict == expected
+    (given,) = judge(related(0.0, relation("positive", given=True, controls=["loss"]), by_loss=20.0))[0].tests
+    assert given.found[END] == given.found[LOSS]
+
+
+def test_a_contradiction_that_its_controls_take_away_is_one_only_at_the_end():
+    flatter = (-0.5, -0.5)
+    assert verdict({SHARP: flatter, at(SHARP, "0.1"): flatter}, sharper(SHARP)) == CONTRADICTED
+    for there in (NONE, BIG):
+        assert verdict({SHARP: flatter, at(SHARP, "0.1"): there}, sharper(SHARP)) == CONTRADICTED_AT_END
+
+
+def test_a_claim_holds_in_part_only_if_it_holds_for_something():
+    gone = {SHARP: BIG, at(SHARP, "0.1"): NONE, NORM: NONE, at(NORM, "0.1"): NONE}
+    assert verdict(gone, sharper(SHARP, NORM)) == ONLY_AT_END
+    assert verdict({**gone, NORM: BIG, at(NORM, "0.1"): BIG}, sharper(SHARP, NORM)) == IN_PART
+
+
 def test_every_test_is_a_row_of_the_table():
     columns = {SHARP: BIG, at(SHARP, "0.1"): NONE, calibrated(SHARP): BIG}
     results = study(columns, sharper(SHARP, levels=("sam", "augmentation"), controls=["loss", "confidence"]))
@@ -226,7 +252,7 @@ def test_the_section_tells_verdict_and_controls_side_by_side():
     columns = {SHARP: BIG, at(SHARP, "0.1"): NONE, NORM: NONE}
     results = study(columns, sharper(SHARP, NORM, controls=["loss", "confidence"]))
     (card,) = cards(results, judge(results))
-    assert card["verdict"] == IN_PART
+    assert card["verdict"] == ONLY_AT_END
     assert card["sentence"] == (
         f"Of 2 tests it {ONLY_AT_END} for 1, {CANNOT_TELL} for 1. The study has nothing of it at equal confidence."
     )

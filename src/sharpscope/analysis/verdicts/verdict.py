@@ -11,6 +11,7 @@ HOLDS = "holds"
 UNCONTROLLED = "holds at the end of training"
 ONLY_AT_END = "holds only at the end of training"
 CONTRADICTED = "is contradicted"
+CONTRADICTED_AT_END = "is contradicted only at the end of training"
 CANNOT_TELL = "cannot be told here"
 IN_PART = "holds in part"
 CONTRADICTED_IN_PART = "is contradicted in part"
@@ -86,10 +87,14 @@ class TestedPrediction:
     def verdict(self) -> str:
         """What the study says of it."""
         favor = self.favor
-        if favor <= 0:
-            return CONTRADICTED if favor else CANNOT_TELL
+        if not favor:
+            return CANNOT_TELL
         made = [self.found[control].favor for control in self.controls if control in self.found]
-        if any(favor <= 0 for favor in made):
+        # What a control takes away from a difference it takes away whether the claim predicts it or not.
+        stands = all(control * favor > 0 for control in made)
+        if favor < 0:
+            return CONTRADICTED if stands else CONTRADICTED_AT_END
+        if not stands:
             return ONLY_AT_END
         return HOLDS if len(made) == len(self.controls) else UNCONTROLLED
 
@@ -112,7 +117,7 @@ class Judged:
     def counts(self) -> dict[str, int]:
         """How many tests have each verdict, the strongest first."""
         counted = Counter(test.verdict for test in self.tests)
-        order = (HOLDS, UNCONTROLLED, ONLY_AT_END, CONTRADICTED, CANNOT_TELL)
+        order = (HOLDS, UNCONTROLLED, ONLY_AT_END, CONTRADICTED, CONTRADICTED_AT_END, CANNOT_TELL)
         return {verdict: counted[verdict] for verdict in order if counted[verdict]}
 
     @property
@@ -125,6 +130,6 @@ class Judged:
             return next(iter(counts))
         if CONTRADICTED in counts:
             return CONTRADICTED_IN_PART
-        if CANNOT_TELL in counts:
+        if HOLDS in counts and not counts.keys() <= {HOLDS, UNCONTROLLED}:
             return IN_PART
-        return ONLY_AT_END if ONLY_AT_END in counts else UNCONTROLLED
+        return next(verdict for verdict in (CONTRADICTED_AT_END, ONLY_AT_END, UNCONTROLLED) if verdict in counts)

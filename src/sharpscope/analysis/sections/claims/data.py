@@ -13,6 +13,7 @@ from sharpscope.analysis.verdicts import (
     CONDITIONS,
     CONFIDENCE,
     CONTRADICTED,
+    CONTRADICTED_AT_END,
     CONTRADICTED_IN_PART,
     HOLDS,
     IN_PART,
@@ -33,6 +34,7 @@ _TONES = {
     ONLY_AT_END: "partly",
     IN_PART: "partly",
     CANNOT_TELL: "open",
+    CONTRADICTED_AT_END: "partly",
     CONTRADICTED_IN_PART: "against",
     CONTRADICTED: "against",
 }

@@ -22,7 +22,7 @@ from sharpscope.seeding import Stream
 from sharpscope.task import CLASSIFICATION, REGRESSION
 from sharpscope.training import CheckpointError, Diverged, History, Recipe, train
 from sharpscope.training.optimizers import norm_or_bias
-from sharpscope.training.packs import Member, network, pack_key, train_pack
+from sharpscope.training.packs import Member, minibatches, network, pack_key, train_pack
 from sharpscope.training.packs.weights import Weights
 from sharpscope.training.schedules import cosine
 from sharpscope.training.updates.sam import Sam
@@ -165,6 +165,24 @@ def test_a_batch_of_many_samples_goes_through_in_parts() -> None:
     many = data(samples=1200)
     recipe = replace(MOMENTUM, batch_size=5000, epochs=5, update=partial(Sam, rho=0.1))
     check_like_alone(lambda: [member(number, recipe, many) for number in range(2)])
+
+
+def test_an_own_loss_that_is_no_mean_over_samples_sees_a_large_batch_as_a_whole() -> None:
+    # Sorted by class, so that the parts of a batch would weigh their samples in ways of their own.
+    many = data(samples=1500)
+    many = replace(many, train_targets=many.train_targets.sort().values)
+    weighed = partial(torch.nn.functional.cross_entropy, weight=torch.tensor([1.0, 5.0, 20.0], dtype=torch.float64))
+    recipe = replace(MOMENTUM, batch_size=5000, epochs=5, loss=weighed)
+    check_like_alone(lambda: [member(number, recipe, many) for number in range(2)])
+
+
+@pytest.mark.parametrize("every", [None, 1])
+def test_data_that_are_looked_at_in_parts_tell_the_same_losses(
+    every: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minibatches, "_BLOCK", 60)
+    recipe = replace(MOMENTUM, epochs=20, checkpoints_at_loss=(1.0, 0.8), check_loss_every=every)
+    check_like_alone(lambda: [member(number, recipe) for number in range(3)])
 
 
 def test_with_all_samples_in_a_batch_a_step_tells_the_loss_before_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from sharpscope import spec
 from sharpscope.data import Dataset
 from sharpscope.models import build
+from sharpscope.objective import Classification
 from sharpscope.seeding import Stream
 from sharpscope.training import Recipe
 from sharpscope.training.packs import NotPacked, enough_company, pack_key, pack_size
@@ -47,7 +50,28 @@ def _of(part: str, **options: Any) -> Recipe:
     return Recipe.from_spec(spec.Training(), spec.Regime.model_validate({part: options}))
 
 
+def _trimmed(outputs: Tensor, targets: Tensor) -> Tensor:
+    losses = cross_entropy(outputs, targets, reduction="none")
+    return losses[losses <= losses.median()].mean()
+
+
+def _power(outputs: Tensor, targets: Tensor, power: float = 1.0) -> Tensor:
+    return cross_entropy(outputs, targets, reduction="none").pow(power).mean()
+
+
+def _made(power: float) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda outputs, targets: _power(outputs, targets, power)
+
+
 ALONE = {
+    "takes a part of each sample": lambda: _pack_key(model=nn.Sequential(nn.Linear(2, 3))),
+    "a part of what the layer before gives": lambda: _pack_key(
+        model=nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    ),
+    "for many networks at once": lambda: _pack_key(replace(BASE, loss=_trimmed)),
+    "no function of a module": lambda: _pack_key(replace(BASE, loss=_made(2.0))),
+    "a recipe that is no function of a module": lambda: _pack_key(replace(BASE, loss=nn.CrossEntropyLoss(label_smoothing=0.1))),
+    "dampening without momentum": lambda: _pack_key(replace(BASE, optimizer_options={"dampening": 0.5})),
     "layer of type BatchNorm1d": lambda: _pack_key(model=nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))),
     "layer of type Conv2d": lambda: _pack_key(model=nn.Sequential(nn.Conv2d(1, 2, 3))),
     "layer of type Dropout": lambda: _pack_key(model=nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.1))),
@@ -94,6 +118,23 @@ def test_what_must_be_alike_in_a_pack() -> None:
         _pack_key(model=build("mlp", (4,), 3, Stream("init"), hidden=(8,))),
     ]
     assert len({_pack_key(), *others}) == len(others) + 1
+
+
+def test_losses_are_told_apart_by_what_they_are_and_what_is_bound_to_them() -> None:
+    losses = [None, cross_entropy, _power, partial(_power, power=1.0), partial(_power, power=2.0)]
+    losses += [partial(Classification().loss, label_smoothing=share) for share in (0.1, 0.2)]
+    assert len({_pack_key(replace(BASE, loss=loss)) for loss in losses}) == len(losses)
+    again = partial(Classification().loss, label_smoothing=0.1)
+    assert _pack_key(replace(BASE, loss=again)) == _pack_key(replace(BASE, loss=losses[-2]))
+
+
+def test_a_pack_holds_no_more_weights_of_an_epoch_than_there_is_room_for() -> None:
+    model = build("mlp", (2,), 2, Stream("init"), hidden=(100, 100))
+    recipe = replace(BASE, batch_size=1, check_loss_every=1)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    assert pack_size(model, recipe, 100) == 63
+    assert pack_size(model, recipe, 1000) == 2**26 // (1000 * weights) == 6
+    assert pack_size(model, replace(recipe, check_loss_every=10), 1000) == 63
 
 
 def test_a_pack_has_as_many_as_a_cache_has_room_for() -> None:

@@ -43,25 +43,25 @@ def _under_all(values: Values, claim: Claim, one: Relation, name: str, outcome: 
     """Yield each condition of a claim that the study can make, with what it says of the relation then."""
     results = values.results
     for condition in claim.conditions:
-        columns = (name, outcome, TRAIN_LOSS)
+        columns = [name, outcome, TRAIN_LOSS]
         if condition == CONFIDENCE:
             twin = next((twin for twin in CLOSEST if twin_column(results, name, twin) is not None), None)
             if twin is None:
                 continue
-            columns = tuple(twin_column(results, column, twin) or column for column in columns)
-        found = _found(values, *columns, given_loss=one.given_loss or condition == LOSS)
+            columns = [twin_column(results, column, twin) or column for column in columns]
+        found = _found(values, columns, given_loss=one.given_loss or condition == LOSS)
         if math.isfinite(found.value):
             yield condition, replace(found, favor=found.favor * (1 if one.sign == "positive" else -1))
 
 
-def _found(values: Values, name: str, outcome: str, loss: str, *, given_loss: bool) -> Finding:
-    """Return how two columns rank within cells, with the side of zero on which the interval lies."""
+def _found(values: Values, columns: Sequence[str], *, given_loss: bool) -> Finding:
+    """Return how two columns rank within cells, a third one given, and the side of zero on which the interval lies."""
     settings, levels, seeds = values.places
-    table = values.results.runs[[name, outcome, loss]].to_numpy(float)
+    table = values.results.runs[list(columns)].to_numpy(float)
     rows = np.flatnonzero(np.isfinite(table).all(axis=1))
     x, y, given = table[rows].T
     design = Design(seeds[rows], levels[rows], settings[rows])
-    found = within_cells(x[None], y[None], given, design, _STREAM.child("relations", name, outcome))
+    found = within_cells(x[None], y[None], given, design, _STREAM.child("relations", *columns[:2]))
     bounds = found.partial if given_loss else found.plain
     value, low, high = (float(part[0, 0]) for part in (bounds.value, bounds.low, bounds.high))
     return Finding("correlation", value, low, high, len(np.unique(seeds[rows])), int(low > 0) - int(high < 0))

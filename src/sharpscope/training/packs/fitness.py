@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import partial
+from operator import attrgetter
+from types import MethodType
+from typing import Any
 
+import torch
 from torch import nn
 
 from sharpscope.data import Dataset
+from sharpscope.errors import FAULTS
+from sharpscope.registry import Registration
 from sharpscope.training.averaging import LastIterate
-from sharpscope.training.checkpoint import described
+from sharpscope.training.packs.losses import Differentiated
 from sharpscope.training.packs.network import CHUNK, Affine, Network, NotPacked
 from sharpscope.training.packs.optimizers import OPTIMIZERS_OF_PACKS
 from sharpscope.training.packs.steps import options_of, step_of
-from sharpscope.training.recipe import Recipe
+from sharpscope.training.recipe import LossFunction, Recipe
 
 # Networks of a pack at most, and the numbers that their weights, or what lies between their layers, may have together.
 LARGEST = 64
 ROOM = 1 << 20
+# Weights that are held until the end of an epoch, of all networks together.
+_HELD = 1 << 26
 # Networks of a pack from which more make a step of each hardly cheaper.
 _COMPANY = 16
 
@@ -34,13 +47,17 @@ def pack_key(model: nn.Module, recipe: Recipe, data: Dataset) -> str:
     network = Network.of(model)
     if data.vocabulary is not None:
         raise NotPacked("symbols as data")
+    if network.inputs != math.prod(data.train_inputs.shape[1:]):
+        raise NotPacked("a first layer that takes a part of each sample")
+    if recipe.loss is not None:
+        _check_loss(recipe.loss, data)
     optimizer = OPTIMIZERS_OF_PACKS[recipe.optimizer]
     layers = [layer.number if isinstance(layer, Affine) else layer.name for layer in network.layers]
     places = [(place.name, place.inputs, place.outputs, place.bias) for place in network.places]
     update = {name: value for name, value in options_of(recipe).items() if not _is_number(value)}
     options = {name: value for name, value in recipe.optimizer_options.items() if name not in optimizer.scalars}
     shape = [data.task.name, list(data.train_inputs.shape), list(data.train_targets.shape), len(data.classes)]
-    shared = {name: value for name, value in described(recipe).items() if name not in _OWN}
+    shared = {part.name: _told(getattr(recipe, part.name)) for part in fields(recipe) if part.name not in _OWN}
     key = [layers, places, shape, step_of(recipe).__name__, update, options, shared]
     return json.dumps(key, default=str)
 
@@ -63,7 +80,12 @@ def pack_size(model: nn.Module, recipe: Recipe, samples: int) -> int:
     apart = _goes_apart(recipe, samples)
     # Where they go apart only the samples are there for all.
     kept = network.inputs if apart else sum(place.inputs + place.outputs for place in network.places)
-    return max(2, min(LARGEST, ROOM // max(weights, min(recipe.batch_size, samples) * kept)))
+    size = min(LARGEST, ROOM // max(weights, min(recipe.batch_size, samples) * kept))
+    if recipe.check_loss_every is not None:
+        # The weights after so many steps of an epoch are held until its end.
+        held = math.ceil(math.ceil(samples / recipe.batch_size) / recipe.check_loss_every)
+        size = min(size, _HELD // (held * weights))
+    return max(2, size)
 
 
 def enough_company(recipe: Recipe, samples: int) -> int:
@@ -105,6 +127,49 @@ def check_recipe(recipe: Recipe) -> None:
     for reason, holds in unfit.items():
         if holds:
             raise NotPacked(reason)
+
+
+def _check_loss(loss: LossFunction, data: Dataset) -> None:
+    """See that the derivative of an own loss can be made for many networks at once.
+
+    Raises:
+        NotPacked: If it cannot, as where it picks samples by their values.
+    """
+    targets = data.train_targets[:2]
+    try:
+        Differentiated(loss).derivative(torch.zeros(2, len(targets), data.outputs), targets.expand(2, *targets.shape))
+    except FAULTS as error:
+        raise NotPacked("a loss that cannot be computed for many networks at once") from error
+
+
+def _told(value: Any) -> Any:
+    """Return JSON that is equal for equal values alone.
+
+    Raises:
+        NotPacked: If a function cannot be told from others: what it computes may depend on where it was made.
+    """
+    if isinstance(value, partial):
+        return [_told(value.func), _told(value.args), _told(value.keywords)]
+    if isinstance(value, Mapping):
+        return {str(key): _told(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(item) for item in value]
+    if isinstance(value, Registration):
+        return [value.kind, value.name]
+    if not callable(value):
+        return value if isinstance(value, int | float | None) else str(value)
+    owner = getattr(value, "__self__", None)
+    if isinstance(value, MethodType) and not isinstance(owner, type) and not vars(owner):
+        # Such as the loss of a task, which is all that there is of it.
+        return [_told(type(owner)), value.__name__]
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    try:
+        found = attrgetter(name)(sys.modules[str(module)])
+    except (AttributeError, KeyError):
+        found = None
+    if found is not value:
+        raise NotPacked("a function of a recipe that is no function of a module")
+    return f"{module}.{name}"
 
 
 def _is_number(value: object) -> bool:

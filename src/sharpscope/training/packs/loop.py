@@ -166,7 +166,7 @@ class _Pack:
                 self._watched[member].keep(self.progress.step)
 
     def _gradient(self, inputs: Tensor, targets: Tensor, weights: Weights, into: Weights, **factors: float) -> Tensor:
-        return self._network.gradient(weights, inputs, targets, self._loss.derivative, into, **factors)
+        return self._network.gradient(weights, inputs, targets, self._loss, into, **factors)
 
     @property
     def _recipe(self) -> Recipe:
@@ -221,15 +221,19 @@ class _Pack:
 
     def _clean_losses(self, rows: Sequence[int]) -> Tensor:
         """Return the mean loss of each row over the training data, ``[R]``; at least that of some rows."""
-        block = self._batches.all_samples()
-        weights, inputs, targets = self._weights, block.inputs[0], block.targets[0]
-        if 2 * len(rows) >= len(weights):
-            return self._clean_loss.value(self._network.outputs(weights, inputs).double(), targets).cpu()
-        chosen = _in_company(rows)
+        few = 2 * len(rows) < len(self._weights)
+        chosen = _in_company(rows) if few else list(range(len(self._weights)))
+        weights = self._weights.rows(chosen) if few else self._weights
         index = torch.tensor(chosen, device=self._device)
-        outputs = self._network.outputs(weights.rows(chosen), inputs[index]).double()
-        found = torch.full((len(weights),), math.nan, dtype=torch.float64)
-        found[chosen] = self._clean_loss.value(outputs, targets[index]).cpu()
+        outputs, targets = [], []
+        for block in self._batches.in_order():
+            inputs, theirs = (part[0, index] if few else part[0] for part in (block.inputs, block.targets))
+            outputs.append(self._network.outputs(weights, inputs))
+            targets.append(theirs)
+        found = torch.full((len(self._weights),), math.nan, dtype=torch.float64)
+        # On the CPU, since not every device has double precision.
+        of_all, theirs = (torch.cat(parts, dim=1).cpu() for parts in (outputs, targets))
+        found[chosen] = self._clean_loss.value(of_all.double(), theirs)
         return found
 
     def _diverged(self, losses: Tensor, before: int) -> Iterator[tuple[Member, Diverged]]:

@@ -13,7 +13,13 @@ from sharpscope.training.recipe import LossFunction
 
 
 class Loss(Protocol):
-    """A mean over samples, of each of many networks or batches."""
+    """A mean over samples, of each of many networks or batches.
+
+    Attributes:
+        additive: Whether it certainly is one: then the derivative of a batch can be made part by part.
+    """
+
+    additive: bool
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return it, shape ``[...]``, of outputs ``[..., N, C]`` and targets ``[..., N]`` or ``[..., N, C]``."""
@@ -24,6 +30,8 @@ class Loss(Protocol):
 
 class CrossEntropy(Loss):
     """The cross-entropy of logits, in nats; targets are indices of classes."""
+
+    additive = True
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean."""
@@ -39,6 +47,8 @@ class CrossEntropy(Loss):
 class SquaredError(Loss):
     """The squared error, averaged over outputs."""
 
+    additive = True
+
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean."""
         return (outputs - targets.view_as(outputs)).square_().mean(dim=(-2, -1))
@@ -52,8 +62,10 @@ class Differentiated(Loss):
     """Any loss, one network at a time as far as it knows; its derivative is made by autograd.
 
     Args:
-        loss: Outputs ``[N, C]`` and targets to their mean loss.
+        loss: Outputs ``[N, C]`` and targets to their loss, such as a mean that weighs samples by their classes.
     """
+
+    additive = False
 
     def __init__(self, loss: LossFunction) -> None:
         self._loss = loss
@@ -70,7 +82,8 @@ class Differentiated(Loss):
         leaf = outputs.detach().requires_grad_()
         with torch.enable_grad():
             total = self.value(leaf, targets).sum() * outputs.shape[-2]
-        return torch.autograd.grad(total, leaf)[0]
+        # Its own: what comes next may write over it.
+        return torch.autograd.grad(total, leaf)[0].contiguous()
 
 
 _KNOWN: dict[type[Objective], type[Loss]] = {Classification: CrossEntropy, Regression: SquaredError}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
 
-# Numbers that are gathered at a time, for several steps.
+# Numbers that are gathered at a time, for several steps or of all samples.
 _BLOCK = 1 << 20
 
 
@@ -85,10 +85,11 @@ class Batches:
 
     def __init__(self, datasets: Sequence[Dataset], like: Tensor, orders: Orders, *, ones: bool = False) -> None:
         inputs: list[Tensor] = []
-        first: dict[tuple[int, tuple[float, ...], tuple[float, ...]], int] = {}
+        first: dict[Hashable, int] = {}
         starts = []
         for data in datasets:
-            key = (id(data.train_inputs), data.mean, data.std)
+            # Each kind of data normalizes in its own way.
+            key = (type(data), id(data.train_inputs), data.mean, data.std)
             if key not in first:
                 first[key] = orders.samples * len(inputs)
                 inputs.append(data.normalize(data.train_inputs.to(like.device)).flatten(1).to(like.dtype))
@@ -119,6 +120,16 @@ class Batches:
             order = torch.arange(self._orders.samples, device=self._inputs.device)
             self._all = self._gathered(order.expand(1, len(self._starts), -1))
         return self._all
+
+    def in_order(self) -> Iterator[Block]:
+        """Yield all samples of each network in the order of its data, as many at a time as are held without harm."""
+        numbers = self._inputs.shape[1]
+        if self._orders.whole or len(self._starts) * self._orders.samples * numbers <= _BLOCK:
+            yield self.all_samples()
+            return
+        order = torch.arange(self._orders.samples, device=self._inputs.device)
+        for some in order.split(max(1, _BLOCK // (len(self._starts) * numbers))):
+            yield self._gathered(some.expand(1, len(self._starts), -1))
 
     def rows(self, chosen: Sequence[int]) -> None:
         """Go on with some of the networks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -35,11 +36,17 @@ class Affine:
     number: int
 
 
-class Derivative(Protocol):
-    """The derivative of a loss."""
+class Differentiable(Protocol):
+    """A loss with a derivative.
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the derivative by the outputs ``[R, N, C]`` of the sum of the losses of samples."""
+    Attributes:
+        additive: Whether it is a mean over samples, so that the derivative can be made of some of them at a time.
+    """
+
+    additive: bool
+
+    def derivative(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the derivative by the outputs ``[R, N, C]`` of N times the loss of the N samples."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,8 @@ class Network:
             layers.append(activation)
         if sum(parameter.numel() for parameter in model.parameters()) != sum(place.size for place in places):
             raise NotPacked("layers that share weights")
+        if any(before.outputs != place.inputs for before, place in pairwise(places)):
+            raise NotPacked("layers that take a part of what the layer before gives")
         if not places or not all(parameter.requires_grad for parameter in model.parameters()):
             raise NotPacked("weights that are not trained")
         return cls(tuple(layers), tuple(places))
@@ -114,7 +123,7 @@ class Network:
         weights: Weights,
         inputs: Tensor,
         targets: Tensor,
-        derivative: Derivative,
+        loss: Differentiable,
         into: Weights,
         *,
         beta: Factor = 0.0,
@@ -126,7 +135,7 @@ class Network:
             weights: Where the gradient is taken.
             inputs: Shape ``[R, N, D]``, where D are the rows of the first matrix.
             targets: Shape ``[R, N]``, or ``[R, N, C]``.
-            derivative: Of the loss, which is a mean over the N samples.
+            loss: Of the N samples.
             into: Where the gradient is added; not ``weights``.
             beta: The factor on what is there; with 0 it may be anything.
             alpha: The factor on the gradient.
@@ -136,13 +145,14 @@ class Network:
         """
         alpha /= inputs.shape[1]
         if inputs.shape[1] < CHUNK:
-            return self._added(weights.layers, inputs, targets, derivative, into.layers, beta, alpha)
+            return self._added(weights.layers, inputs, targets, loss, into.layers, beta, alpha)
         found = []
         for row, (here, there) in enumerate(zip(weights.apart, into.apart, strict=True)):
             share = of_network(beta, row)
-            parts = (tensor[row : row + 1].split(CHUNK, dim=1) for tensor in (inputs, targets))
+            size = CHUNK if loss.additive else inputs.shape[1]
+            parts = (tensor[row : row + 1].split(size, dim=1) for tensor in (inputs, targets))
             for some, their_targets in zip(*parts, strict=True):
-                found.append(self._added(here, some, their_targets, derivative, there, share, alpha))
+                found.append(self._added(here, some, their_targets, loss, there, share, alpha))
                 share = 1.0
         return torch.cat(found, dim=1).view(*inputs.shape[:2], -1)
 
@@ -151,14 +161,14 @@ class Network:
         layers: Sequence[Layer],
         inputs: Tensor,
         targets: Tensor,
-        derivative: Derivative,
+        loss: Differentiable,
         into: Sequence[Layer],
         beta: Factor,
         alpha: float,
     ) -> Tensor:
         """Add ``alpha`` times the sum over samples of the gradients of their losses; return the outputs."""
         outputs, kept = self._forward(layers, inputs)
-        self._backward(layers, derivative(outputs, targets), kept, into, beta, alpha)
+        self._backward(layers, loss.derivative(outputs, targets), kept, into, beta, alpha)
         return outputs
 
     def _forward(self, layers: Sequence[Layer], values: Tensor) -> tuple[Tensor, list[Tensor]]:

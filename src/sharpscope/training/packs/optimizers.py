@@ -142,6 +142,14 @@ class Sgd(Optimizer):
     scalars = ("momentum", "weight_decay")
     others = ("dampening", "nesterov", "foreach", "fused")
 
+    @classmethod
+    def check(cls, recipe: Recipe) -> None:
+        """See that a recipe asks for nothing more, as ``Optimizer.check``."""
+        super().check(recipe)
+        # PyTorch dampens nothing then, so that networks with and without momentum would take steps of two kinds.
+        if recipe.optimizer_options.get("dampening") and not recipe.optimizer_options.get("momentum"):
+            raise NotPacked("dampening without momentum")
+
     def __init__(self, weights: Weights, recipes: Sequence[Recipe]) -> None:
         super().__init__(weights, recipes)
         self._velocity = weights.zeros()

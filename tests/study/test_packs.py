@@ -68,6 +68,15 @@ def test_runs_that_no_pack_takes_are_jobs_of_their_own(plan_of: Callable[..., Pl
     assert "4 runs are trained one by one: packs take none with a layer of type Dropout" in text
 
 
+def test_a_pack_of_one_is_told_as_what_it_is(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
+    why = "no other run of the study could be in a pack with it"
+    for epochs, told in (([1, 2], "2 runs are trained one by one"), ([1], "1 run is trained alone")):
+        plan = plan_of(regimes=["baseline"], grid={"seed": 1, "training.epochs": epochs})
+        text = show(plan, forecast(plan, Store(tmp_path), 1))
+        assert f"  {told}: {why}" in text
+        assert "together" not in text
+
+
 def test_what_differs_in_numbers_and_data_is_trained_together(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     grid = {"seed": 2, "training.lr": [0.05, 0.1], "training.momentum": [0.0, 0.9]}
     plan = plan_of(regimes=["baseline", {"weight_decay": {"value": 0.01}}, "label_noise"], grid=grid)

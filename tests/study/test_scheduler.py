@@ -83,3 +83,17 @@ def test_a_pool_is_closed_where_a_worker_was_interrupted(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         list(schedule([("a",)], lambda: pool))
     assert pool.closed
+
+
+def test_busy_runs_of_a_job_stay_together(monkeypatch):
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.0)
+
+    class Watched(FakePool):
+        def submit(self, job):
+            super().submit(job)
+            jobs.append(job)
+
+    jobs = []
+    ended = list(schedule([("a*", "b", "c*"), ("d",)], lambda: Watched(2)))
+    assert {event.run_id for event in ended if isinstance(event, Outcome)} == {"a*", "b", "c*", "d"}
+    assert jobs == [("a*", "b", "c*"), ("d",), ("a*", "c*")]

@@ -70,7 +70,9 @@ ALONE = {
     ),
     "for many networks at once": lambda: _pack_key(replace(BASE, loss=_trimmed)),
     "no function of a module": lambda: _pack_key(replace(BASE, loss=_made(2.0))),
-    "a recipe that is no function of a module": lambda: _pack_key(replace(BASE, loss=nn.CrossEntropyLoss(label_smoothing=0.1))),
+    "a recipe that is no function of a module": lambda: _pack_key(
+        replace(BASE, loss=nn.CrossEntropyLoss(label_smoothing=0.1))
+    ),
     "dampening without momentum": lambda: _pack_key(replace(BASE, optimizer_options={"dampening": 0.5})),
     "layer of type BatchNorm1d": lambda: _pack_key(model=nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))),
     "layer of type Conv2d": lambda: _pack_key(model=nn.Sequential(nn.Conv2d(1, 2, 3))),

@@ -153,9 +153,17 @@ class Execution:
         """Keep what a training in company has given; all else is left to ``complete``."""
         self.work.trained, self.spent, self.done = trained, trained.seconds, [TRAINING]
         stage = next(stage for stage in self.stages if stage.name == TRAINING)
-        # Whatever goes wrong here does so once more where it is told.
-        with contextlib.suppress(Diverged, *FAULTS):
+        try:
             stage.do(self.work, END, self.assignment.wanted.at(END, TRAINING))
+        except Diverged as error:
+            # Written now, since the checkpoint of its company knows nothing of it any more.
+            self._diverge(str(error))
+            self.record.timings[TRAINING] = round(self.spent, 3)
+            self._write()
+        except FAULTS as error:
+            if no_space(error):
+                raise
+            # Whatever else goes wrong here does so once more where it is told.
 
     def _train(self, stage: Stage) -> None:
         """Do a stage that needs the run alone, once for all snapshots."""

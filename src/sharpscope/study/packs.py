@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sharpscope.errors import FAULTS
+from sharpscope.errors import FAULTS, one_line
 from sharpscope.files import no_space
 from sharpscope.store.folder import Store
-from sharpscope.store.locks import locked
-from sharpscope.store.run_folder import CHECKPOINT
+from sharpscope.store.locks import is_held, locked
+from sharpscope.store.run_folder import CHECKPOINT, RECORD, TRAINED
 from sharpscope.study.execution import Execution, broken, execute, finish
 from sharpscope.study.stages import train
 from sharpscope.study.work.assignment import Assignment, Outcome
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.trained import Trained
 from sharpscope.training import CheckpointError
-from sharpscope.training.packs import train_pack
+from sharpscope.training.packs import members_in, take_over, train_pack
 
 
 def execute_job(job: Sequence[str], assignment: Assignment, cache: DataCache) -> Iterator[Outcome]:
@@ -67,7 +67,8 @@ class _Trainer:
     """
 
     def __init__(self, name: str, assignment: Assignment, cache: DataCache, leases: contextlib.ExitStack) -> None:
-        self._folder = Store(assignment.directory).pack(name)
+        self._store = Store(assignment.directory)
+        self._folder = self._store.pack(name)
         self._assignment = assignment
         self._cache = cache
         self._leases = leases
@@ -76,12 +77,16 @@ class _Trainer:
         """Train the members that are to be trained.
 
         Returns:
-            Those members, by their ids; None for each that another process is at work on.
+            Those members, by their ids; None for each that another process is at work on. One that cannot be looked at
+            is not among them: it is told where it is done by itself.
 
         Raises:
             OSError: If the disk is full, or what came of that; what was trained stays in the folder of the pack.
         """
-        found = {run_id: self._execution(run_id) for run_id in members}
+        found: dict[str, Execution | None] = {}
+        for run_id in members:
+            with contextlib.suppress(*FAULTS):
+                found[run_id] = self._execution(run_id)
         waiting = {run_id: execution for run_id, execution in found.items() if execution is not None}
         executions = {run_id: execution for run_id, execution in waiting.items() if execution.untrained}
         busy: dict[str, Execution | None] = dict.fromkeys(found.keys() - waiting.keys())
@@ -89,44 +94,69 @@ class _Trainer:
             return {**busy, **waiting}
         with locked(self._folder / ".lock") as held:
             if not held:
-                return dict.fromkeys(members) if executions else {**busy, **waiting}
+                return dict.fromkeys(found) if executions else {**busy, **waiting}
             try:
-                if executions:
-                    self._train(executions)
+                self._train(executions)
             except FAULTS as error:
                 # Each would train by itself, and then find no room either.
                 if no_space(error):
                     raise
-                # Whatever else goes wrong with all does so once more where a run is done by itself, and is told there.
-            else:
-                # Also what a process left that was killed when all its members had been kept.
-                shutil.rmtree(self._folder, ignore_errors=True)
+                # What goes wrong with one of them does so once more where it is done by itself, and is told there.
+                first = next(iter(executions.values()))
+                first.work.note(f"its pack cannot be trained together ({one_line(error)})", "each run is by itself")
+            # Also what a process left that was killed when all its members had been kept.
+            shutil.rmtree(self._folder, ignore_errors=True)
         return {**busy, **waiting}
 
     def _execution(self, run_id: str) -> Execution | None:
-        folder = Store(self._assignment.directory).run(run_id)
-        if not self._leases.enter_context(folder.lease()):
-            return None
-        execution = Execution(folder, self._assignment, self._cache)
-        execution.look()
+        folder = self._store.run(run_id)
+        with contextlib.ExitStack() as lease:
+            if not lease.enter_context(folder.lease()):
+                return None
+            execution = Execution(folder, self._assignment, self._cache)
+            execution.look()
+            self._leases.enter_context(lease.pop_all())
         return execution
 
     def _train(self, executions: dict[str, Execution]) -> None:
-        path = self._folder / CHECKPOINT
-        try:
-            self._train_from(path, executions)
-        except CheckpointError as error:
-            next(iter(executions.values())).work.note(error, "its pack is trained from the start")
-            path.unlink(missing_ok=True)
-            self._train_from(path, executions)
+        """Train runs from where they were when a process was killed, whatever pack they were in then."""
+        own, left = self._folder / CHECKPOINT, dict(executions)
+        for path in (own, *(self._left_behind() if left else ())):
+            try:
+                named = members_in(path)
+                if some := {run_id: left[run_id] for run_id in left if run_id in named}:
+                    if path != own:
+                        take_over(path, some.keys(), own)
+                    self._train_together(own, some)
+                    left = {run_id: execution for run_id, execution in left.items() if run_id not in some}
+            except CheckpointError as error:
+                if path == own and left:
+                    next(iter(left.values())).work.note(error, "its pack is trained from the start")
+            own.unlink(missing_ok=True)
+            if path != own and not self._is_needed(path):
+                shutil.rmtree(path.parent, ignore_errors=True)
+        if left:
+            self._train_together(own, left)
 
-    def _train_from(self, path: Path, executions: dict[str, Execution]) -> None:
+    def _left_behind(self) -> list[Path]:
+        """Return the checkpoints of other packs that no process is at work on, as where a study had fewer seeds."""
+        found = sorted(self._folder.parent.glob(f"*/{CHECKPOINT}"))
+        return [path for path in found if path.parent != self._folder and not is_held(path.parent / ".lock")]
+
+    def _is_needed(self, checkpoint: Path) -> bool:
+        """Return whether a run may still go on from the checkpoint of a pack."""
+        try:
+            named = members_in(checkpoint)
+        except CheckpointError:
+            return False
+        folders = [self._store.run(run_id).path for run_id in named]
+        return not all((folder / TRAINED).exists() or (folder / RECORD).exists() for folder in folders)
+
+    def _train_together(self, path: Path, executions: dict[str, Execution]) -> None:
         started = time.perf_counter()
-        members = [
-            train.member_of(execution.work, execution.work.initial_model())
-            for execution in executions.values()
-            if execution.work.trained is None
-        ]
+        # Those on the same data one after the other, so that these are loaded once.
+        by_data = sorted(executions.values(), key=lambda execution: execution.work.run.data.model_dump_json())
+        members = [train.member_of(execution.work, execution.work.initial_model()) for execution in by_data]
         settings: dict[str, Any] = {"device": self._assignment.device, "checkpoint_pause": train.CHECKPOINT_PAUSE}
         for member, ended in train_pack(members, checkpoint=path, **settings):
             seconds = (time.perf_counter() - started) / len(members)

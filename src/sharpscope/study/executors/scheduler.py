@@ -51,6 +51,9 @@ def schedule(jobs: Sequence[Job], make_pool: Callable[[], Pool]) -> Iterator[str
     """
     queue: deque[Job] = deque(jobs)
     postponed: list[tuple[float, Job]] = []
+    # Runs that a pool is at work on, and those of the same job that are busy: what was to be done together stays so.
+    under_way: dict[str, Job] = {}
+    busy: dict[Job, list[str]] = {}
     pool = make_pool()
     try:
         while queue or postponed or pool.is_busy():
@@ -60,11 +63,15 @@ def schedule(jobs: Sequence[Job], make_pool: Callable[[], Pool]) -> Iterator[str
             while queue and pool.has_room():
                 job = queue.popleft()
                 pool.submit(job)
+                under_way |= dict.fromkeys(job, job)
                 yield from job
             for outcome in pool.next_outcomes():
+                job = under_way.pop(outcome.run_id)
                 if outcome.state == "busy":
-                    postponed.append((now + POLL_SECONDS, (outcome.run_id,)))
+                    busy.setdefault(job, []).append(outcome.run_id)
                 else:
                     yield outcome
+                if job in busy and not any(run_id in under_way for run_id in job):
+                    postponed.append((now + POLL_SECONDS, tuple(busy.pop(job))))
     finally:
         pool.close()

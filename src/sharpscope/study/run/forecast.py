@@ -135,16 +135,23 @@ def _measures(plan: Plan) -> str:
 
 def _company(plan: Plan) -> list[str]:
     """Return which runs are trained together, and why others are not."""
-    packs = Counter(plan.packs.values())
+    sizes = Counter(plan.packs.values())
+    alone = sum(size == 1 for size in sizes.values())
+    packs = {pack: size for pack, size in sizes.items() if size > 1}
     lines = []
     if packs:
-        most, several = max(packs.values()), "s" if len(packs) > 1 else ""
-        lines.append(f"  {packs.total()} runs are trained together, in {len(packs)} pack{several} of up to {most}")
+        several = "s" if len(packs) > 1 else ""
+        runs, most = sum(packs.values()), max(packs.values())
+        lines.append(f"  {runs} runs are trained together, in {len(packs)} pack{several} of up to {most}")
     reasons = Counter(plan.packings[run_id].reason for run_id in plan.runs if run_id not in plan.packs)
-    return [
-        *lines,
-        *(f"  {runs} runs are trained one by one: packs take none with {reason}" for reason, runs in reasons.items()),
-    ]
+    told = {f"packs take none with {reason}": runs for reason, runs in reasons.items()}
+    if alone:
+        told["no other run of the study could be in a pack with it"] = alone
+    how = {
+        why: f"{runs} runs are trained one by one" if runs > 1 else "1 run is trained alone"
+        for why, runs in told.items()
+    }
+    return [*lines, *(f"  {text}: {why}" for why, text in how.items())]
 
 
 def _product(plan: Plan) -> str:

@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from sharpscope.training.packs.fitness import enough_company, pack_key, pack_size
 from sharpscope.training.packs.loop import train_pack
-from sharpscope.training.packs.members import Member
+from sharpscope.training.packs.members import Member, members_in, take_over
 from sharpscope.training.packs.network import NotPacked
 
-__all__ = ["Member", "NotPacked", "enough_company", "pack_key", "pack_size", "train_pack"]
+__all__ = [
+    "Member",
+    "NotPacked",
+    "enough_company",
+    "members_in",
+    "pack_key",
+    "pack_size",
+    "take_over",
+    "train_pack",
+]

@@ -19,7 +19,7 @@ from sharpscope.training.history import Diverged, History
 from sharpscope.training.modes import denormals_flushed
 from sharpscope.training.observers import Progress
 from sharpscope.training.packs.losses import loss_of
-from sharpscope.training.packs.members import ByName, Member
+from sharpscope.training.packs.members import PART, ByName, Member
 from sharpscope.training.packs.minibatches import Batches, Orders
 from sharpscope.training.packs.network import Network
 from sharpscope.training.packs.optimizers import OPTIMIZERS_OF_PACKS, numbers_of
@@ -63,7 +63,7 @@ def train_pack(
     members = sorted(members, key=lambda member: numbers_of(member.recipe))
     pack = _Pack(members, torch.device(device))
     # A training that writes no checkpoint needs no digests of its models.
-    parts = {} if checkpoint is None else {"pack": ByName(pack, members)}
+    parts = {} if checkpoint is None else {PART: ByName(pack, members)}
     saved = Checkpoint(checkpoint, {}, pause=checkpoint_pause, **parts)
     saved.restore()
     while pack.alive and pack.progress.epoch < pack.progress.epochs:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
-from sharpscope.training.checkpoint import CheckpointError, Resumable, described, weights_digest
+from sharpscope.training.checkpoint import (
+    CheckpointError,
+    Resumable,
+    described,
+    read_tree,
+    weights_digest,
+    write_tree,
+)
 from sharpscope.training.recipe import Recipe
+
+# What the state of a pack is called in its checkpoint.
+PART = "pack"
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,38 @@ class Member:
     data: Dataset
     recipe: Recipe
     stream: Stream
+
+
+def members_in(checkpoint: Path) -> frozenset[str]:
+    """Return the names of the members whose trainings the checkpoint of a pack has; none where there is no such file.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    return frozenset(_states(read_tree(checkpoint))) if checkpoint.exists() else frozenset()
+
+
+def take_over(checkpoint: Path, names: Collection[str], into: Path) -> None:
+    """Let some members of a pack be a pack of their own, which goes on from where they were.
+
+    Args:
+        checkpoint: Of the pack.
+        names: Of the members.
+        into: The checkpoint of the new pack.
+
+    Raises:
+        CheckpointError: If the former is damaged.
+    """
+    tree = read_tree(checkpoint)
+    pack = tree["parts"][PART]
+    kept = {name: state for name, state in _states(tree).items() if name in names}
+    write_tree(into, {**tree, "parts": {PART: {**pack, "members": kept}}})
+
+
+def _states(tree: Any) -> dict[str, Any]:
+    """Return the state of each member in a checkpoint, by its name."""
+    members: dict[str, Any] = tree["parts"][PART]["members"]
+    return members
 
 
 class ByName:

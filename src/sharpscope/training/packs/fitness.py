@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
@@ -136,8 +137,12 @@ def _check_loss(loss: LossFunction, data: Dataset) -> None:
         NotPacked: If it cannot, as where it picks samples by their values.
     """
     targets = data.train_targets[:2]
+    outputs, theirs = torch.zeros(2, len(targets), data.outputs), targets.expand(2, *targets.shape)
     try:
-        Differentiated(loss).derivative(torch.zeros(2, len(targets), data.outputs), targets.expand(2, *targets.shape))
+        with warnings.catch_warnings():
+            # What has no rule for many at once is computed network by network.
+            warnings.filterwarnings("error", message="There is a performance drop")
+            Differentiated(loss).derivative(outputs, theirs)
     except FAULTS as error:
         raise NotPacked("a loss that cannot be computed for many networks at once") from error
 

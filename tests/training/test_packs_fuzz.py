@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.training.test_packs import check_like_alone, data
+from tests.training.test_packs import Exact, check_like_alone, data, ends, vector
 from torch import nn
 
+from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
 from sharpscope.training import Recipe
 from sharpscope.training.optimizers import norm_or_bias
@@ -22,7 +23,7 @@ from sharpscope.training.updates.sam import Sam
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Identity)
 
 
-def drawn(seed: int) -> list[Member]:
+def drawn(seed: int, *, double: bool = True) -> list[Member]:
     """Return members of a pack: networks, data and recipes that differ where those of a pack may."""
     rng = np.random.default_rng(seed)
 
@@ -32,7 +33,8 @@ def drawn(seed: int) -> list[Member]:
     regression, outputs = one(True, False), int(rng.integers(1, 4))
     outputs = outputs if regression else max(outputs, 2)
     samples = int(rng.integers(4, 40))
-    datasets = [data(number, samples=samples, outputs=outputs, regression=regression) for number in range(2)]
+    shape: dict[str, Any] = {"samples": samples, "outputs": outputs, "regression": regression}
+    datasets = [data(number, **shape, kind=Exact if double else Dataset) for number in range(2)]
     layers = _layers(one, outputs)
     optimizer = one("sgd", "adam", "adamw")
     shared: dict[str, Any] = {
@@ -55,7 +57,8 @@ def drawn(seed: int) -> list[Member]:
         update = {"update": partial(Sam, rho=one(0.05, 0.2), adaptive=adaptive)} if sam else {}
         recipe = Recipe(**shared, **schedule, **own, **update)
         torch.manual_seed(number)
-        model = nn.Sequential(*(make() for make in layers)).double()
+        model = nn.Sequential(*(make() for make in layers))
+        model = model.double() if double else model
         members.append(Member(str(number), model, datasets[number % 2], recipe, Stream(number, "training")))
     return members
 
@@ -77,3 +80,13 @@ def test_what_packs_comes_out_as_alone(seed: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(network, "CHUNK", 1024 if seed % 2 else 7)
     assert len({pack_key(member.model, member.recipe, member.data) for member in drawn(seed)}) == 1
     check_like_alone(lambda: drawn(seed), tolerance=1e-8)
+
+
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("seed", range(60))
+def test_to_the_bit_no_company_matters(seed: int, *, double: bool) -> None:
+    all_of, some = drawn(seed, double=double), drawn(seed, double=double)[::2]
+    ends(all_of)
+    ends(some)
+    for one, other in zip(all_of[::2], some, strict=True):
+        assert torch.equal(vector(one.model), vector(other.model))

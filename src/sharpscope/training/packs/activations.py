@@ -46,8 +46,8 @@ def _over(backward: Callable[..., Tensor], **options: Any) -> Callable[[Tensor, 
 def _in_vectors(function: Callable[..., Tensor], **options: Any) -> Callable[..., Tensor]:
     """Return a function of each number that rounds in one way wherever the number lies.
 
-    Exponentials and the like are computed in vectors of the processor, and those of numbers that fill none in another way.
-    Which these are depends on how many networks there are, so here all numbers fill vectors, in each thread.
+    Exponentials and the like are computed in vectors of the processor, and those of numbers that fill none in another
+    way. Which these are depends on how many networks there are, so here all numbers fill vectors, in each thread.
     """
 
     def computed(*values: Tensor) -> Tensor:

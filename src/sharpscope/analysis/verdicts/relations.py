@@ -43,12 +43,12 @@ def _under_all(values: Values, claim: Claim, one: Relation, name: str, outcome: 
     """Yield each condition of a claim that the study can make, with what it says of the relation then."""
     results = values.results
     for condition in claim.conditions:
-        columns = (name, outcome, TRAIN_LOSS)
+        columns = [name, outcome, TRAIN_LOSS]
         if condition == CONFIDENCE:
             twin = next((twin for twin in CLOSEST if twin_column(results, name, twin) is not None), None)
             if twin is None:
                 continue
-            columns = tuple(twin_column(results, column, twin) or column for column in columns)
+            columns = [twin_column(results, column, twin) or column for column in columns]
         found = _found(values, *columns, given_loss=one.given_loss or condition == LOSS)
         if math.isfinite(found.value):
             yield condition, replace(found, favor=found.favor * (1 if one.sign == "positive" else -1))

@@ -130,7 +130,7 @@ def _at_losses(function: str, noun: str, shares: pd.DataFrame) -> str:
 
 
 def _within(results: StudyResults, function: str, partials: pd.DataFrame) -> str:
-    """Return how sharpness ranks with complexity within cells given the loss, and whether it does so under controls."""
+    """Return how sharpness goes with complexity given the loss, and whether it does so under controls."""
     found: Mapping[tuple[str, str, str], TableRow] = {
         (row["at"], row["twin"], row["beside"]): row
         for row in records(partials[partials["relation"] == ON_COMPLEXITY])
@@ -139,9 +139,11 @@ def _within(results: StudyResults, function: str, partials: pd.DataFrame) -> str
     end = found.get((END, "", ""))
     if end is None:
         return ""
-    rho = numbers.correlation(end["spearman"], end["ci_low"], end["ci_high"])
-    inside = "Over the levels of a seed" if over_levels(results) else f"Within {results.factor.noun}s"
-    told = f" {inside} it ranks with {function} at ρ\u00a0=\u00a0{rho} given the loss"
+    rho = numbers.correlation(end["correlation"], end["ci_low"], end["ci_high"])
+    inside = f"Within {results.factor.noun}s it ranks with {function} at ρ"
+    if over_levels(results):
+        inside = f"Over the levels of a seed it goes with {function} at r"
+    told = f" {inside}\u00a0=\u00a0{rho} given the loss"
     if not _side(end):
         return f"{told}: no relation is seen there beside that with the loss."
     controls = {_control(*place): _side(row) == _side(end) for place, row in found.items() if place != (END, "", "")}

@@ -82,7 +82,7 @@ def test_complexity_that_rises_and_falls_again_is_moved_and_told_as_not_monotone
 
 def test_complexity_that_rises_and_is_lowest_at_the_top_is_told_so():
     factors = tuple(np.linspace(0.5, 0.95, 11).round(3))
-    plunges = along(lambda x: np.where(x == 1, -1, 0.3 * x), noise=0.1, seed=6, factors=factors)
+    plunges = along(lambda x: np.where(x == 1, -1, 0.2 * x), noise=0.1, seed=8, factors=factors)
     (row,) = moves_table(plunges, [COMPLEXITY]).to_dict("records")
     assert row["difference"] > 0
     assert not row["turns"]

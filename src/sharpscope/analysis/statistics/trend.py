@@ -136,28 +136,6 @@ def partial_correlations(values: np.ndarray, x: np.ndarray, given: np.ndarray) -
     return found
 
 
-def line_at(values: np.ndarray, x: np.ndarray, place: float) -> np.ndarray:
-    """Return where the least-squares line of each seed lies at a place.
-
-    Args:
-        values: Shape ``[levels, seeds]``; NaN where there is none.
-        x: What the line is over, another one in each seed, shape ``[levels, seeds]``.
-        place: Where, in units of ``x``.
-
-    Returns:
-        Shape ``[seeds]``; NaN for fewer than two levels, or where ``x`` is constant.
-    """
-    present = np.isfinite(values) & np.isfinite(x)
-    count = np.maximum(present.sum(axis=0), 1)
-    across = _centered(np.where(present, x, 0.0), present)
-    means = [np.where(present, one, 0.0).sum(axis=0) / count for one in (values, x)]
-    size = np.sum(across**2, axis=0)
-    shared = np.sum(across * np.where(present, values, 0.0), axis=0)
-    enough = size > _ROUNDING * np.sum(np.where(present, x, 0.0) ** 2, axis=0)
-    slope = np.divide(shared, size, out=np.full(size.shape, np.nan), where=enough)
-    return means[0] + slope * (place - means[1])
-
-
 def fixed_sequence(p: Iterable[float], alpha: float) -> int:
     """Return how many tests in a fixed sequence are significant: up to the first that is not.
 

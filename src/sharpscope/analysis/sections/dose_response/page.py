@@ -31,7 +31,6 @@ from sharpscope.analysis.sections.dose_response.data import (
     slope_rows,
 )
 from sharpscope.analysis.sections.dose_response.table import HEADER, cells_of
-from sharpscope.analysis.statistics.partial import takes_squares
 
 HEIGHT = 66.0
 _LETTERS = 34.0  # that a panel has room for
@@ -55,23 +54,9 @@ def page_of(results: StudyResults, axis: Axis, table: pd.DataFrame) -> dict[str,
         "moments": [place_told(at) for at in moments_of(results, table)],
         "clouds": [_cloud(axis, cloud, looks) for cloud in clouds],
         "heat": _heat(results, table),
-        "given_loss": _given_loss(axis, table),
         "header": HEADER,
         "rows": [cells_of(results, row) for row in records(table)],
     }
-
-
-def _given_loss(axis: Axis, table: pd.DataFrame) -> str:
-    """Return how the train loss is taken out of correlations, in a sentence; empty where none is given it."""
-    if not (table["partial_n"] > 0).any():
-        return ""
-    levels = int(axis.on_line.sum())
-    if takes_squares(levels):
-        return "Of correlations given the train loss, a parabola in the loss is taken out."
-    return (
-        f"Of correlations given the train loss, only a straight line in the loss is taken out, since {levels} levels "
-        "are too few for a curve: what follows the loss by a curve may be left in them."
-    )
 
 
 def _points(x: np.ndarray, y: np.ndarray, scale: Scale) -> str:

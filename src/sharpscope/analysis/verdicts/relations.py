@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from sharpscope.analysis.correlations import LOSS as TRAIN_LOSS
-from sharpscope.analysis.explanations.confidence import CLOSEST, twin_column
+from sharpscope.analysis.explanations.confidence import CLOSEST, twin_column, twin_columns
 from sharpscope.analysis.same_runs import counted_once
 from sharpscope.analysis.statistics.relations import Design, within_cells
 from sharpscope.analysis.values import Values
@@ -48,7 +48,7 @@ def _under_all(values: Values, claim: Claim, one: Relation, name: str, outcome: 
             twin = next((twin for twin in CLOSEST if twin_column(results, name, twin) is not None), None)
             if twin is None:
                 continue
-            columns = [twin_column(results, column, twin) or column for column in columns]
+            columns = twin_columns(results, columns, twin)
         found = _found(values, *columns, given_loss=one.given_loss or condition == LOSS)
         if math.isfinite(found.value):
             yield condition, replace(found, favor=found.favor * (1 if one.sign == "positive" else -1))

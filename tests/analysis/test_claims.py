@@ -208,6 +208,29 @@ def test_a_relation_that_is_all_train_loss_is_not_found_given_it():
     assert judge(related(0.0, relation("positive", given=True), **by_loss))[0].verdict == CANNOT_TELL
 
 
+def several(count):
+    """A claim that none of several quantities bears out, and the study of it: count measures by as many outcomes."""
+    x, y = ([replace(one, name=f"{one.name}_{i}") for i in range(count)] for one in (SHARP, ECE))
+    names = {"quantities": [one.name for one in x], "outcomes": [one.name for one in y]}
+    return dict.fromkeys([*x, *y], NONE), {"controls": [], "predictions": [{**names, "sign": "positive"}]}
+
+
+@pytest.mark.slow
+def test_of_relations_that_are_not_a_claim_seldom_finds_one():
+    columns, claim = several(3)
+    false = sum(judge(study(columns, claim, seed=seed))[0].verdict != CANNOT_TELL for seed in range(200))
+    assert false / 200 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
+
+
+def test_one_relation_among_several_is_found():
+    columns, claim = several(3)
+    results = study(columns, claim, seeds=20, seed=1)
+    rng, ledger = np.random.default_rng(1), results.ledger
+    moved = 1 + 0.01 * (np.log(ledger[f"{SHARP.name}_1"]) + 0.05 * rng.standard_normal(len(ledger)))
+    (judged,) = judge(replace(results, ledger=ledger.assign(ece_2=moved)))
+    assert [(t.quantity, t.other) for t in judged.tests if t.verdict == HOLDS] == [(f"{SHARP.name}_1", "ece_2")]
+
+
 def test_a_relation_that_its_controls_take_away_holds_only_at_the_end():
     loss, both = relation("positive", controls=["loss"]), relation("positive", controls=["loss", "confidence"])
     assert judge(related(0.0, loss, by_loss=20.0))[0].verdict == ONLY_AT_END

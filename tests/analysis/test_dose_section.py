@@ -67,3 +67,12 @@ def test_lines_break_where_nothing_is():
     assert [list(run) for run in found] == [[1], [3, 4]]
     assert list(chosen_seeds(3)) == [0, 1, 2]
     assert len(chosen_seeds(100)) == 30
+
+
+def test_how_the_loss_is_taken_out_is_said():
+    page, _ = section_of("dose_response", dosed())
+    assert "Of correlations given the train loss, a parabola in the loss is taken out." in words(page)
+    page, _ = section_of("dose_response", dosed(factors=(0.5, 0.6, 0.7, 0.8, 0.9)))
+    assert "only a straight line in the loss is taken out, since 5 levels are too few for a curve" in words(page)
+    page, _ = section_of("dose_response", dosed(factors=(0.5, 0.6, 0.7, 0.8)))
+    assert "Of correlations given the train loss" not in words(page)

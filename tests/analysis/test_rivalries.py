@@ -10,6 +10,7 @@ import pytest
 from tests.analysis.planted_claims import (
     NONE,
     SHARP,
+    calibrated,
     study,
 )
 
@@ -20,11 +21,13 @@ from sharpscope.analysis.sections.claims import claims as section
 from sharpscope.analysis.sections.claims.data import cards
 from sharpscope.analysis.verdicts import (
     CANNOT_TELL,
+    CONFIDENCE,
     CONTRADICTED,
     END,
     HOLDS,
     LOSS,
     ONLY_AT_END,
+    UNCONTROLLED,
 )
 from sharpscope.spec import Claim, Rivalry
 
@@ -103,6 +106,31 @@ def test_a_rivalry_is_judged_by_what_the_study_has_of_it():
     assert judge(none)[0].verdict == CANNOT_TELL
     few = rivals(2.0, 0.0, rivalry(), seeds=3)
     assert judge(few)[0].verdict == CANNOT_TELL
+
+
+def with_twins(results, **logs):
+    """The same study with twins of some quantities, by the logarithms of these; of the gap by its values."""
+    facts = {one.name: one for one in (GAP, FUNCTION, CURVED, WEIGHTS, NORM_OF_ALL)}
+    twins = {calibrated(facts[name]).name: calibrated(facts[name]) for name in logs}
+    columns = {f"{name}~calibrated": values if facts[name] is GAP else np.exp(values) for name, values in logs.items()}
+    return replace(results, ledger=results.ledger.assign(**columns), quantities={**results.quantities, **twins})
+
+
+def test_under_the_control_of_confidence_quantities_are_those_of_the_twins():
+    results = rivals(2.0, 0.0, rivalry(controls=["confidence"]))
+    function, weights = (np.log(results.ledger[name]) for name in ("of_function", "of_weights"))
+    gap = results.ledger["generalization_gap"]
+    as_before = {"generalization_gap": gap, "of_function": function, "of_weights": weights}
+    assert judge(with_twins(results, **as_before))[0].verdict == HOLDS
+    turned = {"generalization_gap": gap, "of_function": weights, "of_weights": function}
+    (test,) = judge(with_twins(results, **turned))[0].tests
+    assert test.verdict == ONLY_AT_END
+    assert test.found[CONFIDENCE].favor == -1
+    for lacking in as_before:
+        fewer = {name: values for name, values in as_before.items() if name != lacking}
+        (test,) = judge(with_twins(results, **fewer))[0].tests
+        assert test.verdict == UNCONTROLLED
+        assert CONFIDENCE not in test.found
 
 
 def test_the_section_tells_a_difference_of_shares_in_points():

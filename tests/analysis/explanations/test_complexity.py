@@ -116,7 +116,7 @@ def test_relations_are_the_mean_of_partial_coefficients_within_cells():
     pairs = [(FLATNESS, COMPLEXITY), (FLATNESS, "train_loss"), (COMPLEXITY, "train_loss")]
     wanted = np.mean([partial(rows) for _, rows in results.ledger.groupby("regime")])
     found = partials(results).loc[WITH]
-    assert found["spearman"] == pytest.approx(wanted)
+    assert found["correlation"] == pytest.approx(wanted)
     assert (found["n"], found["cells"]) == (30, 3)
 
 
@@ -134,7 +134,7 @@ def test_twins_have_relations_and_shares_of_their_own():
     flat = np.exp(np.log(ledger["train_loss"]) + 0.1 * rng.normal(size=len(ledger)))
     changed = {FLATNESS: flat, COMPLEXITY: ledger[COMPLEXITY], "train_loss": ledger["train_loss"]}
     twins = with_twins(results, "calibrated", changed)
-    assert partials(twins, "calibrated").loc[WITH_LOSS, "spearman"] > 0.9
+    assert partials(twins, "calibrated").loc[WITH_LOSS, "correlation"] > 0.9
     assert shares(twins, twin="calibrated").loc["loss", "share"] > 0.9
     pd.testing.assert_frame_equal(shares(twins), shares(results))
     partly = with_twins(results, "calibrated", {FLATNESS: flat})
@@ -181,7 +181,7 @@ def test_two_covariates_are_both_taken_out():
         return np.corrcoef(left)[0, 1]
 
     wanted = np.mean([partial(rows) for _, rows in ranked.groupby(results.ledger["regime"])])
-    found = partials(with_columns(results, head_norm=norm), beside="head_norm").loc[WITH, "spearman"]
+    found = partials(with_columns(results, head_norm=norm), beside="head_norm").loc[WITH, "correlation"]
     assert found == pytest.approx(wanted)
 
 
@@ -213,5 +213,22 @@ def test_of_an_ordered_factor_relations_are_those_over_its_levels():
     assert row["ci_low"] > 0.5
     assert row["cells"] == 8
     told = words(section_of("is_it_complexity", ordered)[0])
-    assert "Over the levels of a seed it ranks with geometric complexity at" in told
+    assert "Over the levels of a seed it goes with geometric complexity at r" in told
     assert "Geometric complexity rises with the level at the end of training (Kendall" in told
+
+
+@pytest.mark.parametrize(
+    ("levels", "told"),
+    [
+        ([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], "What is given is taken out by a parabola."),
+        ([0.1, 0.2, 0.3, 0.5, 0.7], "by a straight line, since 5 levels are too few for a curve"),
+    ],
+)
+def test_how_what_is_given_is_taken_out_is_said(levels, told):
+    results = with_few(synthetic(regimes=("baseline",), seeds=8, data__factor=levels), *FEW)
+    rng, ledger = np.random.default_rng(4), results.ledger
+    both = {name: np.exp(4 * ledger["data.factor"] + rng.normal(size=len(ledger))) for name in (COMPLEXITY, FLATNESS)}
+    study_of = {**results.study, "compare": {"factor": "data.factor"}, "primary": [FLATNESS]}
+    assert told in words(
+        section_of("is_it_complexity", replace(results, ledger=ledger.assign(**both), study=study_of))[0]
+    )

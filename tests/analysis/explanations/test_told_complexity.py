@@ -137,7 +137,7 @@ def test_complexity_is_set_against_sharpness_that_moves_with_it():
 def test_cells_of_few_runs_have_shares_and_no_relations():
     results = study(1.0, 0.3, seeds=3)
     page, content = section_of("is_it_complexity", results)
-    assert partial_table(results)["spearman"].isna().all()
+    assert partial_table(results)["correlation"].isna().all()
     assert "There are too few seeds for intervals." in page
     assert "no cell has five runs that differ in all three" in words(page)
     assert "Whether the regime moves geometric complexity at the end of training cannot be tested with 3 seeds" in page

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 import sharpscope.analysis.statistics.bca as module
-from sharpscope.analysis.statistics import bca_interval
+from sharpscope.analysis.statistics import Bounds, bca_interval
 from sharpscope.numpy_stream import NumpyStream
 
 STREAM = NumpyStream(0, "test")
@@ -75,3 +75,15 @@ def test_sign_tells_on_which_side_of_zero_it_lies():
     values = np.random.default_rng(0).normal(0, 0.1, (8, 3)) + np.array([1, -1, 0])
     found = bca_interval(lambda w: w @ values / w.sum(axis=1)[:, None], 8, STREAM, resamples=500)
     assert found.sign.tolist() == [1, -1, 0]
+
+
+def test_p_is_below_its_level_where_zero_lies_outside():
+    values = np.random.default_rng(0).normal(0, 0.1, (8, 40)) + np.linspace(-0.15, 0.15, 40)
+    found = bca_interval(lambda w: w @ values / w.sum(axis=1)[:, None], 8, STREAM, resamples=500)
+    assert ((found.p(8) <= 0.05) == (found.sign != 0)).all()
+    assert 0 < (found.sign != 0).sum() < 40
+    t = Bounds(np.array([1.5]), np.array([1.5 - stats.t.ppf(0.975, 7)]), np.array([1.5 + stats.t.ppf(0.975, 7)]))
+    assert t.p(8) == pytest.approx(2 * stats.t.sf(1.5, 7))
+    edges = Bounds(*(np.array(ends) for ends in ([0.0, 1.0, 1.0], [-1.0, 1.0, np.nan], [1.0, 1.0, np.nan])))
+    assert edges.p(8)[:2].tolist() == [1.0, 0.0]
+    assert np.isnan(edges.p(8)[2])

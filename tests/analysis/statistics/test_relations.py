@@ -223,8 +223,8 @@ def test_within_seeds_is_the_mean_over_seeds_of_coefficients_over_levels():
     found = within_seeds(x, y, loss, design, STREAM)
 
     def partial(a, b, c):
-        of = [stats.spearmanr(*pair).statistic for pair in ((a, b), (a, c), (b, c))]
-        return (of[0] - of[1] * of[2]) / np.sqrt((1 - of[1] ** 2) * (1 - of[2] ** 2))
+        left = [v - np.polyval(np.polyfit(c, v, 2), c) for v in (a, b)]
+        return np.corrcoef(*left)[0, 1]
 
     groups = [(design.seeds == s) & (design.settings == c) for s in range(9) for c in range(2)]
     for i, j in np.ndindex(2, 3):
@@ -238,3 +238,29 @@ def test_within_seeds_is_the_mean_over_seeds_of_coefficients_over_levels():
     few = design.of(np.flatnonzero(design.levels < 4))
     short = len(few.seeds)
     assert np.isnan(within_seeds(x[:, :short], y[:, :short], loss[:short], few, STREAM).plain.value).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "curve", [lambda loss: 0.8 * loss, lambda loss: 0.1 * (loss + 4) ** 2], ids=["line", "parabola"]
+)
+@pytest.mark.parametrize("seeds", [10, 40])
+def test_what_follows_the_loss_alone_is_seldom_related_beside_it(seeds, curve):
+    rng, studies, missed, found = np.random.default_rng(1), 200, 0, []
+    design = grid(levels=6, seeds=seeds)
+    for _ in range(studies):
+        loss = 0.4 * design.levels + 0.4 * (rng.normal(size=seeds)[design.seeds] + rng.normal(size=6 * seeds)) - 3
+        x, y = curve(loss) + 0.15 * rng.normal(size=(2, len(loss)))
+        of = within_seeds(x[None], y[None], loss, design, STREAM, resamples=500).partial
+        found.append(of.value[0, 0])
+        missed += int(of.sign[0, 0] != 0)
+    assert np.mean(found) == pytest.approx(0, abs=0.04)
+    assert missed / studies <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / studies)
+
+
+def test_what_is_shared_beside_the_loss_is_related_given_a_curve_of_it():
+    rng, design = np.random.default_rng(2), grid(levels=6, seeds=10)
+    loss = 0.4 * design.levels + 0.5 * rng.normal(size=60) - 3
+    shared = 0.3 * rng.normal(size=60)
+    x, y = 0.1 * (loss + 4) ** 2 + shared + 0.1 * rng.normal(size=(2, 60))
+    assert within_seeds(x[None], y[None], loss, design, STREAM).partial.low[0, 0] > 0.5

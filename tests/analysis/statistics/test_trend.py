@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sharpscope.analysis.statistics import hodges_lehmann, signed_rank_test, westfall_young
+from sharpscope.analysis.statistics import flip_test, hodges_lehmann, signed_rank_test, westfall_young
 from sharpscope.analysis.statistics.trend import (
     bends,
     complete,
@@ -82,7 +82,8 @@ def test_partial_correlations_are_those_of_residuals():
     for seed in (0, 1, 2):
         rows = np.isfinite(y[:, seed])
         given = loss[rows, seed]
-        left = [v - np.polyval(np.polyfit(given, v, 1), given) for v in (y[rows, seed], X[rows])]
+        degree = 2 if rows.sum() >= 6 else 1
+        left = [v - np.polyval(np.polyfit(given, v, degree), given) for v in (y[rows, seed], X[rows])]
         assert found[seed] == pytest.approx(np.corrcoef(*left)[0, 1])
 
 
@@ -91,6 +92,30 @@ def test_what_follows_the_loss_alone_has_no_partial_correlation_in_the_mean():
     loss = X[:, None] + 0.6 * rng.standard_normal((6, 4000))
     found = partial_correlations(loss + 0.2 * rng.standard_normal(loss.shape), X, loss)
     assert np.mean(found) == pytest.approx(0, abs=0.03)
+
+
+def curved(rng, *, of_dose=0.0, levels=8, seeds=10):
+    """A parabola of a loss that is a cubic of the dose, and what the dose adds; and the loss."""
+    x = np.linspace(0, 1, levels)
+    loss = -9 + 7 * x[:, None] ** 3 + 0.4 * rng.standard_normal((levels, seeds))
+    return 0.1 * (loss + 9) ** 2 + of_dose * x[:, None] + 0.1 * rng.standard_normal(loss.shape), x, loss
+
+
+@pytest.mark.parametrize("levels", [6, 8])
+def test_what_follows_the_loss_by_a_curve_is_seldom_said_to_go_with_the_dose(levels):
+    rng = np.random.default_rng(0)
+    found = np.stack([partial_correlations(*curved(rng, levels=levels)) for _ in range(200)])
+    assert np.mean(found) == pytest.approx(0, abs=0.03)
+    rate = np.mean([flip_test(of_study[None], NumpyStream(0, "curved"))[0] <= 0.05 for of_study in found])
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+@pytest.mark.parametrize("levels", [6, 8])
+def test_what_the_dose_adds_to_a_curve_of_the_loss_is_found(levels):
+    rng = np.random.default_rng(1)
+    found = [partial_correlations(*curved(rng, of_dose=0.7, levels=levels)) for _ in range(50)]
+    seen = [flip_test(of_study[None], NumpyStream(0, "curved"))[0] <= 0.05 for of_study in found]
+    assert np.mean(seen) > 0.9
 
 
 def test_nothing_is_left_of_what_the_loss_tells_itself():

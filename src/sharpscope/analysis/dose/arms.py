@@ -14,14 +14,15 @@ from sharpscope.analysis.dose.axis import Axis, axis_of
 from sharpscope.analysis.dose.courses import Course, course_of
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import hodges_lehmann, signed_rank_test
-from sharpscope.analysis.statistics.trend import LEAST_LEVELS, line_at, rank_trends
+from sharpscope.analysis.statistics.between import mean_between
+from sharpscope.analysis.statistics.trend import LEAST_LEVELS, rank_trends
 from sharpscope.analysis.values import Scaled, Values
 from sharpscope.store.snapshots import END, column, snapshot_at
 
-LEAST_ORDER = 0.8  # tau of x with the levels, below which a curve turns back so much that no line tells it
+LEAST_ORDER = 0.8  # tau of x with the levels, below which a curve turns back so much that it has no order
 
 COLUMNS = (
-    *("quantity", "x", "at", "first", "second", "x_from", "x_to", "x_at", "order"),
+    *("quantity", "x", "at", "first", "second", "x_from", "x_to", "levels", "order"),
     *("n", "scale", "difference", "ci_low", "ci_high", "p"),
 )
 
@@ -106,10 +107,12 @@ def _pair(arm: Arm, name: str, x: str, at: str) -> tuple[Course, Course] | None:
 def arms_table(first: Arm, second: Arm) -> pd.DataFrame:
     """Return one row a measure, x and place: how the second arm differs from the first where x is equal.
 
-    Each seed of an arm has a line of the measure on x over its levels, both as they are compared; the difference of a
-    seed is that of its lines at ``x_at``, the middle of where the means of the levels of both arms overlap (``x_from``
-    to ``x_to``). ``p`` is that of the signed-rank test by itself. There is no difference where nothing overlaps, and
-    where a curve turns back: where the means of x hardly follow the levels (``order``, the lesser tau of both arms).
+    Each seed of an arm has a curve of the measure over x through its levels, both as they are compared; the difference
+    of a seed is the mean of that between its two curves, over the x that both have within where the means of the levels
+    of the arms overlap (``x_from`` to ``x_to``). ``p`` is that of the signed-rank test by itself. There is no
+    difference where nothing overlaps; where fewer than three levels of an arm lie there or next to it (``levels``, the
+    fewer of both arms), since what lies between two levels is not known; and where a curve turns back: where the means
+    of x hardly follow the levels (``order``, the lesser tau of both arms).
     """
     rows = [_row(first, second, curves) for curves in curves_of(first, second)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -124,15 +127,30 @@ def _row(first: Arm, second: Arm, curves: Curves) -> dict[str, Any]:
     y, x = scales[0], scales[1]
     low, high = overlap_of(curves)
     order = min(_in_order(of_arm) for _, of_arm in curves.arms)
-    told |= {"scale": y.scale, "x_from": x.back(low), "x_to": x.back(high), "order": order}
-    if not low < high or not order >= LEAST_ORDER:
+    levels = min(_levels_at(pair, low, high) for pair in curves.arms)
+    told |= {"scale": y.scale, "x_from": x.back(low), "x_to": x.back(high), "order": order, "levels": levels}
+    if not low < high or levels < LEAST_LEVELS or not order >= LEAST_ORDER:
         return told
     seeds = sorted(set(first.values.seeds) & set(second.values.seeds))
-    lines = [
-        line_at(*_by_seed(arm, pair, seeds), (low + high) / 2)
-        for arm, pair in zip((first, second), curves.arms, strict=True)
-    ]
-    return {**told, "x_at": x.back((low + high) / 2), **_difference(lines[1] - lines[0], y)}
+    numbers = [_by_seed(arm, pair, seeds) for arm, pair in zip((first, second), curves.arms, strict=True)]
+    least, most = np.full(len(seeds), low), np.full(len(seeds), high)
+    for _, of_seeds in numbers:
+        least, most = np.fmax(least, _least(of_seeds)), np.fmin(most, -_least(-of_seeds))
+    means = [mean_between(of_y, of_x, least, most) for of_y, of_x in numbers]
+    return {**told, **_difference(means[1] - means[0], y)}
+
+
+def _least(x: np.ndarray) -> np.ndarray:
+    """Return the least x of each seed; infinite where it has none."""
+    return np.min(np.where(np.isfinite(x), x, np.inf), axis=0)
+
+
+def _levels_at(pair: tuple[Course, Course], low: float, high: float) -> int:
+    """Return how many levels of an arm lie between two x, or are the nearest one beyond either of them."""
+    y, x = pair
+    places = np.sort(x.means[np.isfinite(x.means) & np.isfinite(y.means)])
+    before, behind = int(np.sum(places < low)), int(np.sum(places > high))
+    return len(places) - max(before - 1, 0) - max(behind - 1, 0)
 
 
 def _in_order(x: Course) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.statistics import StudyWide, study_wide
+from sharpscope.analysis.statistics.course import counted_levels, courses_of_seeds
 from sharpscope.analysis.statistics.trend import LEAST_LEVELS, bends, rank_trends, slopes
 from sharpscope.analysis.values import Scaled, Values
 
@@ -25,8 +26,7 @@ class Course:
         axis: The levels.
         scaled: How its values are compared.
         values: On that scale, shape ``[settings, levels, seeds]``; NaN where there is no run, or no number.
-        counted: Which levels count, shape ``[levels]``: those that at least half of the seeds have. One in which
-            nearly all runs diverged would leave nearly no seed.
+        counted: Which levels count, shape ``[levels]``; see ``counted_levels``.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Course:
     @cached_property
     def by_seed(self) -> np.ndarray:
         """The values averaged over settings, shape ``[levels, seeds]``; NaN where a seed lacks one of them."""
-        return np.stack([study_wide(of_level).values for of_level in self.values.transpose(1, 0, 2)])
+        return courses_of_seeds(self.values)
 
     @cached_property
     def means(self) -> np.ndarray:
@@ -95,7 +95,4 @@ def course_of(values: Values, axis: Axis, name: str, scaled: Scaled | None = Non
     places = [values.levels.index(level) for level in axis.levels]
     with np.errstate(invalid="ignore"):  # jackknife values of ratios may lie below zero
         found = scaled.forward(values.independent(name)[:, places])
-    present = np.isfinite(found)
-    tried = present.any(axis=1)
-    counted = present.any(axis=(0, 2)) & (2 * present.sum(axis=(0, 2)) >= tried.sum())
-    return Course(name, axis, scaled, found, counted)
+    return Course(name, axis, scaled, found, counted_levels(found))

@@ -91,17 +91,19 @@ def over_levels(results: StudyResults) -> bool:
 
 
 def partial_table(results: StudyResults) -> pd.DataFrame:
-    """Return one row a measure of sharpness, of complexity, place and relation: a mean of Spearman's coefficients.
+    """Return one row a measure of sharpness, of complexity, place and relation: a mean of partial correlations.
 
-    They are those within cells, where nothing but the seed varies; where the factor has an order and five levels or
-    more, those over the levels of each seed and setting: what the factor does to both.
+    They are Spearman's within cells, where nothing but the seed varies; where the factor has an order and five levels
+    or more, those over the levels of each seed and setting, of values on the scales on which they are compared: what
+    the factor does to both. What is given is taken out by its parabola, by a straight line where levels are too few;
+    see ``takes_squares``.
 
     The relations are that of sharpness with complexity given the train loss, and that with the loss given the
     complexity; ``at`` is ``end`` or a matched train loss, ``twin`` is empty of the models themselves, and ``beside`` is
     a quantity that is held fixed too. ``n`` counts the runs that have all of them, ``cells`` the cells, or the seeds
     and settings, of five runs or more that have a coefficient; intervals resample seeds.
     """
-    columns = ["measure", "complexity", "at", "twin", "beside", "relation", "n", "cells", "spearman"]
+    columns = ["measure", "complexity", "at", "twin", "beside", "relation", "n", "cells", "correlation"]
     return pd.DataFrame(_partials(results), columns=[*columns, "ci_low", "ci_high"])
 
 
@@ -117,7 +119,7 @@ def _partials(results: StudyResults) -> Iterator[dict[str, Any]]:
                 found = related(sharp[None], other[None], np.stack([given, *more]), whole.of(rows), _STREAM)
                 yield {
                     **{**one.key, "beside": beside, "relation": relation, "n": len(rows)},
-                    **{"cells": int(found.cells[0, 0]), "spearman": float(found.partial.value[0, 0])},
+                    **{"cells": int(found.cells[0, 0]), "correlation": float(found.partial.value[0, 0])},
                     **{"ci_low": float(found.partial.low[0, 0]), "ci_high": float(found.partial.high[0, 0])},
                 }
 

@@ -7,7 +7,7 @@ at which a network is as sure as the one of the reference with the same seed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,11 @@ def twin_column(results: StudyResults, name: str, twin: str, loss: str = "") -> 
     found = column(name, twin_at(snapshot_at(loss) if loss else END, twin))
     known = found in results.quantities and found in results.runs and results.runs[found].notna().any()
     return found if known else None
+
+
+def twin_columns(results: StudyResults, names: Iterable[str], twin: str) -> list[str]:
+    """Return the columns of quantities of a twin at the end of training; of what has none there, its own."""
+    return [twin_column(results, name, twin) or name for name in names]
 
 
 def primary_at_end(results: StudyResults, *kinds: str) -> list[str]:

@@ -11,14 +11,20 @@ import pandas as pd
 from sharpscope.analysis.contrasts import contrast
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.same_runs import same_levels
-from sharpscope.analysis.statistics import mean_interval, smallest_reachable, westfall_young
-from sharpscope.analysis.statistics.ranks import kendall
+from sharpscope.analysis.statistics import mean_interval, smallest_reachable, study_wide, westfall_young
+from sharpscope.analysis.statistics.course import counted_levels, courses_of_seeds
+from sharpscope.analysis.statistics.ranks import mean_of_defined
+from sharpscope.analysis.statistics.trend import LEAST_LEVELS, rank_trends, turns
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.store.snapshots import END, column, snapshot_at
 
 TREND = "trend"
+COLUMNS = (
+    *("complexity", "at", "level", "n", "scale", "difference", "ci_low", "ci_high"),
+    *("p_adjusted", "significant", "reachable", "turns", "first", "last", "lowest", "highest"),
+)
 _STREAM = NumpyStream(0, "analysis", "manipulation")
 
 
@@ -27,12 +33,17 @@ def moves_table(results: StudyResults, complexities: Sequence[str]) -> pd.DataFr
 
     The places (``at``) are the ``end`` of training and the matched train losses. Where the levels have an order, there
     is one row instead of one a level: ``level`` is then ``trend``, and the difference the mean over seeds of Kendall's
-    tau-b of complexity with the levels' order. All rows of a place are one family of tests, corrected by flips of whole
-    seeds (Westfall and Young); ``reachable`` says whether the seeds are enough for one to be significant. Levels that
-    are the same runs have one row, and in the trend they are ties.
+    tau-b of complexity with the levels' order, over the levels and seeds that count as in "Dose and response". Of fewer
+    than three levels there is none, with ``n`` 0, and of a seed in which nothing moves it is 0.
+
+    All rows of a place are one family of tests, corrected by flips of whole seeds (Westfall and Young); ``reachable``
+    says whether the seeds are enough for one to be ``significant``. So is a trend as well whose course ``turns``: steps
+    between adjacent levels are significant in both directions, whatever comes out on the whole. ``lowest`` and
+    ``highest`` are the levels with the smallest and the largest mean, ``first`` and ``last`` the outermost that count.
+    Levels that are the same runs have one row, and in the trend they are ties.
     """
     values = Values(results)
-    of_level = _trends if results.factor.ordered and len(values.levels) > 2 else _contrasts
+    of_level = _trends if results.factor.ordered and len(values.levels) >= LEAST_LEVELS else _contrasts
     rows: list[dict[str, Any]] = []
     for at in (END, *results.losses):
         columns = {name: place_column(results, name, at) for name in complexities}
@@ -41,13 +52,17 @@ def moves_table(results: StudyResults, complexities: Sequence[str]) -> pd.DataFr
         if not tested:
             continue
         differences = np.stack([differences for differences, _ in tested])
-        p, smallest = westfall_young(differences, _STREAM, alpha=ALPHA), smallest_reachable(differences)
+        p = westfall_young(differences, _STREAM, alpha=ALPHA)
+        # Seeds in which nothing moves could have: they say that it does not.
+        smallest = smallest_reachable(np.where(np.isfinite(differences), 1.0, np.nan))
         rows += [
-            {**row, "at": at, "p_adjusted": one, "significant": bool(one <= ALPHA), "reachable": bool(least <= ALPHA)}
+            {
+                **{**row, "at": at, "p_adjusted": one, "reachable": bool(least <= ALPHA)},
+                "significant": bool(one <= ALPHA or row.get("turns", False)),
+            }
             for (_, row), one, least in zip(tested, p, smallest, strict=True)
         ]
-    columns_of = ["complexity", "at", "level", "n", "scale", "difference", "ci_low", "ci_high"]
-    return pd.DataFrame(rows, columns=[*columns_of, "p_adjusted", "significant", "reachable"])
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def place_column(results: StudyResults, name: str, at: str) -> str | None:
@@ -66,18 +81,18 @@ def _contrasts(values: Values, name: str, found: str) -> Iterator[tuple[np.ndarr
 
 
 def _trends(values: Values, name: str, found: str) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    ranks = np.array([values.results.factor.ranks[level] for level in values.levels], dtype=float)
-    of_runs = values.of_runs(found)
-    taus = np.full((of_runs.shape[0], of_runs.shape[2]), np.nan)
-    for setting, seed in np.ndindex(taus.shape):
-        y = of_runs[setting, :, seed]
-        known = np.isfinite(y)
-        taus[setting, seed] = kendall(ranks[None, known], y[None, known])[0, 0]
-    known = np.isfinite(taus)
-    count = known.sum(axis=0)
-    of_seeds = np.divide(
-        np.where(known, taus, 0.0).sum(axis=0), count, out=np.full(count.shape, np.nan), where=count > 0
-    )
-    mean = mean_interval(of_seeds, _STREAM)
-    ends = {"difference": mean.value, "ci_low": mean.low, "ci_high": mean.high}
-    yield of_seeds, {"complexity": name, "level": TREND, "n": mean.n, "scale": "correlation", **ends}
+    levels = sorted(values.levels, key=values.results.factor.ranks.__getitem__)
+    numbers = values.scaled(found).forward(values.independent(found))[:, [values.levels.index(one) for one in levels]]
+    counted = counted_levels(numbers)
+    kept = numbers[:, counted]
+    enough = counted.sum() >= LEAST_LEVELS
+    taus = study_wide(rank_trends(kept)).values if enough else np.full(len(values.seeds), np.nan)
+    mean = mean_interval(taus, _STREAM)
+    row = {"complexity": name, "level": TREND, "n": mean.n, "scale": "correlation"}
+    if mean.n:
+        courses, names = courses_of_seeds(kept), np.array(levels)[counted]
+        means = mean_of_defined(courses.T)
+        row |= {"difference": mean.value, "ci_low": mean.low, "ci_high": mean.high}
+        row |= {"turns": turns(courses, _STREAM, alpha=ALPHA), "first": names[0], "last": names[-1]}
+        row |= {"lowest": names[np.nanargmin(means)], "highest": names[np.nanargmax(means)]}
+    yield taus, row

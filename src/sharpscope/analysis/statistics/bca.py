@@ -42,6 +42,23 @@ class Bounds:
         """+1 where the interval lies above zero, -1 below, 0 where it holds zero or there is none."""
         return (self.low > 0).astype(int) - (self.high < 0).astype(int)
 
+    def p(self, n: int, level: float = LEVEL) -> np.ndarray:
+        """Return two-sided p of zero, for the correction of several: below ``1 - level`` where zero lies outside.
+
+        The half of an interval towards zero is read as that of Student's t with ``n - 1`` degrees of freedom. A p by
+        counting resamples could be no smaller than their number and ``n`` allow, at which a family of ten tests of ten
+        seeds could find nothing.
+
+        Args:
+            n: How many units the intervals are of.
+            level: The level of the intervals.
+        """
+        half = np.where(self.value > 0, self.value - self.low, self.high - self.value)
+        quantile_of_half = stats.t.isf((1 - level) / 2, max(n - 1, 1))
+        with np.errstate(divide="ignore", invalid="ignore"):  # an interval without width, and one about zero
+            away = np.where(self.value == 0, 0.0, np.abs(self.value) / half)
+        return np.where(np.isfinite(half), 2 * stats.t.sf(quantile_of_half * away, max(n - 1, 1)), np.nan)
+
 
 def bca_interval(
     statistic: Statistic,

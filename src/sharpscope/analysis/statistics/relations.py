@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sharpscope.analysis.statistics.bca import Bounds, bca_interval
+from sharpscope.analysis.statistics.partial import partial_correlation
 from sharpscope.analysis.statistics.ranks import (
     Ranked,
     mean_of_defined,
@@ -132,7 +133,7 @@ def relations(
 
 @dataclass(frozen=True)
 class Within:
-    """How each of ``p`` quantities ranks with each of ``q`` others within cells; each entry has the shape ``[p, q]``.
+    """How each of ``p`` quantities goes with each of ``q`` others within cells; each entry has the shape ``[p, q]``.
 
     Attributes:
         plain: The mean of the coefficients within cells.
@@ -192,10 +193,11 @@ def within_seeds(
     *,
     resamples: int = RESAMPLES,
 ) -> Within:
-    """Return how quantities rank with others over the levels of one seed and setting, with intervals over seeds.
+    """Return how quantities go with others over the levels of one seed and setting, with intervals over seeds.
 
     A seed's coefficient is the mean of those of its settings, of five runs or more; ``cells`` counts seeds and settings
-    that have one. Arguments as ``relations``.
+    that have one. The plain one is Spearman's. That given others is of the values as they are, see
+    ``partial_correlation``, so they must be on the scale on which they are compared. Arguments as ``relations``.
     """
     units, unit_of_run = np.unique(design.seeds, return_inverse=True)
     settings, setting_of_run = np.unique(design.settings, return_inverse=True)
@@ -203,11 +205,10 @@ def within_seeds(
     for setting, unit in np.ndindex(found.shape[:2]):
         rows = np.flatnonzero((setting_of_run == setting) & (unit_of_run == unit))
         if len(rows) >= LEAST_RUNS:
+            found[setting, unit, 0] = spearman_of(x[:, rows], y[:, rows])
             third = np.atleast_2d(given)[:, rows]
-            held = _of_one_unit(third) if np.isfinite(third).all() else None
-            found[setting, unit] = spearman_given(
-                _of_one_unit(x[:, rows]), _of_one_unit(y[:, rows]), held, np.ones((1, 1))
-            )[0]
+            if np.isfinite(third).all():
+                found[setting, unit, 1] = partial_correlation(x[:, rows], y[:, rows], third)
     of_units = mean_of_defined(found)
     known = np.isfinite(of_units)
 
@@ -218,11 +219,6 @@ def within_seeds(
 
     inside = bca_interval(mean, len(units), stream, resamples=resamples)
     return Within(inside.at(0), inside.at(1), np.isfinite(found[:, :, 0]).sum(axis=(0, 1)))
-
-
-def _of_one_unit(values: np.ndarray) -> Ranked:
-    """Return quantities of runs that are drawn together."""
-    return Ranked.of(values, np.zeros(values.shape[1], dtype=np.int64), units=1)
 
 
 def _at_once(ranks: int) -> int:

@@ -9,12 +9,13 @@ import numpy as np
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.correlations import LOSS as TRAIN_LOSS
+from sharpscope.analysis.explanations.confidence import CLOSEST, twin_column, twin_columns
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.same_runs import counted_once
 from sharpscope.analysis.statistics import Partition, partition
 from sharpscope.analysis.values import Values
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
-from sharpscope.analysis.verdicts.verdict import END, LOSS, Finding, TestedPrediction
+from sharpscope.analysis.verdicts.verdict import CONFIDENCE, END, LOSS, Finding, TestedPrediction
 from sharpscope.analysis.wording import joined, label_of
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.spec import Claim, Rivalry
@@ -29,7 +30,8 @@ def rivalry(values: Values, claim: Claim, predictions: Sequence[Rivalry]) -> Ite
 
     What is tested is the share that the first explain by themselves minus that of the others, which is also the
     difference of their means over both orders (LMG), with its interval over seeds. Under the control of the train loss,
-    that enters before both. Shares are of the adjusted R^2, so that more quantities explain no more by their number.
+    that enters before both; under that of confidence, quantities are those of a twin, where the outcome and one of each
+    side are others of it. Shares are of the adjusted R^2, so that more quantities explain no more by their number.
     """
     values = Values(counted_once(values.results))
     measured = set(values.results.measured)
@@ -37,9 +39,7 @@ def rivalry(values: Values, claim: Claim, predictions: Sequence[Rivalry]) -> Ite
         kept = one.limited(measured)
         for outcome in kept.explain_more_of if kept is not None else ():
             assert kept is not None
-            by_condition = {END: _explained(values, kept, outcome, given=False)}
-            if LOSS in claim.controls and TRAIN_LOSS in measured:
-                by_condition[LOSS] = _explained(values, kept, outcome, given=True)
+            by_condition = dict(_under_all(values, claim, kept, outcome))
             found = {at: _finding(of, seeds) for at, (of, seeds) in by_condition.items()}
             found = {at: finding for at, finding in found.items() if math.isfinite(finding.value)}
             if END in found:
@@ -48,21 +48,45 @@ def rivalry(values: Values, claim: Claim, predictions: Sequence[Rivalry]) -> Ite
                 yield TestedPrediction("rivalry", outcome, others, told, "", _PREDICTED, found, claim.controls)
 
 
-def _explained(values: Values, one: Rivalry, outcome: str, *, given: bool) -> tuple[Partition, int]:
-    """Return the shares that the two sides explain of an outcome, and of how many seeds."""
-    names = [outcome, *one.quantities, *one.than, *([TRAIN_LOSS] if given else [])]
+def _under_all(values: Values, claim: Claim, one: Rivalry, outcome: str) -> Iterator[tuple[str, tuple[Partition, int]]]:
+    """Yield each condition of a claim that the study can make, with the shares then, and of how many seeds."""
+    results, names = values.results, (outcome, *one.quantities, *one.than)
+    yield END, _explained(values, one, names, given="")
+    if LOSS in claim.controls and TRAIN_LOSS in results.measured:
+        yield LOSS, _explained(values, one, names, given=TRAIN_LOSS)
+    sides = ((outcome,), one.quantities, one.than)
+    twins = (twin for twin in CLOSEST if all(_has_any(results, side, twin) for side in sides))
+    if CONFIDENCE in claim.controls and (twin := next(twins, None)) is not None:
+        yield CONFIDENCE, _explained(values, one, twin_columns(results, names, twin), given="")
+
+
+def _has_any(results: StudyResults, names: Sequence[str], twin: str) -> bool:
+    return any(twin_column(results, name, twin) is not None for name in names)
+
+
+def _explained(values: Values, one: Rivalry, columns: Sequence[str], *, given: str) -> tuple[Partition, int]:
+    """Return the shares that the two sides explain of an outcome, and of how many seeds.
+
+    Args:
+        values: The numbers of the study.
+        one: The prediction.
+        columns: Of the outcome, then of the quantities of the first side and of the second.
+        given: The column that enters before both; empty for none.
+    """
+    names = [*columns, *([given] if given else [])]
     runs = values.results.runs[names]
     rows = np.flatnonzero(np.isfinite(runs.to_numpy(float)).all(axis=1))
     scaled = {name: values.scaled(name).forward(runs[name].to_numpy(float)[rows]) for name in names}
     settings, _, seeds = (place[rows] for place in values.places)
-    sides = [np.stack([scaled[name] for name in side], axis=1) for side in (one.quantities, one.than)]
+    first = 1 + len(one.quantities)
+    sides = [np.stack([scaled[name] for name in side], axis=1) for side in (columns[1:first], columns[first:])]
     found = partition(
-        scaled[outcome],
+        scaled[columns[0]],
         sides,
         settings * len(values.seeds) + seeds,
         seeds,
         _STREAM,
-        given=scaled[TRAIN_LOSS][:, None] if given else None,
+        given=scaled[given][:, None] if given else None,
     )
     return found, len(np.unique(seeds))
 

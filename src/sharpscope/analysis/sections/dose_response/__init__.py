@@ -10,6 +10,7 @@ from sharpscope.analysis.dose.told import sentences, verdicts
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.dose_response.figure import against_loss, courses, heat_strip, slope_plot
+from sharpscope.analysis.sections.dose_response.given import given_loss
 from sharpscope.analysis.sections.dose_response.page import page_of
 from sharpscope.analysis.sections.dose_response.table import latex
 
@@ -25,6 +26,7 @@ def dose_response(evidence: Evidence) -> Content:
     return Content(
         {
             **page_of(results, axis, table),
+            "given_loss": given_loss(axis, table),
             "sentences": sentences(results, table, parts),
             "verdicts": verdicts(results, shares),
         },

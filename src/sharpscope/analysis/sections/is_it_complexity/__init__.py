@@ -8,7 +8,7 @@ from sharpscope.analysis.explanations.complexity import over_levels
 from sharpscope.analysis.explanations.concluded import concluded
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
-from sharpscope.analysis.sections.is_it_complexity.data import panels_of, share_blocks, share_panels
+from sharpscope.analysis.sections.is_it_complexity.data import panels_of, share_blocks, share_panels, taken_out
 from sharpscope.analysis.sections.is_it_complexity.figure import dumbbells, explained
 from sharpscope.analysis.sections.is_it_complexity.table import latex
 from sharpscope.analysis.sections.is_it_complexity.told import checks, verdicts
@@ -34,6 +34,7 @@ def is_it_complexity(evidence: Evidence) -> Content:
             "verdicts": verdicts(results, shares, partials),
             "panels": panels_of(results, partials),
             "over_levels": over_levels(results),
+            "taken_out": taken_out(results, partials),
             "explained": share_panels(results, shares),
             "blocks": share_blocks(results, shares),
         },

@@ -22,6 +22,7 @@ from sharpscope.analysis.explanations.complexity import (
 from sharpscope.analysis.explanations.concluded import clipped, share
 from sharpscope.analysis.explanations.confidence import TWINS
 from sharpscope.analysis.results import StudyResults, TableRow, by
+from sharpscope.analysis.statistics.partial import takes_squares
 from sharpscope.analysis.wording import label_of
 from sharpscope.store.snapshots import END
 
@@ -97,9 +98,28 @@ def share_panels(results: StudyResults, shares: pd.DataFrame) -> list[dict[str, 
     return panels
 
 
-def inside(results: StudyResults) -> str:
-    """Return what the coefficients are over, in words."""
-    return "over the levels of a seed" if over_levels(results) else "within cells"
+def coefficient(results: StudyResults) -> str:
+    """Return what the coefficients are, and over what, in words."""
+    return (
+        "Partial correlation over the levels of a seed"
+        if over_levels(results)
+        else "Spearman’s coefficient within cells"
+    )
+
+
+def taken_out(results: StudyResults, partials: pd.DataFrame) -> str:
+    """Return how what is given is taken out of relations over levels, in a sentence; empty of ranks, or of none."""
+    if not over_levels(results) or partials["correlation"].isna().all():
+        return ""
+    levels = len(results.levels)
+    if not takes_squares(levels):
+        return (
+            f"What is given is taken out by a straight line, since {levels} levels are too few for a curve: what goes "
+            "with it by a curve may be left in the relations."
+        )
+    beside = partials.dropna(subset="correlation")["beside"].ne("").any() and not takes_squares(levels, held=2)
+    besides = "; where something else is held fixed too, by straight lines, since levels are too few" if beside else ""
+    return f"What is given is taken out by a parabola{besides}."
 
 
 def panels_of(results: StudyResults, partials: pd.DataFrame) -> list[dict[str, Any]]:
@@ -108,14 +128,14 @@ def panels_of(results: StudyResults, partials: pd.DataFrame) -> list[dict[str, A
     What has no coefficient has no row, and a measure without rows no panel.
     """
     panels = []
-    for measure, part in partials.dropna(subset="spearman").groupby("measure", sort=False):
+    for measure, part in partials.dropna(subset="correlation").groupby("measure", sort=False):
         title = results.quantities[str(measure)].label
         rows = [_row(results, key, of_key) for key, of_key in part.groupby(ROWS, sort=False)]
         panels.append(
             {
                 "title": title,
-                "note": f"Spearman’s coefficient {inside(results)}",
-                "described": f"How {title} ranks with complexity and with train loss, each given the other",
+                "note": coefficient(results),
+                "described": f"How {title} goes with complexity and with train loss, each given the other",
                 "rows": rows,
                 "ticks": AXIS.ticks(),
                 "zero": AXIS.at(0.0),
@@ -129,11 +149,11 @@ def _row(results: StudyResults, key: Any, part: pd.DataFrame) -> dict[str, Any]:
     tip = [("Complexity", results.quantities[str(key[0])].label)]
     tip += [("Where", where(*map(str, key[1:])) or "at the end of training")]
     tip += [
-        (f"With {told}", numbers.correlation(*(found[relation][end] for end in ("spearman", "ci_low", "ci_high"))))
+        (f"With {told}", numbers.correlation(*(found[relation][end] for end in ("correlation", "ci_low", "ci_high"))))
         for relation, told in RELATIONS.items()
         if relation in found
     ]
-    lanes = [_lane(found.get(relation), "spearman", AXIS) for relation in RELATIONS]
+    lanes = [_lane(found.get(relation), "correlation", AXIS) for relation in RELATIONS]
     return {"label": row_label(results, *map(str, key)), "color": "", "lanes": lanes, "tip": tip}
 
 

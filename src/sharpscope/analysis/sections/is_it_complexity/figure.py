@@ -1,4 +1,4 @@
-"""How sharpness ranks with complexity given the loss, and with the loss given complexity."""
+"""How sharpness goes with complexity given the loss, and with the loss given complexity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from sharpscope.analysis.drawing.figures import TEXT, describe, entitle, panels,
 from sharpscope.analysis.drawing.lettering import lettered
 from sharpscope.analysis.explanations.complexity import ON_COMPLEXITY, ON_LOSS
 from sharpscope.analysis.results import StudyResults, by
-from sharpscope.analysis.sections.is_it_complexity.data import ENTERS, RELATIONS, ROWS, inside, row_label, share_panels
+from sharpscope.analysis.sections.is_it_complexity.data import (
+    ENTERS,
+    RELATIONS,
+    ROWS,
+    coefficient,
+    row_label,
+    share_panels,
+)
 
 _LOOKS: dict[str, dict[str, Any]] = {
     ON_COMPLEXITY: {"marker": "o", "markerfacecolor": "0.2"},
@@ -23,7 +30,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
 
 def dumbbells(results: StudyResults, partials: pd.DataFrame) -> Figure | None:
     """Draw a panel a measure of sharpness, in it a row a measure of complexity and place; None without coefficients."""
-    partials = partials.dropna(subset="spearman")
+    partials = partials.dropna(subset="correlation")
     if partials.empty:
         return None
     measures = {str(name): part for name, part in partials.groupby("measure", sort=False)}
@@ -37,7 +44,7 @@ def dumbbells(results: StudyResults, partials: pd.DataFrame) -> Figure | None:
         entitle(axis, lettered(results.quantities[name].label), beside=beside)
         axis.set(xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1))
         rows_of(axis, labels, named=place % 3 == 0)
-    describe(figure, f"Spearman's coefficient {inside(results)}, with 95% interval over seeds")
+    describe(figure, f"{lettered(coefficient(results))}, with 95% interval over seeds")
     handles = [
         Line2D([], [], color="0.2", linestyle="", markersize=4, label=f"with {told}", **_LOOKS[relation])
         for relation, told in RELATIONS.items()
@@ -88,8 +95,8 @@ def _row(axis: Axes, part: pd.DataFrame, at: int) -> None:
     """Draw the relations of one measure of complexity, joined by a line."""
     rows = by(part, "relation")
     heights = {relation: at + 0.3 * (lane - 0.5) for lane, relation in enumerate(RELATIONS) if relation in rows}
-    axis.plot([rows[r]["spearman"] for r in heights], list(heights.values()), color="0.6", linewidth=0.5)
+    axis.plot([rows[r]["correlation"] for r in heights], list(heights.values()), color="0.6", linewidth=0.5)
     for relation, y in heights.items():
         row = rows[relation]
         axis.plot([row["ci_low"], row["ci_high"]], [y, y], color="0.5", linewidth=1)
-        axis.plot([row["spearman"]], [y], color="0.2", markersize=3.6, linestyle="", **_LOOKS[relation])
+        axis.plot([row["correlation"]], [y], color="0.2", markersize=3.6, linestyle="", **_LOOKS[relation])

@@ -41,7 +41,11 @@ def _check(results: StudyResults, name: str, at: str, part: pd.DataFrame) -> str
     factor, label = results.factor, label_of(results, name)
     where = "at the end of training" if at == END else f"at train loss {at}"
     real = records(part[part["significant"]])
-    if not part["reachable"].any():
+    if part["n"].eq(0).all():
+        return (
+            f"Whether the {factor.noun} moves {label} {where} cannot be tested: no seed has three levels of it there."
+        )
+    if not real and not part["reachable"].any():
         seeds = counted(int(part["n"].max()), "seed")
         return (
             f"Whether the {factor.noun} moves {label} {where} cannot be tested with {seeds}: this describes these runs."
@@ -52,15 +56,27 @@ def _check(results: StudyResults, name: str, at: str, part: pd.DataFrame) -> str
             f"The {factor.noun} is not seen to move {label} {where} ({tests} significant): nothing more is said of it."
         )
     if real[0]["level"] == TREND:
-        row = real[0]
-        tau = numbers.correlation(row["difference"], row["ci_low"], row["ci_high"])
-        goes = "rises" if row["difference"] > 0 else "falls"
-        return f"{_sentence_case(label)} {goes} with the {factor.noun} {where} (Kendall’s τ\u00a0=\u00a0{tau})."
+        return f"{_sentence_case(label)} {_course(real[0], factor.noun, where)}."
     differ = joined([f"{row['level']} ({difference_text(row)})" for row in real])
     same = [str(level) for level in part.loc[~part["significant"], "level"]]
     besides = f"; it is not seen to in {joined(same)}" if same else ""
     reference = factor.told(results.reference)
     return f"{_sentence_case(label)} differs {where} from that of {reference} in {differ}{besides}."
+
+
+def _course(row: TableRow, noun: str, where: str) -> str:
+    """Return how a measure of complexity moves along levels that have an order, as a predicate."""
+    tau = numbers.correlation(row["difference"], row["ci_low"], row["ci_high"])
+    extremes = f"it is highest at {row['highest']} and lowest at {row['lowest']}"
+    if row["turns"]:
+        return (
+            f"is not monotone along the {noun} {where}: steps between adjacent levels are significant both up and "
+            f"down; {extremes} (mean Kendall’s τ\u00a0=\u00a0{tau})"
+        )
+    rises = row["difference"] > 0
+    in_order = (row["first"], row["last"]) == (row["lowest"], row["highest"])[:: 1 if rises else -1]
+    but = "" if in_order else f", though {extremes}"
+    return f"{'rises' if rises else 'falls'} with the {noun} {where} (Kendall’s τ\u00a0=\u00a0{tau}){but}"
 
 
 def _sentence_case(text: str) -> str:
@@ -130,7 +146,7 @@ def _at_losses(function: str, noun: str, shares: pd.DataFrame) -> str:
 
 
 def _within(results: StudyResults, function: str, partials: pd.DataFrame) -> str:
-    """Return how sharpness ranks with complexity within cells given the loss, and whether it does so under controls."""
+    """Return how sharpness goes with complexity given the loss, and whether it does so under controls."""
     found: Mapping[tuple[str, str, str], TableRow] = {
         (row["at"], row["twin"], row["beside"]): row
         for row in records(partials[partials["relation"] == ON_COMPLEXITY])
@@ -139,9 +155,11 @@ def _within(results: StudyResults, function: str, partials: pd.DataFrame) -> str
     end = found.get((END, "", ""))
     if end is None:
         return ""
-    rho = numbers.correlation(end["spearman"], end["ci_low"], end["ci_high"])
-    inside = "Over the levels of a seed" if over_levels(results) else f"Within {results.factor.noun}s"
-    told = f" {inside} it ranks with {function} at ρ\u00a0=\u00a0{rho} given the loss"
+    rho = numbers.correlation(end["correlation"], end["ci_low"], end["ci_high"])
+    inside = f"Within {results.factor.noun}s it ranks with {function} at ρ"
+    if over_levels(results):
+        inside = f"Over the levels of a seed it goes with {function} at r"
+    told = f" {inside}\u00a0=\u00a0{rho} given the loss"
     if not _side(end):
         return f"{told}: no relation is seen there beside that with the loss."
     controls = {_control(*place): _side(row) == _side(end) for place, row in found.items() if place != (END, "", "")}

@@ -16,7 +16,7 @@ from sharpscope.analysis.dose.told import LEAST_SEEDS, change, held_row, losses_
 from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import Quantity, TableRow, by, records
-from sharpscope.analysis.statistics.trend import course_band
+from sharpscope.analysis.statistics.trend import LEAST_LEVELS, course_band
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.wording import counted, difference_text, joined, label_of
 from sharpscope.numpy_stream import NumpyStream
@@ -103,8 +103,11 @@ def _not_compared(first: Arm, second: Arm, rows: Sequence[TableRow]) -> list[str
     results = first.values.results
     of: dict[str, list[str]] = {}
     for row in rows:
-        apart = not row["x_from"] < row["x_to"]
-        why = f"{first.name} and {second.name} do not overlap" if apart else "one of the curves turns back"
+        why = "one of the curves turns back"
+        if not row["x_from"] < row["x_to"]:
+            why = f"{first.name} and {second.name} do not overlap"
+        elif row["levels"] < LEAST_LEVELS:
+            why = f"too few levels lie where {first.name} and {second.name} overlap"
         where = "the end" if row["at"] == END else f"train loss {row['at']}"
         of.setdefault(why, []).append(f"{label_of(results, row['x'])} at {where}")
     return [
@@ -118,7 +121,7 @@ def _sentence(first: Arm, second: Arm, row: TableRow) -> str:
     name, x = label_of(results, row["quantity"]), label_of(results, row["x"])
     at_loss = "" if row["at"] == END else f", both at train loss {row['at']}"
     told = difference_text(row)
-    where = f"At equal {x} ({_number(row['x_at'])}{at_loss})"
+    where = f"At equal {x} ({_number(row['x_from'])} to {_number(row['x_to'])}{at_loss})"
     few = f" ({counted(int(row['n']), 'seed')}, too few for a test)" if row["n"] < LEAST_SEEDS else ""
     if not few and not row["p"] <= ALPHA:
         return f"{where}, {name} shows no difference between {second.name} and {first.name} ({told})."

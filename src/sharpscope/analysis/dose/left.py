@@ -100,7 +100,7 @@ def left_told(results: StudyResults, there: TableRow, row: TableRow, subject: st
         APPEARS: f"{of}a change of {told} appears that is not seen at the end{'' if named else f' ({at_end})'}",
     }
     if outcome != REMAINS:
-        return f"{clauses[outcome]}{_not_in_order(there, outcome)}{why}"
+        return f"{clauses[outcome]}{_not_in_order(there, row, outcome)}{why}"
     share, more = share_text(there), _more(there, held, end)
     if more and share:
         than = f"{share} of that at the end" if named else f"more than {at_end} at the end ({share})"
@@ -111,7 +111,7 @@ def left_told(results: StudyResults, there: TableRow, row: TableRow, subject: st
         clause = f"{of}{told} remains, {share} of that at the end"
     else:
         clause = f"{of}{told} of {at_end} at the end remains{share and f' ({share})'}"
-    return f"{clause}{_not_in_order(there, outcome)}{why}"
+    return f"{clause}{_not_in_order(there, row, outcome)}{why}"
 
 
 def _over_both(there: TableRow, which: str) -> TableRow:
@@ -134,13 +134,14 @@ def _more(there: TableRow, held: TableRow, end: TableRow) -> bool:
     return next(sizes) > next(sizes)
 
 
-def _not_in_order(there: TableRow, outcome: str) -> str:
+def _not_in_order(there: TableRow, row: TableRow, outcome: str) -> str:
     """Return what takes back a size that is told where something is held equal: that the levels are not in its order.
 
     A straight line rises over a course that jumps and then falls, and is level under an arc.
     """
     if there["shape"] == NOT_MONOTONE:
-        return ", though it goes up and down there"
+        too = row["shape"] == NOT_MONOTONE
+        return ", and it goes up and down there, too" if too else ", though it goes up and down there"
     if outcome == NOT_SEEN or not there["p_adjusted_smallest"] <= ALPHA:
         return ""
     if there["significant"] and (there["tau"] > 0) == (side_of(_over_both(there, "joint")) > 0):

@@ -169,7 +169,8 @@ def _left_out(row: TableRow) -> list[str]:
         seeds = named(row["seeds_left_out"].split(", "), "seed")
         told.append(f"Left out, since an end of the range or all between is missing: {seeds}.")
     if row["settings_left_out"]:
-        told.append(f"Settings left out: {row['settings_left_out']}.")
+        settings = row["settings_left_out"]
+        told.append(f"Setting{'s' if '; ' in settings else ''} left out: {settings}.")
     return told
 
 

@@ -195,3 +195,13 @@ def test_shares_lie_between_none_and_all():
     )
     (text,) = verdicts(results, table)
     assert "loss explains 0% [0, <1], data.factor a further 100% [>99, 100]." in text
+
+
+def test_a_share_that_is_not_that_of_the_numbers_beside_it_says_of_what_it_is():
+    results = straight_study(there=0.9)
+    seeds = results.ledger["seed"]
+    # Two seeds far off move the mean, and the typical size hardly.
+    skewed = moved(results, **{THERE: np.where(seeds < 2, -0.8, 0.0) * dose_of(results)})
+    share = r"remains, \d+% \[\d+, \d+\] of that at the end"
+    assert re.search(rf"\(0.1\), {NUMBER} {share} in the mean logarithm\.", told(skewed)[BOTH.label])
+    assert re.search(rf"\(0.1\), {NUMBER} {share}\.", told(results)[BOTH.label])

@@ -17,6 +17,7 @@ from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.wording import counted, no_ratio
 from sharpscope.store.snapshots import CALIBRATED, MATCHED
 
+_APART = 0.05  # of the change at the end: so far a share of means may be off that of two typical sizes, without a word
 _HELD_BY_TWINS = {MATCHED: "At equal confidence", CALIBRATED: "With all networks calibrated"}
 
 
@@ -101,17 +102,40 @@ def left_told(results: StudyResults, there: TableRow, row: TableRow, subject: st
     }
     if outcome != REMAINS:
         return f"{clauses[outcome]}{_not_in_order(there, row, outcome)}{why}"
-    share, more = share_text(there), _more(there, held, end)
-    if more and share:
-        than = f"{share} of that at the end" if named else f"more than {at_end} at the end ({share})"
-        clause = f"{name} changes by {told}, {than}"
-    elif more:
-        clause = f"{name} changes by {told}, where it is {at_end} at the end"
-    elif named and share:
-        clause = f"{of}{told} remains, {share} of that at the end"
-    else:
-        clause = f"{of}{told} of {at_end} at the end remains{share and f' ({share})'}"
+    clause = _remains(there, (told, at_end), (held, end), subject, named=named)
     return f"{clause}{_not_in_order(there, row, outcome)}{why}"
+
+
+def _remains(
+    there: TableRow, told: tuple[str, str], sizes: tuple[TableRow, TableRow], subject: str, *, named: bool
+) -> str:
+    """Return that a change is there, on the side of that at the end: as what remains of it, unless it is larger.
+
+    Args:
+        there: The change there.
+        told: The change there and that at the end, in words.
+        sizes: The same, in numbers.
+        subject: What the quantity is called; empty where it was named before.
+        named: Whether that at the end was told before.
+    """
+    (here, at_end), (held, end) = told, (_size(one) for one in sizes)
+    name, of = subject or "it", f"of {subject} " if subject else ""
+    share, above = share_text(there), there["retained_low"] > 1
+    # Few seeds far off move the mean, of which the share is, and hardly a typical size.
+    apart = bool(share) and abs(held / end - there["retained"]) > _APART
+    mean = " in the mean logarithm" if apart else ""
+    larger = above if share and not apart else held > end
+    if named and share:
+        left = f"{share} of that at the end{mean}"
+        return f"{name} changes by {here}, {left}" if larger else f"{of}{here} remains, {left}"
+    left = f" ({share}{mean})" if share else ""
+    if larger:
+        return f"{name} changes by {here}, {'more than' if above else 'where it is'} {at_end} at the end{left}"
+    return f"{of}{here} of {at_end} at the end remains{left}"
+
+
+def _size(row: TableRow) -> float:
+    return abs(math.log(row["change"]) if row["scale"] == "ratio" else row["change"])
 
 
 def _over_both(there: TableRow, which: str) -> TableRow:
@@ -124,14 +148,6 @@ def _named(there: TableRow, row: TableRow) -> bool:
     """Return whether the change at the end with which one is compared is the very one that was told before."""
     end = _over_both(there, "end")
     return straight(row) and all(end[name] == row[name] for name in end)
-
-
-def _more(there: TableRow, held: TableRow, end: TableRow) -> bool:
-    """Return whether what is there is more than at the end: by its share or, where there is none, by its size."""
-    if math.isfinite(there["retained"]):
-        return bool(there["retained_low"] > 1)
-    sizes = (abs(math.log(one["change"]) if one["scale"] == "ratio" else one["change"]) for one in (held, end))
-    return next(sizes) > next(sizes)
 
 
 def _not_in_order(there: TableRow, row: TableRow, outcome: str) -> str:

@@ -269,10 +269,10 @@ def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
 
 def _agreeing(row: TableRow) -> str:
     """Return how many seeds go the same way, ties told: "9 of 10 seeds", "9 of the 10 seeds that differ, of 100"."""
-    agreeing = f"{max(row['risen'], row['differ'] - row['risen'])} of"
-    if row["differ"] == row["n"]:
-        return f"{agreeing} {counted(row['n'], 'seed')}"
-    return f"{agreeing} the {row['differ']} seeds that differ, of {row['n']}"
+    agreeing, differ, n = max(row["risen"], row["differ"] - row["risen"]), row["differ"], row["n"]
+    if differ == n:
+        return f"{agreeing} of {counted(n, 'seed')}"
+    return f"{'all' if agreeing == differ else f'{agreeing} of the'} {differ} seeds that differ, of {n}"
 
 
 def _phrase(results: StudyResults, row: TableRow) -> str:

@@ -27,7 +27,8 @@ from tests.pages import section_of, words
 
 from sharpscope.analysis.dose.bookkeeping import bookkeeping_table, condition_number, shares_table
 from sharpscope.analysis.dose.headline import told_dose
-from sharpscope.analysis.dose.told import left_told, verdicts
+from sharpscope.analysis.dose.left import left_told
+from sharpscope.analysis.dose.told import verdicts
 from sharpscope.analysis.dose.trends import MONOTONE, NOT_MONOTONE, dose_table
 from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.statistics import hodges_lehmann, westfall_young
@@ -98,7 +99,10 @@ def test_what_remains_over_fewer_levels_is_compared_with_the_end_over_these():
     assert row["end_low"] > 5
     assert row_of(narrow, BOTH.name)["change"] < 1.5
     text = told(narrow)[BOTH.label]
-    assert re.search(r"\(0.1, from 0.5 to 0.8\), ×[\d.]+ \[.*\] of ×[\d.]+ \[.*\] at the end remains \(\d+% \[", text)
+    assert re.search(
+        r"\(0.1, from 0.5 to 0.8, by straight lines\), ×[\d.]+ \[.*\] of ×[\d.]+ \[.*\] at the end remains \(\d+% \[",
+        text,
+    )
     assert "relative flatness goes up and down with the levels" in told_dose(narrow, dose_table(narrow))[0]
 
 
@@ -123,7 +127,7 @@ def test_a_size_that_remains_without_an_order_of_the_levels_says_so():
     assert "though by the order of the levels it falls there (mean tau " in of_falling
     bends, row = with_course((0.0, 0.5, 1.0, 1.5, 1.2, 0.9))
     assert row["shape"] == NOT_MONOTONE
-    assert "at the end, by a straight line through a course that goes up and down there." in told(bends)[BOTH.label]
+    assert re.search(r"by straight lines\), ×.*, though it goes up and down there\.", told(bends)[BOTH.label])
 
 
 def test_twins_have_changes_of_their_own():
@@ -131,12 +135,14 @@ def test_twins_have_changes_of_their_own():
     twins = with_twins(results, "matched_confidence", {BOTH.name: results.ledger[BOTH.name] ** 0.5})
     row = row_of(twins, BOTH.name, "matched_confidence")
     assert row["retained"] == pytest.approx(0.5)
-    assert "At equal confidence, of relative flatness ×" in told_dose(twins, dose_table(twins))[2]
-    assert re.search(r"At equal confidence, ×.* remains, 50% \[", told(twins)[BOTH.label])
+    assert "At equal confidence (by straight lines), of relative flatness ×" in told_dose(twins, dose_table(twins))[2]
+    assert re.search(
+        r"At equal confidence \(by straight lines\), ×.* of ×.* at the end remains \(50% \[", told(twins)[BOTH.label]
+    )
     calibrated = with_twins(results, "calibrated", {BOTH.name: results.ledger[BOTH.name]})
     assert "With all networks calibrated" not in told(calibrated)[BOTH.label]  # no temperature moved it
     moved = with_twins(results, "calibrated", {BOTH.name: results.ledger[BOTH.name] ** 0.9})
-    assert "With all networks calibrated, ×" in told(moved)[BOTH.label]
+    assert "With all networks calibrated (by straight lines), ×" in told(moved)[BOTH.label]
     page, content = section_of("dose_response", twins)
     assert "at equal confidence" in words(page)
     assert len(files_of(content.figures)) == 8

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.analysis.dosed import BOTH, KEY, ONLY_LOSS, dosed
+from tests.analysis.dosed import BOTH, KEY, ONLY_LOSS, dosed, row_of, without
 
+from sharpscope.analysis import numbers
 from sharpscope.analysis.claims import judge, rows_of
 from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.sections.claims.data import cards, sentence
@@ -105,6 +106,20 @@ def test_a_trend_is_told_from_end_to_end():
     assert saved["matched_loss"] == "0.1"
     (card,) = cards(results, judged)
     assert card["rows"][0]["other"] == "0.5 to 0.95, sharper"
+
+
+def test_a_trend_over_other_levels_at_equal_loss_says_so():
+    results = dosed(seeds=20)
+    there = [name for name in results.ledger.columns if name.endswith("@0.1")]
+    narrow = claiming(without(results, results.ledger[KEY] == 0.95, *there), [BOTH.name])
+    row = row_of(narrow, BOTH.name, "0.1")
+    end = numbers.change("ratio", row["end_change"], row["end_low"], row["end_high"])
+    (test,) = judge(narrow)[0].tests
+    assert test.note == f"At equal train loss from 0.5 to 0.9, where the end is {end}."
+    # Where the end lacks a level, there is no change over the same ones.
+    wide = claiming(without(results, results.ledger[KEY] == 0.95, BOTH.name), [BOTH.name])
+    assert judge(wide)[0].tests[0].note == "At equal train loss from 0.5 to 0.95."
+    assert judge(claiming(results, [BOTH.name]))[0].tests[0].note == ""
 
 
 def test_a_claim_about_other_levels_is_not_judged():

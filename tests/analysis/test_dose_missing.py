@@ -41,7 +41,7 @@ def test_a_loss_that_no_run_of_a_level_came_to_narrows_the_range():
     narrow = without(results, results.ledger[KEY] >= 0.9, *columns)
     there, end = row_of(narrow, BOTH.name, "0.1"), row_of(narrow, BOTH.name)
     assert (there["line_last"], end["line_last"]) == ("0.8", "0.95")
-    assert "At equal train loss (0.1, from 0.5 to 0.8), " in told(narrow)[BOTH.label]
+    assert "At equal train loss (0.1, from 0.5 to 0.8, by straight lines), " in told(narrow)[BOTH.label]
     # The share is of the change over the same levels.
     y, x = (np.log(by_level(results, name))[:4] for name in (f"{BOTH.name}@0.1", BOTH.name))
     at = np.array([0, 1 / 3, 2 / 3, 1])

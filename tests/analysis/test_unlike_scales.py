@@ -154,11 +154,10 @@ def test_sentences_on_a_course_say_why_it_has_no_ratio_there():
     row = row_of(results, BOTH.name, "matched_confidence")
     there = numbers.change("difference", row["change"], row["ci_low"], row["ci_high"])
     end = numbers.change("difference", row["end_change"], row["end_low"], row["end_high"])
-    phrase = (
-        f"{there} of {end} at the end remains (1 of 60 runs has no value above 0 there, so that ratios cannot be told)"
-    )
-    assert f"At equal confidence, {phrase}." in told(results)[BOTH.label]
-    assert f"At equal confidence, of relative flatness {phrase}" in told_dose(results, dose_table(results))[2]
+    why = "1 of 60 runs has no value above 0 there, so that ratios cannot be told"
+    clause = f"changes by {there}, where it is {end} at the end ({why})"
+    assert f"At equal confidence (by straight lines), it {clause}." in told(results)[BOTH.label]
+    assert f"(by straight lines), relative flatness {clause}" in told_dose(results, dose_table(results))[2]
     assert "so that ratios" not in told(dosed_twin(0))[BOTH.label]
 
 

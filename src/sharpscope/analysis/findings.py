@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.dose.headline import told_dose
+from sharpscope.analysis.dose.headline import told_dose, trend_seen
 from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.explanations.complexity import Complexity
 from sharpscope.analysis.explanations.complexity import complexity as complexity_of
@@ -114,12 +114,15 @@ def _find(
     of_levels |= {level: f"the same runs as {factor.told(first)}." for level, first in same_levels(results).items()}
     by_level = tuple((level, of_levels[level]) for level in results.levels if level in of_levels)
     moved, at_equal_loss, at_equal_confidence = told_dose(results, dose)
+    # Levels may differ without a trend; where there is one, nothing names what they are compared with.
+    levels = "" if trend_seen(dose) else _headline(results, family)
+    against = "" if levels else f"compared with {reference}"
     left = (
-        at_equal_loss or told_loss(results, family, remains),
-        at_equal_confidence or told_confidence(results, family, confidence),
+        at_equal_loss or told_loss(results, family, remains, against),
+        at_equal_confidence or told_confidence(results, family, confidence, against),
         told_complexity(results, family, complexity or complexity_of(results)),
     )
-    headline = " ".join(filter(None, (moved or _headline(results, family), *left)))
+    headline = " ".join(filter(None, (moved, levels, *left)))
     return Findings(headline, (_counts(family, name), *apart, *limits, *told), by_level)
 
 
@@ -172,11 +175,12 @@ def _untested(results: StudyResults, family: pd.DataFrame) -> tuple[str, ...]:
 def _left_out(results: StudyResults, family: pd.DataFrame) -> tuple[str, ...]:
     """Return which runs are missing from contrasts of the family, and where ratios were given up."""
     sentences = []
-    for column, noun in (("seeds_left_out", "seed"), ("settings_left_out", "setting")):
+    for column, noun, between in (("seeds_left_out", "seed", ", "), ("settings_left_out", "setting", "; ")):
         levels = family[family[column] != ""].groupby(column, sort=False)[results.factor.name].unique()
         for left_out, among in levels.items():
             of = results.factor.told(*map(str, among))
-            sentences.append(f"Where runs of {of} are missing, these {noun}s are left out: {left_out}.")
+            which = f"these {noun}s are" if between in str(left_out) else f"this {noun} is"
+            sentences.append(f"Where runs of {of} are missing, {which} left out: {left_out}.")
     given_up = family[family["not_positive"] > 0].groupby("quantity", sort=False)["not_positive"].first()
     for name, count in given_up.items():
         values = f"{counted(int(count), 'value')} of {label_of(results, str(name))} {'is' if count == 1 else 'are'}"
@@ -263,15 +267,22 @@ def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
     return "; ".join(phrases) + "."
 
 
+def _agreeing(row: TableRow) -> str:
+    """Return how many seeds go the same way, ties told: "9 of 10 seeds", "9 of the 10 seeds that differ, of 100"."""
+    agreeing, differ, n = max(row["risen"], row["differ"] - row["risen"]), row["differ"], row["n"]
+    if differ == n:
+        return f"{agreeing} of {counted(n, 'seed')}"
+    return f"{'all' if agreeing == differ else f'{agreeing} of the'} {differ} seeds that differ, of {n}"
+
+
 def _phrase(results: StudyResults, row: TableRow) -> str:
     """Return one significant difference: "sharper by SAM sharpness (×1.4 [1.2, 1.6], p = 0.002, 10 of 10 seeds)"."""
     link = " by" if row["verdict"] in ("sharper", "flatter") else ""
     difference = difference_text(row)
-    agreeing = max(row["risen"], row["differ"] - row["risen"])
     told = [
         difference,
         f"p\u00a0=\u00a0{numbers.p_value(row['p_adjusted'])}",
-        f"{agreeing} of {row['differ']} seeds",
+        _agreeing(row),
     ]
     if row["settings"] > 1:
         told.append(f"{row['same_direction']} of {row['settings']} settings")

@@ -169,10 +169,19 @@ def percentage(value: float, low: float, high: float) -> str:
 
     >>> percentage(0.7134, 0.6, 0.8), percentage(0.7134, float("nan"), float("nan")), percentage(0.997, 0.98, 0.999)
     ('71% [60, 80]', '71%', '>99% [98, >99]')
+
+    An interval that lies within a percent of nothing or of all is told in parts of a percent:
+
+    >>> percentage(1.0002, 0.9991, 1.0013), percentage(0.003, 0.002, 0.004)
+    ('100.02% [99.91, 100.13]', '0.30% [0.20, 0.40]')
     """
     if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high)):
         return percent(value)
-    return f"{percent(value)} [{_whole_percent(low)}, {_whole_percent(high)}]"
+    whole = [_whole_percent(share) for share in (value, low, high)]
+    if all(text[0] in "<>" for text in whole):
+        decimals = decimals_of(100 * value, 100 * low, 100 * high)
+        whole = [fixed(100 * share, decimals) for share in (value, low, high)]
+    return f"{whole[0]}% [{whole[1]}, {whole[2]}]"
 
 
 def _whole_percent(share: float) -> str:

@@ -28,6 +28,11 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
+def named(names: Sequence[str], noun: str, between: str = ", ") -> str:
+    """Return things by their names: "seed 3", "seeds 3, 4"."""
+    return f"{noun}{'' if len(names) == 1 else 's'} {between.join(names)}"
+
+
 def no_ratio(not_positive: float, values: float) -> str:
     """Return why a quantity of ratios is not told by them: "12 of 541 runs have no value above 0 there"."""
     have = "has" if not_positive == 1 else "have"

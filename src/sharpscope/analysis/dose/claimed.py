@@ -70,13 +70,17 @@ def _found(course: Course, p: float, stream: NumpyStream) -> FoundTrend:
     return FoundTrend(f"{levels[0]} to {levels[-1]}", course.scaled, change, direction, turning)
 
 
-def change_at_end(values: Values, axis: Axis, name: str, column: str) -> str:
-    """Return the change of a quantity at the end, with its interval, told as that in another column of it is."""
+def change_at_end(values: Values, axis: Axis, name: str, column: str) -> tuple[str, str]:
+    """Return the change of a quantity at the end, with its interval, told as that in another column of it is.
+
+    Beside it is between which levels: those that both have; empty where they have none.
+    """
     there, end = (
         course_of(values, axis, one, values.alike(one, other)) for one, other in ((column, name), (name, column))
     )
     found = beside(there, end)
-    return numbers.change(end.scaled.scale, found["end_change"], found["end_low"], found["end_high"])
+    told = numbers.change(end.scaled.scale, found["end_change"], found["end_low"], found["end_high"])
+    return told, f"{found['joint_first']} to {found['joint_last']}" if found["joint_n"] else ""
 
 
 def column_at_equal_loss(values: Values, axis: Axis, name: str) -> str | None:

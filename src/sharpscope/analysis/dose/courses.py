@@ -11,7 +11,7 @@ import numpy as np
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.statistics import StudyWide, study_wide
 from sharpscope.analysis.statistics.course import counted_levels, courses_of_seeds
-from sharpscope.analysis.statistics.trend import LEAST_LEVELS, bends, rank_trends, slopes
+from sharpscope.analysis.statistics.trend import LEAST_LEVELS, bends, complete, rank_trends, slopes
 from sharpscope.analysis.values import Scaled, Values
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -61,6 +61,11 @@ class Course:
         return self.along(self.line, slopes)
 
     @cached_property
+    def ends(self) -> StudyWide:
+        """How far the last level that has a position lies above the first, one a seed: of those that have a slope."""
+        return self.along(self.line, _between_ends)
+
+    @cached_property
     def bends(self) -> StudyWide:
         """How far the middle lies above the straight line between the ends, one a seed."""
         return self.along(self.line, bends)
@@ -87,6 +92,10 @@ class Course:
         known = np.where(self.counted[:, None], self.by_seed, np.nan)
         count = np.isfinite(known).sum(axis=1)
         return np.divide(np.nansum(known, axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def _between_ends(values: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.where(complete(values), values[..., -1, :] - values[..., 0, :], np.nan)
 
 
 def course_of(values: Values, axis: Axis, name: str, scaled: Scaled | None = None) -> Course:

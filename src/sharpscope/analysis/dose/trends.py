@@ -37,7 +37,8 @@ MONOTONE, NOT_MONOTONE = "monotone", "not monotone"
 COLUMNS = (
     *("quantity", "kind", "at", "factor", "h", "levels", "first", "last", "n"),
     *("tau", "tau_low", "tau_high", "rising", "falling", "p", "p_smallest", "family", *ADJUSTED_COLUMNS),
-    *("scale", "line_first", "line_last", "change", "ci_low", "ci_high", "ci_level", "bend", "bend_low", "bend_high"),
+    *("scale", "line_first", "line_last", "line_n", "change", "ci_low", "ci_high", "ci_level"),
+    *("ends", "ends_low", "ends_high", "bend", "bend_low", "bend_high"),
     *(
         "shape",
         "highest",
@@ -48,6 +49,7 @@ COLUMNS = (
         "seeds_left_out",
         "settings_left_out",
     ),
+    *("joint_first", "joint_last", "joint_lacks", "joint_n", "joint_change", "joint_low", "joint_high"),
     *("end_change", "end_low", "end_high", "retained", "retained_low", "retained_high", "not_positive", "values"),
     *("partial", "partial_low", "partial_high", "partial_n", "partial_p"),
 )
@@ -62,15 +64,18 @@ def dose_table(results: StudyResults) -> pd.DataFrame:
     that of flips of whole seeds, corrected over the primary quantities at the end by Westfall and Young, elsewhere by
     Benjamini and Hochberg.
 
-    ``change`` is that from ``line_first`` to ``line_last`` by the least-squares line of each seed, as ``scale`` has it,
-    with the interval that inverts the signed-rank test; ``bend`` how far the middle lies above that line; ``shape``
-    whether steps between adjacent levels are significant in both directions; ``highest`` and ``lowest`` the levels with
-    the largest and the smallest mean. ``differs_above`` is the level from which on all differ from the reference, up to
-    the last one, by tests in fixed sequence from there; ``differs_below`` down to the first one.
+    ``change`` is that from ``line_first`` to ``line_last`` by the least-squares line of each of ``line_n`` seeds, as
+    ``scale`` has it, with the interval that inverts the signed-rank test; ``ends`` the difference of these two levels
+    themselves, by the same seeds, which is another one where a course bends; ``bend`` how far the middle lies above
+    that line; ``shape`` whether steps between adjacent levels are significant in both directions; ``highest`` and
+    ``lowest`` the levels with the largest and the smallest mean. ``differs_above`` is the level from which on all
+    differ from the reference, up to the last one, by tests in fixed sequence from there; ``differs_below`` down to the
+    first one.
 
-    ``end_change`` is the change at the end over the levels that are there, by the same seeds, and ``retained``, of a
-    ratio, the share of its mean logarithm that is there. Where ``not_positive`` of the ``values`` of a quantity of
-    ratios are in the way, ``change`` and ``end_change`` are both differences. ``partial`` is the mean over seeds of the
+    ``joint_change`` and ``end_change`` are the changes there and at the end over the levels and by the ``joint_n``
+    seeds that both have, from ``joint_first`` to ``joint_last`` without ``joint_lacks``; and ``retained``, of a ratio,
+    the share of the mean logarithm at the end that is there. Where ``not_positive`` of the ``values`` of a quantity of
+    ratios are in the way, all three are differences. ``partial`` is the mean over seeds of the
     correlation with the dose given the train loss, both on the scales on which they are compared, of the ``partial_n``
     seeds that have one.
 
@@ -128,7 +133,7 @@ def _row(values: Values, course: Course) -> dict[str, Any]:
     tau = mean_interval(trends.values, _STREAM.child("mean"))
     nothing, back = np.zeros(len(trends.values)), course.scaled.back
     change = hodges_lehmann(course.slopes.values, nothing)
-    bend = hodges_lehmann(course.bends.values, nothing)
+    apart, bend = (hodges_lehmann(one.values, nothing) for one in (course.ends, course.bends))
     below, above = _first_levels(values, course)
     ends, line = levels[course.counted][[0, -1]], levels[course.line]
     return {
@@ -140,7 +145,8 @@ def _row(values: Values, course: Course) -> dict[str, Any]:
         **{"not_positive": course.scaled.not_positive, "values": course.scaled.values},
         **({"line_first": line[0], "line_last": line[-1]} if change.n else {}),
         **{"change": back(change.value), "ci_low": back(change.low), "ci_high": back(change.high)},
-        "ci_level": change.level,
+        **{"line_n": change.n, "ci_level": change.level},
+        **{"ends": back(apart.value), "ends_low": back(apart.low), "ends_high": back(apart.high)},
         **{"bend": back(bend.value), "bend_low": back(bend.low), "bend_high": back(bend.high)},
         **_extremes(course),
         "shape": NOT_MONOTONE if turns(course.by_seed[course.counted], _STREAM, alpha=ALPHA) else MONOTONE,
@@ -193,8 +199,8 @@ def _p_of(values: Values, name: str, level: str) -> float:
     return signed_rank_test(differences, np.zeros(len(differences))).p
 
 
-def beside(there: Course, end: Course) -> dict[str, float]:
-    """Return the change at the end over the levels that are there, and the share of it that is there.
+def beside(there: Course, end: Course) -> dict[str, Any]:
+    """Return the changes there and at the end over the levels and by the seeds that both have, and the share retained.
 
     Args:
         there: The course of a quantity where something is held equal.
@@ -202,15 +208,25 @@ def beside(there: Course, end: Course) -> dict[str, float]:
     """
     line = there.line & end.line
     held, of_end = (course.along(line, slopes).values for course in (there, end))
-    of_end = np.where(np.isfinite(held), of_end, np.nan)
-    found = hodges_lehmann(of_end, np.zeros(len(of_end)))
-    ends = (end.scaled.back(value) for value in (found.value, found.low, found.high))
-    told = dict(zip(("end_change", "end_low", "end_high"), ends, strict=True))
+    both = np.isfinite(held) & np.isfinite(of_end)
+    told: dict[str, Any] = _levels_of_both(line, end) if both.any() else {}
+    for name, course, found in (("joint", there, held), ("end", end, of_end)):
+        change = hodges_lehmann(np.where(both, found, np.nan), np.zeros(len(found)))
+        ends = map(course.scaled.back, (change.value, change.low, change.high))
+        told |= dict(zip((f"{name}_change", f"{name}_low", f"{name}_high"), ends, strict=True))
+    told["joint_n"] = int(both.sum())
     # A difference has no scale of its own, and of the loss itself nothing is to be retained.
     if there.scaled.scale != "ratio" or end.name == LOSS:
         return told
     share = retained(held, of_end, _STREAM)
     return {**told, **dict(zip(_SHARE, map(float, (share.value, share.low, share.high)), strict=True))}
+
+
+def _levels_of_both(line: np.ndarray, end: Course) -> dict[str, str]:
+    """Return from where to where two courses are compared, and the levels between that only that at the end has."""
+    labels, (first, last) = end.axis.labels, np.flatnonzero(line)[[0, -1]]
+    lacks = [labels[k] for k in range(first, last) if end.line[k] and not line[k]]
+    return {"joint_first": labels[first], "joint_last": labels[last], "joint_lacks": ", ".join(lacks)}
 
 
 def _partial(course: Course, loss: Course) -> dict[str, float]:

@@ -9,13 +9,14 @@ from sharpscope.analysis.explanations.told_remains import by_place, sharp_differ
 from sharpscope.analysis.results import StudyResults, TableRow, records
 
 
-def told_loss(results: StudyResults, family: pd.DataFrame, remains: pd.DataFrame) -> str:
+def told_loss(results: StudyResults, family: pd.DataFrame, remains: pd.DataFrame, against: str = "") -> str:
     """Return what is left at equal train loss of the significant differences in sharpness; empty where there are none.
 
     Args:
         results: What the study found.
         family: The contrasts that decide.
         remains: What is left of each; see ``remains_table``.
+        against: What the levels are compared with, where no sentence before says so: "compared with baseline".
     """
     factor, real = results.factor, sharp_differences(results, family)
     if real.empty:
@@ -26,7 +27,8 @@ def told_loss(results: StudyResults, family: pd.DataFrame, remains: pd.DataFrame
         of = factor.told(*unknown)
         losses = "its train losses" if len(unknown) == 1 else "their train losses"
         told.append(f"nothing can be told of {of}: no loss was matched, and {losses} hardly overlap the reference's")
-    return f"At equal train loss{_where(found, real, factor.name)}, {'; '.join(told)}."
+    besides = f", {against}" if against else ""
+    return f"At equal train loss{_where(found, real, factor.name)}{besides}, {'; '.join(told)}."
 
 
 def _where(found: dict[tuple[str, str], TableRow], real: pd.DataFrame, factor: str) -> str:

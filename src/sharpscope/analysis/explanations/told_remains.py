@@ -77,21 +77,29 @@ def left_cells(row: TableRow | None, *, undefined: str = "") -> dict[str, str]:
 
 
 def _agreeing(text: str, levels: int) -> str:
-    """Return a predicate with its verbs in the number of its subject."""
-    return text.replace("{s}", "s" if levels == 1 else "")
+    """Return a predicate with its words in the number of its subject."""
+    one = levels == 1
+    return text.replace("{s}", "s" if one else "").replace("{its}", "its" if one else "their")
 
 
 def _left(results: StudyResults, rows: list[TableRow], how: Mapping[str, str]) -> str:
-    """Return what is left of one level's differences, {s} for the ending of verbs; empty where that cannot be told.
+    """Return what is left of one level's differences; empty where that cannot be told.
 
-    Measures are named where they do not agree. The sections have every number with its interval.
+    {s} is for the ending of verbs, and {its} for whose a difference is. Measures are named where they do not agree. The
+    sections have every number with its interval.
     """
+    kept, turned, gone = (
+        [row for row in rows if row["became"] in outcomes] for outcomes in ((REMAINS, APPEARS), (TURNED,), (NOT_SEEN,))
+    )
     phrases = []
-    for outcomes, told in (((REMAINS, APPEARS), _kept), ((TURNED,), _turned), ((NOT_SEEN,), _gone)):
-        found = [row for row in rows if row["became"] in outcomes]
-        if found:
-            phrases.append(told(results, found, how, alone=len(found) == len(rows)))
-    return ", ".join(phrases)
+    if kept:
+        phrases.append(_kept(results, kept, how, alone=len(kept) == len(rows)))
+    if turned:
+        phrases.append(f"turn{{s}} around by {joined([_value(results, row, how) for row in turned])}")
+    if gone:
+        by = f" by {_names(results, gone)}" if phrases else ""
+        phrases.append(f"show{{s}} {'none' if kept else 'no difference'}{by}{_besides(gone, how)}")
+    return ", and ".join(filter(None, [", ".join(phrases[:-1]), *phrases[-1:]]))
 
 
 def _kept(results: StudyResults, rows: list[TableRow], how: Mapping[str, str], *, alone: bool) -> str:
@@ -101,18 +109,10 @@ def _kept(results: StudyResults, rows: list[TableRow], how: Mapping[str, str], *
     if shares:
         least, greatest = (numbers.percent(row["retained"]) for row in (shares[0], shares[-1]))
         share = share_text(shares[0]) if len(shares) == 1 else f"{least} to {greatest}"
-        of = "the difference" if alone and not others else f"that by {_names(results, shares)}"
+        own = f"{{its}} difference{'' if len(shares) == 1 else 's'} by {_names(results, shares)}"
+        of = "the difference" if alone and not others else own
         parts.insert(0, f"{share} of {of}{_besides(shares, how)}")
     return f"keep{{s}} {joined(parts)}"
-
-
-def _turned(results: StudyResults, rows: list[TableRow], how: Mapping[str, str], *, alone: bool) -> str:
-    return f"turn{{s}} around by {joined([_value(results, row, how) for row in rows])}"
-
-
-def _gone(results: StudyResults, rows: list[TableRow], how: Mapping[str, str], *, alone: bool) -> str:
-    by = "" if alone else f" by {_names(results, rows)}"
-    return f"show{{s}} no difference{by}{_besides(rows, how)}"
 
 
 def _names(results: StudyResults, rows: list[TableRow]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sharpscope.analysis.dose.axis import axis_of
+from sharpscope.analysis.dose.axis import Axis, axis_of
 from sharpscope.analysis.dose.claimed import (
     FoundTrend,
     change_at_end,
@@ -51,11 +51,12 @@ def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterato
             favor = one.direction * sign_of(results.quantities[name], predicted)
             at = loss_of(results, str(columns[condition][i]), condition)
             found[condition] = Finding(one.scaled.scale, value, low, high, one.change.n, favor, at)
-        unlike = {at: str(columns[at][i]) for at in made if unlike_at_end(values, name, str(columns[at][i]))}
-        notes = [
-            unlike_note(values, column, at, change_at_end(values, axis, name, column)) for at, column in unlike.items()
-        ]
         levels = made[END].levels
+        notes = [
+            _beside_the_end(values, axis, name, str(columns[at][i]), at, (one.levels, levels))
+            for at, one in made.items()
+            if at != END
+        ]
         told = f"{levels}, {predicted}"
         yield TestedPrediction(
             "trend",
@@ -66,12 +67,37 @@ def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterato
             predicted,
             found,
             claim.controls,
-            note=" ".join(filter(None, (_note(made), *notes))),
+            note=" ".join(filter(None, (_turning(made), *notes))),
             stated=claim.at,
         )
 
 
-def _note(made: Mapping[str, FoundTrend]) -> str:
+def _beside_the_end(values: Values, axis: Axis, name: str, column: str, condition: str, levels: tuple[str, str]) -> str:
+    """Return what the size under a condition is to be read beside, if not beside that at the end as it is told.
+
+    That is where it is told on another scale, or between other levels.
+
+    Args:
+        values: The numbers of the study.
+        axis: Its levels.
+        name: The quantity at the end.
+        column: The same under the condition.
+        condition: The condition.
+        levels: Between which levels the size is under the condition, and at the end.
+    """
+    there, at_end = levels
+    unlike = unlike_at_end(values, name, column) is not None
+    if not unlike and there == at_end:
+        return ""
+    change, of_both = change_at_end(values, axis, name, column)
+    told = [unlike_note(values, column, condition, change)] if unlike else []
+    if there != at_end:
+        end = f", where the end is {change}" if there == of_both and not unlike else ""
+        told.append(f"At {CONDITIONS[condition]} from {there}{end}.")
+    return " ".join(told)
+
+
+def _turning(made: Mapping[str, FoundTrend]) -> str:
     """Return under which conditions a course has no one direction, in a sentence."""
     turning = [CONDITIONS[condition] for condition, one in made.items() if one.turns]
     return (

@@ -12,12 +12,15 @@ import pandas as pd
 from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.dose.axis import Axis
 from sharpscope.analysis.dose.courses import Course, course_of
+from sharpscope.analysis.dose.sizes import range_told
+from sharpscope.analysis.dose.told import place_told
 from sharpscope.analysis.drawing.palette import Style, styles_in_order
 from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.explanations.confidence import CLOSEST
 from sharpscope.analysis.results import Quantity, StudyResults, TableRow, records
 from sharpscope.analysis.statistics.trend import course_band
 from sharpscope.analysis.values import Values
+from sharpscope.analysis.wording import joined, label_of
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.store.snapshots import END
 
@@ -166,6 +169,22 @@ def slope_rows(table: pd.DataFrame) -> dict[str, dict[str, TableRow]]:
     """
     rows = table[table["kind"].isin(_KINDS) & (table["scale"] == "ratio") & table["change"].notna()]
     return {str(name): {row["at"]: row for row in records(part)} for name, part in rows.groupby("quantity", sort=False)}
+
+
+def other_levels(results: StudyResults, table: pd.DataFrame) -> list[str]:
+    """Return which of the changes that are drawn are over other levels than at the end, in sentences."""
+    told: dict[str, list[str]] = {}
+    rows, lanes = slope_rows(table), lanes_of(results, table)
+    for at in lanes:
+        of_lane = {name: found for name, found in rows.items() if at in found}
+        ranges: dict[str, list[str]] = {}
+        for name, found in of_lane.items():
+            ranges.setdefault(range_told(found[at], found.get(END, found[at])), []).append(label_of(results, name))
+        ranges.pop("", None)
+        for levels, labels in ranges.items():
+            which = "all" if len(labels) == len(of_lane) else joined(labels)
+            told.setdefault(f"{which} {levels}", []).append(place_told(at))
+    return [f"At {joined(places)}, {what}." for what, places in told.items()]
 
 
 def moments_of(results: StudyResults, table: pd.DataFrame) -> list[str]:

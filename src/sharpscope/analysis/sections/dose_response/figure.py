@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.axis import Axis
+from sharpscope.analysis.dose.sizes import range_told
 from sharpscope.analysis.dose.told import place_told
 from sharpscope.analysis.drawing.figures import TEXT, logarithmic, panels
 from sharpscope.analysis.drawing.lettering import lettered
@@ -35,6 +36,7 @@ from sharpscope.analysis.sections.dose_response.data import (
     runs_of,
     slope_rows,
 )
+from sharpscope.store.snapshots import END
 
 _ACROSS = 3
 _WRAPPED = 12  # letters of a line below a column of trends
@@ -128,14 +130,16 @@ def slope_plot(results: StudyResults, table: pd.DataFrame) -> Figure | None:
         for lane, at in enumerate(moments):
             if at in found:
                 y = k + 0.7 * ((lane + 0.5) / len(moments) - 0.5)
-                _change(place, found[at], y, _fill(lane, len(moments)))
+                _change(
+                    place, found[at], y, _fill(lane, len(moments)), range_told(found[at], found.get(END, found[at]))
+                )
     place.axvline(1.0, color="0.6", linewidth=0.7, zorder=0)
     place.text(1.0, -0.52, "no change", ha="center", va="bottom", fontsize=6, color="0.4")
     logarithmic(place, "x")
     place.xaxis.set_major_formatter(lambda value, _: f"{numbers.TIMES}{numbers.plain(value)}")
     place.set_yticks(range(len(rows)), [lettered(results.quantities[name].label) for name in rows])
     place.set_ylim(len(rows) - 0.5, -0.5)
-    place.set_xlabel(f"Change from end to end of {lettered(table['h'].iloc[0])}, with 95% interval")
+    place.set_xlabel(f"Change by straight lines from end to end of {lettered(table['h'].iloc[0])}, with 95% interval")
     place.spines["left"].set_visible(False)
     place.tick_params(axis="y", length=0)
     handles = [
@@ -152,10 +156,12 @@ def _fill(lane: int, lanes: int) -> str:
     return f"{0.15 + 0.85 * lane / max(lanes - 1, 1):.2f}"
 
 
-def _change(place: Axes, row: TableRow, y: float, fill: str) -> None:
+def _change(place: Axes, row: TableRow, y: float, fill: str, levels: str) -> None:
     low, high = (finite(row[end], row["change"]) for end in ("ci_low", "ci_high"))
     place.plot([low, high], [y, y], color="0.4", linewidth=1)
     place.plot([row["change"]], [y], "o", color="0.15", markersize=3.6, markerfacecolor=fill)
+    if levels:
+        place.annotate(lettered(levels), (high, y), (3, 0), textcoords="offset points", va="center", fontsize=5)
 
 
 def against_loss(results: StudyResults, axis: Axis) -> Figure | None:

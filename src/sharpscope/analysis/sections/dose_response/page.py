@@ -10,10 +10,11 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.axis import Axis
-from sharpscope.analysis.dose.told import change, place_told
+from sharpscope.analysis.dose.sizes import size_cell, tau_told
+from sharpscope.analysis.dose.told import place_told
 from sharpscope.analysis.drawing.palette import Style
 from sharpscope.analysis.drawing.scale import Scale
-from sharpscope.analysis.results import StudyResults, TableRow, describe_moment, records
+from sharpscope.analysis.results import StudyResults, TableRow, describe_moment
 from sharpscope.analysis.sections.dose_response.data import (
     SHORT,
     Cloud,
@@ -25,12 +26,14 @@ from sharpscope.analysis.sections.dose_response.data import (
     lanes_of,
     looks_of,
     moments_of,
+    other_levels,
     panels_of,
     room_for,
     runs_of,
     slope_rows,
 )
-from sharpscope.analysis.sections.dose_response.table import HEADER, cells_of
+from sharpscope.analysis.sections.dose_response.table import HEADER, rows_of
+from sharpscope.store.snapshots import END
 
 HEIGHT = 66.0
 _LETTERS = 34.0  # that a panel has room for
@@ -50,12 +53,13 @@ def page_of(results: StudyResults, axis: Axis, table: pd.DataFrame) -> dict[str,
         "curves": [describe_moment(loss) for loss in losses],
         "banded": any(np.isfinite(panel.curves[0].low).any() for panel in panels),
         "slopes": _slopes(results, table),
+        "other_levels": other_levels(results, table),
         "lanes": [place_told(at) for at in lanes_of(results, table)],
         "moments": [place_told(at) for at in moments_of(results, table)],
         "clouds": [_cloud(axis, cloud, looks) for cloud in clouds],
         "heat": _heat(results, table),
         "header": HEADER,
-        "rows": [cells_of(results, row) for row in records(table)],
+        "rows": rows_of(results, table),
     }
 
 
@@ -130,7 +134,7 @@ def _slopes(results: StudyResults, table: pd.DataFrame) -> dict[str, Any] | None
     ends = np.array([*np.ravel(found), 1.0])
     scale = Scale(float(np.nanmin(ends)), float(np.nanmax(ends)), logarithmic=True)
     return {
-        "title": "Change from end to end",
+        "title": "Change from end to end by straight lines",
         "note": "95% interval, log scale",
         "described": "The change of every measure of sharpness and complexity from end to end",
         "rows": [_slope(results, name, by, moments, scale) for name, by in rows.items()],
@@ -143,7 +147,8 @@ def _slope(
     results: StudyResults, name: str, by: dict[str, TableRow], moments: list[str], scale: Scale
 ) -> dict[str, Any]:
     label = results.quantities[name].label
-    tip = [(f"At {place_told(at)}", change(by[at])) for at in moments if at in by]
+    end = by.get(END)
+    tip = [(f"At {place_told(at)}", size_cell(by[at], end or by[at])) for at in moments if at in by]
     return {
         "label": label,
         "color": "",
@@ -198,7 +203,7 @@ def _cell(row: TableRow | None) -> dict[str, Any]:
     if row is None:
         return {"text": numbers.MISSING, "sign": "", "strength": 0.0, "tip": []}
     tip = [
-        ("Mean tau", numbers.correlation(row["tau"], row["tau_low"], row["tau_high"])),
+        ("Mean tau", tau_told(row)),
         ("Seeds that rise", f"{row['rising']} of {row['n']}"),
         ("p adjusted", numbers.p_value(row["p_adjusted"])),
     ]

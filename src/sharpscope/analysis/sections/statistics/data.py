@@ -10,7 +10,7 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.results import StudyResults, TableRow, describe_group, records
 from sharpscope.analysis.tested import ALPHA, BY_JACKKNIFE, PRIMARY, REPEATED, SECONDARY
-from sharpscope.analysis.wording import difference_text
+from sharpscope.analysis.wording import difference_text, named
 
 
 def family_table(results: StudyResults, contrasts: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
@@ -62,8 +62,8 @@ def over_study(row: TableRow) -> dict[str, str]:
         "detectable": "" if math.isnan(row["detectable"]) else numbers.at_least(row["scale"], row["detectable"]),
         "equivalent": {True: "equivalent", False: "not shown to be"}.get(row["equivalent"], ""),
         "left_out": "; ".join(
-            f"{noun} {row[column]}"
-            for noun, column in (("seeds", "seeds_left_out"), ("settings", "settings_left_out"))
+            named(row[column].split(between), noun, between)
+            for noun, column, between in (("seed", "seeds_left_out", ", "), ("setting", "settings_left_out", "; "))
             if row[column]
         ),
     }

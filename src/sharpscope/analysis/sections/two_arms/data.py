@@ -12,7 +12,9 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.arms import Arm, Curves, curves_of
-from sharpscope.analysis.dose.told import LEAST_SEEDS, change, held_row, losses_of, place_told
+from sharpscope.analysis.dose.left import held_row, losses_of
+from sharpscope.analysis.dose.sizes import LEAST_SEEDS, size_cell
+from sharpscope.analysis.dose.told import place_told
 from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import Quantity, TableRow, by, records
@@ -142,13 +144,16 @@ def _sizes(first: Arm, second: Arm) -> list[dict[str, Any]]:
         for arm, table in zip((first, second), tables, strict=True):
             end = by(table[table["quantity"] == name], "at").get(END)
             there = held_row(table, end, losses_of(arm.values.results)) if end is not None else None
-            cells += [change(end) if end is not None else numbers.MISSING, _told_there(there)]
+            cells += [_cell(end, end), _cell(there, end)]
         found.append({"label": first.values.results.quantities[name].label, "cells": cells})
     return found
 
 
-def _told_there(there: TableRow | None) -> str:
-    return numbers.MISSING if there is None else f"{change(there)} at {place_told(there['at'])}"
+def _cell(row: TableRow | None, end: TableRow | None) -> str:
+    """Return a change as the table has it: at equal loss with the loss, and with the levels if they are other ones."""
+    if row is None or end is None:
+        return numbers.MISSING
+    return size_cell(row, end) if row["at"] == END else f"{size_cell(row, end)} at {place_told(row['at'])}"
 
 
 def _drawn(panel: Panel) -> dict[str, Any]:

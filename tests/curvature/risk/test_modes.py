@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from sharpscope import measure
+from sharpscope.errors import SharpscopeError
 
 X = torch.randn(24, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(24) % 3
@@ -40,6 +41,13 @@ class Adapted(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         outputs = super().forward(x)
         return outputs if self.is_merged() else outputs + x @ self.down.T @ self.up.T
+
+
+class AdaptedInTraining(Adapted):
+    """One that takes its weights for merged wherever it is in eval mode."""
+
+    def is_merged(self) -> bool:
+        return not self.training
 
 
 def network(layer: type[Adapted]) -> nn.Sequential:
@@ -87,6 +95,16 @@ def test_one_that_is_merged_already_is_measured_so() -> None:
     assert torch.equal(model[0].weight, before)
     assert model[0].merged
     assert [found[name].value for name in MEASURES] == pytest.approx(brute_force(model, (X, Y)), rel=1e-3)
+
+
+def test_a_model_that_takes_its_weights_for_merged_is_refused_and_left_as_it_was() -> None:
+    model = network(AdaptedInTraining)
+    before = model[0].weight.clone()
+    with pytest.raises(SharpscopeError, match=r"own eval\(\) changes '.*', without which its outputs are others"):
+        measure(model, (X, Y), MEASURES)
+    assert torch.equal(model[0].weight, before)
+    assert model.training
+    assert not model[0].merged
 
 
 class FrozenStatistics(nn.Module):

@@ -51,7 +51,8 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
     The modes are those that the model's own ``eval()`` gives, since a module may keep parts in train mode. All else
     that it changes is put back at once: with weights that are merged, some parameters would have no gradient any more,
-    and ``train()`` would give the weights back up to rounding only.
+    and ``train()`` would give the weights back up to rounding only. Whether the model computes the same so is seen in
+    the first look.
     """
     before = _modes(model)
     with as_evaluated(model):

@@ -161,3 +161,30 @@ def test_padding_that_reaches_the_outputs_has_its_gradient(prepare: Callable[...
     assert [found[name].value for name in MEASURES] == pytest.approx(brute_force(reference, (IDS, Y)), rel=1e-3)
     assert model.words.padding_idx == 2
     assert "forward" not in vars(model.words)
+
+
+class Scaled(nn.Embedding):
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+def looked_up(model: Padded, ids: Tensor, words: Tensor) -> Tensor:
+    return F.embedding(ids, model.words.weight, padding_idx=-7)
+
+
+def scaled(model: Padded, ids: Tensor, words: Tensor) -> Tensor:
+    return model.scaled(ids)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "name"), [(looked_up, "words.weight"), (scaled, "scaled.weight")], ids=["function", "subclass"]
+)
+def test_padding_that_gradients_leave_out_anyway_is_refused_where_outputs_depend_on_it(
+    prepare: Callable[..., Tensor], name: str
+) -> None:
+    model = Padded(prepare)
+    model.scaled = Scaled(9, 4, padding_idx=2)
+    with pytest.raises(SharpscopeError, match=f"row of padding_idx in the parameter '{name}'"):
+        measure(model, (IDS, Y), MEASURES)
+    model.prepare = lambda model, ids, words: prepare(model, ids, words) * (ids != 2)[..., None]
+    assert measure(model, (IDS, Y), MEASURES)["gradient_norm"].value > 0

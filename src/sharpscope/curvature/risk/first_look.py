@@ -19,6 +19,7 @@ from sharpscope.curvature.risk.calls import written_parameter
 from sharpscope.curvature.risk.layout import goes_wrong
 from sharpscope.curvature.risk.modes import as_evaluated
 from sharpscope.curvature.risk.network import Caller, as_tensor
+from sharpscope.curvature.risk.padding import PaddingMoved, weight_of, withheld_row
 from sharpscope.curvature.risk.point import Parameters
 from sharpscope.curvature.risk.reach import listed, tolerance
 from sharpscope.curvature.risk.state import ForwardState
@@ -110,6 +111,8 @@ class FirstLook:
                     "its risk is not a function of its parameters; change it only where self.training is true"
                 )
             self._look_elsewhere(inputs, seen)
+            if seen.withheld:
+                self._look_at_padding(inputs, outputs, list(seen.withheld))
             self._look_at_own_eval(inputs, outputs)
             return outputs
         finally:
@@ -151,6 +154,17 @@ class FirstLook:
             return
         _refuse_written(given, self._moved())
         _refuse_constants(seen.uses)
+
+    def _look_at_padding(self, inputs: Any, outputs: Tensor, names: list[str]) -> None:
+        """See that outputs do not depend on rows that gradients leave out."""
+        with PaddingMoved():
+            moved = self._evaluate(inputs, self._here())[0]
+        if not same_numbers(outputs, moved):
+            raise SharpscopeError(
+                f"the outputs depend on the row of padding_idx in {listed(names)}, which gradients leave out, so "
+                "derivatives would not be those of the risk; let forward look it up without padding_idx, as "
+                "nn.Embedding without a forward of its own does while it is measured"
+            )
 
     def _look_at_own_eval(self, inputs: Any, outputs: Tensor) -> None:
         """See that a model whose own ``eval()`` changes more than modes computes the same without that."""
@@ -201,6 +215,8 @@ class _Seen(TorchFunctionMode):
         self.uses = uses
         self.half: torch.dtype | None = None
         self.goes_wrong = False
+        # The parameters that embeddings have rows of which gradients leave out.
+        self.withheld: dict[str, None] = {}
 
     @contextlib.contextmanager
     def call(self, parameters: Parameters, buffers: dict[str, Tensor]) -> Iterator[None]:
@@ -221,6 +237,8 @@ class _Seen(TorchFunctionMode):
         # What is half from the start is no loss of digits: only where full precision goes in.
         if half and any(tensor.is_floating_point() and not _is_half(tensor.dtype) for tensor in taken):
             self.half = half[0]
+        if withheld_row(func, args, kwargs) is not None:
+            self.withheld |= dict.fromkeys(self.uses.behind(weight_of(args, kwargs)))
         if func in _CONVOLUTIONS:
             given = dict(zip(_CONVOLUTIONS[func], args, strict=False)) | kwargs
             self.goes_wrong |= _may_go_wrong(given, transposed=func is F.conv_transpose2d)

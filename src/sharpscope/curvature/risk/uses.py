@@ -72,7 +72,14 @@ class Uses:
     @property
     def found(self) -> list[str]:
         """The parameters that the model computed with otherwise than as it was called with them."""
-        return [name for number, name in enumerate(self._names) if self._found >> number & 1]
+        return self._named(self._found)
+
+    def behind(self, tensor: Tensor) -> list[str]:
+        """Return the parameters that a tensor is, or was made of in this call."""
+        return self._named(self._present.get(tensor, 0))
+
+    def _named(self, bits: int) -> list[str]:
+        return [name for number, name in enumerate(self._names) if bits >> number & 1]
 
     def _held(self, tensor: Tensor) -> int:
         """Return which parameters a tensor that was not made in this call is, is a view of, or is made of."""

@@ -162,7 +162,7 @@ def test_fisher_rao_shares_one_backward_pass_with_the_gradient() -> None:
         return model(x)
 
     measure(case.model(), case.data((12,)), ["fisher_rao_norm", "gradient_norm", "relative_flatness"], forward=counted)
-    assert calls == 4, "one pass; the samples as they are and with gradients, and one by itself"
+    assert calls == 5, "one pass; the samples as they are, at other parameters and with gradients, and one by itself"
 
 
 def test_squared_error_has_the_curvature_of_the_mean_over_outputs() -> None:

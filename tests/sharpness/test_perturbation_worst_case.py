@@ -259,7 +259,7 @@ def test_it_shares_the_gradient_at_theta() -> None:
         return model(x)
 
     measure(MLP.model(), MLP.data((12,)), [MEASURE, "gradient_norm"], forward=counted)
-    looks = 2  # without gradients and with them
+    looks = 3  # without gradients, at other parameters too, and with gradients
     assert calls == looks + 5, "one gradient, and forward passes at theta, at the point found and at two random points"
 
 

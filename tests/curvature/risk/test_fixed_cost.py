@@ -32,14 +32,14 @@ def asked_of_a_model(samples: list[int], measures: Any = None, **options: Any) -
 @pytest.mark.parametrize(
     ("samples", "calls"),
     [
-        # A look inside without gradients; one with gradients; one sample, since sizes may agree by chance; the pass.
-        ([8], [8, 8, 1, 8]),
+        # Two looks inside without gradients; one with gradients; one sample, since sizes may agree by chance; the pass.
+        ([8], [8, 8, 8, 1, 8]),
         # Two sizes are seen where the few are not all.
-        ([40], [16, 16, 40]),
+        ([40], [16, 16, 16, 40]),
         # Whether samples depend on each other is seen when a second batch comes.
-        ([40, 40, 30], [16, 16, 40, 40, 2, 30]),
+        ([40, 40, 30], [16, 16, 16, 40, 40, 2, 30]),
         # More samples than those of the first batch are looked at when they come.
-        ([8, 12], [8, 8, 1, 8, 12, 12, 12, 2]),
+        ([8, 12], [8, 8, 8, 1, 8, 12, 12, 12, 2]),
     ],
 )
 def test_default_measures_call_a_model_no_more_often_than_told(samples: list[int], calls: list[int]) -> None:
@@ -55,16 +55,16 @@ def losses(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("loss", [losses, nn.CrossEntropyLoss(label_smoothing=0.1)])
 def test_the_look_at_a_loss_takes_the_outputs_that_are_known(loss: Callable[..., Any]) -> None:
-    assert asked_of_a_model([8], loss=loss)[0] == [8, 8, 1, 8]
+    assert asked_of_a_model([8], loss=loss)[0] == [8, 8, 8, 1, 8]
 
 
 @pytest.mark.parametrize(
     ("name", "calls", "backward"),
     [
-        ("margin", [8, 8], 0),
-        ("gradient_norm", [8, 8, 8], 2),
+        ("margin", [8, 8, 8], 0),
+        ("gradient_norm", [8, 8, 8, 8], 2),
         # Where single samples are not asked for, one of them alone is not looked at.
-        ("fisher_rao_norm", [8, 8, 1, 8], 2),
+        ("fisher_rao_norm", [8, 8, 8, 1, 8], 2),
     ],
 )
 def test_a_measure_has_only_the_looks_that_it_needs(name: str, calls: list[int], backward: int) -> None:

@@ -111,13 +111,23 @@ def _versions(tensors: Iterable[Tensor]) -> list[int]:
     return [tensor._version for tensor in tensors]
 
 
+def written_parameter(name: str) -> NotDeterministic:
+    """Return what to say of a model that writes to a parameter while it is evaluated."""
+    return NotDeterministic(
+        f"the model changes its parameter '{name}' in its forward pass, so its risk is not a function of its "
+        "parameters; constrain weights after optimizer.step(), not in forward"
+    )
+
+
 def _refuse_written(point: Point, versions: list[int]) -> None:
     """Refuse a model that has written to a parameter or a buffer since their versions were taken."""
     state = {**point.parameters, **point.buffers}
     for (name, tensor), version in zip(state.items(), versions, strict=True):
-        if tensor._version != version:
-            kind = "buffer" if name in point.buffers else "parameter"
-            raise NotDeterministic(
-                f"the model changes its {kind} '{name}' in eval mode (BatchNorm kept in train mode?), so each "
-                "sample's loss depends on its batch; let eval() reach every module"
-            )
+        if tensor._version == version:
+            continue
+        if name in point.parameters:
+            raise written_parameter(name)
+        raise NotDeterministic(
+            f"the model changes its buffer '{name}' in eval mode (BatchNorm kept in train mode?), so each sample's "
+            "loss depends on its batch; let eval() reach every module"
+        )

@@ -184,7 +184,7 @@ class Risk:
         if self._looked_at:
             return
         self._looked_at = True
-        look = FirstLook(self._calls.caller, self.parameters, self._point.buffers)
+        look = FirstLook(self._calls.caller, self.parameters, self._point.buffers, self.stream)
         self._first = look.look(batch, FEW)
         if look.wants_channels_first:
             self._point.lay_out_contiguous()

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from sharpscope.curvature.risk.network import eval_mode, plain_attention, refuse_dependent
+from sharpscope.curvature.risk.modes import eval_mode
+from sharpscope.curvature.risk.network import plain_attention, refuse_dependent
 from sharpscope.curvature.risk.precision import without_autocast
 from sharpscope.curvature.risk.random_state import random_state_kept
 from sharpscope.curvature.risk.state import ForwardState

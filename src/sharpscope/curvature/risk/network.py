@@ -141,34 +141,6 @@ def as_matrix(outputs: Tensor, size: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model in eval mode for a block, with gradients of embeddings that are dense and the loss's own."""
-    before = [
-        (module, name, getattr(module, name))
-        for module in model.modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        for name in ("sparse", "scale_grad_by_freq")
-    ]
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-    except NotImplementedError as error:
-        raise SharpscopeError(
-            f"the model {type(model).__name__} cannot be put in eval mode ({error}); measure the model that it was "
-            "exported from"
-        ) from error
-    try:
-        for embedding, name, _ in before:
-            setattr(embedding, name, False)
-        yield
-    finally:
-        for embedding, name, value in before:
-            setattr(embedding, name, value)
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextlib.contextmanager
 def plain_attention() -> Iterator[None]:
     """Keep transformer layers from PyTorch's fast path for a block.
 

@@ -67,7 +67,7 @@ class Reach:
         if self.cut and not self._told:
             self._told = True
             warnings.warn(
-                f"no gradient reaches {_listed(self.cut)}, which the forward pass cuts off (no_grad, detach, .data, or "
+                f"no gradient reaches {listed(self.cut)}, which the forward pass cuts off (no_grad, detach, .data, or "
                 "a step without a derivative): derivatives there count as zero, while perturbations move all "
                 "parameters",
                 stacklevel=2,
@@ -186,7 +186,7 @@ def _uncovered(recorder: RadialRecorder, parameters: Parameters, found: Gradient
         return recorder.uncovered
     missed = [name for name, gradient in found.items() if gradient is not None and name not in recorder.covered]
     if missed:
-        return f"gradients reach {_listed(missed)} out of sight"
+        return f"gradients reach {listed(missed)} out of sight"
     parts = list(recorder.contributions().values())
     if not parts:
         return None
@@ -237,7 +237,8 @@ def tolerance(dtype: torch.dtype) -> float:
     return 10 * torch.finfo(dtype).eps ** 0.5
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the names of parameters as a part of a sentence."""
     shown = ", ".join(f"'{name}'" for name in names[:_NAMED])
     rest = len(names) - _NAMED
     return f"the parameter{'s' if len(names) > 1 else ''} {shown}" + (f" and {rest} more" if rest > 0 else "")

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharpscope.curvature.risk.batches import same_numbers
+
 _ABSENT = object()
 
 
@@ -20,10 +22,15 @@ class ForwardState:
 
     Args:
         modules: Each of them by itself, without its children.
+        parameters: Whether to keep their parameters too.
     """
 
-    def __init__(self, modules: Iterable[nn.Module]) -> None:
-        owners = [owner for module in modules for owner in (module._buffers, module.__dict__)]
+    def __init__(self, modules: Iterable[nn.Module], *, parameters: bool = False) -> None:
+        owners = [
+            owner
+            for module in modules
+            for owner in (module._buffers, module.__dict__, *([module._parameters] if parameters else []))
+        ]
         # The buffers of a module compiled by torch.jit are no dictionary, and none is put in the place of another.
         self._owners = [owner for owner in owners if isinstance(owner, dict)]
         self.take()
@@ -44,12 +51,13 @@ class ForwardState:
         """Put it back, and touch no tensor that is as it was, since the graph of someone else may need it."""
         self._assign()
         pairs = zip(self._tensors, self._copies, strict=True)
-        changed = [(tensor, copy) for tensor, copy in pairs if not torch.equal(tensor, copy)]
-        self._write([tensor for tensor, _ in changed], [copy for _, copy in changed])
+        changed = [(tensor, copy) for tensor, copy in pairs if not same_numbers(tensor, copy)]
+        # By .data, since to such a graph nothing has happened.
+        self._write([tensor.data for tensor, _ in changed], [copy for _, copy in changed])
 
     def changed(self) -> list[str]:
         """Return the names of what is another object than it was, or has other values."""
-        written = {id(t) for t, copy in zip(self._tensors, self._copies, strict=True) if not torch.equal(t, copy)}
+        written = {id(t) for t, copy in zip(self._tensors, self._copies, strict=True) if not same_numbers(t, copy)}
         return [
             name
             for owner, kept in zip(self._owners, self._kept, strict=True)

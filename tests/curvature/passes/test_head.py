@@ -193,7 +193,8 @@ def test_a_head_whose_outputs_at_several_positions_stand_side_by_side_is_refused
     given: str | None, asked: dict[str, dict[str, str]]
 ) -> None:
     model = Positions().double()
-    with pytest.raises(HeadNotFound, match=r"has 12 outputs a sample .* 'head', has 4"):
+    told = "the last linear layer called" if given is None else "the head given"
+    with pytest.raises(HeadNotFound, match=f"has 12 outputs a sample, and {told}, 'head', has 4"):
         measure(model, [(AT_POSITIONS, Y)], asked, head=given)
 
 

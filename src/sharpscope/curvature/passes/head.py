@@ -226,11 +226,11 @@ class HeadFinder:
                 "whose output is the model's output"
             )
         if all(module.out_features != classes for module in candidates):
-            last = candidates[0]
+            last = "the head given" if self.risk.head is not None else "the last linear layer called"
             return (
-                f"the model has {classes} outputs a sample and calls no linear layer (nn.Linear) with as many (the "
-                f"last, '{self._names[last]}', has {last.out_features}), so it has no head; leave out the measures of "
-                "the head, or let forward=... return the outputs of one position, or their mean over positions"
+                f"the model has {classes} outputs a sample, and {last}, '{self._names[candidates[0]]}', has "
+                f"{candidates[0].out_features}, so the outputs are not those of a head; leave out the measures of the "
+                "head, or let forward=... return the outputs of one position, or their mean over positions"
             )
         tried = ", ".join(f"'{self._names[module]}'" for module in candidates[:5])
         return (

@@ -11,6 +11,7 @@ from torch import Tensor
 from sharpscope.curvature.passes.draws import Draw, Draws
 from sharpscope.curvature.passes.evaluation import Additive, Evaluation, Need, Reduction
 from sharpscope.curvature.passes.radial import gradient_of
+from sharpscope.curvature.passes.reductions import one_each
 from sharpscope.curvature.risk import Parameters
 from sharpscope.curvature.risk.batches import Batch, tensors_of
 from sharpscope.curvature.risk.custom_losses import CallableLoss
@@ -146,7 +147,8 @@ class PerturbedLosses(Additive):
 
     Args:
         perturbations: K of them.
-        loss: Maps outputs and targets to what is averaged, shape ``[B]``; the risk's own loss when None.
+        loss: Maps outputs and targets to what is averaged, shape ``[B]``, anything else is refused; the risk's own
+            loss when None.
     """
 
     needs = Need.OUTPUTS
@@ -167,7 +169,8 @@ class PerturbedLosses(Additive):
         self._risk = evaluation.risk
         if evaluation.differentiated:
             self._risk.reach.compare(self._risk, evaluation.batch, evaluation.outputs)
-        base = (self._loss or self._risk.loss.values)(evaluation.outputs, evaluation.targets)
+        values = self._loss or self._risk.loss.values
+        base = one_each(values(evaluation.outputs, evaluation.targets), evaluation.batch.size, "the loss")
         self._base += float(base.sum())
         self.samples += evaluation.batch.size
         self._held.append((evaluation.batch, evaluation.targets, base))

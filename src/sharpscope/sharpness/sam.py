@@ -6,13 +6,15 @@ import math
 from collections.abc import Generator
 from typing import Any, Literal
 
+from pydantic import PositiveFloat
+
 from sharpscope.curvature.estimate import Estimate, mean_of
-from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
+from sharpscope.curvature.estimators.sequential_sampling import Draws, draw_rounds, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes.perturbation import Noise, PerturbedLosses, antithetic, pair_means
 from sharpscope.curvature.passes.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import NotDefined, SharpscopeError
+from sharpscope.errors import NotDefined
 
 # The expansion draws pairs until what it does not know of mu is below this share of its value.
 _PRECISION = 0.01
@@ -45,8 +47,8 @@ def sam_sharpness(
     risk: Risk,
     *,
     method: Literal["monte_carlo", "expansion"] = "monte_carlo",
-    rho: float = 0.005,
-    draws: int = 100,
+    rho: PositiveFloat = 0.005,
+    draws: Draws = 100,
 ) -> Steps:
     r"""Mean absolute change of the risk under Gaussian noise whose RMS norm is rho, over rho (larger is sharper).
 
@@ -72,10 +74,6 @@ def sam_sharpness(
     Raises:
         NotDefined: For the expansion, if the forward pass cuts parameters off from gradients.
     """
-    if rho <= 0:
-        raise SharpscopeError(f"rho must be positive, got {rho}")
-    if draws < 2:
-        raise SharpscopeError(f"draws must be at least 2, so that a standard error exists, got {draws}")
     scale = rho / math.sqrt(risk.parameter_count)
     if method == "expansion":
         return (yield from _expansion(risk, rho, scale))

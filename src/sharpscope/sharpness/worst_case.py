@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure, run_together
@@ -18,7 +19,6 @@ from sharpscope.curvature.passes.perturbation import GradientAt, PerturbedLosses
 from sharpscope.curvature.passes.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.losses import Loss
-from sharpscope.errors import SharpscopeError
 
 # An ascent has arrived when its last step raised the value by no more than this share of it.
 _STILL = 0.01
@@ -62,13 +62,13 @@ _HIGHER = (
 def worst_case_sharpness(
     risk: Risk,
     *,
-    rho: float = 0.05,
-    steps: int = 1,
-    restarts: int = 0,
+    rho: PositiveFloat = 0.05,
+    steps: PositiveInt = 1,
+    restarts: NonNegativeInt = 0,
     norm: Norm = "l2",
     adaptive: bool = False,
     logit_normalized: bool = False,
-    m: int | None = None,
+    m: PositiveInt | None = None,
 ) -> Steps:
     r"""Largest rise of the risk found within distance rho of the parameters (larger is sharper).
 
@@ -100,11 +100,7 @@ def worst_case_sharpness(
         are told in ``details["reason"]``. ``details["last_gain"]`` is the share of the last step, ``details["ends"]``
         has the value of each ascent (the first is from theta and not random), ``details["random"]`` that of the higher
         random point, ``details["groups"]`` the number of groups under m.
-
-    Raises:
-        SharpscopeError: If an option is out of range.
     """
-    _check(rho=rho, steps=steps, restarts=restarts, m=m)
     loss = with_normalized_logits(risk.loss) if logit_normalized else None
     search = functools.partial(
         _search, rho=rho, steps=steps, restarts=restarts, norm=norm, adaptive=adaptive, loss=loss
@@ -182,11 +178,3 @@ def _reasons(estimates: Sequence[Estimate]) -> dict[str, str]:
 def _height(change: float) -> float:
     """Return a change by which points are ranked: a risk that overflowed is above all others."""
     return math.inf if math.isnan(change) else change
-
-
-def _check(*, rho: float, steps: int, restarts: int, m: int | None) -> None:
-    if rho <= 0:
-        raise SharpscopeError(f"rho must be positive, got {rho}")
-    for name, value, least in (("steps", steps, 1), ("restarts", restarts, 0), ("m", m, 1)):
-        if value is not None and value < least:
-            raise SharpscopeError(f"{name} must be at least {least}, got {value}")

@@ -21,6 +21,7 @@ from sharpscope.curvature.passes.perturbation import (
     with_normalized_logits,
 )
 from sharpscope.curvature.risk import Risk
+from sharpscope.sharpness.rounding import with_rounding
 
 
 @measure(
@@ -71,21 +72,21 @@ def average_case_sharpness(
         logit_normalized: Divide the logits of each sample by their standard deviation over the outputs.
 
     Returns:
-        The estimate with its standard error over pairs.
+        The estimate; its standard error is that over pairs and of rounding. Not converged at a rho so small that
+        rounding may be all of the value.
     """
     loss = with_normalized_logits(risk.loss).values if logit_normalized else None
     size, draw = (rho / math.sqrt(risk.parameter_count), torch.randn) if norm == "l2" else (rho, uniform)
     stream = risk.stream.child("average_case_sharpness")
-    samples = 0
+    scale = (lambda p: size * p.abs()) if adaptive else size
+    samples, rounding = 0, 0.0
 
     def make(start: int, count: int) -> Generator[Any, Any, list[float]]:
-        nonlocal samples
-        perturbed = PerturbedLosses(
-            antithetic((lambda p: size * p.abs()) if adaptive else size, stream, start, count, draw), loss
-        )
+        nonlocal samples, rounding
+        perturbed = PerturbedLosses(antithetic(scale, stream, start, count, draw), loss)
         yield perturbed
-        samples = perturbed.samples
+        samples, rounding = perturbed.samples, perturbed.rounding
         return pair_means(perturbed.differences)
 
     changes = yield from draw_rounds(make, draws, risk.rtol)
-    return judged(mean_of(changes, samples, rho=rho), risk.rtol)
+    return with_rounding(judged(mean_of(changes, samples, rho=rho), risk.rtol), risk, scale, rounding)

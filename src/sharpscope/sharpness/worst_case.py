@@ -8,14 +8,18 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure, run_together
 from sharpscope.curvature.passes.ascent import Ascent, Ball, Norm
 from sharpscope.curvature.passes.groups import Groups
-from sharpscope.curvature.passes.perturbation import GradientAt, PerturbedLosses, with_normalized_logits
+from sharpscope.curvature.passes.perturbation import (
+    GradientAt,
+    PerturbedLosses,
+    relative_rounding,
+    with_normalized_logits,
+)
 from sharpscope.curvature.passes.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.losses import Loss
@@ -157,7 +161,7 @@ def _search(
         "ends": [ascent.best for ascent in ascents],
         "random": highest,
     }
-    rounding = torch.finfo(next(iter(risk.parameters.values())).dtype).eps * abs(last.base)
+    rounding = relative_rounding(risk) * abs(last.base)
     flat = ascents[0].slope * rho <= rounding
     value, converged = best.best, gain <= _STILL if steps > 1 else not flat
     if flat:

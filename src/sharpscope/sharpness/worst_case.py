@@ -58,6 +58,8 @@ _HIGHER = (
             "For small rho one step is rho times the gradient norm (l2).",
             "Where the gradient is zero it leads nowhere: one step is then a random one, and not converged.",
             "With restarts, another seed may end at another point; the details have where each ascent ended.",
+            "At a minimum, where the gradients of the samples cancel, a subset leaves a gradient of its own, and a "
+            "value that may be many times that of all data.",
             "With m, groups follow the order of the data: a loader that shuffles makes other groups every time.",
         ),
         unit="loss",

@@ -48,7 +48,7 @@ class Group:
 
 
 _TRACE = {"sketch": 4, "probes": 8}
-_DENSITY = {"starts": 12, "steps": 1}  # its value, the trace, is the same after one step and after many
+_DENSITY = {"starts": 12, "steps": 2}  # its value, the trace, is the same after two steps and after many
 GROUPS = (
     Group(
         subsets=20,

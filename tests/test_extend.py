@@ -30,6 +30,7 @@ from sharpscope.extend import (
     Estimate,
     FeatureMoments,
     GaussNewton,
+    Mean,
     MeasureFacts,
     Pass,
     PerturbedLosses,
@@ -206,6 +207,37 @@ def test_a_measure_of_several_sums():
     expected = DATA[0].var(dim=0, correction=0).sum() / losses.median() / 20
     found = sharpscope.measure(MODEL, [tuple(part[i : i + 7] for part in DATA) for i in (0, 7, 14)], ["spread"])
     assert found["spread"].value == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(
+    ("function", "came"),
+    [
+        (lambda outputs: outputs.mean(), r"a tensor of shape \(\)"),
+        (lambda outputs: outputs, r"a tensor of shape \(7, 3\)"),
+        (lambda outputs: outputs.sum(1, keepdim=True), r"a tensor of shape \(7, 1\)"),
+        (lambda outputs: float(outputs.sum()), "float"),
+        (lambda outputs: None, "NoneType"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda function: Mean(lambda e: function(e.outputs)), "the function of Mean"),
+        (lambda function: Values(lambda e: function(e.outputs)), "the function of Values"),
+        (lambda function: PerturbedLosses([], lambda outputs, targets: function(outputs)), "the loss"),
+    ],
+    ids=["Mean", "Values", "PerturbedLosses"],
+)
+def test_a_sum_of_what_is_not_one_number_a_sample_is_refused(make, what, function, came):
+    @measure(facts())
+    def of_batches(risk: Risk) -> Steps:
+        """What depends on how the data is cut."""
+        yield make(function)
+        return Estimate(0.0)
+
+    told = rf"of_batches: {what} must return one number a sample, a tensor of shape \(7,\) for this batch, got {came}"
+    with pytest.raises(SharpscopeError, match=told):
+        sharpscope.measure(MODEL, DATA, ["of_batches"], batch_size=7)
 
 
 def test_a_dataset_of_a_file(tmp_path):

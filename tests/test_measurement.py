@@ -103,8 +103,8 @@ def test_nothing_asked_for_is_a_mistake(nothing: Any) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"k": {"measure": "margin", "quantile": 1.5}}, "^k: quantile must lie between 0 and 1, got 1.5"),
-        ({"s": {"measure": "sam_sharpness", "rho": 0.0}}, "^s: rho must be positive"),
+        ({"k": {"measure": "hessian_top_eigenvalue", "k": 3, "budget": 2}}, "^k: budget must be at least k, got k=3"),
+        ({"d": {"measure": "distance_from_init", "init": "none.safetensors"}}, "^d: the initialization 'none.safet"),
     ],
 )
 def test_what_a_measure_refuses_is_told_with_its_key(asked: Any, message: str) -> None:

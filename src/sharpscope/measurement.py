@@ -124,8 +124,8 @@ def measure(
         head: The final linear layer or its name; found by itself when None.
         batch_size: Samples evaluated at a time; bounds the memory, but for the graphs of other batches that curvature
             matrices keep between passes, which take at most 256 MB.
-        subset: At most this many samples, drawn by ``seed``; the standard error then contains that of the subset, from
-            measuring random groups of it, which doubles the cost.
+        subset: At most this many samples, drawn by ``seed``; the standard error then contains that of the subset, its
+            bias included, from measuring random groups of it, which doubles the cost.
         rtol: The relative standard error asked of estimators, which then draw until it is reached or their budget is
             spent; their fixed budgets when None.
         seed: The seed of all randomness.

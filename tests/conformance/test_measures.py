@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from sharpscope import Estimate, Measurements
 from sharpscope.curvature.measure import INVARIANCES, MEASURES, MeasureFacts
 from sharpscope.docstrings import explained, one_line, parts
-from sharpscope.errors import NotDefined
+from sharpscope.errors import NotDefined, SpecError
 from sharpscope.seeding import Stream
 
 # Variants that depend on the parametrization by too little to be seen.
@@ -48,6 +48,23 @@ def test_declares_itself(name: str) -> None:
         assert set(invariances) <= set(INVARIANCES)
         MEASURES[name].complete(dict(options))
     assert facts.exact or not facts.default, "the default measures are exact"
+
+
+def numbers(schema: Any) -> list[dict[str, Any]]:
+    """Return the parts of an option's JSON schema that stand for one number."""
+    return [part for part in schema.get("anyOf", [schema]) if part.get("type") in {"integer", "number"}]
+
+
+@every_measure
+def test_declares_the_bounds_of_its_options(name: str) -> None:
+    """What every run would refuse is then refused by a plan; no number of a measure may be negative."""
+    for option, schema in MEASURES[name].json_schema().items():
+        for number in numbers(schema):
+            least = number.get("minimum", number.get("exclusiveMinimum"))
+            assert least is not None, option
+            assert least >= 0
+            with pytest.raises(SpecError, match=f"option '{option}' of measure '{name}': .*got -1"):
+                MEASURES[name].complete({option: -1})
 
 
 @every_measure

@@ -147,7 +147,7 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     rest = [float(np.delete(values, i).mean()) for i in range(4)]
     # Squared deviations from 3.5: 6.25 + 2.25 + 0.25 + 12.25 = 21, over 4 * 3.
     assert jackknife_error(3.5, rest) == pytest.approx(math.sqrt(21 / 12), rel=1e-12)
-    assert random_groups_error(list(values)) == pytest.approx(math.sqrt(21 / 12), rel=1e-12)
+    assert random_groups_error(3.5, list(values)) == pytest.approx(math.sqrt(21 / 12), rel=1e-12)
     assert jackknife_error(3.5, rest, left=0.25) == pytest.approx(math.sqrt(21 / 12) / 2, rel=1e-12)
 
 
@@ -159,9 +159,46 @@ def test_the_jackknife_counts_the_bias() -> None:
     assert jackknife_error(0.0, rest) == pytest.approx(math.hypot(3 * 5 / 9, math.sqrt(3 * 16 / 81)), rel=1e-12)
 
 
+def test_the_groups_tell_a_bias_that_falls_with_the_root_of_their_number() -> None:
+    """Four groups of a quarter of the samples have twice the norm of a mean that is 0 but for chance."""
+    assert random_groups_error(1.0, [2.0, 2.0, 2.0, 2.0]) == pytest.approx(1.0)
+    assert random_groups_error(1.0, [2.0, 2.0, 2.0, 2.0], left=0.25) == pytest.approx(0.25)
+    assert random_groups_error(1.0, [1.0, 3.0]) == pytest.approx(math.hypot(1.0, 1 / (math.sqrt(2) - 1)))
+
+
+def fitted() -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    """Return a linear model at the minimum of the risk of its data, where the gradients of the samples cancel."""
+    _, (x, y) = problem(1000)
+    model = nn.Linear(5, 3)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return model, (x, y)
+
+
+def test_the_error_of_the_worst_case_at_a_minimum_holds_the_bias_of_a_subset() -> None:
+    model, data = fitted()
+    truth = measure(model, data, ["worst_case_sharpness"])["worst_case_sharpness"].value
+    found = [
+        measure(model, data, ["worst_case_sharpness"], subset=100, seed=seed)["worst_case_sharpness"]
+        for seed in range(12)
+    ]
+    assert all(e.value > 3 * truth for e in found)
+    off = math.sqrt(np.mean([(e.value - truth) ** 2 for e in found]))
+    assert off / 2 < math.sqrt(np.mean([e.stderr**2 for e in found])) < 2 * off
+    assert all(abs(e.value - truth) < 2.5 * e.stderr for e in found)
+
+
 def test_a_value_that_is_not_finite_leaves_the_error_unknown() -> None:
     assert jackknife_error(1.0, [1.0, math.inf]) == math.inf
-    assert random_groups_error([1.0, math.nan]) == math.inf
+    assert random_groups_error(1.0, [1.0, math.nan]) == math.inf
+    assert random_groups_error(math.nan, [1.0, 2.0]) == math.inf
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from sharpscope.curvature.operators import GaussNewton, Hessian, Products, Space
 from sharpscope.curvature.passes import Evaluator
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batches
-from sharpscope.errors import NotDeterministic
+from sharpscope.errors import NotDeterministic, SharpscopeError
 from sharpscope.sharpness import exact_trace
 
 SPECTRAL = [case for case in CASES if case.name in {"mlp", "residual", "tied", "mapping"}]
@@ -131,6 +131,25 @@ def test_the_errors_of_a_density_of_a_network_cover(kind: str) -> None:
     assert stated.details["negative"]["value"] == pytest.approx(
         truth["share"], abs=2 * stated.details["negative"]["stderr"]
     )
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_the_error_of_a_trace_from_the_fewest_points_covers(steps: int) -> None:
+    with risk_of(CASES[2]) as risk:
+        matrix = dense_ggn(risk)
+    off = []
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        algorithm = quadrature(len(matrix), generator, starts=2, steps=steps, dtype=torch.float64)
+        density = drive(algorithm, lambda v: v @ matrix)
+        value, stderr = density.total(density.nodes)
+        off.append((value - float(matrix.trace())) / stderr)
+    assert float(torch.tensor(off).square().mean().sqrt()) < 1.5
+
+
+def test_a_single_point_has_no_spread_and_is_refused() -> None:
+    with pytest.raises(SharpscopeError, match=r"option 'steps' of measure 'hessian_density': .* 2, got 1"):
+        measure(CASES[0].model(), CASES[0].data(), {"hessian_density": {"steps": 1}})
 
 
 def test_a_block_of_parameters_is_a_block_of_the_matrix() -> None:

@@ -162,11 +162,11 @@ def test_folded_normal_mean_has_its_limits() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rho": 0.0}, "rho must be positive, got 0.0"),
-        ({"rho": -1.0}, "rho must be positive"),
+        ({"rho": 0.0}, "'rho' .*greater than 0, got 0.0"),
+        ({"rho": -1.0}, "'rho' .*greater than 0, got -1.0"),
         ({"rho": math.nan}, "'rho' .*finite number, got nan"),
         ({"rho": math.inf}, "'rho' .*finite number, got inf"),
-        ({"draws": 1}, "draws must be at least 2.*got 1"),
+        ({"draws": 1}, "'draws' .*greater than or equal to 2, got 1"),
         ({"method": "exact"}, "'monte_carlo' or 'expansion', got 'exact'"),
         ({"draws": 2.5}, "'draws' .*whole number.*got 2.5"),
     ],

@@ -147,6 +147,23 @@ def test_weights_that_do_not_fit_are_named(change: Callable[[Any], Any], message
     check_loaded(model, before)
 
 
+@pytest.mark.parametrize(
+    ("content", "came"),
+    [
+        (b"", "got an empty file"),
+        (b"junk", r"got a file of 4 bytes that is neither \(\w+: "),
+        (b"hello world\n" * 10, r"got a file of 120 bytes that is neither \(\w+: "),
+        (b"PK\x03\x04aaaa", r"got a file of 8 bytes that is neither \(\w+: "),
+    ],
+    ids=["empty", "short", "text", "archive"],
+)
+def test_a_file_of_something_else_is_told_with_what_was_expected(content: bytes, came: str, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(SharpscopeError, match=f"cannot be read as weights: expected a state dict .* {came}") as caught:
+        load_weights(network(), tmp_path / "w.pt", "net")
+    assert "\n" not in str(caught.value)
+
+
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     class Harm:
         def __reduce__(self) -> Any:

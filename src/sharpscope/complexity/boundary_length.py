@@ -9,17 +9,17 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from sharpscope.complexity.input_derivatives import moves
 from sharpscope.curvature.estimate import mean_of
-from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
+from sharpscope.curvature.estimators.sequential_sampling import Draws, draw_rounds, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Evaluation, Need, Reduction
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batch, tensors_of
-from sharpscope.errors import NotDefined, SharpscopeError
+from sharpscope.errors import NotDefined
 
 # Directions of a draw: a straight boundary has its length to 1% from so many, whatever the angle.
 _DIRECTIONS = 8
@@ -27,6 +27,18 @@ _DIRECTIONS = 8
 _STEPS = 4
 # Points evaluated at a time.
 _PIECE = 2048
+
+Edges = tuple[float, float, float, float]
+
+
+def _not_empty(edges: Edges) -> Edges:
+    left, right, bottom, top = edges
+    if not (left < right and bottom < top):
+        raise ValueError("expected (left, right, bottom, top) with left < right and bottom < top")
+    return edges
+
+
+Region = Annotated[Edges, AfterValidator(_not_empty)]
 
 
 @measure(
@@ -57,9 +69,9 @@ _PIECE = 2048
 def boundary_length(
     risk: Risk,
     *,
-    draws: Annotated[int, Field(ge=2)] = 8,
+    draws: Draws = 8,
     lines: Annotated[int, Field(ge=1)] = 32,
-    region: tuple[float, float, float, float] | None = None,
+    region: Region | None = None,
 ) -> Steps:
     r"""Length of the boundary between predictions, for inputs in the plane (larger is more complex).
 
@@ -84,7 +96,6 @@ def boundary_length(
     Raises:
         NotDefined: If inputs are not two numbers, there is one output only, or all samples lie on one line along an
             axis.
-        SharpscopeError: If the region is empty.
     """
     given = None if region is None else _Rectangle(*region)
     plane = _Plane()
@@ -111,22 +122,12 @@ def boundary_length(
 
 @dataclass(frozen=True)
 class _Rectangle:
-    """A part of the plane.
-
-    Raises:
-        SharpscopeError: If it is empty.
-    """
+    """A part of the plane."""
 
     left: float
     right: float
     bottom: float
     top: float
-
-    def __post_init__(self) -> None:
-        if not (-math.inf < self.left < self.right < math.inf and -math.inf < self.bottom < self.top < math.inf):
-            raise SharpscopeError(
-                f"region must be (left, right, bottom, top) with left < right and bottom < top, got {self.edges}"
-            )
 
     @property
     def edges(self) -> tuple[float, float, float, float]:

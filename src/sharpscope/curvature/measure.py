@@ -12,8 +12,10 @@ A measure is one function and one registration line::
         yield gradient
         return Estimate(gradient.norm(), samples=gradient.samples)
 
-The decorated function, called with a risk, runs alone and returns the estimate. Unit, cost and source of a measure
-stand in its facts, and come from there into the docstring that ``help`` shows.
+The decorated function, called with a risk, checks its options against their types, runs alone and returns the
+estimate. The bounds of an option are declared in its type, such as ``Annotated[int, Field(ge=2)]``, so that a study
+that breaks them is refused before it runs. Unit, cost and source of a measure stand in its facts, and come from there
+into the docstring that ``help`` shows.
 """
 
 from __future__ import annotations
@@ -111,7 +113,8 @@ def measure(facts: MeasureFacts, *, version: int = 1) -> Callable[[Callable[...,
     def enroll(steps: Callable[..., Steps]) -> Callable[..., Estimate]:
         @functools.wraps(steps)
         def alone(risk: Risk, **options: Any) -> Estimate:
-            return run_together(risk, {steps.__name__: (steps, options)}).estimates[steps.__name__]
+            name = steps.__name__
+            return run_together(risk, {name: (steps, MEASURES[name].complete(options))}).estimates[name]
 
         alone.steps = steps  # type: ignore[attr-defined]
         alone.__doc__ = _documented(steps.__doc__ or "", facts)

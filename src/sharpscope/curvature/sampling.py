@@ -54,7 +54,8 @@ def sampling_errors(
     The subset is divided at random into up to 16 groups, and everything is measured on each, which costs as much as
     the measurement itself. A measure that is a function of sums over samples is known without each group, too: the
     delete-a-group jackknife gives its error, bias included. For any other measure the spread over the groups gives it
-    (the method of random groups), as if a group were like the subset in all but its size.
+    (the method of random groups), as if a group were like the subset in all but its size; how far their mean lies from
+    the value tells of the bias.
 
     Args:
         measured: What was measured on the subset.
@@ -98,7 +99,7 @@ def sampling_errors(
         if len(outside[key]) == groups:
             errors[key] = jackknife_error(measured.estimates[key].value, outside[key], left)
         else:
-            errors[key] = random_groups_error(inside[key], left)
+            errors[key] = random_groups_error(measured.estimates[key].value, inside[key], left)
     return errors, failed
 
 
@@ -128,13 +129,21 @@ def jackknife_error(value: float, rest: list[float], left: float = 1.0) -> float
     return math.hypot(math.sqrt(left * spread), left * bias)
 
 
-def random_groups_error(values: list[float], left: float = 1.0) -> float:
-    """Return the standard error of the mean over groups of samples; infinite where a group has no finite value.
+def random_groups_error(value: float, values: list[float], left: float = 1.0) -> float:
+    """Return the root of the mean squared error of a value from those of groups of its samples.
+
+    It joins the standard error of the mean over the groups and the bias. What cancels over samples, such as the
+    gradient at a minimum, falls with the root of their number: the bias of n groups is then that of all samples times
+    the root of n, and the difference of the two tells it. Bias that falls faster is stated too large. It is infinite
+    where a value is not finite.
 
     Args:
+        value: From all samples.
         values: From each group.
         left: As for the jackknife.
     """
-    if not np.isfinite(values).all():
+    if not np.isfinite([value, *values]).all():
         return math.inf
-    return math.sqrt(left / len(values)) * float(np.std(values, ddof=1))
+    spread = float(np.var(values, ddof=1)) / len(values)
+    bias = (float(np.mean(values)) - value) / (math.sqrt(len(values)) - 1)
+    return math.hypot(math.sqrt(left * spread), left * bias)

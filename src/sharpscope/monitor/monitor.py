@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.network import Forward, device_of, unwrapped
-from sharpscope.errors import NotDefined, SharpscopeError
+from sharpscope.curvature.risk.raw_data import whole_number
+from sharpscope.errors import NotDefined, SharpscopeError, one_line
 from sharpscope.measurement import Asked, Measurements, measure_risk, resolve_measures, told_together
 from sharpscope.monitor.overhead import Overhead
 from sharpscope.monitor.samples import fixed_samples
@@ -22,8 +23,8 @@ from sharpscope.seeding import Stream
 if TYPE_CHECKING:
     import pandas as pd
 
-# What says that a measure has no value at these parameters, or no room: reasons to note, none to stop a training.
-_NOTED = (SharpscopeError, torch.linalg.LinAlgError, torch.OutOfMemoryError)  # type: ignore[attr-defined]
+# Whatever is raised while a model is measured, by its own code too, is a reason to note and none to stop a training.
+_NOTED = (Exception,)
 
 
 class SharpnessMonitor:
@@ -31,8 +32,9 @@ class SharpnessMonitor:
 
     The samples are drawn once, when the monitor is made, and kept in memory. What is measured at a step is what
     ``sharpscope.measure`` would find for them then, and the training goes on as if it had not been watched:
-    parameters, buffers, modes, gradients, the global random state and a loader's own are left bit for bit. What
-    distributes or compiles a model is looked through; parameters that are sharded over processes cannot be measured.
+    parameters, buffers, modes, gradients, the global random state and a loader's own are left bit for bit. Whatever
+    fails while it measures, or in ``on_record``, is told in a warning and stops no training. What distributes or
+    compiles a model is looked through; parameters that are sharded over processes cannot be measured.
 
     Args:
         data: Samples as for ``sharpscope.measure``, without random augmentation.
@@ -56,7 +58,7 @@ class SharpnessMonitor:
         skipped: How many measurements were skipped for ``max_overhead``.
 
     Raises:
-        SharpscopeError: For an unknown measure or option, or unfit data.
+        SharpscopeError: For an unknown measure or option, any other argument that does not fit, or unfit data.
 
     Examples:
         >>> model = nn.Linear(2, 3)
@@ -89,16 +91,16 @@ class SharpnessMonitor:
         max_overhead: float | None = None,
         on_record: Callable[[int, Measurements], object] | None = None,
     ) -> None:
-        if every < 1:
-            raise SharpscopeError(f"every must be at least 1 step, got {every}")
+        _refuse_unfit(head, init, on_record)
+        self._every = whole_number("every", every, 1)
         # The streams of sharpscope.measure, so that it finds the same numbers.
-        stream = Stream(seed, "measure")
+        stream = Stream(whole_number("seed", seed), "measure")
         self._asked = {key: {"measure": name, **given} for key, (name, given) in resolve_measures(measures).items()}
         self._by_default = measures is None
         self._samples = fixed_samples(data, batch_size=batch_size, subset=subset, stream=stream.child("subset"))
         self._settings: dict[str, Any] = {"loss": loss, "forward": forward, "head": head, "rtol": rtol, "init": init}
         self._stream = stream.child("estimators")
-        self._every = every
+        self._risk_of(nn.LayerNorm(1))  # any model will do to see that the settings fit
         self._on_record = on_record
         self._record = Trajectory()
         self._overhead = Overhead(max_overhead)
@@ -115,7 +117,11 @@ class SharpnessMonitor:
 
         Returns:
             What was measured; None if it was not time.
+
+        Raises:
+            SharpscopeError: If ``model`` is no module, or ``step`` no whole number of at least 0.
         """
+        step = _checked(model, step)
         self._overhead.look()
         previous, self._last_step = self._last_step, step
         due = step % self._every == 0 if previous is None else step // self._every > previous // self._every
@@ -135,17 +141,20 @@ class SharpnessMonitor:
 
         Returns:
             What was measured, without what failed.
+
+        Raises:
+            SharpscopeError: As ``step``.
         """
+        step = _checked(model, step)
         self._overhead.look()
         network = unwrapped(model)
         with self._overhead.measuring(device_of(network)):
             found = self._measure(network)
         self._leave_out_undefined(found.failed)
-        failed = {key: str(error) for key, error in found.failed.items()}
+        failed = {key: one_line(error) for key, error in found.failed.items()}
         self._record.add(step, found, failed, self._overhead.latest)
         self._warn_of_failures(step, failed)
-        if self._on_record is not None:
-            self._on_record(step, found)
+        self._tell(step, found)
         return found
 
     def to_frame(self, *, wide: bool = False) -> pd.DataFrame:
@@ -186,11 +195,25 @@ class SharpnessMonitor:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the record of a training that goes on."""
-        self._record.load_state_dict(state["rows"])
-        self._overhead.load_state_dict(state["overhead"])
-        self._last_step = state["last_step"]
-        self.skipped = state["skipped"]
+        """Go on with the record of a training that goes on.
+
+        Args:
+            state: What ``state_dict`` returned.
+
+        Raises:
+            SharpscopeError: If it is anything else; the monitor is left as it was.
+        """
+        record, overhead = Trajectory(), copy.copy(self._overhead)
+        try:
+            record.load_state_dict(state["rows"])
+            overhead.load_state_dict(state["overhead"])
+            last_step, skipped = state["last_step"], state["skipped"]
+        except (KeyError, TypeError) as error:
+            raise SharpscopeError(
+                f"the state must be what state_dict() of a SharpnessMonitor returned, got {state!r:.100} "
+                f"({one_line(error)})"
+            ) from error
+        self._record, self._overhead, self._last_step, self.skipped = record, overhead, last_step, skipped
 
     def __repr__(self) -> str:
         samples = sum(batch.size for batch in self._samples)
@@ -201,12 +224,23 @@ class SharpnessMonitor:
             f"{steps} steps recorded{skipped}; {self.overhead:.1%} of the time)"
         )
 
+    def _risk_of(self, network: nn.Module) -> Risk:
+        return Risk(network, self._samples, stream=self._stream, **self._settings)
+
     def _measure(self, network: nn.Module) -> Measurements:
         try:
-            risk = Risk(network, self._samples, stream=self._stream, **self._settings)
+            return measure_risk(self._risk_of(network), self._asked, noted=_NOTED)
         except _NOTED as error:
-            return Measurements({}, dict.fromkeys(self._asked, error))
-        return measure_risk(risk, self._asked, noted=_NOTED)
+            # What no measure can do without says nothing of which of them are defined.
+            return Measurements({}, dict.fromkeys(self._asked, SharpscopeError(one_line(error))))
+
+    def _tell(self, step: int, found: Measurements) -> None:
+        if self._on_record is None:
+            return
+        try:
+            self._on_record(step, found)
+        except Exception as error:  # noqa: BLE001 - whatever a function of the user's may raise
+            warnings.warn(f"on_record failed at step {step}: {one_line(error)}; the training goes on", stacklevel=4)
 
     def _leave_out_undefined(self, failed: dict[str, BaseException]) -> None:
         """Drop what nobody asked for by name and is not defined for this model, now and from failures to note."""
@@ -227,3 +261,23 @@ class SharpnessMonitor:
                 "the same measures are noted in the record alone",
                 stacklevel=4,
             )
+
+
+def _refuse_unfit(head: object, init: object, on_record: object) -> None:
+    """Refuse arguments of the wrong kind that a measurement would find out at a step of the training."""
+    if not isinstance(head, nn.Linear | str | None):
+        raise SharpscopeError(f"head must be a linear layer (nn.Linear) or its name, got {type(head).__name__}")
+    named = isinstance(init, Mapping) and all(isinstance(value, Tensor) for value in init.values())
+    if init is not None and not named:
+        raise SharpscopeError(
+            f"init must be a mapping of names to tensors, such as a state_dict(), got {type(init).__name__}"
+        )
+    if on_record is not None and not callable(on_record):
+        raise SharpscopeError(f"on_record must be a callable (step, measurements), got {type(on_record).__name__}")
+
+
+def _checked(model: object, step: object) -> int:
+    """Return the step as a number, having seen that both arguments are what they should be."""
+    if not isinstance(model, nn.Module):
+        raise SharpscopeError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
+    return whole_number("step", step, 0)

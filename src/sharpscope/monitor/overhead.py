@@ -23,8 +23,8 @@ class Overhead:
     """
 
     def __init__(self, most: float | None = None) -> None:
-        if most is not None and not 0 < most < 1:
-            raise SharpscopeError(f"max_overhead must lie between 0 and 1, such as 0.05, got {most}")
+        if most is not None and not (isinstance(most, int | float) and 0 < most < 1):
+            raise SharpscopeError(f"max_overhead must be a number between 0 and 1, such as 0.05, got {most!r}")
         self._most = most
         self.spent = 0.0
         self.latest = 0.0
@@ -79,5 +79,5 @@ class Overhead:
 
 
 def _synchronize(device: torch.device) -> None:
-    if device.type != "cpu":
+    if device.type not in {"cpu", "meta"}:  # where nothing runs beside this thread
         torch.accelerator.synchronize(device)

@@ -8,6 +8,7 @@ import torch
 
 from sharpscope.curvature.risk.batches import Batch, Batches, left_alone
 from sharpscope.curvature.risk.random_state import random_state_kept
+from sharpscope.curvature.risk.samples import Samples
 from sharpscope.seeding import Stream
 
 
@@ -24,7 +25,7 @@ def fixed_samples(data: Any, *, batch_size: int | None, subset: int | None, stre
         The batches, in the order of the data.
 
     Raises:
-        SharpscopeError: For unfit data.
+        SharpscopeError: For unfit data, or none.
     """
     with random_state_kept(torch.device("cpu")), left_alone(data) as own:
-        return list(Batches(own, batch_size=batch_size, subset=subset, stream=stream))
+        return list(Samples(Batches(own, batch_size=batch_size, subset=subset, stream=stream)))

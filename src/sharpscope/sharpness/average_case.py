@@ -7,9 +7,10 @@ from collections.abc import Generator
 from typing import Any
 
 import torch
+from pydantic import PositiveFloat
 
 from sharpscope.curvature.estimate import mean_of
-from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
+from sharpscope.curvature.estimators.sequential_sampling import Draws, draw_rounds, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes.ascent import Norm
 from sharpscope.curvature.passes.perturbation import (
@@ -20,7 +21,7 @@ from sharpscope.curvature.passes.perturbation import (
     with_normalized_logits,
 )
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import SharpscopeError
+from sharpscope.sharpness.rounding import with_rounding
 
 
 @measure(
@@ -48,8 +49,8 @@ from sharpscope.errors import SharpscopeError
 def average_case_sharpness(
     risk: Risk,
     *,
-    rho: float = 0.05,
-    draws: int = 50,
+    rho: PositiveFloat = 0.05,
+    draws: Draws = 50,
     norm: Norm = "l2",
     adaptive: bool = False,
     logit_normalized: bool = False,
@@ -71,28 +72,21 @@ def average_case_sharpness(
         logit_normalized: Divide the logits of each sample by their standard deviation over the outputs.
 
     Returns:
-        The estimate with its standard error over pairs.
-
-    Raises:
-        SharpscopeError: If an option is out of range.
+        The estimate; its standard error is that over pairs and of rounding. Not converged at a rho so small that
+        rounding may be all of the value.
     """
-    if rho <= 0:
-        raise SharpscopeError(f"rho must be positive, got {rho}")
-    if draws < 2:
-        raise SharpscopeError(f"draws must be at least 2, so that a standard error exists, got {draws}")
     loss = with_normalized_logits(risk.loss).values if logit_normalized else None
     size, draw = (rho / math.sqrt(risk.parameter_count), torch.randn) if norm == "l2" else (rho, uniform)
     stream = risk.stream.child("average_case_sharpness")
-    samples = 0
+    scale = (lambda p: size * p.abs()) if adaptive else size
+    samples, rounding = 0, 0.0
 
     def make(start: int, count: int) -> Generator[Any, Any, list[float]]:
-        nonlocal samples
-        perturbed = PerturbedLosses(
-            antithetic((lambda p: size * p.abs()) if adaptive else size, stream, start, count, draw), loss
-        )
+        nonlocal samples, rounding
+        perturbed = PerturbedLosses(antithetic(scale, stream, start, count, draw), loss)
         yield perturbed
-        samples = perturbed.samples
+        samples, rounding = perturbed.samples, perturbed.rounding
         return pair_means(perturbed.differences)
 
     changes = yield from draw_rounds(make, draws, risk.rtol)
-    return judged(mean_of(changes, samples, rho=rho), risk.rtol)
+    return with_rounding(judged(mean_of(changes, samples, rho=rho), risk.rtol), risk, scale, rounding)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from sharpscope.curvature.estimate import Estimate
@@ -131,7 +132,7 @@ def head_norm(risk: Risk) -> Steps:
         kind="control",
     )
 )
-def margin(risk: Risk, *, quantile: float = 0.1) -> Steps:
+def margin(risk: Risk, *, quantile: Annotated[float, Field(ge=0, le=1)] = 0.1) -> Steps:
     r"""Quantile of the margins of the outputs (smaller is closer to a change of prediction).
 
     .. math:: \gamma_n = f_y(x_n) - \max_{c \neq y} f_c(x_n)
@@ -144,8 +145,6 @@ def margin(risk: Risk, *, quantile: float = 0.1) -> Steps:
     Returns:
         The exact value (``stderr`` 0); ``details`` has the mean and the minimum.
     """
-    if not 0 <= quantile <= 1:
-        raise SharpscopeError(f"quantile must lie between 0 and 1, got {quantile}")
     margins = Values(_margins)
     yield margins
     values = margins.all.numpy()

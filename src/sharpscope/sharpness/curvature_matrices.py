@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from sharpscope.curvature.estimate import Estimate, mean_of
 from sharpscope.curvature.estimators import Algorithm, Eigenvalues, ProbeValues, deflated_probes, lanczos
 from sharpscope.curvature.estimators import stochastic_lanczos_quadrature as quadrature
-from sharpscope.curvature.estimators.sequential_sampling import BUDGET, further_draws, judged
+from sharpscope.curvature.estimators.sequential_sampling import BUDGET, Draws, further_draws, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.operators import GaussNewton, Hessian, Operator, Products, Space, of_products
 from sharpscope.curvature.risk import Risk
@@ -20,6 +21,8 @@ from sharpscope.sharpness.exact_trace import ExactTrace, SpareProducts, Traceabl
 
 Patterns = str | list[str] | None
 Route = Literal["exact", "differences"]
+# The standard error follows from the spread of the points of a quadrature, of which one has none.
+Points = Annotated[int, Field(ge=2)]
 
 _SHIFTS = frozenset({"b+c", "W+1u"})
 _SCALES = "It changes under rescalings of the parameters that leave the function as it is."
@@ -54,7 +57,7 @@ _GHORBANI = 'Ghorbani et al., "An Investigation into Neural Net Optimization via
 
 @measure(_facts("Hessian top eigenvalue", r"\lambda_{max}(H)", _EIGENVALUE_COST, _WU))
 def hessian_top_eigenvalue(
-    risk: Risk, *, k: int = 1, budget: int = 100, parameters: Patterns = None, route: Route = "exact"
+    risk: Risk, *, k: PositiveInt = 1, budget: PositiveInt = 100, parameters: Patterns = None, route: Route = "exact"
 ) -> Steps:
     r"""Largest algebraic eigenvalue of the Hessian of the risk (larger is sharper).
 
@@ -82,7 +85,9 @@ def hessian_top_eigenvalue(
 
 
 @measure(_facts("Gauss-Newton top eigenvalue", r"\lambda_{max}(G)", _EIGENVALUE_COST, _WU, _GGN))
-def ggn_top_eigenvalue(risk: Risk, *, k: int = 1, budget: int = 100, parameters: Patterns = None) -> Steps:
+def ggn_top_eigenvalue(
+    risk: Risk, *, k: PositiveInt = 1, budget: PositiveInt = 100, parameters: Patterns = None
+) -> Steps:
     r"""Largest eigenvalue of the generalized Gauss-Newton matrix (larger is sharper).
 
     .. math:: \lambda_{max}(E[J^T A J])
@@ -101,7 +106,7 @@ def ggn_top_eigenvalue(risk: Risk, *, k: int = 1, budget: int = 100, parameters:
 
 @measure(_facts("Hessian trace", r"\mathrm{tr}(H)", _EXACT_COST, _MEYER, _KINKS), version=2)
 def hessian_trace(
-    risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None, route: Route = "exact"
+    risk: Risk, *, sketch: NonNegativeInt = 8, probes: Draws = 16, parameters: Patterns = None, route: Route = "exact"
 ) -> Steps:
     r"""Trace of the Hessian of the risk (larger is sharper).
 
@@ -130,7 +135,7 @@ def hessian_trace(
 
 
 @measure(_facts("Gauss-Newton trace", r"\mathrm{tr}(G)", _EXACT_COST, _MEYER, _GGN), version=2)
-def ggn_trace(risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None) -> Steps:
+def ggn_trace(risk: Risk, *, sketch: NonNegativeInt = 8, probes: Draws = 16, parameters: Patterns = None) -> Steps:
     r"""Trace of the generalized Gauss-Newton matrix (larger is sharper).
 
     .. math:: \mathrm{tr}(E[J^T A J]) = E_n \sum_r w_{nr} |v_{nr}^T J_n|^2, \quad A_n = \sum_r w_{nr} v_{nr} v_{nr}^T
@@ -153,7 +158,7 @@ def ggn_trace(risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patt
 
 @measure(_facts("Hessian Frobenius norm", r"\|H\|_F", _TRACE_COST, _MEYER))
 def hessian_frobenius_norm(
-    risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None, route: Route = "exact"
+    risk: Risk, *, sketch: NonNegativeInt = 8, probes: Draws = 16, parameters: Patterns = None, route: Route = "exact"
 ) -> Steps:
     r"""Frobenius norm of the Hessian of the risk (larger is sharper).
 
@@ -173,7 +178,9 @@ def hessian_frobenius_norm(
 
 
 @measure(_facts("Gauss-Newton Frobenius norm", r"\|G\|_F", _TRACE_COST, _MEYER, _GGN))
-def ggn_frobenius_norm(risk: Risk, *, sketch: int = 8, probes: int = 16, parameters: Patterns = None) -> Steps:
+def ggn_frobenius_norm(
+    risk: Risk, *, sketch: NonNegativeInt = 8, probes: Draws = 16, parameters: Patterns = None
+) -> Steps:
     r"""Frobenius norm of the generalized Gauss-Newton matrix (larger is sharper).
 
     .. math:: \|E[J^T A J]\|_F
@@ -192,7 +199,7 @@ def ggn_frobenius_norm(risk: Risk, *, sketch: int = 8, probes: int = 16, paramet
 
 @measure(_facts("Hessian spectral density", r"\rho_H(\lambda)", _DENSITY_COST, _GHORBANI), version=2)
 def hessian_density(
-    risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Patterns = None, route: Route = "exact"
+    risk: Risk, *, starts: Draws = 4, steps: Points = 24, parameters: Patterns = None, route: Route = "exact"
 ) -> Steps:
     r"""Spectral density of the Hessian; its value is the trace, details have its shape (larger is sharper).
 
@@ -203,7 +210,7 @@ def hessian_density(
     Args:
         risk: Model, loss and N samples.
         starts: Independent random starts.
-        steps: Lanczos steps a start: the points of its quadrature.
+        steps: Lanczos steps a start: the points of its quadrature; at least 2, since one tells nothing of the spread.
         parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
         route: "exact" products, or central "differences" of gradients, which take no second derivatives.
 
@@ -221,7 +228,7 @@ def hessian_density(
 
 
 @measure(_facts("Gauss-Newton spectral density", r"\rho_G(\lambda)", _DENSITY_COST, _GHORBANI, _GGN), version=2)
-def ggn_density(risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Patterns = None) -> Steps:
+def ggn_density(risk: Risk, *, starts: Draws = 4, steps: Points = 24, parameters: Patterns = None) -> Steps:
     r"""Spectral density of the Gauss-Newton matrix; its value is the trace, details have its shape (larger is sharper).
 
     .. math:: \rho(\lambda) = \frac{1}{P} \sum_i \delta(\lambda - \lambda_i(G))
@@ -229,7 +236,7 @@ def ggn_density(risk: Risk, *, starts: int = 4, steps: int = 24, parameters: Pat
     Args:
         risk: Model, loss and N samples.
         starts: Independent random starts.
-        steps: Lanczos steps a start: the points of its quadrature.
+        steps: Lanczos steps a start: the points of its quadrature; at least 2, since one tells nothing of the spread.
         parameters: Names, prefixes of names, or shell patterns: the diagonal block of these parameters; all when None.
 
     Returns:
@@ -268,8 +275,8 @@ def _generator(risk: Risk, operator: Operator, purpose: str) -> torch.Generator:
 
 
 def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Generator[Any, Any, Estimate]:
-    if k < 1 or budget < k:
-        raise SharpscopeError(f"k must be at least 1 and budget at least k, got k={k} and budget={budget}")
+    if budget < k:
+        raise SharpscopeError(f"budget must be at least k, got k={k} and budget={budget}")
     space = operator.space
     algorithm = lanczos(
         space.size,
@@ -295,9 +302,6 @@ def _top_eigenvalue(risk: Risk, operator: Operator, k: int, budget: int) -> Gene
 
 
 def _probes(risk: Risk, operator: Operator, sketch: int, probes: int, of: str) -> Algorithm[ProbeValues]:
-    if probes < 2 or sketch < 0:
-        raise SharpscopeError(f"probes must be at least 2 and sketch at least 0, got {probes} and {sketch}")
-
     def further(found: ProbeValues) -> int:
         return 0 if risk.rtol is None else further_draws(getattr(found, of), risk.rtol, BUDGET * probes)
 
@@ -344,8 +348,6 @@ def _frobenius_norm(risk: Risk, operator: Operator, sketch: int, probes: int) ->
 
 
 def _density(risk: Risk, operator: Operator, starts: int, steps: int) -> Generator[Any, Any, Estimate]:
-    if starts < 2 or steps < 1:
-        raise SharpscopeError(f"starts must be at least 2 and steps at least 1, got {starts} and {steps}")
     space = operator.space
     generator = _generator(risk, operator, "density")
     algorithm = quadrature(space.size, generator, starts=starts, steps=steps, dtype=space.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -98,7 +99,7 @@ def _variance_of_tangent(evaluation: Evaluation) -> Tensor:
         default=True,
     )
 )
-def fisher_rao_norm_analytic(risk: Risk, *, degree: int | None = None) -> Steps:
+def fisher_rao_norm_analytic(risk: Risk, *, degree: PositiveInt | None = None) -> Steps:
     r"""Fisher-Rao norm by the formula for homogeneous networks (larger is sharper).
 
     .. math:: k \sqrt{E[\langle \partial l / \partial f, f \rangle^2]}

@@ -111,8 +111,6 @@ def layer_flatness(
     risk: Risk, layer: str | nn.Module, *, normalize: bool, probes: int
 ) -> Generator[Any, Any, Estimate]:
     """Estimate the relative flatness of a layer, given as itself or by name, or of "all"; see ``relative_flatness``."""
-    if probes < 2:
-        raise SharpscopeError(f"probes must be at least 2, so that a standard error exists, got {probes}")
     layers = _chosen(risk, layer)
     scales: dict[str, Tensor] = {}
     about: dict[str, Any] = {}

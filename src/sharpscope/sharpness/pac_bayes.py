@@ -7,15 +7,15 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from sharpscope.curvature.estimate import Estimate, mean_of
-from sharpscope.curvature.estimators.sequential_sampling import BUDGET, further_draws, judged
+from sharpscope.curvature.estimators.sequential_sampling import BUDGET, Draws, further_draws, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes.perturbation import PerturbedLosses, antithetic, pair_means, zero_one
 from sharpscope.curvature.passes.reductions import norm_of
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import SharpscopeError
 
 # The bracket of sigma begins at a tenth of the weights' size and moves by this factor, at most so many times.
 _FACTOR = 4.0
@@ -56,10 +56,10 @@ def pac_bayes_flatness(
     risk: Risk,
     *,
     criterion: Literal["accuracy", "loss"] = "accuracy",
-    tolerance: float = 0.1,
-    draws: int = 10,
+    tolerance: PositiveFloat = 0.1,
+    draws: Draws = 10,
     magnitude_aware: bool = False,
-    floor: float = 1e-3,
+    floor: NonNegativeFloat = 1e-3,
 ) -> Steps:
     r"""Inverse square of the largest Gaussian noise that keeps the expected accuracy, or loss (larger is sharper).
 
@@ -84,16 +84,7 @@ def pac_bayes_flatness(
         ``details["bracket"]`` holds the two values of sigma between which the drop crosses the tolerance.
         ``converged`` is false where it never does between the ends of the range searched: the value is that at the end
         then, a bound, with an error of its own size.
-
-    Raises:
-        SharpscopeError: If an option is out of range.
     """
-    if tolerance <= 0:
-        raise SharpscopeError(f"tolerance must be positive, got {tolerance}")
-    if draws < 2:
-        raise SharpscopeError(f"draws must be at least 2, so that a standard error exists, got {draws}")
-    if floor < 0:
-        raise SharpscopeError(f"floor must not be negative, got {floor}")
     noise = _Noise(risk, zero_one if criterion == "accuracy" else None, floor if magnitude_aware else None)
     sigma = 0.1 if magnitude_aware else 0.1 * _root_mean_square(risk)
     count = draws

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpscope.curvature.estimate import Estimate
+from sharpscope.curvature.estimators.sequential_sampling import Draws
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes import Additive, Evaluation, Need
 from sharpscope.curvature.passes.head import HeadFinder
@@ -121,7 +122,7 @@ def relative_flatness(
     normalize: bool = True,
     variant: Literal["trace", "max_eigenvalue"] = "trace",
     layer: str | nn.Module | None = None,
-    probes: int = 32,
+    probes: Draws = 32,
 ) -> Steps:
     r"""Relative flatness of the final linear layer, or of others (larger is sharper).
 

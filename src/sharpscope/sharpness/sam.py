@@ -6,13 +6,16 @@ import math
 from collections.abc import Generator
 from typing import Any, Literal
 
+from pydantic import PositiveFloat
+
 from sharpscope.curvature.estimate import Estimate, mean_of
-from sharpscope.curvature.estimators.sequential_sampling import draw_rounds, judged
+from sharpscope.curvature.estimators.sequential_sampling import Draws, draw_rounds, judged
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure
 from sharpscope.curvature.passes.perturbation import Noise, PerturbedLosses, antithetic, pair_means
 from sharpscope.curvature.passes.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import NotDefined, SharpscopeError
+from sharpscope.errors import NotDefined
+from sharpscope.sharpness.rounding import with_rounding
 
 # The expansion draws pairs until what it does not know of mu is below this share of its value.
 _PRECISION = 0.01
@@ -45,8 +48,8 @@ def sam_sharpness(
     risk: Risk,
     *,
     method: Literal["monte_carlo", "expansion"] = "monte_carlo",
-    rho: float = 0.005,
-    draws: int = 100,
+    rho: PositiveFloat = 0.005,
+    draws: Draws = 100,
 ) -> Steps:
     r"""Mean absolute change of the risk under Gaussian noise whose RMS norm is rho, over rho (larger is sharper).
 
@@ -66,16 +69,13 @@ def sam_sharpness(
             is that small, at most 64 times as many.
 
     Returns:
-        The estimate. ``stderr`` is that over draws (monte_carlo) or of the estimate of mu (expansion);
+        The estimate. ``stderr`` is that over draws and of rounding (monte_carlo) or of the estimate of mu (expansion).
+        Draws at a rho so small that rounding may be all of the value are not converged.
         ``details["at_zero"]`` is the value at zero perturbation, exactly 0.
 
     Raises:
         NotDefined: For the expansion, if the forward pass cuts parameters off from gradients.
     """
-    if rho <= 0:
-        raise SharpscopeError(f"rho must be positive, got {rho}")
-    if draws < 2:
-        raise SharpscopeError(f"draws must be at least 2, so that a standard error exists, got {draws}")
     scale = rho / math.sqrt(risk.parameter_count)
     if method == "expansion":
         return (yield from _expansion(risk, rho, scale))
@@ -84,19 +84,20 @@ def sam_sharpness(
 
 def _monte_carlo(risk: Risk, rho: float, scale: float, draws: int) -> Generator[Any, Any, Estimate]:
     stream = risk.stream.child("sam_sharpness")
-    at_zero, samples = 0.0, 0
+    at_zero, samples, rounding = 0.0, 0, 0.0
 
     def make(start: int, count: int) -> Generator[Any, Any, list[float]]:
-        nonlocal at_zero, samples
+        nonlocal at_zero, samples, rounding
         points = [Noise(scale, stream.child(k)) for k in range(start, start + count)]
         perturbed = PerturbedLosses([Noise(0.0, stream.child("zero")), *points])
         yield perturbed
         first, *changes = perturbed.differences
-        at_zero, samples = max(at_zero, abs(first) / rho), perturbed.samples
+        at_zero, samples, rounding = max(at_zero, abs(first) / rho), perturbed.samples, perturbed.rounding / rho
         return [abs(change) / rho for change in changes]
 
     values = yield from draw_rounds(make, draws, risk.rtol)
-    return judged(mean_of(values, samples, rho=rho, route="monte_carlo", at_zero=at_zero), risk.rtol)
+    found = mean_of(values, samples, rho=rho, route="monte_carlo", at_zero=at_zero)
+    return with_rounding(judged(found, risk.rtol), risk, scale, rounding)
 
 
 def _expansion(risk: Risk, rho: float, scale: float) -> Generator[Any, Any, Estimate]:

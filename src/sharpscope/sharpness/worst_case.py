@@ -8,17 +8,21 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.measure import MeasureFacts, Steps, measure, run_together
 from sharpscope.curvature.passes.ascent import Ascent, Ball, Norm
 from sharpscope.curvature.passes.groups import Groups
-from sharpscope.curvature.passes.perturbation import GradientAt, PerturbedLosses, with_normalized_logits
+from sharpscope.curvature.passes.perturbation import (
+    GradientAt,
+    PerturbedLosses,
+    relative_rounding,
+    with_normalized_logits,
+)
 from sharpscope.curvature.passes.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.losses import Loss
-from sharpscope.errors import SharpscopeError
 
 # An ascent has arrived when its last step raised the value by no more than this share of it.
 _STILL = 0.01
@@ -54,6 +58,8 @@ _HIGHER = (
             "For small rho one step is rho times the gradient norm (l2).",
             "Where the gradient is zero it leads nowhere: one step is then a random one, and not converged.",
             "With restarts, another seed may end at another point; the details have where each ascent ended.",
+            "At a minimum, where the gradients of the samples cancel, a subset leaves a gradient of its own, and a "
+            "value that may be many times that of all data.",
             "With m, groups follow the order of the data: a loader that shuffles makes other groups every time.",
         ),
         unit="loss",
@@ -62,13 +68,13 @@ _HIGHER = (
 def worst_case_sharpness(
     risk: Risk,
     *,
-    rho: float = 0.05,
-    steps: int = 1,
-    restarts: int = 0,
+    rho: PositiveFloat = 0.05,
+    steps: PositiveInt = 1,
+    restarts: NonNegativeInt = 0,
     norm: Norm = "l2",
     adaptive: bool = False,
     logit_normalized: bool = False,
-    m: int | None = None,
+    m: PositiveInt | None = None,
 ) -> Steps:
     r"""Largest rise of the risk found within distance rho of the parameters (larger is sharper).
 
@@ -100,11 +106,7 @@ def worst_case_sharpness(
         are told in ``details["reason"]``. ``details["last_gain"]`` is the share of the last step, ``details["ends"]``
         has the value of each ascent (the first is from theta and not random), ``details["random"]`` that of the higher
         random point, ``details["groups"]`` the number of groups under m.
-
-    Raises:
-        SharpscopeError: If an option is out of range.
     """
-    _check(rho=rho, steps=steps, restarts=restarts, m=m)
     loss = with_normalized_logits(risk.loss) if logit_normalized else None
     search = functools.partial(
         _search, rho=rho, steps=steps, restarts=restarts, norm=norm, adaptive=adaptive, loss=loss
@@ -161,7 +163,7 @@ def _search(
         "ends": [ascent.best for ascent in ascents],
         "random": highest,
     }
-    rounding = torch.finfo(next(iter(risk.parameters.values())).dtype).eps * abs(last.base)
+    rounding = relative_rounding(risk) * abs(last.base)
     flat = ascents[0].slope * rho <= rounding
     value, converged = best.best, gain <= _STILL if steps > 1 else not flat
     if flat:
@@ -182,11 +184,3 @@ def _reasons(estimates: Sequence[Estimate]) -> dict[str, str]:
 def _height(change: float) -> float:
     """Return a change by which points are ranked: a risk that overflowed is above all others."""
     return math.inf if math.isnan(change) else change
-
-
-def _check(*, rho: float, steps: int, restarts: int, m: int | None) -> None:
-    if rho <= 0:
-        raise SharpscopeError(f"rho must be positive, got {rho}")
-    for name, value, least in (("steps", steps, 1), ("restarts", restarts, 0), ("m", m, 1)):
-        if value is not None and value < least:
-            raise SharpscopeError(f"{name} must be at least {least}, got {value}")

@@ -166,3 +166,45 @@ def test_the_head_may_be_given_by_name() -> None:
     assert kappa(model, head="head") == kappa(model, head=model.head)
     with pytest.raises(HeadNotFound, match=r"'hed', is no linear layer.*did you mean 'head'"):
         kappa(model, head="hed")
+
+
+class Positions(nn.Module):
+    """A head that is applied at each of several positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(5, 6)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.body(x))).flatten(1)
+
+
+AT_POSITIONS = X.expand(3, 9, 5).transpose(0, 1) * torch.arange(1.0, 4.0, dtype=torch.float64)[:, None]
+
+
+@pytest.mark.parametrize("given", [None, "head"])
+@pytest.mark.parametrize(
+    "asked",
+    [{"relative_flatness": {}}, {"information_geometric_sharpness": {"parameters": "head"}}],
+    ids=["relative_flatness", "information_geometric_sharpness"],
+)
+def test_a_head_whose_outputs_at_several_positions_stand_side_by_side_is_refused(
+    given: str | None, asked: dict[str, dict[str, str]]
+) -> None:
+    model = Positions().double()
+    told = "the last linear layer called" if given is None else "the head given"
+    with pytest.raises(HeadNotFound, match=f"has 12 outputs a sample, and {told}, 'head', has 4"):
+        measure(model, [(AT_POSITIONS, Y)], asked, head=given)
+
+
+def test_measures_of_a_head_at_several_positions_are_left_out_of_the_defaults() -> None:
+    with pytest.warns(UserWarning, match="relative_flatness: the model has 12 outputs a sample"):
+        found = measure(Positions().double(), [(AT_POSITIONS, Y)])
+    assert isinstance(found.failed["relative_flatness"], HeadNotFound)
+    assert "gradient_norm" in found
+
+
+def test_a_head_at_a_single_position_is_one() -> None:
+    found = measure(Positions().double(), [(AT_POSITIONS[:, :1], Y)], ["relative_flatness"])["relative_flatness"]
+    assert found.details["layer"] == "head"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,10 @@ FORMS = {
         {"input": X[:4].tolist(), "labels": Y[:4].tolist()},
         {"input": X[4:].tolist(), "label": Y[4:]},
     ],
+    "a tensor and a list": (X, Y.tolist()),
+    "an array and a list": [X.numpy(), Y.tolist()],
+    "a list and a tensor": (X.tolist(), Y),
+    "inputs together and a list": ((X,), Y.tolist()),
     "label": {"input": X, "label": Y},
     "arrays turned around": (X.flip(0).numpy()[::-1], Y.flip(0).numpy()[::-1]),
     "arrays of another machine": (X.numpy().astype(">f8"), Y.numpy().astype(">i4")),
@@ -187,6 +191,37 @@ def test_unfit_data_is_refused(data: Any, error: type[Exception], message: str) 
     torch.manual_seed(0)
     with pytest.raises(error, match=message):
         measure(linear(), data, ["gradient_norm"])
+
+
+class Once:
+    """Data that are used up after one pass, though they are no iterator."""
+
+    def __init__(self, begin: Callable[[Iterator[Any]], Iterator[Any]]) -> None:
+        self.left = iter([(X[:4], Y[:4]), (X[4:7], Y[4:7]), (X[7:], Y[7:])])
+        self.begin = begin
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.begin(self.left)
+
+
+LOSSES: dict[str, Any] = {
+    "function": lambda outputs, targets: nn.functional.cross_entropy(outputs, targets, reduction="none"),
+    "module": nn.CrossEntropyLoss(weight=torch.ones(2, dtype=torch.float64)),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_iterator_behind_the_data_serves_one_pass_and_no_part_of_another(loss: str) -> None:
+    """A loss of the user's own takes a first look, after which samples would be missing."""
+    assert measure(linear(), Once(lambda left: left), ["gradient_norm"])["gradient_norm"].samples == 10
+    with pytest.raises(SharpscopeError, match=r"re-iterable.*one-time list_iterator: pass a list, a DataLoader"):
+        measure(linear(), Once(lambda left: left), ["gradient_norm"], loss=LOSSES[loss])
+
+
+def test_data_that_are_used_up_are_told_from_data_without_samples() -> None:
+    asked = {"hessian_top_eigenvalue": {}}
+    with pytest.raises(SharpscopeError, match=r"had 10 samples in the first pass and none in a later.*pass a list"):
+        measure(linear(), Once(lambda left: (raw for raw in left)), asked)
 
 
 @pytest.mark.parametrize("sizes", [{"batch_size": 0}, {"subset": 0}, {"subset": -3}])

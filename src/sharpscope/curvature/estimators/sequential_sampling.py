@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from sharpscope.curvature.estimate import Estimate, mean_of
 
@@ -17,6 +19,8 @@ _FIRST = 16
 _GROWTH = 4
 _MARGIN = 1.1
 
+# The option of a measure, at least two so that a standard error exists.
+Draws = Annotated[int, Field(ge=2)]
 # Makes the draws ``start`` to ``start + count - 1``: a part of a measure, which may ask for passes.
 Draw = Callable[[int, int], Generator[Any, Any, list[float]]]
 

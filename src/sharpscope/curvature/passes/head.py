@@ -31,6 +31,9 @@ class Call:
 
     def is_returned_as(self, outputs: Tensor) -> bool:
         """Tell whether the model returned this call's output itself, or its numbers in the same order."""
+        # The outputs of several positions side by side are those of a far larger head, which is tied.
+        if self.module.out_features != outputs.shape[1]:
+            return False
         if self.output.numel() != outputs.numel() or self.output.shape[0] != outputs.shape[0]:
             return False
         if _version_of(self.output) != self.version:  # a tail worked in place
@@ -121,7 +124,7 @@ class HeadFinder:
         if self.module is not None:
             phi = self._through_tail(self.module, batch, parameters)
             if phi is None:
-                raise HeadNotFound(self._explain([self.module]))
+                raise HeadNotFound(self._explain([self.module], outputs.shape[1]))
             return phi
         return self._search(batch, parameters, outputs.shape[1])
 
@@ -135,7 +138,7 @@ class HeadFinder:
                 if phi is not None:
                     found[candidate] = phi
         if not found:
-            raise HeadNotFound(self._explain(candidates))
+            raise HeadNotFound(self._explain(candidates, classes))
         if len(found) > 1:
             names = ", ".join(f"'{self._names[module]}'" for module in found)
             raise HeadNotFound(
@@ -216,11 +219,18 @@ class HeadFinder:
             phi = part if phi is None else phi + part
         return phi
 
-    def _explain(self, candidates: list[nn.Linear]) -> str:
+    def _explain(self, candidates: list[nn.Linear], classes: int) -> str:
         if not candidates:
             return (
                 "the model calls no linear layer (nn.Linear), so it has no head; measures of the head need one "
                 "whose output is the model's output"
+            )
+        if all(module.out_features != classes for module in candidates):
+            last = "the head given" if self.risk.head is not None else "the last linear layer called"
+            return (
+                f"the model has {classes} outputs a sample, and {last}, '{self._names[candidates[0]]}', has "
+                f"{candidates[0].out_features}, so the outputs are not those of a head; leave out the measures of the "
+                "head, or let forward=... return the outputs of one position, or their mean over positions"
             )
         tried = ", ".join(f"'{self._names[module]}'" for module in candidates[:5])
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
@@ -11,7 +12,8 @@ from torch import Tensor
 from sharpscope.curvature.passes.draws import Draw, Draws
 from sharpscope.curvature.passes.evaluation import Additive, Evaluation, Need, Reduction
 from sharpscope.curvature.passes.radial import gradient_of
-from sharpscope.curvature.risk import Parameters
+from sharpscope.curvature.passes.reductions import one_each
+from sharpscope.curvature.risk import Parameters, Risk
 from sharpscope.curvature.risk.batches import Batch, tensors_of
 from sharpscope.curvature.risk.custom_losses import CallableLoss
 from sharpscope.curvature.risk.losses import Loss, class_indices
@@ -136,6 +138,11 @@ def zero_one(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(dim=1) != targets).double()
 
 
+def relative_rounding(risk: Risk) -> float:
+    """Return the relative rounding of what the model computes."""
+    return torch.finfo(next(iter(risk.parameters.values())).dtype).eps
+
+
 class PerturbedLosses(Additive):
     """The change of the mean loss at each of several perturbations.
 
@@ -146,7 +153,8 @@ class PerturbedLosses(Additive):
 
     Args:
         perturbations: K of them.
-        loss: Maps outputs and targets to what is averaged, shape ``[B]``; the risk's own loss when None.
+        loss: Maps outputs and targets to what is averaged, shape ``[B]``, anything else is refused; the risk's own
+            loss when None.
     """
 
     needs = Need.OUTPUTS
@@ -158,6 +166,7 @@ class PerturbedLosses(Additive):
         self._loss = loss
         self._changes = [0.0] * len(perturbations)
         self._base = 0.0
+        self._square_rounding = 0.0
         self._held: list[tuple[Batch, Tensor, Tensor]] = []
         self._bytes = 0
         self.samples = 0
@@ -167,13 +176,24 @@ class PerturbedLosses(Additive):
         self._risk = evaluation.risk
         if evaluation.differentiated:
             self._risk.reach.compare(self._risk, evaluation.batch, evaluation.outputs)
-        base = (self._loss or self._risk.loss.values)(evaluation.outputs, evaluation.targets)
+        values = self._loss or self._risk.loss.values
+        base = one_each(values(evaluation.outputs, evaluation.targets), evaluation.batch.size, "the loss")
         self._base += float(base.sum())
+        self._square_rounding += float(self._rounding_of(evaluation, values, base).square().sum())
         self.samples += evaluation.batch.size
         self._held.append((evaluation.batch, evaluation.targets, base))
         self._bytes += sum(t.numel() * t.element_size() for t in tensors_of(evaluation.batch.inputs))
         if self._bytes >= _HELD:
             self._perturb()
+
+    def _rounding_of(self, evaluation: Evaluation, values: Callable[[Tensor, Tensor], Tensor], base: Tensor) -> Tensor:
+        """Return how far the loss of each sample may be off, for what the model rounds and what the loss does."""
+        outputs = evaluation.outputs
+        epsilon = relative_rounding(self._risk)
+        signs = 1 - 2 * (torch.arange(outputs.shape[1], device=outputs.device) % 2)
+        moved = outputs + epsilon * outputs.abs().amax(dim=1, keepdim=True) * signs
+        off = values(moved, evaluation.targets) - base
+        return torch.hypot(off, torch.finfo(base.dtype).eps * base)
 
     def _perturb(self) -> None:
         """Add the changes of the losses of what is held, at every perturbation."""
@@ -208,12 +228,18 @@ class PerturbedLosses(Additive):
         assert not part._held
         self._changes = [a - b for a, b in zip(whole._changes, part._changes, strict=True)]
         self._base = whole._base - part._base
+        self._square_rounding = max(0.0, whole._square_rounding - part._square_rounding)
         self.samples = whole.samples - part.samples
 
     @property
     def base(self) -> float:
         """L(theta)."""
         return self._base / self.samples
+
+    @property
+    def rounding(self) -> float:
+        """How far L(theta) may be off for rounding, as if that of the samples were independent."""
+        return math.sqrt(self._square_rounding) / self.samples
 
     @property
     def differences(self) -> list[float]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from sharpscope.curvature.passes.evaluation import Additive, Evaluation, Need, Reduction
 from sharpscope.curvature.passes.radial import WHOLE
+from sharpscope.errors import SharpscopeError
 
 # In single precision a sample's features differ by about 1e-6 from batch to batch. What is left of a sum of squares
 # after as much is taken out of it may then be nothing.
@@ -24,11 +25,32 @@ def norm_of(tensors: Iterable[Tensor]) -> float:
     return math.sqrt(sum(float(tensor.square().sum()) for tensor in tensors))
 
 
+def one_each(values: Any, samples: int, what: str) -> Tensor:
+    """Return what a function gave for the samples of a batch, having seen that it is one number of each.
+
+    Args:
+        values: What it gave.
+        samples: How many samples the batch has.
+        what: What gave it, for the message.
+
+    Raises:
+        SharpscopeError: If it is no tensor of shape ``[samples]``: a mean over a batch would depend on how the data is
+            cut into batches.
+    """
+    if isinstance(values, Tensor) and values.shape == (samples,):
+        return values
+    came = f"a tensor of shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+    raise SharpscopeError(
+        f"{what} must return one number a sample, a tensor of shape ({samples},) for this batch, got {came}; reduce "
+        "over the outputs of a sample, and leave the mean over samples to the measure"
+    )
+
+
 class Mean(Additive):
     """The mean over samples of a function of each.
 
     Args:
-        function: Maps an evaluation to one number a sample, shape ``[B]``.
+        function: Maps an evaluation to one number a sample, shape ``[B]``; anything else is refused.
         needs: What the function reads of the evaluation.
     """
 
@@ -42,8 +64,8 @@ class Mean(Additive):
 
     def update(self, evaluation: Evaluation) -> None:
         """Add a batch."""
-        values = self._function(evaluation).double()
-        self._sum += float(values.sum())
+        values = one_each(self._function(evaluation), evaluation.batch.size, "the function of Mean")
+        self._sum += float(values.double().sum())
         self.samples += evaluation.batch.size
 
     def rest_of(self, whole: Self, part: Self) -> None:
@@ -75,7 +97,11 @@ class Count(Additive):
 
 
 class Values(Reduction):
-    """One number of every sample, 8 bytes each: for quantiles."""
+    """One number of every sample, 8 bytes each: for quantiles.
+
+    Args:
+        function: Maps an evaluation to one number a sample, shape ``[B]``; anything else is refused.
+    """
 
     needs = Need.OUTPUTS
 
@@ -85,7 +111,8 @@ class Values(Reduction):
 
     def update(self, evaluation: Evaluation) -> None:
         """Keep the numbers of a batch."""
-        self._parts.append(self._function(evaluation).double().cpu())
+        values = one_each(self._function(evaluation), evaluation.batch.size, "the function of Values")
+        self._parts.append(values.double().cpu())
 
     @property
     def all(self) -> Tensor:

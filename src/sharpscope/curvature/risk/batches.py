@@ -29,6 +29,7 @@ from sharpscope.curvature.risk.raw_data import (
     collated,
     inputs_and_targets,
     is_whole,
+    refuse_again,
     sample_of,
     told,
     whole_number,
@@ -107,6 +108,7 @@ class Batches:
         batch_size = None if batch_size is None else whole_number("batch_size", batch_size, 1)
         subset = None if subset is None else whole_number("subset", subset, 1)
         self._limit = batch_size
+        self._latest: Iterator[Any] | None = None
         self.population: int | None = None
         pair = as_pair(data)
         if pair is not None and pair[1].ndim:
@@ -134,7 +136,11 @@ class Batches:
         return isinstance(self._data, list | tuple | _DatasetBatches)
 
     def __iter__(self) -> Iterator[Batch]:
-        for raw in _read(self._data):
+        iterator = iter(self._data)
+        if not isinstance(self._data, DataLoader):  # whose iterators keep workers, and begin anew
+            refuse_again(iterator, self._latest)
+            self._latest = iterator
+        for raw in _read(iterator):
             batch = as_batch(raw)
             step = self._limit or batch.size
             if batch.size <= step:
@@ -239,9 +245,8 @@ def usual_batch_size(numbers: int) -> int:
     return min(_MOST_SAMPLES, max(DEFAULT_BATCH_SIZE, _NUMBERS // max(1, numbers)))
 
 
-def _read(data: Iterable[Any]) -> Iterator[Any]:
+def _read(iterator: Iterator[Any]) -> Iterator[Any]:
     """Yield what data hold, and tell in a sentence where they fail."""
-    iterator = iter(data)
     for index in itertools.count():
         try:
             raw = next(iterator)
@@ -256,10 +261,7 @@ def _read(data: Iterable[Any]) -> Iterator[Any]:
 
 def _refuse_unfit(data: Any) -> None:
     if isinstance(data, Iterator):
-        raise SharpscopeError(
-            "data must be re-iterable, since some measures need several passes; "
-            f"got a one-time {type(data).__name__}: pass a list, a DataLoader or a Dataset"
-        )
+        refuse_again(data, data)
     if not isinstance(data, Iterable | Dataset) or isinstance(data, str | bytes) or hasattr(data, "iloc"):
         raise SharpscopeError(
             "data must be batches of (inputs, targets), or mappings with 'labels', or a Dataset, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,22 +36,19 @@ def whole_number(name: str, value: Any, least: int | None = None) -> int:
 def as_pair(data: Any) -> tuple[Tensor, Tensor] | None:
     """Return inputs and targets if data is a pair of tensors, arrays or lists of numbers that hold all samples.
 
-    A list of two tensors is such a pair, too: it cannot be two batches, which are pairs themselves.
+    A list of two tensors is such a pair, too: it cannot be two batches, which are pairs themselves. Nor can a tensor
+    and a list of numbers.
 
     Raises:
         SharpscopeError: If the two do not fit each other.
     """
     if not (isinstance(data, tuple | list) and len(data) == 2):
         return None
-    if all(map(_is_array, data)):
-        inputs, targets = _array("inputs", data[0]), _array("targets", data[1])
-    elif all(isinstance(part, list | tuple) for part in data):
-        numbers = [_numbers(part) for part in data]
-        # Lists of as many dimensions may be two batches, or two samples.
-        if numbers[0] is None or numbers[1] is None or numbers[0].ndim < 2 or numbers[1].ndim >= numbers[0].ndim:
-            return None
-        inputs, targets = numbers[0], numbers[1]
-    else:
+    inputs, targets = (_as_numbers(name, part) for name, part in zip(("inputs", "targets"), data, strict=True))
+    if inputs is None or targets is None:
+        return None
+    # Lists of as many dimensions may be two batches, or two samples.
+    if not any(map(_is_array, data)) and (inputs.ndim < 2 or targets.ndim >= inputs.ndim):
         return None
     for name, part in (("inputs", inputs), ("targets", targets)):
         if part.is_nested or part.layout != torch.strided or part.is_meta:
@@ -65,9 +62,26 @@ def as_pair(data: Any) -> tuple[Tensor, Tensor] | None:
 
 def is_whole(data: Any) -> bool:
     """Tell whether data is one pair of several inputs and their targets, and not two batches."""
-    if not (isinstance(data, tuple | list) and len(data) == 2 and _is_array(data[1])):
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        return False
+    targets = _as_numbers("targets", data[1])
+    # A list of numbers is no batch, which has two parts of a dimension or more.
+    if targets is None or (targets.ndim != 1 and not _is_array(data[1])):
         return False
     return isinstance(data[0], Mapping) or (isinstance(data[0], tuple | list) and all(map(_is_array, data[0])))
+
+
+def refuse_again(iterator: Iterator[Any], latest: Iterator[Any] | None) -> None:
+    """Refuse data that have the same iterator for several passes, of which all but the first would miss samples.
+
+    Raises:
+        SharpscopeError: If the iterator of a pass is that of the pass before.
+    """
+    if iterator is latest:
+        raise SharpscopeError(
+            "data must be re-iterable, since several passes over them are needed; "
+            f"got a one-time {type(iterator).__name__}: pass a list, a DataLoader or a Dataset"
+        )
 
 
 def inputs_and_targets(raw: Any) -> tuple[Any, Tensor]:
@@ -156,6 +170,13 @@ def _targets(value: Any) -> Tensor:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, Tensor | np.ndarray)
+
+
+def _as_numbers(name: str, value: Any) -> Tensor | None:
+    """Return a tensor, an array or lists of numbers as a tensor; None for anything else."""
+    if _is_array(value):
+        return _array(name, value)
+    return _numbers(value) if isinstance(value, list | tuple) else None
 
 
 def _tensors(inputs: Any) -> Any:

@@ -35,14 +35,14 @@ class Samples:
         return isinstance(self._batches, list | tuple) or getattr(self._batches, "ordered", False)
 
     def targets(self) -> Iterator[Tensor]:
-        """Yield the targets of every batch, where they are."""
-        return (batch.targets for batch in self._batches)
+        """Yield the targets of every batch, where they are: a pass as any other."""
+        return (batch.targets for batch in self)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield all batches that are not empty, and count their samples.
 
         Raises:
-            SharpscopeError: If there is no sample.
+            SharpscopeError: If there is no sample, or none any more.
             NotDeterministic: If their number has changed since the last pass.
         """
         seen = 0
@@ -50,6 +50,11 @@ class Samples:
             if batch.size:
                 seen += batch.size
                 yield batch
+        if seen == 0 and self.count:
+            raise SharpscopeError(
+                f"the data had {self.count} samples in the first pass and none in a later one, as an iterator that "
+                "serves once; pass a list of batches, a DataLoader or a Dataset"
+            )
         if seen == 0:
             raise SharpscopeError("the data has no samples; pass at least one batch")
         if self.count not in (0, seen):

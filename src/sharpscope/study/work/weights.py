@@ -74,8 +74,13 @@ def _read(path: Path) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> SharpscopeError:
+    size = path.stat().st_size
+    # What follows the first sentence is advice on how to let the file run code.
+    reason = _shortened(error).split(". ")[0]
+    came = f"a file of {size:,} bytes that is neither ({reason})" if size else "an empty file"
     return SharpscopeError(
-        f"{path} cannot be read as weights ({_shortened(error)}); save a state dict with torch.save or safetensors"
+        f"{path} cannot be read as weights: expected a state dict saved by torch.save, or by safetensors under a name "
+        f"that ends in .safetensors, got {came}"
     )
 
 
@@ -139,5 +144,5 @@ def _some(items: list[str]) -> str:
 
 
 def _shortened(error: Exception, length: int = 200) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= length else f"{text[:length]}..."

@@ -61,6 +61,8 @@ class SharpnessMonitor:
         SharpscopeError: For an unknown measure or option, any other argument that does not fit, or unfit data.
 
     Examples:
+        >>> import torch
+        >>> from torch import nn
         >>> model = nn.Linear(2, 3)
         >>> inputs, targets = torch.randn(64, 2), torch.randint(0, 3, (64,))
         >>> monitor = SharpnessMonitor((inputs, targets), ["gradient_norm", "parameter_norm"], every=10)

@@ -38,7 +38,7 @@ def test_what_is_all_loss_is_told_so():
 def test_the_page_tells_it_in_both_orders():
     page, content = section_of("is_it_complexity", turned(study(1.0, 0.3)))
     told = words(page)
-    number = r"[<>]?\d+% \[[<>]?\d+, [<>]?\d+\]"
+    number = r"[<>]?[\d.]+% \[[<>]?[\d.]+, [<>]?[\d.]+\]"
     sentence = (
         f"Loss explains {number} of the variation of log relative flatness over runs of one seed, geometric "
         f"complexity a further {number}, the regime a further {number}. The other way round, geometric complexity "
@@ -57,7 +57,7 @@ def headline(results):
 
 def test_the_headline_has_what_complexity_explains_first_and_last():
     results = sharper(turned(study(1.0, 0.3)))
-    number = r"[<>]?\d+% \[[<>]?\d+, [<>]?\d+\]"
+    number = r"[<>]?[\d.]+% \[[<>]?[\d.]+, [<>]?[\d.]+\]"
     of = "Of the variation of relative flatness between runs of one seed"
     explains = f"geometric complexity explains {number}, and {number} beside loss and regime"
     assert re.search(rf" {of}, {explains}\.$", headline(results))

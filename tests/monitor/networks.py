@@ -10,6 +10,7 @@ from sharpscope.curvature.measure import MEASURES
 X = torch.randn(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(40) % 3
 DEFAULT = [name for name in MEASURES if MEASURES[name].facts.default]
+CHEAP = ["gradient_norm", "parameter_norm"]
 
 
 def network() -> nn.Module:

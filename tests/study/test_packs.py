@@ -212,7 +212,11 @@ def test_what_breaks_a_pack_is_the_failure_of_those_that_it_breaks_alone(
         raise MemoryError("no room")
 
     monkeypatch.setattr(packs, "train_pack", broken)
-    assert {outcome.state for outcome in do(plan, store)} == {"done"}
+    outcomes = do(plan, store)
+    assert {outcome.state for outcome in outcomes} == {"done"}
+    told = [note for outcome in outcomes for note in outcome.notes]
+    assert len(told) == len(members(plan))
+    assert all("its pack cannot be trained together (MemoryError: no room); each run is by itself" in n for n in told)
 
 
 def test_a_full_disk_ends_a_pack_without_training_its_members_one_by_one(

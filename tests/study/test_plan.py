@@ -58,7 +58,6 @@ BAD = {
     "no seeds": ({"grid": {"seed": 0}}, "grid.seed is a number of seeds or a list of them, got 0"),
     "measure": ({"measures": ["flatness"]}, "unknown measure 'flatness'; did you mean 'relative_flatness'"),
     "measure radius": ({"measures": {"sam_sharpness": {"rho": -1}}}, "option 'rho' of measure 'sam_sharpness': "),
-    "measure draws": ({"measures": {"sam_sharpness": {"draws": 0}}}, "option 'draws' of measure 'sam_sharpness': "),
     "measure points": ({"measures": {"ggn_density": {"steps": 1}}}, "option 'steps' of measure 'ggn_density': "),
     "measure option": ({"measures": {"margin": {"q": 1}}}, "unknown option 'q' of measure 'margin'"),
     "score": ({"scores": ["eec"]}, "unknown score 'eec'; did you mean 'ece'?"),

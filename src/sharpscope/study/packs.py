@@ -102,8 +102,8 @@ class _Trainer:
                 if no_space(error):
                     raise
                 # What goes wrong with one of them does so once more where it is done by itself, and is told there.
-                first = next(iter(executions.values()))
-                first.work.note(f"its pack cannot be trained together ({one_line(error)})", "each run is by itself")
+                if (first := next(iter(executions.values()), None)) is not None:
+                    first.work.note(f"its pack cannot be trained together ({one_line(error)})", "each run is by itself")
             # Also what a process left that was killed when all its members had been kept.
             shutil.rmtree(self._folder, ignore_errors=True)
         return {**busy, **waiting}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -150,19 +150,24 @@ def weights_digest(model: nn.Module) -> str:
 
 def described(recipe: Any) -> dict[str, Any]:
     """Return the fields of a dataclass as JSON values: functions by their names, with what is bound to them."""
-    return {part.name: _described(getattr(recipe, part.name)) for part in fields(recipe)}
+    return {part.name: as_json(getattr(recipe, part.name), _name) for part in fields(recipe)}
 
 
-def _described(value: Any) -> Any:
+def as_json(value: Any, name: Callable[[Any], Any]) -> Any:
+    """Return a value of a recipe as JSON: functions as ``name`` tells them, with what is bound to them."""
     if isinstance(value, partial):
-        return [_described(value.func), _described(value.args), _described(value.keywords)]
+        return [as_json(part, name) for part in (value.func, value.args, value.keywords)]
     if isinstance(value, Mapping):
-        return {str(key): _described(item) for key, item in value.items()}
+        return {str(key): as_json(item, name) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_described(item) for item in value]
+        return [as_json(item, name) for item in value]
     if callable(value):
-        return getattr(value, "__qualname__", None) or getattr(value, "name", type(value).__qualname__)
+        return name(value)
     return value if isinstance(value, int | float | None) else str(value)
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", None) or getattr(function, "name", type(function).__qualname__))
 
 
 def write_tree(path: Path, tree: Any) -> None:

@@ -6,9 +6,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Mapping
 from dataclasses import fields
-from functools import partial
 from operator import attrgetter
 from types import MethodType
 from typing import Any
@@ -20,6 +18,7 @@ from sharpscope.data import Dataset
 from sharpscope.errors import FAULTS
 from sharpscope.registry import Registration
 from sharpscope.training.averaging import LastIterate
+from sharpscope.training.checkpoint import as_json
 from sharpscope.training.packs.losses import Differentiated
 from sharpscope.training.packs.network import CHUNK, Affine, Network, NotPacked
 from sharpscope.training.packs.optimizers import OPTIMIZERS_OF_PACKS
@@ -58,7 +57,7 @@ def pack_key(model: nn.Module, recipe: Recipe, data: Dataset) -> str:
     update = {name: value for name, value in options_of(recipe).items() if not _is_number(value)}
     options = {name: value for name, value in recipe.optimizer_options.items() if name not in optimizer.scalars}
     shape = [data.task.name, list(data.train_inputs.shape), list(data.train_targets.shape), len(data.classes)]
-    shared = {part.name: _told(getattr(recipe, part.name)) for part in fields(recipe) if part.name not in _OWN}
+    shared = {part.name: as_json(getattr(recipe, part.name), _name) for part in fields(recipe) if part.name not in _OWN}
     key = [layers, places, shape, step_of(recipe).__name__, update, options, shared]
     return json.dumps(key, default=str)
 
@@ -147,32 +146,24 @@ def _check_loss(loss: LossFunction, data: Dataset) -> None:
         raise NotPacked("a loss that cannot be computed for many networks at once") from error
 
 
-def _told(value: Any) -> Any:
-    """Return JSON that is equal for equal values alone.
+def _name(function: Any) -> Any:
+    """Return JSON that tells a function from all others.
 
     Raises:
-        NotPacked: If a function cannot be told from others: what it computes may depend on where it was made.
+        NotPacked: If there is none: what it computes may depend on where it was made.
     """
-    if isinstance(value, partial):
-        return [_told(value.func), _told(value.args), _told(value.keywords)]
-    if isinstance(value, Mapping):
-        return {str(key): _told(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_told(item) for item in value]
-    if isinstance(value, Registration):
-        return [value.kind, value.name]
-    if not callable(value):
-        return value if isinstance(value, int | float | None) else str(value)
-    owner = getattr(value, "__self__", None)
-    if isinstance(value, MethodType) and not isinstance(owner, type) and not vars(owner):
+    if isinstance(function, Registration):
+        return [function.kind, function.name]
+    owner = getattr(function, "__self__", None)
+    if isinstance(function, MethodType) and not isinstance(owner, type) and not vars(owner):
         # Such as the loss of a task, which is all that there is of it.
-        return [_told(type(owner)), value.__name__]
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+        return [_name(type(owner)), function.__name__]
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     try:
         found = attrgetter(name)(sys.modules[str(module)])
     except (AttributeError, KeyError):
         found = None
-    if found is not value:
+    if found is not function:
         raise NotPacked("a function of a recipe that is no function of a module")
     return f"{module}.{name}"
 

@@ -134,25 +134,31 @@ class _Rectangle:
         """Left, right, bottom and top."""
         return self.left, self.right, self.bottom, self.top
 
-    def chords(self, angle: float, shift: float, count: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """Return where ``count`` parallel lines enter and leave, ``[count, 2]`` each, and their distance.
+    def chords(self, angles: np.ndarray, shifts: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return where ``count`` parallel lines of each direction enter and leave, and their distance.
 
         Args:
-            angle: Of the normal of the lines.
-            shift: Where between its neighbors each line lies, in [0, 1).
+            angles: Of the normals of the lines, ``[D]``.
+            shifts: Where between its neighbors each line of a direction lies, ``[D]`` in [0, 1).
             count: How many.
+
+        Returns:
+            Points ``[D, count, 2]``, twice, and distances ``[D]``.
         """
-        normal = np.array([math.cos(angle), math.sin(angle)])
-        along = np.array([-normal[1], normal[0]])
+        normals = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        along = np.stack([-normals[:, 1], normals[:, 0]], axis=1)[:, None]
         low, high = np.array([self.left, self.bottom]), np.array([self.right, self.top])
-        corners = np.array([(x, y) for x in (self.left, self.right) for y in (self.bottom, self.top)]) @ normal
-        distance = float(np.ptp(corners)) / count
-        feet = (corners.min() + distance * (np.arange(count) + shift))[:, None] * normal
+        corners = np.array([(x, y) for x in (self.left, self.right) for y in (self.bottom, self.top)]) @ normals.T
+        distances = np.ptp(corners, axis=0) / count
+        heights = corners.min(axis=0)[:, None] + distances[:, None] * (np.arange(count) + shifts[:, None])
+        feet = heights[..., None] * normals[:, None]
         # An axis that the lines run across bounds them; one that they run beside does not.
         bounding = np.abs(along) > 1e-12
-        ends = np.stack([(low - feet)[:, bounding] / along[bounding], (high - feet)[:, bounding] / along[bounding]])
-        enter, leave = ends.min(axis=0).max(axis=1), ends.max(axis=0).min(axis=1)
-        return feet + enter[:, None] * along, feet + leave[:, None] * along, distance
+        slopes = np.where(bounding, along, 1.0)
+        ends = np.stack([(low - feet) / slopes, (high - feet) / slopes])
+        enter = np.where(bounding, ends.min(axis=0), -np.inf).max(axis=-1)
+        leave = np.where(bounding, ends.max(axis=0), np.inf).min(axis=-1)
+        return feet + enter[..., None] * along, feet + leave[..., None] * along, distances
 
 
 class _Plane(Reduction):
@@ -198,7 +204,7 @@ class _Plane(Reduction):
     def _predict(self, risk: Risk, points: Tensor) -> Tensor:
         assert self._template is not None
         inputs = self._template.map(lambda t: points.to(t).reshape(-1, *t.shape[1:])).inputs
-        batch = Batch(inputs, self._template.targets.repeat(len(points), *[1] * (self._template.targets.ndim - 1)))
+        batch = Batch(inputs, self._template.targets.expand(len(points), *self._template.targets.shape[1:]))
         with torch.no_grad():
             return risk.exact(risk.outputs(batch)).argmax(dim=1).cpu()
 
@@ -209,11 +215,10 @@ def _draw(
     """Return the length by the lines of one draw, and by every other point of the same lines."""
     angles = (np.arange(_DIRECTIONS) + generator.uniform()) * (math.pi / _DIRECTIONS)
     steps = np.linspace(0, 1, _STEPS * lines + 1)[:, None]
-    chords = [rectangle.chords(float(angle), generator.uniform(), lines) for angle in angles]
-    points = np.stack([start[:, None] + steps * (end - start)[:, None] for start, end, _ in chords])
+    starts, ends, distances = rectangle.chords(angles, generator.uniform(size=_DIRECTIONS), lines)
+    points = starts[:, :, None] + steps * (ends - starts)[:, :, None]
     # Of all directions at once: a call of a small network takes longer than its arithmetic.
     classes = plane.predictions(risk, points.reshape(-1, 2)).numpy().reshape(points.shape[:-1])
-    distances = np.array([distance for _, _, distance in chords])
     whole, coarse = (
         float(distances @ np.count_nonzero(np.diff(classes[..., ::every]), axis=(1, 2))) for every in (1, 2)
     )

@@ -86,7 +86,7 @@ def _counted(risk: Risk, template: Batch, starts: Tensor, ends: Tensor) -> np.nd
 
     def evaluate(points: Tensor) -> Tensor:
         inputs = template.map(lambda _: points).inputs
-        targets = template.targets.repeat(len(points), *[1] * (template.targets.ndim - 1))
+        targets = template.targets.expand(len(points), *template.targets.shape[1:])
         with torch.no_grad():
             return double.call(Batch(inputs, targets), double.parameters)
 

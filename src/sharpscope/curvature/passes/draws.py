@@ -49,23 +49,20 @@ class Draws:
             return _drawn(stream, draw, parameters)
         key = (stream.path, draw, tuple((name, p.shape, p.dtype) for name, p in parameters.items()))
         with self._lock:
-            found = self._taken(key)
-        found = found or _drawn(stream, draw, parameters)
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = _drawn(stream, draw, parameters)
         with self._lock:
             self._keep(key, found)
         return found
 
-    def _taken(self, key: Hashable) -> Parameters | None:
-        found = self._kept.pop(key, None)
-        self._bytes -= _size(found or {})
-        return found
-
     def _keep(self, key: Hashable, found: Parameters) -> None:
-        self._taken(key)  # another thread may have drawn the same
+        # Another thread may have drawn the same.
+        self._bytes += _size(found) - _size(self._kept.pop(key, {}))
         self._kept[key] = found
-        self._bytes += _size(found)
         while self._bytes > self._room:
-            self._taken(next(iter(self._kept)))
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
 
 
 def _size(numbers: Parameters) -> int:

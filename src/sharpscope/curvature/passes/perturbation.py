@@ -63,11 +63,10 @@ class Noise:
 
     def apply(self, parameters: Parameters) -> Parameters:
         """Return theta + sign * scale * z; parameters only, buffers are no part of it."""
-        moved, drawn = {}, _DRAWS.of(self._stream, self._draw, parameters)
-        for name, p in parameters.items():
-            scale = self._scale(p) if callable(self._scale) else self._scale
-            moved[name] = p + self._sign * scale * drawn[name]
-        return moved
+        drawn, scale, sign = _DRAWS.of(self._stream, self._draw, parameters), self._scale, self._sign
+        if callable(scale):
+            return {name: torch.addcmul(p, scale(p), drawn[name], value=sign) for name, p in parameters.items()}
+        return {name: torch.add(p, drawn[name], alpha=sign * scale) for name, p in parameters.items()}
 
 
 def uniform(*shape: Any, **options: Any) -> Tensor:
@@ -199,19 +198,28 @@ class PerturbedLosses(Additive):
         """Add the changes of the losses of what is held, at every perturbation."""
         if not self._held:
             return
-        risk, values = self._risk, self._loss or self._risk.loss.values
+        risk = self._risk
         together = min(self._together(batch) for batch, _, _ in self._held)
         for start in range(0, len(self._perturbations), together):
             some = self._perturbations[start : start + together]
             points = [perturbation.apply(risk.parameters) for perturbation in some]
             for batch, targets, base in self._held:
                 outputs = risk.outputs_at(batch, points if together == 1 else [risk.parameters, *points])
-                if together > 1:
-                    base = values(risk.exact(next(outputs)), targets)
-                for k, moved in enumerate(outputs, start):
-                    # Differences of each sample, so that the sum of large losses does not swallow small changes.
-                    self._changes[k] += float((values(risk.exact(moved), targets) - base).sum())
+                losses = self._losses_at(risk.exact(outputs), targets)
+                # Differences of each sample, so that the sum of large losses does not swallow small changes.
+                changes = losses - base if together == 1 else losses[1:] - losses[0]
+                for k, change in enumerate(changes.sum(dim=1).tolist(), start):
+                    self._changes[k] += change
         self._held, self._bytes = [], 0
+
+    def _losses_at(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the losses ``[K, B]`` of outputs ``[K, B, C]`` at several points."""
+        if self._loss is not None or not self._risk.additive:
+            values = self._loss or self._risk.loss.values
+            return torch.stack([values(at_point, targets) for at_point in outputs])
+        # The losses of samples do not depend on each other: those of all points are as one batch.
+        every = targets.repeat(len(outputs), *[1] * (targets.ndim - 1))
+        return self._risk.loss.values(outputs.flatten(0, 1), every).view(outputs.shape[:2])
 
     def _together(self, batch: Batch) -> int:
         """Return at how many perturbations a batch is best evaluated side by side, theta itself being one more."""

@@ -40,6 +40,7 @@ class Calls:
         self._writes_inputs: bool | None = None
         self._traced = False
         self._stacks = True
+        self._places: dict[str, list[str]] | None = None
 
     def outputs(self, batch: Batch, point: Point) -> Tensor:
         """Return the outputs ``[B, C]``.
@@ -66,14 +67,14 @@ class Calls:
 
     def unchecked(self, batch: Batch, point: Point) -> Tensor:
         """Return the outputs ``[B, C]`` like ``outputs``, unchecked for randomness: fit for function transforms."""
-        state = {f"model.{name}": tensor for name, tensor in (*point.parameters.items(), *point.buffers.items())}
+        state = self._state(point)
         if self._writes_inputs is not False:
             # The first call is on a copy, which shows whether the model works in place on its inputs.
             batch = batch.map(Tensor.clone)
         versions = _versions(tensors_of(batch.inputs))
         try:
             with torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES):
-                outputs = as_tensor(functional_call(self.caller, state, (batch.inputs,)))
+                outputs = as_tensor(functional_call(self.caller, state, (batch.inputs,), tie_weights=False))
         except RuntimeError as error:
             if str(error) == _RECOMPUTES:
                 raise SharpscopeError(_RECOMPUTES) from error
@@ -86,6 +87,16 @@ class Calls:
         if self._writes_inputs is None:
             self._writes_inputs = versions != _versions(tensors_of(batch.inputs))
         return as_matrix(outputs, batch.size)
+
+    def _state(self, point: Point) -> dict[str, Tensor]:
+        """Return what the caller is to have at a point, under all names of each tensor.
+
+        ``functional_call`` would look for those that are tied in every call, which takes longer than a small network.
+        """
+        if self._places is None:
+            self._places = _places(self.caller)
+        given = {**point.parameters, **point.buffers}
+        return {place: tensor for name, tensor in given.items() for place in self._places.get(f"model.{name}", ())}
 
     def stacked(self, batch: Batch, points: Sequence[Point]) -> Tensor | None:
         """Return the outputs ``[K, B, C]`` at K points, computed side by side; None if this model cannot be called so.
@@ -105,6 +116,15 @@ class Calls:
             # Such as control flow that depends on values. What is wrong with the model itself shows point by point.
             self._stacks = False
             return None
+
+
+def _places(module: nn.Module) -> dict[str, list[str]]:
+    """Return all names of each parameter and buffer, those of one tensor together, by each of them."""
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    of_one: dict[int, list[str]] = {}
+    for name, tensor in named:
+        of_one.setdefault(id(tensor), []).append(name)
+    return {name: of_one[id(tensor)] for name, tensor in named}
 
 
 def _versions(tensors: Iterable[Tensor]) -> list[int]:

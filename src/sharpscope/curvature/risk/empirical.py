@@ -207,8 +207,8 @@ class Risk:
         """
         return self._calls.outputs(batch, self._point_at(parameters))
 
-    def outputs_at(self, batch: Batch, points: Sequence[Parameters]) -> Iterator[Tensor]:
-        """Yield the model's outputs ``[B, C]`` without gradients at each of several points.
+    def outputs_at(self, batch: Batch, points: Sequence[Parameters]) -> Tensor:
+        """Return the model's outputs ``[K, B, C]`` without gradients at each of K points.
 
         Small models are evaluated at several points side by side: the rounding of the outputs is then the same at all
         points that are given together, and not that of ``outputs``.
@@ -219,8 +219,7 @@ class Risk:
         places = [self._point_at(parameters) for parameters in points]
         with torch.no_grad():
             stacked = self._calls.stacked(batch, places) if len(points) > 1 else None
-            for number, place in enumerate(places):
-                yield self._calls.outputs(batch, place) if stacked is None else stacked[number]
+            return torch.stack([self._calls.outputs(batch, place) for place in places]) if stacked is None else stacked
 
     def call(self, batch: Batch, parameters: Parameters) -> Tensor:
         """Return the outputs ``[B, C]`` like ``outputs``, unchecked for randomness: fit for function transforms."""

@@ -207,3 +207,10 @@ def test_weight_decay_that_the_optimizer_cannot_take_is_refused(training, messag
 def test_augmentation_needs_a_dataset_that_declares_one(dataset):
     with pytest.raises(DataError, match="'tiny' declares no augmentation"):
         recipe((), "augmentation").augmentation(dataset)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "epochs", "accumulate"])
+@pytest.mark.parametrize("count", [0, -1, 2.0, True])
+def test_counts_that_no_training_has_are_refused(name, count):
+    with pytest.raises(SpecError, match=f"{name} of a recipe must be a whole number of at least 1, got {count}"):
+        Recipe(**{name: count})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -113,6 +114,17 @@ class Recipe:
     checkpoints_at_loss: tuple[float, ...] = ()
     check_loss_every: int | None = None
     watched: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse counts that no training has; a study's file is checked before, a regime of one's own is not.
+
+        Raises:
+            SpecError: If there is one.
+        """
+        for name in ("batch_size", "epochs", "accumulate"):
+            count = getattr(self, name)
+            if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+                raise SpecError(f"{name} of a recipe must be a whole number of at least 1, got {count!r}")
 
     @classmethod
     def from_spec(cls, training: spec.Training, regime: spec.Regime) -> Recipe:

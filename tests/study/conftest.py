@@ -30,7 +30,7 @@ from sharpscope.study.planning.plan import Plan, make_plan
 from sharpscope.study.run.engine import assignment_of, run_study
 from sharpscope.study.source.study import load_source
 from sharpscope.study.stages import train as training
-from sharpscope.study.work.assignment import Outcome
+from sharpscope.study.work.assignment import Advance, Outcome
 from sharpscope.study.work.data_cache import DataCache
 
 from .former import former_catalog, former_record
@@ -129,12 +129,16 @@ class Heard:
 
     notes: list[str] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    advances: list[Advance] = field(default_factory=list)
 
     def begin(self, total: int, kept: int) -> None:
         pass
 
     def started(self, run_id: str, label: str) -> None:
         pass
+
+    def advanced(self, advance: Advance, label: str) -> None:
+        self.advances.append(advance)
 
     def ended(self, outcome: Outcome, label: str) -> None:
         self.outcomes.append(outcome)
@@ -189,7 +193,7 @@ def half_done(tmp_path_factory) -> tuple[Plan, Store, str]:
             if settings["checkpoint"].parent.name == last and epoch.epoch == 2:
                 raise Broken
 
-        return train(*args, **settings, on_epoch=see)
+        return train(*args, **{**settings, "on_epoch": see})
 
     with pytest.MonkeyPatch.context() as patch, in_this_process():
         run_study(plan, whole, Heard(), executor="here")

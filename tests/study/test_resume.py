@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pandas as pd
 import pytest
 
@@ -38,7 +36,7 @@ def watched(monkeypatch):
             if epoch.epoch == last:
                 raise Broken
 
-        monkeypatch.setattr(training, "train", partial(train, on_epoch=see))
+        monkeypatch.setattr(training, "train", lambda *args, **settings: train(*args, **{**settings, "on_epoch": see}))
 
     monkeypatch.setattr(training, "CHECKPOINT_PAUSE", 0.0)
     return stop_after, epochs

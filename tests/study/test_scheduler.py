@@ -32,7 +32,7 @@ class FakePool:
         self.pending.append(job)
         self.most = max(self.most, len(self.pending))
 
-    def next_outcomes(self):
+    def next_events(self):
         return [self.outcome(run_id) for run_id in self.pending.pop(0)] if self.pending else []
 
     def outcome(self, run_id):
@@ -79,7 +79,7 @@ def test_a_pool_is_closed_where_a_worker_was_interrupted(monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pool, "next_outcomes", interrupted)
+    monkeypatch.setattr(pool, "next_events", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(schedule([("a",)], lambda: pool))
     assert pool.closed

@@ -15,7 +15,7 @@ from sharpscope.store.record import FINAL, TRAINING, Record
 from sharpscope.store.run_folder import CHECKPOINT, TRAINED, WEIGHTS, RunFolder
 from sharpscope.store.snapshots import END
 from sharpscope.store.wanted import UNDER, Stages, Stamp
-from sharpscope.study.work.assignment import Assignment, Outcome
+from sharpscope.study.work.assignment import Assignment, Outcome, Report, unheard
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import NotFinite
 from sharpscope.study.work.stage import STAGES, Stage, in_order
@@ -24,16 +24,22 @@ from sharpscope.study.work.work import Work
 from sharpscope.training import Diverged
 
 
-def execute(run_id: str, assignment: Assignment, cache: DataCache) -> Outcome:
+def execute(run_id: str, assignment: Assignment, cache: DataCache, report: Report = unheard) -> Outcome:
     """Do what is left of a run, unless another process is at it.
 
     Whatever goes wrong is recorded as the run's own failure; only an interruption passes.
+
+    Args:
+        run_id: The run.
+        assignment: What it is about.
+        cache: What this process keeps from run to run.
+        report: Called after each epoch of its training.
     """
     folder = Store(assignment.directory).run(run_id)
     started = time.perf_counter()
     try:
         with folder.lease() as held:
-            return finish(Execution(folder, assignment, cache)) if held else Outcome(run_id, "busy")
+            return finish(Execution(folder, assignment, cache, report)) if held else Outcome(run_id, "busy")
     except Exception as error:  # noqa: BLE001 - such as a folder that is not ours; that is this run's failure too
         return broken(run_id, error, started)
 
@@ -77,6 +83,7 @@ class Execution:
     folder: RunFolder
     assignment: Assignment
     cache: DataCache
+    report: Report = unheard
     suspect: bool = False
     sealed: set[str] = field(default_factory=set)
     before: Record | None = None
@@ -84,7 +91,7 @@ class Execution:
     spent: float = 0.0
 
     def __post_init__(self) -> None:
-        self.work = Work(self.assignment, self.cache, self.folder, Record(self.folder.run_id))
+        self.work = Work(self.assignment, self.cache, self.folder, Record(self.folder.run_id), self.report)
         names = {name for stages in self.assignment.wanted.snapshots.values() for name in stages}
         self.stages = in_order(names & STAGES.keys())
 

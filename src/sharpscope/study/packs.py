@@ -16,14 +16,16 @@ from sharpscope.store.locks import is_held, locked
 from sharpscope.store.run_folder import CHECKPOINT, RECORD, TRAINED
 from sharpscope.study.execution import Execution, broken, execute, finish
 from sharpscope.study.stages import train
-from sharpscope.study.work.assignment import Assignment, Outcome
+from sharpscope.study.work.assignment import Assignment, Outcome, Report, unheard
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.trained import Trained
 from sharpscope.training import CheckpointError
 from sharpscope.training.packs import members_in, take_over, train_pack
 
 
-def execute_job(job: Sequence[str], assignment: Assignment, cache: DataCache) -> Iterator[Outcome]:
+def execute_job(
+    job: Sequence[str], assignment: Assignment, cache: DataCache, report: Report = unheard
+) -> Iterator[Outcome]:
     """Do what is left of the runs of a job, in their order.
 
     Those that can be trained together are, before anything else is done of them; each keeps what it was given at once.
@@ -32,6 +34,7 @@ def execute_job(job: Sequence[str], assignment: Assignment, cache: DataCache) ->
         job: Run ids.
         assignment: What they are about.
         cache: What this process keeps from run to run.
+        report: Called after each epoch of a training; it is to be quick.
 
     Yields:
         The outcome of each run; where the disk is full, that of the first one that found no room, and no more.
@@ -42,7 +45,7 @@ def execute_job(job: Sequence[str], assignment: Assignment, cache: DataCache) ->
             members = [run_id for run_id in job if assignment.packs.get(run_id) == pack]
             started = time.perf_counter()
             try:
-                executions |= _Trainer(pack, assignment, cache, leases).train(members)
+                executions |= _Trainer(pack, assignment, cache, leases, report).train(members)
             except FAULTS as error:
                 if not no_space(error):
                     raise
@@ -50,7 +53,7 @@ def execute_job(job: Sequence[str], assignment: Assignment, cache: DataCache) ->
                 return
         for run_id in job:
             if run_id not in executions:
-                yield execute(run_id, assignment, cache)
+                yield execute(run_id, assignment, cache, report)
                 continue
             execution = executions.pop(run_id)
             yield Outcome(run_id, "busy") if execution is None else finish(execution)
@@ -64,14 +67,18 @@ class _Trainer:
         assignment: What the runs are about.
         cache: What this process keeps.
         leases: Keeps the leases of runs until they are done.
+        report: Called after each epoch of a training.
     """
 
-    def __init__(self, name: str, assignment: Assignment, cache: DataCache, leases: contextlib.ExitStack) -> None:
+    def __init__(
+        self, name: str, assignment: Assignment, cache: DataCache, leases: contextlib.ExitStack, report: Report
+    ) -> None:
         self._store = Store(assignment.directory)
         self._folder = self._store.pack(name)
         self._assignment = assignment
         self._cache = cache
         self._leases = leases
+        self._report = report
 
     def train(self, members: Sequence[str]) -> dict[str, Execution | None]:
         """Train the members that are to be trained.
@@ -113,7 +120,7 @@ class _Trainer:
         with contextlib.ExitStack() as lease:
             if not lease.enter_context(folder.lease()):
                 return None
-            execution = Execution(folder, self._assignment, self._cache)
+            execution = Execution(folder, self._assignment, self._cache, self._report)
             execution.look()
             self._leases.enter_context(lease.pop_all())
         return execution
@@ -158,6 +165,7 @@ class _Trainer:
         by_data = sorted(executions.values(), key=lambda execution: execution.work.run.data.model_dump_json())
         members = [train.member_of(execution.work, execution.work.initial_model()) for execution in by_data]
         settings: dict[str, Any] = {"device": self._assignment.device, "checkpoint_pause": train.CHECKPOINT_PAUSE}
-        for member, ended in train_pack(members, checkpoint=path, **settings):
+        tell = train.telling(members, self._report)
+        for member, ended in train_pack(members, checkpoint=path, **settings, on_epoch=tell):
             seconds = (time.perf_counter() - started) / len(members)
             executions[member.name].keep(Trained(member.model, ended, seconds))

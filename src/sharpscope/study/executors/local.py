@@ -7,15 +7,13 @@ from functools import partial
 
 from sharpscope.study.executors.scheduler import schedule
 from sharpscope.study.executors.workers import WorkerPool
-from sharpscope.study.work.assignment import Assignment, Outcome
+from sharpscope.study.work.assignment import Assignment, Event
 from sharpscope.study.work.devices import usual_workers
 from sharpscope.study.work.executors import EXECUTORS
 
 
 @EXECUTORS.register()
-def local(
-    jobs: Sequence[Sequence[str]], assignment: Assignment, *, workers: int | None = None
-) -> Iterator[str | Outcome]:
+def local(jobs: Sequence[Sequence[str]], assignment: Assignment, *, workers: int | None = None) -> Iterator[Event]:
     """Processes of one thread each on this machine, by default one a core, or one for an accelerator.
 
     Results do not depend on the number of workers: each run is done by one process with one thread.

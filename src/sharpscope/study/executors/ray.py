@@ -19,7 +19,7 @@ from pydantic import Field
 from sharpscope.errors import SharpscopeError, one_line
 from sharpscope.extras import optional
 from sharpscope.study.executors.scheduler import POLL_SECONDS, Job, schedule
-from sharpscope.study.work.assignment import Assignment, Outcome, record_failure
+from sharpscope.study.work.assignment import Advance, Assignment, Event, Outcome, record_failure
 from sharpscope.study.work.executors import EXECUTORS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def on_ray(
     *,
     workers: int | None = None,
     max_retries: Annotated[int, Field(ge=0)] = 2,
-) -> Iterator[str | Outcome]:
+) -> Iterator[Event]:
     """Tasks on a Ray cluster, a job each: the one that RAY_ADDRESS names, else one on this machine.
 
     Results go through the folder of the study and the data through ``--data-dir`` or the cache, so both must be on a
@@ -117,13 +117,13 @@ class RayPool:
         """Hand out a job."""
         self._pending[self._perform.remote(tuple(job), self._shared)] = job
 
-    def next_outcomes(self) -> list[Outcome]:
+    def next_events(self) -> list[Outcome | Advance]:
         """Wait for tasks and return how their runs ended; the runs of a task that broke have failed."""
         if not self._pending:
             time.sleep(POLL_SECONDS)
             return []
         ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=POLL_SECONDS)
-        outcomes: list[Outcome] = []
+        outcomes: list[Outcome | Advance] = []
         for task in ready:
             job = self._pending.pop(task)
             try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from sharpscope.study.work.assignment import Outcome
+    from sharpscope.study.work.assignment import Advance, Event, Outcome
 
 Job = Sequence[str]
 
@@ -28,8 +28,10 @@ class Pool(Protocol):
     def submit(self, job: Job) -> None:
         """Hand out a job; there is room for it."""
 
-    def next_outcomes(self) -> list[Outcome]:
-        """Wait for at most ``POLL_SECONDS`` and return how runs have ended; those of a worker that broke have failed.
+    def next_events(self) -> list[Outcome | Advance]:
+        """Wait for at most ``POLL_SECONDS`` and return how runs have ended and how far trainings have come.
+
+        The runs of a worker that broke have failed.
 
         Raises:
             KeyboardInterrupt: If a worker was interrupted.
@@ -39,7 +41,7 @@ class Pool(Protocol):
         """End all work at once."""
 
 
-def schedule(jobs: Sequence[Job], make_pool: Callable[[], Pool]) -> Iterator[str | Outcome]:
+def schedule(jobs: Sequence[Job], make_pool: Callable[[], Pool]) -> Iterator[Event]:
     """Do jobs in a pool; a run that another command is at work on is looked at again later.
 
     Args:
@@ -47,8 +49,11 @@ def schedule(jobs: Sequence[Job], make_pool: Callable[[], Pool]) -> Iterator[str
         make_pool: Called when the first job is asked for; the pool is closed with the iterator.
 
     Yields:
-        The id of a run when it is handed out, its outcome when it ends; in between those of others.
+        The id of a run when it is handed out, how far its training has come, its outcome when it ends; in between
+        those of others.
     """
+    from sharpscope.study.work.assignment import Advance
+
     queue: deque[Job] = deque(jobs)
     postponed: list[tuple[float, Job]] = []
     # Runs that a pool is at work on, and those of the same job that are busy: what was to be done together stays so.
@@ -65,7 +70,10 @@ def schedule(jobs: Sequence[Job], make_pool: Callable[[], Pool]) -> Iterator[str
                 pool.submit(job)
                 under_way |= dict.fromkeys(job, job)
                 yield from job
-            for outcome in pool.next_outcomes():
+            for outcome in pool.next_events():
+                if isinstance(outcome, Advance):
+                    yield outcome
+                    continue
                 job = under_way.pop(outcome.run_id)
                 if outcome.state == "busy":
                     busy.setdefault(job, []).append(outcome.run_id)

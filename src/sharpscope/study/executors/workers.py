@@ -11,7 +11,8 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from sharpscope.streams import keep_writing
 from sharpscope.study.executors.scheduler import POLL_SECONDS, Job
 
 if TYPE_CHECKING:
-    from sharpscope.study.work.assignment import Assignment, Outcome
+    from sharpscope.study.work.assignment import Advance, Assignment, Outcome
 
 # What a worker process begins with, where the user has not said otherwise. One thread each. And memory that glibc
 # keeps: it would give large tensors back to the system and get them anew page by page, a fifth of the time of a step.
@@ -53,16 +54,37 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
 
     torch.set_num_threads(1)
     assignment: Assignment = pickle.loads(pickled_assignment)
-    cache = DataCache(assignment.data_dir)
+    cache, report = DataCache(assignment.data_dir), _Seldom(connection.send)
     try:
         broken = _broken_plugin(assignment)
         while (job := connection.recv()) is not None:
             failed = (record_failure(run_id, assignment, broken) for run_id in job)
-            for outcome in failed if broken else execute_job(job, assignment, cache):
+            for outcome in failed if broken else execute_job(job, assignment, cache, report):
                 connection.send(outcome)
     except KeyboardInterrupt:
         # The user's own code raised it, or made it be raised again; it means what it means elsewhere.
         os._exit(INTERRUPTED)
+
+
+class _Seldom:
+    """Passes on how far a training has come, but not every time: an epoch may take less than telling of it.
+
+    Args:
+        send: Is told.
+    """
+
+    def __init__(self, send: Callable[[Advance], None]) -> None:
+        self._send = send
+        self._due = 0.0
+
+    def __call__(self, advance: Advance) -> None:
+        """Pass it on, if the last time is long enough ago."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + POLL_SECONDS
+            # A parent that is gone takes this process with it; the training did not fail.
+            with contextlib.suppress(OSError):
+                self._send(advance)
 
 
 def _broken_plugin(assignment: Assignment) -> str:
@@ -170,29 +192,30 @@ class WorkerPool:
             self._crew.append(idle)
         idle.assign(job)
 
-    def next_outcomes(self) -> list[Outcome]:
+    def next_events(self) -> list[Outcome | Advance]:
         """Wait for processes and return what they report; one that died is replaced and its job has failed.
 
         Raises:
             KeyboardInterrupt: If one was interrupted.
         """
-        from sharpscope.study.work.assignment import record_failure
+        from sharpscope.study.work.assignment import Outcome, record_failure
 
         by_connection = {worker.connection: worker for worker in self._crew}
-        outcomes = []
+        events: list[Outcome | Advance] = []
         for connection in wait(list(by_connection), timeout=POLL_SECONDS):
             worker = by_connection[connection]  # type: ignore[index]
             try:
-                outcome = worker.connection.recv()
-                worker.undone.remove(outcome.run_id)
-                outcomes.append(outcome)
+                event = worker.connection.recv()
+                if isinstance(event, Outcome):
+                    worker.undone.remove(event.run_id)
+                events.append(event)
             except (EOFError, OSError):
                 self._crew.remove(worker)
                 reason = worker.kill()
                 if worker.interrupted:
                     raise KeyboardInterrupt from None
-                outcomes += [record_failure(run_id, self._assignment, reason) for run_id in worker.undone]
-        return outcomes
+                events += [record_failure(run_id, self._assignment, reason) for run_id in worker.undone]
+        return events
 
     def close(self) -> None:
         """End all processes."""

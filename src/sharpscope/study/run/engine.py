@@ -15,7 +15,7 @@ from sharpscope.store.pairs import update_pairs
 from sharpscope.store.record import Record
 from sharpscope.study.executors import EXECUTORS
 from sharpscope.study.planning.plan import Plan
-from sharpscope.study.work.assignment import Assignment, Outcome, check_same
+from sharpscope.study.work.assignment import Advance, Assignment, Event, Outcome, check_same
 from sharpscope.study.work.devices import CPU
 
 
@@ -27,6 +27,9 @@ class ProgressListener(Protocol):
 
     def started(self, run_id: str, label: str) -> None:
         """Work on a run begins."""
+
+    def advanced(self, advance: Advance, label: str) -> None:
+        """A training has come further; the label is that of the first of its runs."""
 
     def ended(self, outcome: Outcome, label: str) -> None:
         """Work on a run has ended."""
@@ -112,7 +115,7 @@ def run_study(
         listener.begin(summary.total, summary.kept)
         jobs = [left for job in plan.jobs if (left := tuple(run_id for run_id in job if run_id in todo))]
         if jobs:
-            events = cast("Generator[str | Outcome]", member(jobs, assignment_of(plan, store, device), **options))
+            events = cast("Generator[Event]", member(jobs, assignment_of(plan, store, device), **options))
             labels = _labels(plan)
             with contextlib.closing(events):
                 for event in events:
@@ -120,6 +123,8 @@ def run_study(
                         summary.count(event.state, incomplete=bool(event.missing))
                         listener.ended(event, labels[event.run_id])
                         _see_that_others_can_go_on(event, summary, store)
+                    elif isinstance(event, Advance):
+                        listener.advanced(event, labels[event.run_ids[0]])
                     else:
                         listener.started(event, labels[event])
         with store.reporting():

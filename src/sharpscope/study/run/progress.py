@@ -14,7 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sharpscope.store.reasons import lacks
 from sharpscope.study.run.engine import ProgressListener
-from sharpscope.study.work.assignment import Outcome
+from sharpscope.study.work.assignment import Advance, Outcome
+
+# Seconds between two lines of one training, and the parts of it that one line is told of.
+_PAUSE, _PARTS = 30.0, 10
 
 
 @contextlib.contextmanager
@@ -39,6 +42,7 @@ class _Clock:
         self.left = 0
         self.finished = 0
         self.failed = 0
+        self._spent = 0.0
 
     def begin(self, left: int) -> None:
         self._started = time.monotonic()
@@ -47,6 +51,7 @@ class _Clock:
     def count(self, outcome: Outcome) -> None:
         self.left -= 1
         self.finished += 1
+        self._spent += outcome.seconds
         self.failed += outcome.state == "failed"
 
     @property
@@ -55,11 +60,15 @@ class _Clock:
             return "nothing left"
         if not self.finished:
             return "remaining time unknown"
-        return f"about {in_words((time.monotonic() - self._started) / self.finished * self.left)} left"
+        elapsed = time.monotonic() - self._started
+        # Of runs that are trained together, the first one ends when all have been trained: so much time went into a
+        # few only seemingly. What other commands have done took none of this one's.
+        spent = min(self._spent or elapsed, elapsed)
+        return f"about {in_words(spent / self.finished * self.left)} left"
 
 
 class Lines:
-    """One line a finished run.
+    """One line a finished run, and some lines of a training that takes long.
 
     Args:
         stream: Where they go.
@@ -69,6 +78,8 @@ class Lines:
         self._stream = stream
         self._clock = _Clock()
         self._total = 0
+        # Of each training, by its first run: how many parts of it were told, and when the last one was.
+        self._told: dict[str, tuple[int, float]] = {}
 
     def begin(self, total: int, kept: int) -> None:
         """Say what there is to do."""
@@ -78,10 +89,22 @@ class Lines:
 
     def started(self, run_id: str, label: str) -> None:
         """Say nothing: the end of a run is what counts here."""
+        self._told[run_id] = (0, time.monotonic())
+
+    def advanced(self, advance: Advance, label: str) -> None:
+        """Say how far a training has come, where that is news."""
+        first, *others = advance.run_ids
+        now, part = time.monotonic(), _PARTS * advance.epoch // advance.epochs
+        told, when = self._told.setdefault(first, (0, now))
+        if part > told and now - when >= _PAUSE:
+            self._told[first] = (part, now)
+            what = f"{len(advance.run_ids)} runs in training together" if others else f"{first} in training ({label})"
+            self._print(f"{what}: epoch {advance.epoch:,} of {advance.epochs:,}")
 
     def ended(self, outcome: Outcome, label: str) -> None:
         """Say how a run ended and how long the rest may take."""
         self._clock.count(outcome)
+        self._told.pop(outcome.run_id, None)
         what = lacks(outcome.missing) or outcome.reason
         reason = f": {what}" if what else ""
         count = f"{self._total - self._clock.left}/{self._total}"
@@ -110,7 +133,8 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         self._clock = _Clock()
-        self._running: dict[str, str] = {}
+        # Of each run under way, the share of its training that is done.
+        self._running: dict[str, float] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -130,7 +154,13 @@ class Bar:
 
     def started(self, run_id: str, label: str) -> None:
         """Show what is being worked on."""
-        self._running[run_id] = label
+        self._running[run_id] = 0.0
+        self._refresh()
+
+    def advanced(self, advance: Advance, label: str) -> None:
+        """Show how far trainings have come."""
+        share = advance.epoch / advance.epochs
+        self._running |= {run_id: share for run_id in advance.run_ids if run_id in self._running}
         self._refresh()
 
     def ended(self, outcome: Outcome, label: str) -> None:
@@ -154,7 +184,9 @@ class Bar:
         self._progress.stop()
 
     def _refresh(self) -> None:
-        state = f"{self._clock.failed} failed, {len(self._running)} running, {self._clock.remaining}"
+        shares = self._running.values()
+        trained = f" ({sum(shares) / len(shares):.0%} trained)" if any(shares) else ""
+        state = f"{self._clock.failed} failed, {len(shares)} running{trained}, {self._clock.remaining}"
         self._progress.update(self._task, state=state)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from sharpscope.store.run_folder import CHECKPOINT, HISTORY, RECORD, TRAINED, WA
 from sharpscope.store.snapshots import END, STEP, loss_of, weights_file
 from sharpscope.store.tables import to_parquet
 from sharpscope.store.wanted import Stamp, Wanted, answers
+from sharpscope.study.work.assignment import Advance, Report
 from sharpscope.study.work.requested import RequestedValues
 from sharpscope.study.work.stage import STAGES, Column, Stage, StageResult
 from sharpscope.study.work.streams import training_stream
@@ -143,10 +144,12 @@ def _alone(model: nn.Module, work: Work) -> History:
 
 def _train(member: Member, work: Work, path: Path) -> History:
     settings: dict[str, Any] = {"device": work.device, "checkpoint": path, "checkpoint_pause": CHECKPOINT_PAUSE}
+    tell = telling([member], work.report)
     if work.folder.run_id not in work.assignment.packs:
-        return train(member.model, member.data, member.recipe, member.stream, **settings)
+        own = member.model, member.data, member.recipe, member.stream
+        return train(*own, **settings, on_epoch=lambda record: tell(record.epoch))
     # As a member of a pack, so that its weights are the same to the bit as in company.
-    ((_, ended),) = train_pack([member], **settings)
+    ((_, ended),) = train_pack([member], **settings, on_epoch=tell)
     if isinstance(ended, Diverged):
         raise ended
     return ended
@@ -164,6 +167,17 @@ def member_of(work: Work, model: nn.Module) -> Member:
     watched = watched_steps(work.wanted, work.recipe, len(work.dataset.train_targets))
     recipe = replace(work.recipe, checkpoints_at_loss=losses, watched=watched)
     return Member(work.folder.run_id, model, work.dataset, recipe, training_stream(work.run))
+
+
+def telling(members: Sequence[Member], report: Report) -> Callable[[int], None]:
+    """Return what tells of each epoch of a training, given its number.
+
+    Args:
+        members: Those that are trained together, with equally many epochs.
+        report: Is told.
+    """
+    names, epochs = tuple(member.name for member in members), members[0].recipe.epochs
+    return lambda epoch: report(Advance(names, epoch, epochs))
 
 
 def _begin_anew(work: Work, *, told: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,30 @@ class Outcome:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     halt: str = ""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far a training has come.
+
+    Attributes:
+        run_ids: The runs that are trained together, or the one that is trained alone.
+        epoch: Epochs done.
+        epochs: Epochs of the whole training, which may end before.
+    """
+
+    run_ids: tuple[str, ...]
+    epoch: int
+    epochs: int
+
+
+# What an executor yields: a run that is begun, how far a training has come, how a run has ended.
+Event = str | Advance | Outcome
+Report = Callable[[Advance], None]
+
+
+def unheard(advance: Advance) -> None:
+    """Tell no one."""
 
 
 def check_same(dataset: str, digests: set[str]) -> None:

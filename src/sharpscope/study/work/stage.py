@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from sharpscope.errors import SpecError
+from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.registry import Registry
 from sharpscope.store.snapshots import twin_of
 from sharpscope.store.wanted import Stages, Stamp, Wanted
@@ -88,6 +88,23 @@ class StageResult:
     entry: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     table: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def checked(self, stage: str) -> dict[str, Any]:
+        """Return the entry with its values as numbers; a record with others could not be read again.
+
+        Args:
+            stage: Which found it.
+
+        Raises:
+            SharpscopeError: If one of its values is no number.
+        """
+        values = {}
+        for name, value in self.entry.get("values", {}).items():
+            try:
+                values[name] = float(value)
+            except (TypeError, ValueError):
+                raise SharpscopeError(f"stage '{stage}' found no number as '{name}', but {value!r:.60}") from None
+        return {**self.entry, "values": values} if "values" in self.entry else {**self.entry}
 
 
 class Stage(ABC):

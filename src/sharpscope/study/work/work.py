@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -30,7 +29,7 @@ from sharpscope.store.snapshots import END, arrays_file, base_of, column, table_
 from sharpscope.store.tables import to_parquet
 from sharpscope.store.temperatures import fit_of
 from sharpscope.store.wanted import CONDITIONS, PREDICTING, UNDER, Wanted
-from sharpscope.study.work.assignment import Assignment, check_same
+from sharpscope.study.work.assignment import Assignment, Report, check_same, unheard
 from sharpscope.study.work.data_cache import DataCache
 from sharpscope.study.work.outputs import calibration_of, predict_under, predictions_of
 from sharpscope.study.work.provenance import provenance
@@ -57,6 +56,7 @@ class Work:
         cache: What it keeps from run to run.
         folder: Of the run.
         record: What is known of the run.
+        report: Called after each epoch of its training.
         notes: What the user should know.
         unmade: Why predictions under a condition could not be made, by condition.
         twin_memories: What measures have kept of the model for its twins, by each snapshot that was measured here.
@@ -67,6 +67,7 @@ class Work:
     cache: DataCache
     folder: RunFolder
     record: Record
+    report: Report = unheard
     notes: list[str] = field(default_factory=list)
     unmade: dict[str, str] = field(default_factory=dict)
     trained: Trained | None = None
@@ -300,7 +301,7 @@ class Work:
         wanted = self.wanted.at(snapshot, stage)
         if key not in wanted:
             raise SharpscopeError(f"stage '{stage}' found '{key}', and should find {', '.join(wanted)}")
-        entry = {**wanted[key], **_checked(found.entry, stage), "made_by": self.maker()}
+        entry = {**wanted[key], **found.checked(stage), "made_by": self.maker()}
         if found.arrays:
             at_end = stage == PREDICTING and snapshot == END
             name = _FILES[key] if at_end else arrays_file(stage, key, snapshot)
@@ -384,16 +385,3 @@ def _unmade(reasons: Mapping[str, str]) -> str:
         others = f" and {len(names) - 3} others" if len(names) > 3 else ""
         told.append(f"{', '.join(names[:3])}{others} ({reason})")
     return f"there are no predictions under {'; '.join(told)}"
-
-
-def _checked(entry: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """Return what a stage found with its values as numbers; a record with others could not be read again."""
-    if "values" not in entry:
-        return {**entry}
-    values = {}
-    for name, value in entry["values"].items():
-        try:
-            values[name] = float(value)
-        except (TypeError, ValueError):
-            raise SharpscopeError(f"stage '{stage}' found no number as '{name}', but {value!r:.60}") from None
-    return {**entry, "values": values}

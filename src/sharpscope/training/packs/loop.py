@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ def train_pack(
     device: str | torch.device = "cpu",
     checkpoint: Path | None = None,
     checkpoint_pause: float = 0.0,
+    on_epoch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Member, History | Diverged]]:
     """Train several networks together, each as ``train`` trains it alone, up to the rounding of sums.
 
@@ -51,6 +52,7 @@ def train_pack(
         device: Where to train; the training data live there too.
         checkpoint: A file that the training goes on from if it is there, and writes as it goes; the caller removes it.
         checkpoint_pause: Seconds from one writing to the next, at least.
+        on_epoch: Called after each epoch with its number, from 1 on.
 
     Yields:
         Each member when its training has ended, with its history, or with how it diverged. A checkpoint that is written
@@ -72,6 +74,8 @@ def train_pack(
             ended = list(pack.epoch())
         yield from ended
         saved.write()
+        if on_epoch is not None:
+            on_epoch(pack.progress.epoch)
     yield from pack.settle()
 
 

@@ -217,6 +217,11 @@ def test_levels_without_an_order_have_colors_that_are_told_apart() -> None:
     assert len({look.color for look in plain.values()}) == 2
 
 
+def test_a_long_name_is_broken_between_its_parts_and_a_number_is_not() -> None:
+    page = page_of(tight(seeds=8))
+    assert "data.<wbr>factor 0.9</dt>" in page
+
+
 def test_a_legend_names_the_factor() -> None:
     from matplotlib.figure import Figure
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from tests.analysis.conftest import FEW, reported
 from tests.pages import figures_of, page_of, with_few, words
 
@@ -176,6 +177,16 @@ def test_headline_names_regimes_by_what_is_significant(results, contrasts, corre
     nothing = dict(found.by_level)["weight_decay"]
     assert nothing.startswith("no significant difference in this family; could have seen a difference of 0.0")
     assert "or more of expected calibration error" in nothing
+
+
+def test_each_control_of_the_headline_stands_by_itself(results, contrasts, correlations):
+    found = find(results, contrasts, correlations)
+    assert [sentence.partition(",")[0] for sentence in found.lead[:2]] == [
+        "Compared with baseline",
+        "At equal train loss",
+    ]
+    paragraphs = re.findall(r"<p><strong>(.*?)</strong></p>", page_of(results))
+    assert paragraphs == [str(escape(sentence)) for sentence in found.lead]
 
 
 def test_headline_says_so_when_nothing_is_significant(results, correlations):

@@ -30,17 +30,22 @@ class Findings:
     """The findings in words.
 
     Attributes:
-        headline: One sentence, one each on what is left of differences in sharpness at equal loss and confidence, and
-            one on what complexity explains.
-        sentences: What supports and limits it, to be read as one paragraph after the headline.
+        lead: One sentence, one each on what is left of differences in sharpness at equal loss and confidence, and one
+            on what complexity explains.
+        sentences: What supports and limits it, to be read as one paragraph after the lead.
         by_level: For each level of the factor but the reference, what is significantly different.
         unconverged: Which values did not reach their precision; empty where all did.
     """
 
-    headline: str
+    lead: tuple[str, ...]
     sentences: tuple[str, ...] = ()
     by_level: tuple[tuple[str, str], ...] = ()
     unconverged: str = ""
+
+    @property
+    def headline(self) -> str:
+        """The lead as one paragraph."""
+        return " ".join(self.lead)
 
 
 def find(
@@ -83,17 +88,17 @@ def _find(
 ) -> Findings:
     done = int((results.ledger["state"] == "done").sum())
     if not results.measured:
-        return Findings(f"None of the {len(results.ledger)} runs finished, so there is nothing to compare.")
+        return Findings((f"None of the {len(results.ledger)} runs finished, so there is nothing to compare.",))
     factor, runs = results.factor, results.runs
     reference = factor.told(factor.reference)
     if not ((runs[factor.name] == factor.reference) & (runs["state"] == "done")).any():
         headline = f"No run of {reference}, the reference, has finished, so no {factor.noun} is compared with it."
-        return Findings(headline, told_relations(results, correlations))
+        return Findings((headline,), told_relations(results, correlations))
     if len(results.levels) == 1:
         runs_told = f"{counted(done, 'run')} of one {factor.noun}, {factor.told(*results.levels)}"
         settings = " Its settings are described, not tested against each other." if results.keys else ""
         headline = f"The study has {runs_told}, so there is no other {factor.noun} to compare it with.{settings}"
-        return Findings(headline, told_relations(results, correlations))
+        return Findings((headline,), told_relations(results, correlations))
     told = told_relations(results, correlations)
     family = contrasts[contrasts["family"] == PRIMARY]
     name = "primary family"
@@ -101,15 +106,15 @@ def _find(
         family, name = contrasts[contrasts["family"] != REPEATED], "comparisons"
     if family.empty and len(contrasts):
         headline = f"All {factor.noun}s of the study are the same runs, so there is nothing to compare."
-        return Findings(headline, told)
+        return Findings((headline,), told)
     untested = _untested(results, family)
     family = family[family["p"].notna()]
     if family.empty:
-        return Findings(f"No seed finished in two {factor.noun}s, so no comparison could be tested.", untested)
+        return Findings((f"No seed finished in two {factor.noun}s, so no comparison could be tested.",), untested)
     limits = (*untested, *_left_out(results, family))
     apart = tuple(filter(None, [told_intervals(family, len(family))]))
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
-        return Findings(_unreachable(family, name), (*apart, *limits, *told))
+        return Findings((_unreachable(family, name),), (*apart, *limits, *told))
     of_levels = {str(level): _of_level(results, rows) for level, rows in family.groupby(factor.name, sort=False)}
     of_levels |= {level: f"the same runs as {factor.told(first)}." for level, first in same_levels(results).items()}
     by_level = tuple((level, of_levels[level]) for level in results.levels if level in of_levels)
@@ -122,8 +127,9 @@ def _find(
         at_equal_confidence or told_confidence(results, family, confidence, against),
         told_complexity(results, family, complexity or complexity_of(results)),
     )
-    headline = " ".join(filter(None, (moved, levels, *left)))
-    return Findings(headline, (_counts(family, name), *apart, *limits, *told), by_level)
+    # What moved, and its controls each by itself: they are to be read as well as it is.
+    lead = (" ".join(filter(None, (moved, levels))), *filter(None, left))
+    return Findings(lead, (_counts(family, name), *apart, *limits, *told), by_level)
 
 
 def _unconverged(results: StudyResults) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.drawing.palette import styles_of
@@ -123,7 +123,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"embed": _embed, "quoted": _quoted}
+    environment.filters |= {"embed": _embed, "quoted": _quoted, "breakable": _breakable}
     shown = {name for name, content in contents.items() if content.page is not None or SECTIONS[name].facts.nothing}
     environment.globals |= {"results": results, "styles": styles_of(results.factor), "alpha": ALPHA, "shown": shown}
     environment.globals["same_runs"] = told_same(results)
@@ -172,6 +172,11 @@ def _embed(data: Any) -> str:
 def _quoted(data: Any) -> Markup:
     """Return JSON as the value of an attribute in single quotes: escaping each double one takes five characters."""
     return Markup(_embed(data).replace("&", "&amp;").replace("'", "&#39;"))
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name of several parts, such as ``regimes.sam.rho``, that may be broken between them; numbers stay."""
+    return Markup(re.sub(r"([._])(?=[A-Za-z])", r"\1<wbr>", str(escape(name))))
 
 
 @cache

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from tests.analysis.conftest import synthetic
+from tests.pages import section_of
 
 from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.drawing.plane import Region, image
@@ -88,6 +89,19 @@ def test_boundaries_of_seeds_and_of_most_of_them():
         assert panel.shares[50, 50].tolist() == [0, 1]
         assert panel.shares[row, column] == pytest.approx([2 / 3, 1 / 3])
         assert panel.colors[row, column, 3] < panel.colors[50, 50, 3] == pytest.approx(0.42)
+
+
+def test_points_of_one_seed_are_told_as_such_where_seeds_have_their_own():
+    same = circles([0.2, 0.9])
+    arrays, _ = same.read_arrays("plane", "end")
+    own = {
+        run: {**found, "labels": np.array([0, number % 2], dtype=np.int16)}
+        for number, (run, found) in enumerate(arrays.items())
+    }
+    differing = replace(same, read_arrays=lambda stage, snapshot: (own if stage == "plane" else {}, {}))
+    for results, told in ((same, False), (differing, True)):
+        page, _ = section_of("decision_boundary", results)
+        assert ("where seeds have their own, those of one seed" in " ".join(page.split())) == told
 
 
 def test_many_classes_have_boundaries_between_them():

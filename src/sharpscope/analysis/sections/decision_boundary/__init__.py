@@ -30,7 +30,11 @@ def _page(results: StudyResults, shown: list[Panel]) -> dict[str, Any]:
     for panel in shown:
         sets.setdefault(describe_group(panel.group), []).append(_drawn(results, panel))
     seeds = max(panel.seeds for panel in shown)
-    return {"sets": [{"title": title, "panels": panels} for title, panels in sets.items()], "several": seeds > 1}
+    return {
+        "sets": [{"title": title, "panels": panels} for title, panels in sets.items()],
+        "several": seeds > 1,
+        "alike": all(panel.alike for panel in shown),
+    }
 
 
 def _drawn(results: StudyResults, panel: Panel) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,8 +36,9 @@ class Panel:
         region: What is drawn.
         classes: The class that each run predicts, ``[runs, rows, columns]``, rows from below.
         confidence: How sure it is of that, from 0 to 1.
-        points: Training points, ``[n, 2]``.
+        points: Training points of the first run, ``[n, 2]``.
         labels: Their classes, as trained on.
+        alike: Whether all runs were trained on these points with these classes.
         accuracy: The mean test accuracy of the runs.
     """
 
@@ -47,6 +49,7 @@ class Panel:
     confidence: np.ndarray
     points: np.ndarray
     labels: np.ndarray
+    alike: bool
     accuracy: float
 
     @property
@@ -100,10 +103,7 @@ class Panel:
 
 
 def panels_of(results: StudyResults) -> list[Panel]:
-    """Return a panel for each level in each setting whose runs have pictures.
-
-    Where the training points differ from run to run, they are those of the first.
-    """
+    """Return a panel for each level in each setting whose runs have pictures."""
     return [
         Panel(
             group=found.group,
@@ -113,7 +113,12 @@ def panels_of(results: StudyResults) -> list[Panel]:
             confidence=np.stack([each["confidence"] for each in found.arrays]) / 255,
             points=found.arrays[0]["points"],
             labels=found.arrays[0]["labels"],
+            alike=all(_same_data(each, found.arrays[0]) for each in found.arrays),
             accuracy=float(found.runs["test_accuracy"].mean()),
         )
         for found in pictured(results, needs="class", alike="region")
     ]
+
+
+def _same_data(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:
+    return all(np.array_equal(first[name], second[name]) for name in ("points", "labels"))

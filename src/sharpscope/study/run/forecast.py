@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,8 @@ from sharpscope.study.work.timing import Timing
 
 # Starting a worker imports torch.
 START_UP = 4.0
+# Whole numbers in a row up to which each is listed.
+_MANY = 10
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -93,9 +95,9 @@ def show(plan: Plan, found: Forecast) -> str:
     from sharpscope.study.run.progress import in_words
 
     study = plan.study
-    lines = [f"{study.name}: {len(plan.runs)} runs = {_product(plan)}"]
+    lines = [f"{study.name}: {len(plan.runs)} run{'s' if len(plan.runs) > 1 else ''} = {_product(plan)}"]
     lines += [f"  regimes: {', '.join(regime.label for regime in study.regimes)}"]
-    lines += [f"  {key}: {', '.join(map(str, values))}" for key, values in study.grid.items()]
+    lines += [f"  {key}: {_listed(values)}" for key, values in study.grid.items()]
     factor = study.factor
     if factor.name != REGIME:
         others = factor.told(*(level for level in factor.levels if level != factor.reference))
@@ -114,6 +116,18 @@ def show(plan: Plan, found: Forecast) -> str:
     lines += [f"about {_size(found.bytes)} of disk for all runs: {parts}"]
     lines += [f"Note: {note}" for note in plan.notes]
     return "\n".join(lines)
+
+
+def _listed(values: Sequence[object]) -> str:
+    """Return the values of a key: one by one, or from the first to the last where these are all whole numbers between.
+
+    >>> _listed([0, 1, 2]), _listed(list(range(100)))
+    ('0, 1, 2', '0 to 99')
+    """
+    first, last = values[0], values[-1]
+    if len(values) > _MANY and isinstance(first, int) and list(values) == list(range(first, first + len(values))):
+        return f"{first} to {last}"
+    return ", ".join(map(str, values))
 
 
 def to_json(plan: Plan, found: Forecast) -> str:
@@ -159,8 +173,9 @@ def _product(plan: Plan) -> str:
     of_all = [key for key in plan.study.varying if not is_option(key)]
     with_options = sum(len(list(arms(regime, grid))) for regime in regimes)
     told = " with their options" if with_options > len(regimes) else ""
-    factors = [f"{with_options} regimes{told}", *(f"{len(grid[key])} {key}" for key in of_all)]
-    return " x ".join([*factors, f"{len(plan.study.grid['seed'])} seeds"])
+    regime, seed = ("" if count == 1 else "s" for count in (with_options, len(grid["seed"])))
+    factors = [f"{with_options} regime{regime}{told}", *(f"{len(grid[key])} {key}" for key in of_all)]
+    return " x ".join([*factors, f"{len(grid['seed'])} seed{seed}"])
 
 
 def _size(size: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,14 +123,29 @@ def test_a_bar_has_the_share_that_is_trained(time):
     bar.begin(4, 0)
     for run_id in ("a", "b", "c", "d"):
         bar.started(run_id, "baseline")
-    assert state(bar) == "0 failed, 4 running, remaining time unknown"
+    assert state(bar) == "4 running, time left unknown"
     bar.advanced(Advance(("a", "b"), 5, 10), "baseline")
-    assert state(bar) == "0 failed, 4 running (25% trained), remaining time unknown"
+    assert state(bar) == "4 running (25% trained), time left unknown"
     time.now += 10
     bar.ended(done("a", 10.0), "baseline")
     bar.advanced(Advance(("a", "b"), 10, 10), "baseline")
-    assert state(bar) == "0 failed, 3 running (33% trained), about 30 s left"
+    assert state(bar) == "3 running (33% trained), about 30 s left"
     bar.close()
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_no_word_of_a_bar_is_cut(time, width):
+    stream = io.StringIO()
+    bar = Bar(Console(file=stream, width=width, force_terminal=True))
+    bar.begin(1100, 0)
+    for run_id in (*PACK, "other"):
+        bar.started(run_id, "baseline")
+    time.now += 10_000
+    bar.ended(Outcome("other", "failed", seconds=30.0), "baseline")
+    bar.advanced(Advance(PACK, 5, 10), "baseline")
+    bar.close()
+    told = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+    assert "1/1100 1 failed, 100 running (50% trained), about 9.2 h left 0:00:0" in told
 
 
 def state(bar: Bar) -> str:
@@ -140,10 +156,10 @@ def state(bar: Bar) -> str:
 def test_a_worker_tells_of_a_training_now_and_then_and_outlives_that_no_one_listens(time):
     told: list[Advance] = []
     report = workers._Seldom(told.append)
-    for epoch in range(1, 11):
-        report(Advance(("run",), epoch, 10))
+    for epoch in range(1, 12):
+        report(Advance(("run",), epoch, 11))
         time.now += 0.2
-    assert [advance.epoch for advance in told] == [1, 4, 7, 10]
+    assert [advance.epoch for advance in told] == [1, 4, 7, 10, 11]
 
     def gone(advance: Advance) -> None:
         raise BrokenPipeError

@@ -78,9 +78,9 @@ class _Seldom:
         self._due = 0.0
 
     def __call__(self, advance: Advance) -> None:
-        """Pass it on, if the last time is long enough ago."""
+        """Pass it on, if the last time is long enough ago or the training is at its end."""
         now = time.monotonic()
-        if now >= self._due:
+        if now >= self._due or advance.epoch == advance.epochs:
             self._due = now + POLL_SECONDS
             # A parent that is gone takes this process with it; the training did not fail.
             with contextlib.suppress(OSError):

@@ -59,7 +59,7 @@ class _Clock:
         if not self.left:
             return "nothing left"
         if not self.finished:
-            return "remaining time unknown"
+            return "time left unknown"
         elapsed = time.monotonic() - self._started
         # Of runs that are trained together, the first one ends when all have been trained: so much time went into a
         # few only seemingly. What other commands have done took none of this one's.
@@ -135,13 +135,15 @@ class Bar:
         self._clock = _Clock()
         # Of each run under way, the share of its training that is done.
         self._running: dict[str, float] = {}
+        # The bar has what is left of the line by the words, which are never cut on 80 columns.
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
             console=console,
+            expand=True,
         )
         self._task = self._progress.add_task("runs", total=None, state="")
 
@@ -186,7 +188,8 @@ class Bar:
     def _refresh(self) -> None:
         shares = self._running.values()
         trained = f" ({sum(shares) / len(shares):.0%} trained)" if any(shares) else ""
-        state = f"{self._clock.failed} failed, {len(shares)} running{trained}, {self._clock.remaining}"
+        failed = f"{self._clock.failed} failed, " if self._clock.failed else ""
+        state = f"{failed}{len(shares)} running{trained}, {self._clock.remaining}"
         self._progress.update(self._task, state=state)
 
 

@@ -11,6 +11,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from sharpscope.store.reasons import lacks
 from sharpscope.study.run.engine import ProgressListener
@@ -137,11 +138,10 @@ class Bar:
         self._running: dict[str, float] = {}
         # The bar has what is left of the line by the words, which are never cut on 80 columns.
         self._progress = Progress(
-            TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
             console=console,
             expand=True,
         )

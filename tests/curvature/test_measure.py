@@ -340,16 +340,27 @@ def test_an_error_of_the_model_is_the_first_that_it_raised() -> None:
     assert told.value in raised
 
 
-def test_the_first_pass_tells_what_fails_in_it() -> None:
-    def bad(risk: Risk) -> Steps:
+def test_the_first_pass_tells_what_cannot_be_had_whatever_the_weights() -> None:
+    def undefined(risk: Risk) -> Steps:
+        yield Fails(NotDefined("not here"))
+
+    def options(risk: Risk) -> Steps:
+        raise SharpscopeError("these two exclude each other")
+        yield Count()
+
+    def numbers(risk: Risk) -> Steps:
         yield Fails(ZeroDivisionError())
+
+    def samples(risk: Risk) -> Steps:
+        yield Fails(SharpscopeError("these samples are no good"))
 
     def later(risk: Risk) -> Steps:
         yield Count()
-        raise ZeroDivisionError
+        raise NotDefined("not here either")
 
     risk = Risk(CASE.model(), Batches(CASE.data(SPLIT)))
-    assert list(first_pass(risk, asked(bad=bad, later=later), FAULTS)) == ["bad"]
+    every = asked(undefined=undefined, options=options, numbers=numbers, samples=samples, later=later)
+    assert sorted(first_pass(risk, every, FAULTS)) == ["options", "undefined"]
 
 
 @pytest.mark.parametrize(

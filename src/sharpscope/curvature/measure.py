@@ -31,7 +31,7 @@ from typing import Any, Literal
 from sharpscope.curvature.estimate import Estimate
 from sharpscope.curvature.passes import Additive, Evaluator, Reduction
 from sharpscope.curvature.risk import Risk
-from sharpscope.errors import FAULTS, SharpscopeError, let_go
+from sharpscope.errors import FAULTS, NotDefined, SharpscopeError, let_go
 from sharpscope.registry import Registry
 
 Request = Reduction | tuple[Reduction, ...]
@@ -192,23 +192,27 @@ def run_together(
 
 
 def first_pass(risk: Risk, asked: Definitions, noted: Kinds) -> Mapping[str, BaseException]:
-    """Make the first pass of measures over the data and nothing of what would follow, to see which fail at once.
+    """Make the first pass of measures over the data and nothing of what would follow, to see which cannot be had.
 
     Args:
         risk: The risk; entered as a context here if its caller did not.
         asked: As in ``run_together``.
-        noted: Kinds of errors that are returned; all others are raised at once.
+        noted: Kinds of errors that are noted; all others are raised at once.
 
     Returns:
-        What was raised, by the key of the measure.
+        By the key of the measure, what it raised that holds whatever the weights are: before it saw any data, which
+        tells of its options and the model's layers, or that it is not defined here.
     """
     running = _Running(risk, asked, noted)
+    unseen: dict[str, BaseException] = {}
     try:
         with risk:
-            Evaluator(risk).run(running.advance(), running.fail)
+            requests = running.advance()
+            unseen = {key: error for key, error in running.failed.items() if isinstance(error, SharpscopeError)}
+            Evaluator(risk).run(requests, running.fail)
     except noted as error:
         running.fail_all(error)
-    return running.failed
+    return unseen | {key: error for key, error in running.failed.items() if isinstance(error, NotDefined)}
 
 
 def on_the_rest(

@@ -13,7 +13,7 @@ from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.batches import Batch, Batches
 from sharpscope.curvature.risk.twin_memory import TwinMemory
 from sharpscope.data import Dataset
-from sharpscope.errors import FAULTS, NotDefined
+from sharpscope.errors import FAULTS
 from sharpscope.measurement import Measurements, measure_batches
 from sharpscope.seeding import Stream
 from sharpscope.study.work.outputs import CleanBatches
@@ -75,12 +75,12 @@ def measure_clean(
 
 
 def refused_at_once(model: nn.Module, dataset: Dataset, requested: Mapping[str, RequestedValue]) -> dict[str, str]:
-    """Return the measures that say in their first pass over the data that they are not defined here, and why.
+    """Return the measures that cannot be had, whatever the weights will be, and why.
 
-    What else a measure raises, and what later passes would, is left to the measuring in earnest.
+    These do not take their options together with this model, or say in their first pass over the data that they are not
+    defined here. What else a measure raises, and what later passes would, is left to the measuring in earnest.
     """
     init = dict(model.named_parameters())
     risk = Risk(model, Batches(CleanBatches(dataset)), loss=dataset.task.loss, stream=Stream("dry_run"), init=init)
     asked = {key: (MEASURES[wanted.name].function.steps, wanted.options) for key, wanted in requested.items()}
-    failed = first_pass(risk, asked, FAULTS)
-    return {key: str(error) for key, error in failed.items() if isinstance(error, NotDefined)}
+    return {key: str(error) for key, error in first_pass(risk, asked, FAULTS).items()}

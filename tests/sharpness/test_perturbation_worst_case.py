@@ -39,7 +39,8 @@ def test_one_step_is_that_of_sharpness_aware_minimization(norm: str, adaptive: b
     unit = np.sign(g) if norm == "linf" else scale * g / np.linalg.norm(scale * g)
     found = worst_case_sharpness(case.risk(), rho=rho, norm=norm, adaptive=adaptive)
     assert found.value == pytest.approx(case.rise(rho * scale * unit), rel=1e-12)
-    assert (found.stderr, found.samples, found.converged) == (0.0, 12, True)
+    assert (found.samples, found.converged) == (12, True)
+    assert 0 < found.stderr < 1e-14
 
 
 @pytest.mark.parametrize("curvature", ["convex", "indefinite", "concave"])

@@ -69,9 +69,25 @@ def test_average_case_sharpness_is_right_or_says_that_it_is_not(rho: float, norm
     assert found.converged or rho < 1e-2
 
 
+@pytest.mark.parametrize("m", [None, 50])
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("rho", RADII)
+def test_worst_case_sharpness_is_right_or_says_that_it_is_not(
+    rho: float, norm: str, adaptive: bool, m: int | None
+) -> None:
+    model = network()
+    options = {"norm": norm, "adaptive": adaptive, "rho": rho, "m": m}
+    truth = in_double(model, "worst_case_sharpness", **options)
+    found = in_single(model, "worst_case_sharpness", **options)
+    assert is_told(found, truth)
+    assert found.converged or "choose a larger rho" in found.details["reason"]
+    assert found.converged or rho < 1e-5
+
+
 def test_usual_perturbations_are_above_all_rounding() -> None:
     """The error of usual radii is that of the draws, and double precision goes further down."""
-    for name in ("sam_sharpness", "average_case_sharpness"):
+    for name in ("sam_sharpness", "average_case_sharpness", "worst_case_sharpness"):
         assert in_single(network(), name).converged
         double = measure(network().double(), (X.double(), Y), {name: {"rho": 1e-5}})[name]
         assert double.converged

@@ -17,12 +17,12 @@ from sharpscope.curvature.passes.groups import Groups
 from sharpscope.curvature.passes.perturbation import (
     GradientAt,
     PerturbedLosses,
-    relative_rounding,
     with_normalized_logits,
 )
 from sharpscope.curvature.passes.reductions import GradientSum
 from sharpscope.curvature.risk import Risk
 from sharpscope.curvature.risk.losses import Loss
+from sharpscope.sharpness.rounding import with_rounding
 
 # An ascent has arrived when its last step raised the value by no more than this share of it.
 _STILL = 0.01
@@ -101,9 +101,10 @@ def worst_case_sharpness(
             networks.
 
     Returns:
-        The value (``stderr`` 0). ``converged`` is false where the last of several steps still raised it by more than
-        1%, where a random point was higher than all ascents, and where one step began without a gradient; the last two
-        are told in ``details["reason"]``. ``details["last_gain"]`` is the share of the last step, ``details["ends"]``
+        The value (``stderr`` 0 but for rounding). ``converged`` is false where the last of several steps still raised
+        it by more than 1%, where a random point was higher than all ascents, where one step began without a gradient,
+        and at a rho so small that rounding may be all of the value; the last three are told in
+        ``details["reason"]``. ``details["last_gain"]`` is the share of the last step, ``details["ends"]``
         has the value of each ascent (the first is from theta and not random), ``details["random"]`` that of the higher
         random point, ``details["groups"]`` the number of groups under m.
     """
@@ -118,6 +119,7 @@ def worst_case_sharpness(
     groups.finish()
     return Estimate(
         groups.mean,
+        stderr=groups.stderr,
         samples=sum(e.samples for e in groups.estimates),
         converged=all(e.converged for e in groups.estimates),
         details={
@@ -163,15 +165,16 @@ def _search(
         "ends": [ascent.best for ascent in ascents],
         "random": highest,
     }
-    rounding = relative_rounding(risk) * abs(last.base)
-    flat = ascents[0].slope * rho <= rounding
+    flat = ascents[0].slope * rho <= last.rounding
     value, converged = best.best, gain <= _STILL if steps > 1 else not flat
     if flat:
         details["reason"] = _FLAT
     if _height(highest) > _height(value):
         value, converged = highest, False
         details["reason"] = _HIGHER
-    return Estimate(value, samples=last.samples, converged=converged, details=details)
+    size = rho / math.sqrt(risk.parameter_count) if norm == "l2" else rho
+    found = Estimate(value, samples=last.samples, converged=converged, details=details)
+    return with_rounding(found, risk, (lambda p: size * p.abs()) if adaptive else size, last.rounding)
 
 
 def _reasons(estimates: Sequence[Estimate]) -> dict[str, str]:

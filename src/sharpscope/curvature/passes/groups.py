@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from sharpscope.curvature.estimate import Estimate
@@ -51,6 +52,11 @@ class Groups(Reduction):
     def mean(self) -> float:
         """The mean of the values, each group weighted by its number of samples."""
         return sum(e.value * e.samples for e in self.estimates) / sum(e.samples for e in self.estimates)
+
+    @property
+    def stderr(self) -> float:
+        """The standard error of the mean, from those of the groups, which are taken for independent."""
+        return math.hypot(*(e.stderr * e.samples for e in self.estimates)) / sum(e.samples for e in self.estimates)
 
     def _estimate(self) -> None:
         assert self._risk is not None

@@ -21,8 +21,8 @@ from sharpscope.analysis.sections.dose_response.data import chosen_seeds, room_f
 
 def test_the_section_is_in_the_report_and_its_sentence_at_the_top():
     page = words(page_of(dosed()))
-    top = page.partition("<strong>")[2].partition("</strong>")[0]
-    assert top.startswith("From data.factor 0.5 to 0.95, relative flatness changes by ×")
+    top = page.partition("<header")[2].partition("</header>")[0]
+    assert "<strong>From data.factor 0.5 to 0.95, relative flatness changes by ×" in top
     assert "At equal train loss (0.1, by straight lines), of relative flatness ×" in top
     assert '<section id="dose_response">' in page
 

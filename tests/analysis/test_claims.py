@@ -83,6 +83,16 @@ def test_flatter_is_the_opposite_of_sharper_and_better_is_lower_where_lower_is_b
     assert verdict({ECE: (-0.4, 0.0)}, larger) == CONTRADICTED
 
 
+@pytest.mark.parametrize("direction", ["sharper", "flatter"])
+def test_a_mean_that_few_seeds_carry_against_the_others_tells_no_direction(direction):
+    results = study({SHARP: NONE}, sharper(SHARP, controls=[]), seeds=22, spread=0.0)
+    moved = np.concatenate([np.zeros(22), 4 + 0.01 * np.arange(6), -0.02 - 1e-4 * np.arange(16), np.zeros(22)])
+    results = replace(results, ledger=results.ledger.assign(**{SHARP.name: np.exp(moved)}))
+    prediction = {**results.claimed[0]["predictions"][0], "direction": direction}
+    (found,) = judge(replace(results, claimed=({**results.claimed[0], "predictions": [prediction]},)))
+    assert found.verdict == CANNOT_TELL
+
+
 def test_what_cannot_be_told_says_how_many_seeds_it_would_take():
     results = study({SHARP: (0.05, 0.0)}, sharper(SHARP), seeds=10, seed=3)
     (test,) = judge(results)[0].tests

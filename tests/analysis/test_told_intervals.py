@@ -1,5 +1,7 @@
 """Why an interval may exclude equality where nothing is significant."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.analysis.test_contrasts import small_study
@@ -58,3 +60,47 @@ def test_it_stands_where_intervals_do():
     _, sentence = told(60, 9)
     assert sentence in find(results, evidence.contrasts, evidence.correlations).sentences
     assert sentence in words(render(evidence, contents_of(evidence)))
+
+
+def lopsided(far, near):
+    """A study of one difference: some seeds rise far, the others fall a little."""
+    values = np.concatenate([100 + 0.01 * np.arange(far), -1 - 0.01 * np.arange(near)])
+    results = small_study(values[None, None])
+    return replace(results, quantities={"q0": replace(results.quantities["q0"], better="higher")})
+
+
+def found_of(results):
+    evidence = Evidence(results)
+    return evidence.contrasts.iloc[0], find(results, evidence.contrasts, evidence.correlations)
+
+
+@pytest.mark.parametrize("near", [14, 16])
+def test_no_direction_is_significant_where_few_seeds_carry_the_mean_against_the_others(near):
+    row, found = found_of(lopsided(6, near))
+    assert row["p_adjusted"] <= 0.05
+    assert row["mean_difference"] > 0 >= row["effect"]
+    assert not row["significant"]
+    assert found.headline.startswith("No regime differs significantly from baseline")
+    assert (
+        "No direction is called significant of q0 of r0: by flips of seeds its mean differs, but a few seeds carry "
+        "that against the way of the others."
+    ) in found.sentences
+
+
+def test_seeds_that_go_the_way_of_the_difference_are_counted_and_not_those_of_the_majority():
+    row, found = found_of(lopsided(6, 10))
+    assert row["significant"]
+    assert row["verdict"] == "better"
+    assert "6 of 16 seeds" in dict(found.by_level)["r0"]
+    assert (
+        "The significant difference has an interval that holds equality: the mean differs by flips of seeds, and the "
+        "typical seed, of which the interval is, may not."
+    ) in found.sentences
+
+
+def test_with_holm_the_test_is_of_ranks_and_has_their_direction():
+    values = np.concatenate([[400.0, 500.0], -1 - 0.01 * np.arange(18)])
+    results = small_study(values[None, None])
+    row, _ = found_of(replace(results, study={**results.study, "correction": "holm"}))
+    assert row["mean_difference"] > 0 > row["effect"]
+    assert row["significant"]

@@ -47,6 +47,7 @@ from sharpscope.analysis.tested import (
     adjusted,
     by_benjamini_hochberg,
     equivalent,
+    one_way,
     repeat,
     untested,
 )
@@ -117,7 +118,8 @@ def contrasts_table(results: StudyResults) -> pd.DataFrame:
     of the other one. See ``same_levels``.
 
     ``p`` is that of the test that is corrected: of flips of seeds in the primary family with the correction of Westfall
-    and Young, of the signed-rank test elsewhere.
+    and Young, of the signed-rank test elsewhere. Flips test the mean, and a verdict is the way of most ranks: where the
+    two are opposite, no way is ``significant``, whatever p is.
     """
     values, same = Values(results), same_levels(results)
     found = [contrast(values, name, level) for name in results.measured for level in values.others]
@@ -169,6 +171,8 @@ def _primary(results: StudyResults, table: pd.DataFrame, family: list[Contrast])
         p = westfall_young(differences, _STREAM, alpha=ALPHA)
         table = table.assign(p=flip_test(differences, _STREAM), p_smallest=smallest)
     table = adjusted(table, CORRECTIONS[correction], p, smallest)
+    if correction == "westfall_young":
+        table = table.assign(significant=table["significant"].to_numpy(bool) & one_way(table))
     left = np.flatnonzero(~table["significant"].to_numpy(bool) & np.isfinite(p))
     sizes = dict(_detectable(correction, [family[i] for i in left]))
     tests = zip(table["quantity"], table[results.factor.name], strict=True)

@@ -20,7 +20,7 @@ from sharpscope.analysis.explanations.told_loss import told_loss
 from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.same_runs import same_levels, told_same
 from sharpscope.analysis.tested import ALPHA, PRIMARY, REPEATED
-from sharpscope.analysis.told_intervals import told_intervals
+from sharpscope.analysis.told_intervals import told_carried, told_intervals
 from sharpscope.analysis.told_relations import told_relations
 from sharpscope.analysis.wording import counted, difference_text, joined, label_of
 
@@ -112,7 +112,7 @@ def _find(
     if family.empty:
         return Findings((f"No seed finished in two {factor.noun}s, so no comparison could be tested.",), untested)
     limits = (*untested, *_left_out(results, family))
-    apart = tuple(filter(None, [told_intervals(family, len(family))]))
+    apart = tuple(filter(None, [told_intervals(family, len(family)), *told_carried(results, family)]))
     if not (family["p_adjusted_smallest"] <= ALPHA).any():
         return Findings((_unreachable(family, name),), (*apart, *limits, *told))
     of_levels = {str(level): _of_level(results, rows) for level, rows in family.groupby(factor.name, sort=False)}
@@ -275,7 +275,9 @@ def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
 
 def _agreeing(row: TableRow) -> str:
     """Return how many seeds go the same way, ties told: "9 of 10 seeds", "9 of the 10 seeds that differ, of 100"."""
-    agreeing, differ, n = max(row["risen"], row["differ"] - row["risen"]), row["differ"], row["n"]
+    # Those that go the way of the difference, which a few that lie far off may decide against most.
+    differ, n = row["differ"], row["n"]
+    agreeing = row["risen"] if row["effect"] > 0 else differ - row["risen"]
     if differ == n:
         return f"{agreeing} of {counted(n, 'seed')}"
     return f"{'all' if agreeing == differ else f'{agreeing} of the'} {differ} seeds that differ, of {n}"

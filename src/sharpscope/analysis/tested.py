@@ -109,6 +109,18 @@ def adjusted(table: pd.DataFrame, correction: str, p: np.ndarray, smallest: np.n
     return table.assign(correction=correction, p_adjusted=p, p_adjusted_smallest=smallest, significant=p <= ALPHA)
 
 
+def one_way(table: pd.DataFrame) -> np.ndarray:
+    """Return where the mean of differences goes the way of most of their ranks, which is the verdict's.
+
+    A test of the mean that finds what a few seeds far off make of it says nothing of the way that the others go.
+
+    Args:
+        table: Tests with their ``mean_difference``, ``scale`` and ``effect``.
+    """
+    same = np.where(table["scale"] == "ratio", 1.0, 0.0)
+    return np.asarray((table["mean_difference"].to_numpy(float) - same) * table["effect"].to_numpy(float) > 0)
+
+
 def untested(table: pd.DataFrame) -> pd.DataFrame:
     """Return differences that are no tests, and so are not significant."""
     return adjusted(table, "", table["p"].to_numpy(float), table["p_smallest"].to_numpy(float)).assign(

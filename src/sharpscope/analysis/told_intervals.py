@@ -1,4 +1,4 @@
-"""Why an interval may exclude equality where its difference is not significant, in a sentence."""
+"""Where an interval and a test do not agree, and where the mean goes another way than most seeds, in sentences."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.explanations.remains import side_of
-from sharpscope.analysis.results import TableRow, records
+from sharpscope.analysis.results import StudyResults, TableRow, records
 from sharpscope.analysis.tested import ALPHA
-from sharpscope.analysis.wording import counted
+from sharpscope.analysis.wording import counted, joined, label_of
 
 _FEW = 8  # seeds, with which the smallest p that there is may be in the way
 
@@ -39,6 +39,36 @@ def told_intervals(shown: pd.DataFrame, tests: int) -> str:
             f"an interval is of one difference alone, and significance is corrected for the {tests} tests of the family"
         )
     return f"{which} {have} equality: {why}{_floor(apart)}."
+
+
+def told_carried(results: StudyResults, shown: pd.DataFrame) -> tuple[str, ...]:
+    """Return which differences a few seeds carry: significant ones that most may lack, and those against most.
+
+    Args:
+        results: What the study found.
+        shown: The differences that are spoken of, all of one family; see ``contrasts_table``.
+    """
+    sentences = []
+    real = shown[shown["significant"].astype(bool)]
+    held = [row for row in records(real) if not side_of(row)]
+    if held:
+        which = f"{len(held)} of {counted(len(real), 'significant difference')}"
+        if len(real) == 1:
+            which = "The significant difference"
+        have = "has an interval that holds" if len(held) == 1 else "have intervals that hold"
+        sentences.append(
+            f"{which} {have} equality: the mean differs by flips of seeds, and the typical seed, of which the interval "
+            "is, may not."
+        )
+    found = shown["p_adjusted"].le(ALPHA) & ~shown["significant"].astype(bool)
+    against = [f"{label_of(results, row['quantity'])} of {row[results.factor.name]}" for row in records(shown[found])]
+    if against:
+        differ = "their means differ" if len(against) > 1 else "its mean differs"
+        sentences.append(
+            f"No direction is called significant of {joined(against)}: by flips of seeds {differ}, but a few seeds "
+            "carry that against the way of the others."
+        )
+    return tuple(sentences)
 
 
 def _floor(rows: list[TableRow]) -> str:

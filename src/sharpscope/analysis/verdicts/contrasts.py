@@ -97,7 +97,9 @@ def _found(values: Values, asked: list[_Asked], condition: str) -> dict[int, Fin
 
 def _contrast(differences: np.ndarray, scaled: Scaled, sign: int, p: float, at: str) -> Finding:
     interval = hodges_lehmann(differences, np.zeros(len(differences)))
-    favor = int(np.sign(interval.value)) * sign if p <= ALPHA else 0
+    # What flips find is the mean, and a few seeds far off may carry that against the way of the others.
+    one_way = interval.value * np.nanmean(differences) > 0
+    favor = int(np.sign(interval.value)) * sign if p <= ALPHA and one_way else 0
     low, high = (scaled.back(end) for end in (interval.low, interval.high))
     return Finding(scaled.scale, scaled.back(interval.value), low, high, interval.n, favor, at)
 

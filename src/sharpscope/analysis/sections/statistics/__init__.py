@@ -7,7 +7,7 @@ from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFact
 from sharpscope.analysis.sections.statistics.data import all_comparisons, all_contrasts, family_table
 from sharpscope.analysis.sections.statistics.table import comparisons_latex, contrasts_latex
 from sharpscope.analysis.tested import PRIMARY
-from sharpscope.analysis.told_intervals import told_intervals
+from sharpscope.analysis.told_intervals import told_carried, told_intervals
 
 
 @SECTIONS.register(
@@ -26,7 +26,7 @@ def statistics(evidence: Evidence) -> Content:
             "families": family_table(results, contrasts, comparisons),
             "contrasts": all_contrasts(results, contrasts),
             "comparisons": all_comparisons(results, comparisons) if results.keys else [],
-            "apart": told_intervals(family, len(family)),
+            "apart": " ".join(filter(None, [told_intervals(family, len(family)), *told_carried(results, family)])),
             "correction": results.study.get("correction", "westfall_young"),
             # Initial weights are drawn for the model and the shape of the data.
             "same_start": not results.factor.name.startswith(("model.", "data.")),

@@ -15,6 +15,7 @@ from sharpscope.analysis.statistics import benjamini_hochberg, hodges_lehmann, s
 from sharpscope.analysis.values import Scaled
 
 ALPHA = 0.05
+LEAST_SEEDS = 6  # with fewer no pattern of signs is rare enough, and no interval has 95%
 EQUIVALENCE_LEVEL = 0.90  # two one-sided tests at 5%
 
 PRIMARY, SECONDARY = "primary", "secondary"

@@ -40,6 +40,11 @@ def no_ratio(not_positive: float, values: float) -> str:
     return f"{runs} {have} no value above 0 there"
 
 
+def fewer(row: TableRow, seeds: int) -> str:
+    """Return how many seeds a row is of where there are more at the end: "6 of 10 seeds"; empty where there are not."""
+    return f"{int(row['n'])} of {counted(int(seeds), 'seed')}" if row["n"] < seeds else ""
+
+
 def difference_text(row: TableRow) -> str:
     """Return the difference of a row of a table with its interval: "×1.4 [1.2, 1.6]"."""
     return numbers.change(row["scale"], row["difference"], row["ci_low"], row["ci_high"])

@@ -148,6 +148,62 @@ def test_a_level_that_never_came_to_the_loss_is_told_by_the_adjustment():
     assert "adjusted for the loss" in headline
 
 
+def reached_by(seeds, **options):
+    """A study in which only some seeds came to the matched loss but in the reference."""
+    results = study(**options)
+    ledger = results.ledger.copy()
+    late = (ledger["regime"] != "baseline") & (ledger["seed"] >= seeds)
+    ledger.loc[late, [AT, "train_loss@0.1"]] = np.nan
+    return replace(results, ledger=ledger)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+def test_of_a_loss_that_few_seeds_came_to_nothing_is_concluded(seeds):
+    results = reached_by(seeds)
+    contrasts, correlations, found = tables(results)
+    assert row(found.remains, "augmentation", "0.1")["became"] == "too few seeds"
+    told = f"sam and augmentation have too few seeds to tell (in {seeds} of 10 seeds)."
+    assert told in find(results, contrasts, correlations).headline
+
+
+def test_the_adjustment_counts_where_few_seeds_came_to_the_loss():
+    results = reached_by(2, spread=1.0)
+    contrasts, correlations, _ = tables(results)
+    assert "augmentation keeps a difference by relative flatness (×" in find(results, contrasts, correlations).headline
+
+
+def test_how_many_seeds_came_to_the_loss_is_told():
+    results = reached_by(8)
+    contrasts, correlations, _ = tables(results)
+    headline = find(results, contrasts, correlations).headline
+    assert "sam shows no difference (in 8 of 10 seeds); augmentation keeps " in headline
+    assert headline.endswith(" of the difference (in 8 of 10 seeds).")
+    evidence = Evidence(results)
+    assert "(8 of 10 seeds)</td>" in render(evidence, contents_of(evidence))
+
+
+def test_a_level_that_no_seed_of_came_to_the_loss_is_not_said_to_have_none_to_match():
+    results = reached_by(0)
+    contrasts, correlations, _ = tables(results)
+    told = "nothing can be told of sam and augmentation: no seed came to a matched loss there and in the reference, and"
+    assert told in find(results, contrasts, correlations).headline
+
+
+def test_what_appears_on_the_other_side_of_a_significant_difference_has_turned():
+    results = study(seeds=16)
+    ledger = results.ledger.copy()
+    reference, sam = (ledger["regime"] == level for level in ("baseline", "sam"))
+    carried = np.exp(np.concatenate([4 + 0.1 * np.arange(6), -0.1 - 0.001 * np.arange(10)]))
+    ledger.loc[sam, "relative_flatness"] = ledger.loc[reference, "relative_flatness"].to_numpy() * carried
+    ledger.loc[sam, AT] = ledger.loc[reference, AT].to_numpy() * np.exp(-0.5)
+    results = replace(results, ledger=ledger)
+    contrasts, correlations, found = tables(results)
+    assert row(found.remains, "sam", "0.1")["became"] == "appears"
+    headline = find(results, contrasts, correlations).headline
+    assert "sam and augmentation have significantly sharper minima" in headline
+    assert "sam turns around by relative flatness (×0.6065" in headline
+
+
 def test_of_what_is_at_a_matched_loss_already_nothing_is_asked():
     results = study()
     there = replace(results, study={**results.study, "primary": [AT, "ece"]})

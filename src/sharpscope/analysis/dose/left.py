@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.dose.sizes import LEAST_SEEDS, p_told, straight, tau_told, way_told
+from sharpscope.analysis.dose.sizes import p_told, straight, tau_told, way_told
 from sharpscope.analysis.dose.trends import NOT_MONOTONE
 from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS, TURNED, became, side_of
 from sharpscope.analysis.explanations.told_remains import share_text
 from sharpscope.analysis.results import StudyResults, TableRow, by
-from sharpscope.analysis.tested import ALPHA
+from sharpscope.analysis.tested import ALPHA, LEAST_SEEDS
 from sharpscope.analysis.wording import counted, no_ratio
 from sharpscope.store.snapshots import CALIBRATED, MATCHED
 

@@ -8,8 +8,7 @@ from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.axis import is_name
 from sharpscope.analysis.dose.trends import NOT_MONOTONE
 from sharpscope.analysis.results import TableRow
-
-LEAST_SEEDS = 6  # with fewer no pattern of signs is rare enough, and no interval has 95%
+from sharpscope.analysis.tested import LEAST_SEEDS
 
 
 def change(row: TableRow) -> str:

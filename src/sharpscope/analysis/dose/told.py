@@ -11,7 +11,6 @@ from sharpscope.analysis.dose.axis import axis_of
 from sharpscope.analysis.dose.bookkeeping import MEAN, PARTS, REST, THROUGH
 from sharpscope.analysis.dose.left import held_row, left_told, losses_of, where_told
 from sharpscope.analysis.dose.sizes import (
-    LEAST_SEEDS,
     bends,
     change,
     correlation_told,
@@ -27,7 +26,7 @@ from sharpscope.analysis.explanations.concluded import share
 from sharpscope.analysis.explanations.confidence import CLOSEST
 from sharpscope.analysis.explanations.loss import COMPARABLE_FROM
 from sharpscope.analysis.results import StudyResults, TableRow, by, describe_moment, records
-from sharpscope.analysis.tested import ALPHA, PRIMARY
+from sharpscope.analysis.tested import ALPHA, LEAST_SEEDS, PRIMARY
 from sharpscope.analysis.wording import counted, joined, label_of, named
 from sharpscope.store.snapshots import CALIBRATED, END, MATCHED
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sharpscope.analysis.contrasts import contrast
-from sharpscope.analysis.explanations.remains import COLUMNS, at_end, left_at
+from sharpscope.analysis.explanations.remains import COLUMNS, TOO_FEW, at_end, left_at
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
@@ -82,8 +82,9 @@ def _rows(results: StudyResults) -> Iterator[dict[str, Any]]:
 
 
 def closest(table: pd.DataFrame) -> pd.DataFrame:
-    """Return, of each quantity and level, the row of the twin that holds confidence equal the best."""
+    """Return, of each quantity and level, the row of the twin that holds confidence equal the best in seeds enough."""
     known = table[table["at"].isin(CLOSEST) & (table["became"] != "")]
-    order = known.assign(_order=known["at"].map(dict(zip(CLOSEST, np.arange(len(CLOSEST)), strict=True))))
-    factor = table.columns[2]
-    return order.sort_values("_order", kind="stable").drop(columns="_order").drop_duplicates(["quantity", factor])
+    places = known["at"].map(dict(zip(CLOSEST, np.arange(len(CLOSEST)), strict=True)))
+    order = known.assign(_few=known["became"] == TOO_FEW, _order=places)
+    order = order.sort_values(["_few", "_order"], kind="stable").drop(columns=["_few", "_order"])
+    return order.drop_duplicates(["quantity", table.columns[2]])

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sharpscope.analysis.contrasts import Contrast, contrast
 from sharpscope.analysis.correlations import BETWEEN, LOSS
-from sharpscope.analysis.explanations.remains import COLUMNS, at_end, became, left_at, share_columns
+from sharpscope.analysis.explanations.remains import COLUMNS, TOO_FEW, at_end, left_at, outcome, share_columns
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
 from sharpscope.analysis.statistics.loss import Adjusted, adjusted_contrast, overlap
 from sharpscope.analysis.values import Values
@@ -95,8 +95,8 @@ def remains_table(results: StudyResults, contrasts: pd.DataFrame) -> pd.DataFram
     the slope on the logarithm of the loss within cells for one between levels; where the losses hardly overlap that
     ``extrapolates``, and no number is given. ``became`` tells whether the interval excludes equality on the side of the
     difference at the end (``remains``), on the other side (``turned``), or not at all (``not seen``); where only that
-    at the end holds equality, the difference ``appears``. Where ratios are given up at a matched loss,
-    ``end_difference`` is that at the end told in the same way; see ``left_at``.
+    at the end holds equality, the difference ``appears``. Of fewer than six seeds nothing is told. Where ratios
+    are given up at a matched loss, ``end_difference`` is that at the end told in the same way; see ``left_at``.
     """
     columns = ["quantity", results.factor.name, "at", *COLUMNS]
     rows = list(_remains(results, contrasts)) if LOSS in results.measured else []
@@ -141,7 +141,7 @@ def _adjusted_row(
     found, back = _adjusted(values, name, of_end, level), values.scaled(name).back
     told = {"difference": back(float(found.contrast.value)), "n": found.seeds}
     told |= {"ci_low": back(float(found.contrast.low)), "ci_high": back(float(found.contrast.high))}
-    return {**row, **told, "became": became({**row, **told}, end)}
+    return {**row, **told, "became": outcome({**row, **told}, end)}
 
 
 def _adjusted(values: Values, name: str, differences: np.ndarray, level: str | None) -> Adjusted:
@@ -155,11 +155,13 @@ def _adjusted(values: Values, name: str, differences: np.ndarray, level: str | N
 def decisive(remains: pd.DataFrame) -> pd.DataFrame:
     """Return, of each measure and level, the row that tells best what is left at equal loss.
 
-    It is that at the smallest matched train loss that both came to, which is nearest to the end; without one, the
-    adjusted one.
+    It is that at the smallest matched train loss that both came to in seeds enough, which is nearest to the end;
+    without one, the adjusted one.
     """
     known = remains[(remains["at"] != END) & (remains["became"] != "")]
     loss = pd.to_numeric(known["at"], errors="coerce")
-    ordered = known.assign(_loss=loss.fillna(np.inf)).sort_values("_loss", kind="stable").drop(columns="_loss")
+    tells = known["became"].map({TOO_FEW: 1, EXTRAPOLATES: 2}).fillna(0)
+    known = known.assign(_tells=tells, _loss=loss.fillna(np.inf))
+    ordered = known.sort_values(["_tells", "_loss"], kind="stable").drop(columns=["_tells", "_loss"])
     factor = remains.columns[1]
     return ordered.drop_duplicates(["quantity", factor]).sort_index()

@@ -10,11 +10,13 @@ from sharpscope.analysis.contrasts import Contrast, contrast
 from sharpscope.analysis.results import TableRow
 from sharpscope.analysis.statistics import Bounds
 from sharpscope.analysis.statistics.loss import retained
+from sharpscope.analysis.tested import LEAST_SEEDS
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
 
 # What became of a difference that is there at the end; what is there, and was not seen at the end, appears.
 REMAINS, NOT_SEEN, TURNED, APPEARS = "remains", "not seen", "turned", "appears"
+TOO_FEW = "too few seeds"  # that are there, for an interval of 95%
 
 _TOLD = ("n", "scale", "difference", "ci_low", "ci_high")
 _END = {"difference": "end_difference", "ci_low": "end_low", "ci_high": "end_high"}
@@ -48,7 +50,7 @@ def left_at(values: Values, column: str, end: Contrast, told: TableRow, stream: 
         beside |= {"not_positive": scaled.not_positive, "values": scaled.values}
     test = there.tested.described(values.results)
     left = share_of(there, end, stream) if test["n"] else None
-    return {**at_end(test), **share_columns(left), **beside, "became": became(test, told)}
+    return {**at_end(test), **share_columns(left), **beside, "became": outcome(test, told)}
 
 
 def at_end(test: TableRow) -> dict[str, Any]:
@@ -69,6 +71,11 @@ def share_of(there: Contrast, end: Contrast, stream: NumpyStream) -> Bounds | No
     if scales[0].scale != scales[1].scale or any(scaled.not_positive for scaled in scales):
         return None
     return retained(there.wide.values, end.wide.values, stream)
+
+
+def outcome(there: TableRow, end: TableRow) -> str:
+    """Return what became of a difference, or that there are too few seeds to tell; empty where there is none."""
+    return TOO_FEW if 0 < there["n"] < LEAST_SEEDS else became(there, end)
 
 
 def became(there: TableRow, end: TableRow) -> str:

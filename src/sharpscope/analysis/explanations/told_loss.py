@@ -26,7 +26,8 @@ def told_loss(results: StudyResults, family: pd.DataFrame, remains: pd.DataFrame
     if unknown:
         of = factor.told(*unknown)
         losses = "its train losses" if len(unknown) == 1 else "their train losses"
-        told.append(f"nothing can be told of {of}: no loss was matched, and {losses} hardly overlap the reference's")
+        none = "no seed came to a matched loss there and in the reference" if results.losses else "no loss was matched"
+        told.append(f"nothing can be told of {of}: {none}, and {losses} hardly overlap the reference's")
     besides = f", {against}" if against else ""
     return f"At equal train loss{_where(found, real, factor.name)}{besides}, {'; '.join(told)}."
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS, TURNED
+from sharpscope.analysis.explanations.remains import APPEARS, NOT_SEEN, REMAINS, TOO_FEW, TURNED, side_of
 from sharpscope.analysis.results import StudyResults, TableRow, records
-from sharpscope.analysis.wording import joined, label_of, like_text, no_ratio
+from sharpscope.analysis.wording import fewer, joined, label_of, like_text, no_ratio
 
 _SHARPNESS = ("sharper", "flatter")
 
@@ -45,7 +45,7 @@ def told_left(
     factor = results.factor
     parts: dict[str, list[str]] = {}
     for level, rows in real.groupby(factor.name, sort=False):
-        left = [found[key] for name in rows["quantity"] if (key := (name, str(level))) in found]
+        left = [_beside(found[key], end) for end in records(rows) if (key := (end["quantity"], str(level))) in found]
         parts.setdefault(_left(results, left, how), []).append(str(level))
     unknown = parts.pop("", [])
     told = [
@@ -55,6 +55,17 @@ def told_left(
     return told, unknown
 
 
+def _beside(row: TableRow, end: TableRow) -> TableRow:
+    """Return what is left of a significant difference, with the seeds that this one has.
+
+    Its mean may differ where its interval holds equality, so that what appears on the other side has turned.
+    """
+    same = 1.0 if end["scale"] == "ratio" else 0.0
+    before = end["difference"] - same
+    opposite = row["became"] == APPEARS and before * side_of(row) < 0
+    return {**row, "seeds": end["n"], **({"became": TURNED} if opposite else {})}
+
+
 def share_text(row: TableRow) -> str:
     """Return the share that is left with its interval, "40% [32, 47]"; empty where there is none."""
     if not math.isfinite(row["retained"]):
@@ -62,31 +73,36 @@ def share_text(row: TableRow) -> str:
     return numbers.percentage(*(row[end] for end in ("retained", "retained_low", "retained_high")))
 
 
-def left_cells(row: TableRow | None, *, undefined: str = "") -> dict[str, str]:
+def left_cells(row: TableRow | None, seeds: int, *, undefined: str = "") -> dict[str, str]:
     """Return what is left of a difference at one place as the page shows it: the difference, its share, what became.
 
     Args:
         row: What is left; None where nothing was found.
+        seeds: How many the difference at the end has.
         undefined: What stands for the share of a difference that may be zero.
     """
     if row is None or not row["n"]:
         return {"difference": numbers.MISSING, "retained": "", "became": ""}
     # What is told by differences has no share of a ratio, whatever that at the end is.
     share = share_text(row) or ("" if math.isfinite(row["end_difference"]) else undefined)
-    return {"difference": like_text(row), "retained": share, "became": row["became"]}
+    less = fewer(row, seeds)
+    return {"difference": f"{like_text(row)}{less and f' ({less})'}", "retained": share, "became": row["became"]}
 
 
 def _agreeing(text: str, levels: int) -> str:
     """Return a predicate with its words in the number of its subject."""
     one = levels == 1
-    return text.replace("{s}", "s" if one else "").replace("{its}", "its" if one else "their")
+    words = {"{s}": ("s", ""), "{its}": ("its", "their"), "{has}": ("has", "have")}
+    for mark, (single, plural) in words.items():
+        text = text.replace(mark, single if one else plural)
+    return text
 
 
 def _left(results: StudyResults, rows: list[TableRow], how: Mapping[str, str]) -> str:
     """Return what is left of one level's differences; empty where that cannot be told.
 
-    {s} is for the ending of verbs, and {its} for whose a difference is. Measures are named where they do not agree. The
-    sections have every number with its interval.
+    {s} is for the ending of verbs, {has} for that verb, and {its} for whose a difference is. Measures are named where
+    they do not agree. The sections have every number with its interval.
     """
     kept, turned, gone = (
         [row for row in rows if row["became"] in outcomes] for outcomes in ((REMAINS, APPEARS), (TURNED,), (NOT_SEEN,))
@@ -96,9 +112,13 @@ def _left(results: StudyResults, rows: list[TableRow], how: Mapping[str, str]) -
         phrases.append(_kept(results, kept, how, alone=len(kept) == len(rows)))
     if turned:
         phrases.append(f"turn{{s}} around by {joined([_value(results, row, how) for row in turned])}")
+    few = [row for row in rows if row["became"] == TOO_FEW]
     if gone:
         by = f" by {_names(results, gone)}" if phrases else ""
         phrases.append(f"show{{s}} {'none' if kept else 'no difference'}{by}{_besides(gone, how)}")
+    if few:
+        by = f" by {_names(results, few)}" if phrases else ""
+        phrases.append(f"{{has}} too few seeds to tell{by}{_besides(few, how)}")
     return ", and ".join(filter(None, [", ".join(phrases[:-1]), *phrases[-1:]]))
 
 
@@ -120,13 +140,19 @@ def _names(results: StudyResults, rows: list[TableRow]) -> str:
 
 
 def _besides(rows: list[TableRow], how: Mapping[str, str]) -> str:
-    told = dict.fromkeys(how[row["at"]] for row in rows if row["at"] in how)
+    told = dict.fromkeys(text for row in rows if (text := _how_told(row, how)))
     return f" ({joined(list(told))})" if told else ""
+
+
+def _how_told(row: TableRow, how: Mapping[str, str]) -> str:
+    """Return what is said of a number besides: where it was found, and of how many seeds where they are fewer."""
+    less = fewer(row, row["seeds"])
+    return ", ".join(filter(None, [how.get(row["at"], ""), less and f"in {less}"]))
 
 
 def _value(results: StudyResults, row: TableRow, how: Mapping[str, str]) -> str:
     change = like_text(row, results.quantities[row["quantity"]].unit)
-    besides = f", {how[row['at']]}" if row["at"] in how else ""
+    besides = f", {told}" if (told := _how_told(row, how)) else ""
     why = f", since {no_ratio(row['not_positive'], row['values'])}" if math.isfinite(row["end_difference"]) else ""
     return f"{label_of(results, row['quantity'])} ({change}{besides}{why})"
 

@@ -7,11 +7,12 @@ import math
 import pandas as pd
 
 from sharpscope.analysis import numbers
-from sharpscope.analysis.dose.sizes import LEAST_SEEDS, correlation_told, size_cell, tau_told
+from sharpscope.analysis.dose.sizes import correlation_told, size_cell, tau_told
 from sharpscope.analysis.dose.told import place_told
 from sharpscope.analysis.explanations.told_remains import share_text
 from sharpscope.analysis.latex import booktabs, escape
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
+from sharpscope.analysis.tested import LEAST_SEEDS
 from sharpscope.store.snapshots import END
 
 HEADER = ("Quantity", "At", "End to end", "Retained", "Mean tau", "Up", "p adjusted", "Given the loss")

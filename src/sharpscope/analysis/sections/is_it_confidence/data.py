@@ -36,7 +36,7 @@ def rows_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, Any]]:
                 "label": results.quantities[str(name)].label,
                 "level": level,
                 "end": difference_text(places[END]),
-                "twins": [left_cells(places.get(twin), undefined=UNDEFINED) for twin in twins],
+                "twins": [left_cells(places.get(twin), places[END]["n"], undefined=UNDEFINED) for twin in twins],
             }
         )
     return rows

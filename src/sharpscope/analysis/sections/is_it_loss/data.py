@@ -8,7 +8,7 @@ from sharpscope.analysis import numbers
 from sharpscope.analysis.explanations.loss import ADJUSTED, COMPARABLE_FROM, EXTRAPOLATES, EqualLoss
 from sharpscope.analysis.explanations.told_remains import left_cells
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
-from sharpscope.analysis.wording import difference_text
+from sharpscope.analysis.wording import difference_text, fewer
 from sharpscope.store.snapshots import END
 
 NOT_COMPARABLE = "not comparable at the end of training"
@@ -53,14 +53,15 @@ def remaining_rows(results: StudyResults, found: EqualLoss) -> list[dict[str, An
                 "label": results.quantities[str(name)].label,
                 "level": level,
                 "end": difference_text(places[END]),
-                "matched": [left_cells(places.get(loss)) for loss in results.losses],
-                "adjusted": _adjusted(places[ADJUSTED]),
+                "matched": [left_cells(places.get(loss), places[END]["n"]) for loss in results.losses],
+                "adjusted": _adjusted(places[ADJUSTED], places[END]["n"]),
             }
         )
     return rows
 
 
-def _adjusted(row: TableRow) -> dict[str, str]:
+def _adjusted(row: TableRow, seeds: int) -> dict[str, str]:
     if row["became"] == EXTRAPOLATES:
         return {"difference": "", "became": EXTRAPOLATES}
-    return {"difference": difference_text(row), "became": row["became"]}
+    less = fewer(row, seeds)
+    return {"difference": f"{difference_text(row)}{less and f' ({less})'}", "became": row["became"]}

@@ -16,7 +16,7 @@ from sharpscope.analysis.explanations.told_remains import told_unlike
 from sharpscope.analysis.results import StudyResults, TableRow, by
 from sharpscope.analysis.sizes import BOTH, HELD
 from sharpscope.analysis.verdicts import CONFIDENCE, END
-from sharpscope.analysis.wording import like_text
+from sharpscope.analysis.wording import fewer, like_text
 from sharpscope.store.snapshots import CALIBRATED, MATCHED
 
 _WAYS = {MATCHED: "", ADJUSTED: "adjusted"}
@@ -67,7 +67,7 @@ def panels_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, Any]
             found = by(of_level, "condition")
             lanes = [_lane(axis, found.get(condition)) for condition in conditions]
             tip = [
-                (f"At {told}{_how(found[condition])}", like_text(found[condition]))
+                (f"At {told}{_how(found[condition])}", _told(found[condition], found[END]["n"]))
                 for condition, told in conditions.items()
                 if condition in found
             ]
@@ -101,9 +101,14 @@ def table_rows(results: StudyResults, table: pd.DataFrame) -> list[dict[str, Any
     rows = []
     for (name, level), part in table.groupby(["quantity", results.factor.name], sort=False):
         found = by(part, "condition")
-        cells = [like_text(found[c]) if c in found else numbers.MISSING for c in conditions_of(table)]
+        cells = [_told(found[c], found[END]["n"]) if c in found else numbers.MISSING for c in conditions_of(table)]
         rows.append({"label": results.quantities[str(name)].label, "level": level, "cells": cells})
     return rows
+
+
+def _told(row: TableRow, seeds: int) -> str:
+    less = fewer(row, seeds)
+    return f"{like_text(row)}{less and f' ({less})'}"
 
 
 def _lane(axis: Scale, row: TableRow | None) -> dict[str, float] | None:

@@ -13,13 +13,13 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.dose.arms import Arm, Curves, curves_of
 from sharpscope.analysis.dose.left import held_row, losses_of
-from sharpscope.analysis.dose.sizes import LEAST_SEEDS, size_cell
+from sharpscope.analysis.dose.sizes import size_cell
 from sharpscope.analysis.dose.told import place_told
 from sharpscope.analysis.dose.trends import dose_table
 from sharpscope.analysis.drawing.scale import Scale
 from sharpscope.analysis.results import Quantity, TableRow, by, records
 from sharpscope.analysis.statistics.trend import LEAST_LEVELS, course_band
-from sharpscope.analysis.tested import ALPHA
+from sharpscope.analysis.tested import ALPHA, LEAST_SEEDS
 from sharpscope.analysis.wording import counted, difference_text, joined, label_of
 from sharpscope.numpy_stream import NumpyStream
 from sharpscope.store.snapshots import END

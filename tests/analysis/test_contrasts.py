@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 from tests.analysis.conftest import synthetic
+from tests.pages import section_of, words
 
 from sharpscope.analysis.comparisons import comparisons_table
 from sharpscope.analysis.contrasts import contrasts_table
+from sharpscope.analysis.findings import find
 from sharpscope.analysis.results import Quantity
+from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.statistics import holm, signed_rank_test, study_wide, westfall_young
 from sharpscope.analysis.values import Values
 from sharpscope.numpy_stream import NumpyStream
@@ -234,3 +237,27 @@ def test_effects_are_found_that_holm_cannot_find(seeds, least):
     assert np.mean(ours) > np.mean(holms) + 0.1
     if seeds < 10:
         assert np.mean(holms) == 0
+
+
+def test_seeds_that_failed_in_the_only_setting_are_named(make_results):
+    results = make_results(regimes=("baseline", "sam", "augmentation"))
+    ledger = results.ledger.copy()
+    failed = (ledger["regime"] == "sam") & (ledger["seed"] > 6)
+    ledger.loc[failed | ((ledger["regime"] == "baseline") & (ledger["seed"] == 0)), results.measured] = np.nan
+    left = replace(results, ledger=ledger, pairs=results.pairs.iloc[:0])
+    evidence = Evidence(left)
+    for level, without in (("sam", "0, 7, 8, 9"), ("augmentation", "0")):
+        row = one(evidence.contrasts, quantity="ece", regime=level)
+        assert (row["n"], row["seeds_left_out"]) == (10 - len(without.split(", ")), without)
+    sentences = find(left, evidence.contrasts, evidence.correlations).sentences
+    assert "Where runs of sam or of the reference are missing, these seeds are left out: 0, 7, 8, 9." in sentences
+    page = words(section_of("statistics", left)[0])
+    assert "quantities of sam without seeds 0, 7, 8, 9; " in page
+
+
+def test_seeds_of_which_no_level_has_a_value_are_not_left_out(make_results):
+    results = make_results(regimes=("baseline", "sam"))
+    ledger = results.ledger.copy()
+    ledger.loc[ledger["seed"] > 6, results.measured] = np.nan
+    row = one(contrasts_table(replace(results, ledger=ledger)), quantity="ece")
+    assert (row["n"], row["seeds_left_out"]) == (7, "")

@@ -88,8 +88,8 @@ def test_one_seed_that_is_left_out_is_one():
     grid = {**results.study["grid"], "training.lr": [0.1, 0.2]}
     both = replace(results, ledger=ledger, study={**results.study, "grid": grid})
     lost = (ledger[KEY] == 0.95) & (ledger["seed"] == 3) & (ledger["training.lr"] == 0.2)
-    told = "Where runs of data.factor 0.95 are missing, this seed is left out: 3."
+    told = "Where runs of data.factor 0.95 or of the reference are missing, this seed is left out: 3."
     assert told in found(without(both, lost)).sentences
     lost |= (ledger[KEY] == 0.95) & (ledger["seed"] == 4) & (ledger["training.lr"] == 0.1)
-    told = "Where runs of data.factor 0.95 are missing, these seeds are left out: 3, 4."
+    told = "Where runs of data.factor 0.95 or of the reference are missing, these seeds are left out: 3, 4."
     assert told in found(without(both, lost)).sentences

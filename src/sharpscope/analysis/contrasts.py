@@ -108,7 +108,8 @@ def contrasts_table(results: StudyResults) -> pd.DataFrame:
     """Return one row a quantity and level other than the reference: the difference over the whole study.
 
     Beside the columns of ``comparisons_table``: ``settings`` that count, in how many of them the difference has the
-    ``same_direction``, and which settings and seeds are left out since runs are missing; ``not_positive`` values for
+    ``same_direction``, and which settings and seeds are left out since runs or values are missing, there or of the
+    reference; ``not_positive`` values for
     which a quantity of ratios is compared by differences; the exact sign test (``risen`` of those that ``differ``, and
     ``p_sign``); ``p_heterogeneity`` of Friedman's test over settings; of primary tests that are not significant, the
     smallest difference that would have been found in four of five studies (``detectable``; infinite where none would);
@@ -149,11 +150,14 @@ def _over_settings(values: Values, one: Contrast) -> dict[str, Any]:
     counted = one.wide.settings
     tried = np.isfinite(one.by_setting).any(axis=1)
     margin = values.results.study.get("margin", {}).get(one.tested.quantity)
+    # What no level has in a seed was not to be had there; where nothing is compared, nothing is left out.
+    known = np.isfinite(values.independent(one.tested.quantity)).any(axis=(0, 1))
+    without = known & ~np.isfinite(one.wide.values) & np.isfinite(one.wide.values).any()
     return {
         "settings": int(counted.sum()),
         "same_direction": one.same_direction(),
         "settings_left_out": "; ".join(describe_group(values.settings[i]) for i in np.flatnonzero(tried & ~counted)),
-        "seeds_left_out": ", ".join(str(values.seeds[i]) for i in np.flatnonzero(one.wide.dropped)),
+        "seeds_left_out": ", ".join(str(values.seeds[i]) for i in np.flatnonzero(without)),
         "not_positive": one.tested.scaled.not_positive,
         "detectable": np.nan,
         "equivalent": one.equivalent(margin),

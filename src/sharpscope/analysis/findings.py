@@ -186,7 +186,7 @@ def _left_out(results: StudyResults, family: pd.DataFrame) -> tuple[str, ...]:
         for left_out, among in levels.items():
             of = results.factor.told(*map(str, among))
             which = f"these {noun}s are" if between in str(left_out) else f"this {noun} is"
-            sentences.append(f"Where runs of {of} are missing, {which} left out: {left_out}.")
+            sentences.append(f"Where runs of {of} or of the reference are missing, {which} left out: {left_out}.")
     given_up = family[family["not_positive"] > 0].groupby("quantity", sort=False)["not_positive"].first()
     for name, count in given_up.items():
         values = f"{counted(int(count), 'value')} of {label_of(results, str(name))} {'is' if count == 1 else 'are'}"

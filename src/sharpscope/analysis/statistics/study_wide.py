@@ -23,12 +23,10 @@ class StudyWide:
         values: The mean difference of each seed over the settings that count; NaN where a seed is left out, shape
             ``[seeds]``.
         settings: Which settings count, shape ``[settings]``.
-        dropped: Which seeds have some of these settings and lack others, and are left out, shape ``[seeds]``.
     """
 
     values: np.ndarray
     settings: np.ndarray
-    dropped: np.ndarray
 
 
 def study_wide(differences: np.ndarray) -> StudyWide:
@@ -50,7 +48,7 @@ def study_wide(differences: np.ndarray) -> StudyWide:
         sums, sizes = counted.sum(axis=0), np.abs(counted).sum(axis=0)
         # Differences that cancel on paper leave a rest in the last bits, which has no sign.
         values[complete] = np.where(np.abs(sums) > _ROUNDING * sizes, sums, 0.0) / len(counted)
-    return StudyWide(values, settings, seeds & ~complete)
+    return StudyWide(values, settings)
 
 
 def heterogeneity(differences: np.ndarray, stream: NumpyStream, *, draws: int = DRAWS) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
-from sharpscope.analysis.sections.statistics.data import all_comparisons, all_contrasts, family_table
+from sharpscope.analysis.sections.statistics.data import all_comparisons, all_contrasts, family_table, without
 from sharpscope.analysis.sections.statistics.table import comparisons_latex, contrasts_latex
 from sharpscope.analysis.tested import PRIMARY
 from sharpscope.analysis.told_intervals import told_carried, told_intervals
@@ -21,10 +21,12 @@ def statistics(evidence: Evidence) -> Content:
     """The families of tests, what each could find, every contrast over the study and every comparison."""
     results, contrasts, comparisons = evidence.results, evidence.contrasts, evidence.comparisons
     family = contrasts[(contrasts["family"] == PRIMARY) & contrasts["p"].notna()]
+    tested = all_contrasts(results, contrasts)
     return Content(
         {
             "families": family_table(results, contrasts, comparisons),
-            "contrasts": all_contrasts(results, contrasts),
+            "contrasts": tested,
+            "without": without(tested),
             "comparisons": all_comparisons(results, comparisons) if results.keys else [],
             "apart": " ".join(filter(None, [told_intervals(family, len(family)), *told_carried(results, family)])),
             "correction": results.study.get("correction", "westfall_young"),

@@ -10,7 +10,9 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.results import StudyResults, TableRow, describe_group, records
 from sharpscope.analysis.tested import ALPHA, BY_JACKKNIFE, PRIMARY, REPEATED, SECONDARY
-from sharpscope.analysis.wording import difference_text, named
+from sharpscope.analysis.wording import difference_text, joined, named
+
+_MOST_LISTED = 3  # quantities that are told by their names; more are counted
 
 
 def family_table(results: StudyResults, contrasts: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
@@ -67,6 +69,19 @@ def over_study(row: TableRow) -> dict[str, str]:
             if row[column]
         ),
     }
+
+
+def without(contrasts: list[dict[str, Any]]) -> list[str]:
+    """Return which seeds and settings are left out of which contrasts, those of a level that lack the same at once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in contrasts:
+        if row["left_out"]:
+            found.setdefault((row["level"], row["left_out"]), []).append(row["label"])
+    named_of = {
+        key: joined(labels) if len(labels) <= _MOST_LISTED else f"{len(labels)} quantities"
+        for key, labels in found.items()
+    }
+    return [f"{names} of {level} without {left_out}" for (level, left_out), names in named_of.items()]
 
 
 def all_comparisons(results: StudyResults, comparisons: pd.DataFrame) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from tests.analysis.conftest import synthetic
+from tests.pages import section_of, words
 
 from sharpscope.analysis.correlations import (
     BETWEEN,
@@ -55,6 +56,25 @@ def test_the_forms_of_simpsons_paradox_are_told(options, flag, told):
     sentence = told_relations(results, table)[0]
     assert told in sentence
     assert "over all runs, relative flatness and generalization gap correlate" in sentence.lower()
+
+
+@pytest.mark.parametrize(
+    ("regimes", "cells"), [(("baseline", "sam"), "regimes and settings"), (("baseline",), "settings")]
+)
+def test_a_relation_between_settings_is_not_called_one_between_levels(regimes, cells):
+    results = synthetic(seeds=40, regimes=regimes, training__lr=[0.01, 0.1, 1.0])
+    rng, ledger = np.random.default_rng(0), results.ledger.copy()
+    setting = np.log10(ledger["training.lr"].to_numpy(float))
+    for name in ("relative_flatness", "generalization_gap"):
+        ledger[name] = 50 + 4 * setting + rng.normal(size=len(ledger))
+    results = replace(results, ledger=ledger)
+    table = correlations_table(results)
+    assert one(table, "relative_flatness", "generalization_gap", POOLED)["flag"] == "between only"
+    sentence = told_relations(results, table)[0]
+    assert f"; within {cells}, at ρ" in sentence
+    assert sentence.endswith(f", so the relation is one between {cells} only.")
+    page, _ = section_of("correlations", results)
+    assert f"between {cells} only, within them" in words(page)
 
 
 def test_a_masked_relation_is_told():

@@ -120,7 +120,8 @@ def _scopes(
         names = [POOLED, WITHIN, PARTIAL, BETWEEN, BETWEEN_LEVELS, BETWEEN_SETTINGS, *_alone(results)]
         return {(a, b): [_row((a, b), name, n=len(rows)) for name in names] for a in block.x for b in block.y}
     all_of = relations(x, y, given[rows], design, _STREAM)
-    notes = flags(all_of.pooled, all_of.within) if len(results.levels) > 1 else np.full(all_of.cells.shape, "")
+    several = len(np.unique(design.cells)) > 1
+    notes = flags(all_of.pooled, all_of.within) if several else np.full(all_of.cells.shape, "")
     tau = kendall(x, y)
     cells = [np.flatnonzero(design.cells == cell) for cell in np.unique(design.cells)]
     taus = [kendall(x[:, part], y[:, part]) for part in cells if len(part) >= LEAST_RUNS]

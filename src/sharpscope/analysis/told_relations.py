@@ -10,7 +10,7 @@ from sharpscope.analysis import numbers
 from sharpscope.analysis.correlations import PARTIAL, POOLED, WITHIN
 from sharpscope.analysis.results import StudyResults, TableRow, by
 from sharpscope.analysis.statistics.relations import BETWEEN_ONLY, MASKED, REVERSED, UNDECIDED
-from sharpscope.analysis.wording import label_of
+from sharpscope.analysis.wording import cells_told, label_of
 
 # Outcomes whose relation to sharpness is told in words, the first of them that were measured.
 _OUTCOMES = ("generalization_gap", "r2_gap", "ece", "test_accuracy", "test_r2")
@@ -18,7 +18,7 @@ _TOLD = 2
 
 
 def told_relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[str, ...]:
-    """Return how the first primary sharpness moves with what the function is worth, pooled and within levels."""
+    """Return how the first primary sharpness moves with what the function is worth, pooled and within cells."""
     sharp = results.of_kind("sharpness")
     measures = [name for name in results.primary if name in sharp] or sharp
     outcomes = [outcome for outcome in _OUTCOMES if outcome in results.measured][:_TOLD]
@@ -32,7 +32,7 @@ def told_relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[s
         names = f"{label_of(results, measures[0])} and {label_of(results, outcome)}"
         if not math.isfinite(pooled["ci_low"]):
             continue
-        if len(results.levels) == 1:
+        if len(results.levels) == 1 and not results.keys:
             sentences.append(f"Over runs, {names} correlate at {_rho(pooled)}.")
         elif math.isfinite(within["ci_low"]):
             sentences.append(_sentence(results, names, pooled, within, by_scope[PARTIAL]))
@@ -40,7 +40,8 @@ def told_relations(results: StudyResults, correlations: pd.DataFrame) -> tuple[s
 
 
 def _sentence(results: StudyResults, names: str, pooled: TableRow, within: TableRow, partial: TableRow) -> str:
-    nouns = f"{results.factor.noun}s"
+    # Runs of different settings are pooled as those of different levels are.
+    nouns = cells_told(results)
     given = f" ({_rho(partial)} given the train loss)" if math.isfinite(partial["ci_low"]) else ""
     over_all = f"Over all runs, {names} correlate at {_rho(pooled)}"
     return f"{over_all}; within {nouns}, at {_rho(within)}{given}{_reading(pooled, within, nouns)}."

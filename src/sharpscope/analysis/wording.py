@@ -33,6 +33,12 @@ def named(names: Sequence[str], noun: str, between: str = ", ") -> str:
     return f"{noun}{'' if len(names) == 1 else 's'} {between.join(names)}"
 
 
+def cells_told(results: StudyResults) -> str:
+    """Return what cells differ in, in the plural: "regimes", "regimes and settings", or "settings" of one regime."""
+    parts = [f"{results.factor.noun}s"] if len(results.levels) > 1 or not results.keys else []
+    return joined([*parts, *(["settings"] if results.keys else [])])
+
+
 def no_ratio(not_positive: float, values: float) -> str:
     """Return why a quantity of ratios is not told by them: "12 of 541 runs have no value above 0 there"."""
     have = "has" if not_positive == 1 else "have"

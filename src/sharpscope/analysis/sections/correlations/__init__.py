@@ -7,6 +7,7 @@ from sharpscope.analysis.rankings import rankings_table
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
 from sharpscope.analysis.sections.correlations.data import SYMBOLS, correlation_tables, every_relation, ranking_rows
 from sharpscope.analysis.sections.correlations.table import latex
+from sharpscope.analysis.wording import cells_told
 
 
 @SECTIONS.register(
@@ -27,6 +28,7 @@ def correlations(evidence: Evidence) -> Content:
         "symbols": SYMBOLS,
         "rankings": ranking_rows(results, rankings),
         "levels": len(results.levels),
+        "cells": cells_told(results),
         "gap": results.quantities[results.task.gap].label if len(rankings) else "",
     }
     return Content(

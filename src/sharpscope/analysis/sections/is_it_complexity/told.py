@@ -21,7 +21,7 @@ from sharpscope.analysis.explanations.concluded import set_aside, share
 from sharpscope.analysis.explanations.manipulation import TREND
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
 from sharpscope.analysis.values import Values
-from sharpscope.analysis.wording import counted, difference_text, joined, label_of
+from sharpscope.analysis.wording import cells_told, counted, difference_text, joined, label_of
 from sharpscope.store.snapshots import CALIBRATED, END, MATCHED
 
 _TWINS = {CALIBRATED: "with all networks calibrated", MATCHED: "at equal confidence"}
@@ -156,7 +156,7 @@ def _within(results: StudyResults, function: str, partials: pd.DataFrame) -> str
     if end is None:
         return ""
     rho = numbers.correlation(end["correlation"], end["ci_low"], end["ci_high"])
-    inside = f"Within {results.factor.noun}s it ranks with {function} at ρ"
+    inside = f"Within {cells_told(results)} it ranks with {function} at ρ"
     if over_levels(results):
         inside = f"Over the levels of a seed it goes with {function} at r"
     told = f" {inside}\u00a0=\u00a0{rho} given the loss"

@@ -261,3 +261,39 @@ def test_seeds_of_which_no_level_has_a_value_are_not_left_out(make_results):
     ledger.loc[ledger["seed"] > 6, results.measured] = np.nan
     row = one(contrasts_table(replace(results, ledger=ledger)), quantity="ece")
     assert (row["n"], row["seeds_left_out"]) == (7, "")
+
+
+def in_one_setting(make_results, *names):
+    """A study in which SAM differs in one setting of four by some quantities, and not at all in the others."""
+    results = make_results(regimes=("baseline", "sam"), training__lr=[0.01, 0.1, 1.0, 10.0])
+    rng, ledger = np.random.default_rng(1), results.ledger.copy()
+    there = (ledger["regime"] == "sam") & (ledger[LR] == 1.0)
+    for name in names:
+        ledger[name] = 50 + rng.normal(size=len(ledger)) + 30 * there
+    study = {**results.study, "primary": list(names)}
+    return replace(results, ledger=ledger, pairs=results.pairs.iloc[:0], study=study)
+
+
+def test_the_headline_says_that_one_setting_makes_a_difference(make_results):
+    results = in_one_setting(make_results, "relative_flatness")
+    evidence = Evidence(results)
+    row = one(evidence.contrasts, quantity="relative_flatness")
+    assert row["significant"]
+    assert row["same_direction"] < row["settings"] == 4
+    found = find(results, evidence.contrasts, evidence.correlations)
+    k = row["same_direction"]
+    assert f"Not in all settings: by relative flatness sam differs in that direction in {k} of 4." in found.headline
+    assert f"{k} of 4 settings, which differ in size at p\u00a0=\u00a0" in dict(found.by_level)["sam"]
+
+
+def test_many_differences_that_some_settings_lack_are_counted(make_results):
+    names = ("relative_flatness", "fisher_rao_norm", "sam_sharpness", "ece", "nll", "brier")
+    results = in_one_setting(make_results, *names)
+    evidence = Evidence(results)
+    family = evidence.contrasts[evidence.contrasts["family"] == "primary"]
+    lacking = int((family["same_direction"] < 4).sum())
+    assert lacking > 3
+    headline = find(results, evidence.contrasts, evidence.correlations).headline
+    told = f"Not in all settings: {lacking} of the 6 significant differences do not have their direction in all of them"
+    assert told in headline
+    assert f"that which agrees the least in {family['same_direction'].min()} of 4." in headline

@@ -24,6 +24,8 @@ from sharpscope.analysis.told_intervals import told_carried, told_intervals
 from sharpscope.analysis.told_relations import told_relations
 from sharpscope.analysis.wording import counted, difference_text, joined, label_of
 
+_MOST_LISTED = 3  # differences that are told by their names; more are counted
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -120,7 +122,7 @@ def _find(
     by_level = tuple((level, of_levels[level]) for level in results.levels if level in of_levels)
     moved, at_equal_loss, at_equal_confidence = told_dose(results, dose)
     # Levels may differ without a trend; where there is one, nothing names what they are compared with.
-    levels = "" if trend_seen(dose) else _headline(results, family)
+    levels = "" if trend_seen(dose) else f"{_headline(results, family)}{_not_everywhere(results, family)}"
     against = "" if levels else f"compared with {reference}"
     left = (
         at_equal_loss or told_loss(results, family, remains, against),
@@ -211,6 +213,28 @@ def _headline(results: StudyResults, family: pd.DataFrame) -> str:
     return f"Compared with {factor.told(factor.reference)}, {'; '.join(parts)}."
 
 
+def _not_everywhere(results: StudyResults, family: pd.DataFrame) -> str:
+    """Return which significant differences go another way in some settings, as a sentence after that on levels."""
+    real = family[family["significant"]]
+    rows = records(real[real["same_direction"] < real["settings"]])
+    if not rows:
+        return ""
+    if len(rows) > _MOST_LISTED:
+        least = min(rows, key=lambda row: row["same_direction"] / row["settings"])
+        told = f"{len(rows)} of the {len(real)} significant differences do not have their direction in all of them"
+        return f" Not in all settings: {told}, that which agrees the least {_of_settings(least)}."
+    level = results.factor.name
+    parts = [
+        f"by {label_of(results, row['quantity'])} {row[level]} differs in that direction {_of_settings(row)}"
+        for row in rows
+    ]
+    return f" Not in all settings: {joined(parts)}."
+
+
+def _of_settings(row: TableRow) -> str:
+    return f"in {row['same_direction']} of {row['settings']}"
+
+
 def _predicate(difference: str, levels: int) -> str:
     one = levels == 1
     if not difference:
@@ -293,5 +317,7 @@ def _phrase(results: StudyResults, row: TableRow) -> str:
         _agreeing(row),
     ]
     if row["settings"] > 1:
-        told.append(f"{row['same_direction']} of {row['settings']} settings")
+        differ = row["p_heterogeneity"] <= ALPHA
+        besides = f", which differ in size at p\u00a0=\u00a0{numbers.p_value(row['p_heterogeneity'])}" if differ else ""
+        told.append(f"{row['same_direction']} of {row['settings']} settings{besides}")
     return f"{row['verdict']}{link} {label_of(results, row['quantity'])} ({', '.join(told)})"

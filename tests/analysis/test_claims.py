@@ -34,7 +34,9 @@ from sharpscope.analysis.verdicts import (
     IN_PART,
     LOSS,
     ONLY_AT_END,
+    ONLY_AT_END_IN_PART,
     UNCONTROLLED,
+    UNCONTROLLED_IN_PART,
 )
 from sharpscope.analysis.verdicts.kinds import KINDS
 from sharpscope.spec.predictions import KINDS as PREDICTIONS
@@ -266,8 +268,21 @@ def test_a_contradiction_that_its_controls_take_away_is_one_only_at_the_end():
 
 def test_a_claim_holds_in_part_only_if_it_holds_for_something():
     gone = {SHARP: BIG, at(SHARP, "0.1"): NONE, NORM: NONE, at(NORM, "0.1"): NONE}
-    assert verdict(gone, sharper(SHARP, NORM)) == ONLY_AT_END
+    assert verdict(gone, sharper(SHARP, NORM)) == ONLY_AT_END_IN_PART
+    assert verdict({SHARP: BIG, NORM: NONE}, sharper(SHARP, NORM)) == UNCONTROLLED_IN_PART
     assert verdict({**gone, NORM: BIG, at(NORM, "0.1"): BIG}, sharper(SHARP, NORM)) == IN_PART
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(0, UNCONTROLLED), (3, UNCONTROLLED), (5, UNCONTROLLED), (6, HOLDS)])
+def test_a_control_that_too_few_seeds_have_takes_nothing_away(seeds, expected):
+    results = study({SHARP: BIG, at(SHARP, "0.1"): BIG}, sharper(SHARP))
+    late = (results.ledger["regime"] == "sam") & (results.ledger["seed"] >= seeds)
+    ledger = results.ledger.assign(**{f"{SHARP.name}@0.1": results.ledger[f"{SHARP.name}@0.1"].mask(late)})
+    results = replace(results, ledger=ledger)
+    (found,) = judge(results)
+    assert found.verdict == expected
+    told = "What too few seeds have at equal train loss for a test, is not judged by that."
+    assert (told in cards(results, [found])[0]["sentence"]) == (0 < seeds < 6)
 
 
 def test_every_test_is_a_row_of_the_table():
@@ -285,7 +300,7 @@ def test_the_section_tells_verdict_and_controls_side_by_side():
     columns = {SHARP: BIG, at(SHARP, "0.1"): NONE, NORM: NONE}
     results = study(columns, sharper(SHARP, NORM, controls=["loss", "confidence"]))
     (card,) = cards(results, judge(results))
-    assert card["verdict"] == ONLY_AT_END
+    assert card["verdict"] == ONLY_AT_END_IN_PART
     assert card["sentence"] == (
         f"Of 2 tests it {ONLY_AT_END} for 1, {CANNOT_TELL} for 1. The study has nothing of it at equal confidence."
     )

@@ -30,6 +30,7 @@ class FoundTrend:
         change: The change from end to end on that scale.
         direction: +1 where the quantity rises significantly with the levels, -1 where it falls, 0 where neither can be
             told.
+        seeds: How many seeds have a trend.
         turns: Whether it cannot be told because steps between adjacent levels are significant both up and down.
     """
 
@@ -37,6 +38,7 @@ class FoundTrend:
     scaled: Scaled
     change: Interval
     direction: int
+    seeds: int
     turns: bool
 
 
@@ -67,7 +69,8 @@ def _found(course: Course, p: float, stream: NumpyStream) -> FoundTrend:
     levels = [label for label, counts in zip(course.axis.labels, course.line, strict=True) if counts]
     turning = p <= ALPHA and turns(course.by_seed[course.counted], stream, alpha=ALPHA)
     direction = int(np.sign(np.nanmean(course.trends.values))) if p <= ALPHA and not turning else 0
-    return FoundTrend(f"{levels[0]} to {levels[-1]}", course.scaled, change, direction, turning)
+    seeds = int(np.isfinite(course.trends.values).sum())
+    return FoundTrend(f"{levels[0]} to {levels[-1]}", course.scaled, change, direction, seeds, turning)
 
 
 def change_at_end(values: Values, axis: Axis, name: str, column: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from sharpscope.analysis.results import Quantity
 from sharpscope.analysis.same_runs import once, same_levels
 from sharpscope.analysis.statistics import hodges_lehmann, study_wide, westfall_young
 from sharpscope.analysis.statistics.power import POWER, found_by_signed_rank, normal_values, power
-from sharpscope.analysis.tested import ALPHA
+from sharpscope.analysis.tested import ALPHA, LEAST_SEEDS
 from sharpscope.analysis.values import Scaled, Values
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
 from sharpscope.analysis.verdicts.studied import (
@@ -101,7 +101,8 @@ def _contrast(differences: np.ndarray, scaled: Scaled, sign: int, p: float, at: 
     one_way = interval.value * np.nanmean(differences) > 0
     favor = int(np.sign(interval.value)) * sign if p <= ALPHA and one_way else 0
     low, high = (scaled.back(end) for end in (interval.low, interval.high))
-    return Finding(scaled.scale, scaled.back(interval.value), low, high, interval.n, favor, at)
+    can = interval.n >= LEAST_SEEDS
+    return Finding(scaled.scale, scaled.back(interval.value), low, high, interval.n, favor, at, can)
 
 
 def _unlike(values: Values, one: _Asked, condition: str) -> str:

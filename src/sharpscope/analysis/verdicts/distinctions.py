@@ -15,6 +15,7 @@ from sharpscope.analysis.statistics.level_differences import (
     WholeSeeds,
     levels_differ,
     seeds_to_find,
+    smallest_order_p,
     typical_difference,
     whole_seeds,
 )
@@ -140,7 +141,8 @@ def _finding(values: Values, seen: _Seen, p: float, condition: str, margin: floa
     low, value, high = (seen.scaled.back(end) for end in (size.low, size.value, size.high))
     favor = -1 if _all_equivalent(seen, margin) else int(p <= ALPHA)
     scale = "ratio" if seen.scaled.scale == "ratio" else "size"
-    return Finding(scale, value, low, high, seen.whole.n, favor, loss_of(values.results, seen.column, condition))
+    can = bool(favor) or smallest_order_p(len(seen.whole.values), seen.whole.n) <= ALPHA
+    return Finding(scale, value, low, high, seen.whole.n, favor, loss_of(values.results, seen.column, condition), can)
 
 
 def _all_equivalent(seen: _Seen, margin: float | None) -> bool:

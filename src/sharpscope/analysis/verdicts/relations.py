@@ -105,4 +105,5 @@ def _bounds(values: Values, name: str, outcome: str, loss: str, *, given_loss: b
 
 def _finding(bounds: Bounds, n: int, p: float, sign: str) -> Finding:
     favor = int(bounds.sign) * (1 if sign == "positive" else -1) if p <= ALPHA else 0
-    return Finding("correlation", float(bounds.value), float(bounds.low), float(bounds.high), n, favor)
+    can = math.isfinite(bounds.low)
+    return Finding("correlation", float(bounds.value), float(bounds.low), float(bounds.high), n, favor, can=can)

@@ -94,7 +94,8 @@ def _explained(values: Values, one: Rivalry, columns: Sequence[str], *, given: s
 def _finding(found: Partition, seeds: int) -> Finding:
     between = found.differences
     value, low, high = (float(part[0, 1]) for part in (between.value, between.low, between.high))
-    return Finding("share", value, low, high, seeds, int(low > 0) - int(high < 0))
+    favor = int(low > 0) - int(high < 0)
+    return Finding("share", value, low, high, seeds, favor, can=math.isfinite(low))
 
 
 def _told(results: StudyResults, one: Rivalry, found: Partition) -> str:

@@ -12,6 +12,7 @@ from sharpscope.analysis.dose.claimed import (
     column_at_equal_loss,
     found_trends,
 )
+from sharpscope.analysis.tested import LEAST_SEEDS
 from sharpscope.analysis.values import Values
 from sharpscope.analysis.verdicts.contrasts import sign_of
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
@@ -50,7 +51,9 @@ def trend(values: Values, claim: Claim, predictions: Sequence[Trend]) -> Iterato
             low, value, high = (one.scaled.back(v) for v in (one.change.low, one.change.value, one.change.high))
             favor = one.direction * sign_of(results.quantities[name], predicted)
             at = loss_of(results, str(columns[condition][i]), condition)
-            found[condition] = Finding(one.scaled.scale, value, low, high, one.change.n, favor, at)
+            found[condition] = Finding(
+                one.scaled.scale, value, low, high, one.change.n, favor, at, can=one.seeds >= LEAST_SEEDS
+            )
         levels = made[END].levels
         notes = [
             _beside_the_end(values, axis, name, str(columns[at][i]), at, (one.levels, levels))

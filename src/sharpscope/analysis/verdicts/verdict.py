@@ -15,6 +15,9 @@ CONTRADICTED_AT_END = "is contradicted only at the end of training"
 CANNOT_TELL = "cannot be told here"
 IN_PART = "holds in part"
 CONTRADICTED_IN_PART = "is contradicted in part"
+UNCONTROLLED_IN_PART = "holds in part at the end of training"
+ONLY_AT_END_IN_PART = "holds in part, and only at the end of training"
+_IN_PART = {UNCONTROLLED: UNCONTROLLED_IN_PART, ONLY_AT_END: ONLY_AT_END_IN_PART}
 
 END, LOSS, CONFIDENCE = "end", "loss", "confidence"
 CONDITIONS = {END: "the end of training", LOSS: "equal train loss", CONFIDENCE: "equal confidence"}
@@ -36,6 +39,7 @@ class Finding:
         n: How many seeds it is of.
         favor: +1 where it is significant as predicted, -1 where it is so against it, 0 otherwise.
         at: The matched train loss, where one is the condition.
+        can: Whether so many seeds could tell at all, whatever they showed.
     """
 
     scale: str
@@ -45,6 +49,7 @@ class Finding:
     n: int
     favor: int
     at: str = ""
+    can: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,18 @@ class TestedPrediction:
         return self.found[self.stated].favor if self.stated in self.found else 0
 
     @property
+    def unable(self) -> set[str]:
+        """The controls that too few seeds have for them to take anything away, or to leave it."""
+        return {control for control in self.controls if control in self.found and not self.found[control].can}
+
+    @property
     def verdict(self) -> str:
         """What the study says of it."""
         favor = self.favor
         if not favor:
             return CANNOT_TELL
-        made = [self.found[control].favor for control in self.controls if control in self.found]
+        able = [control for control in self.controls if control in self.found and control not in self.unable]
+        made = [self.found[control].favor for control in able]
         # What a control takes away from a difference it takes away whether the claim predicts it or not.
         stands = all(control * favor > 0 for control in made)
         if favor < 0:
@@ -132,4 +143,5 @@ class Judged:
             return CONTRADICTED_IN_PART
         if HOLDS in counts and not counts.keys() <= {HOLDS, UNCONTROLLED}:
             return IN_PART
-        return next(verdict for verdict in (CONTRADICTED_AT_END, ONLY_AT_END, UNCONTROLLED) if verdict in counts)
+        found = next(verdict for verdict in (CONTRADICTED_AT_END, ONLY_AT_END, UNCONTROLLED) if verdict in counts)
+        return _IN_PART.get(found, found) if CANNOT_TELL in counts else found

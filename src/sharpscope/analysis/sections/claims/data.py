@@ -20,7 +20,9 @@ from sharpscope.analysis.verdicts import (
     LOSS,
     MOST_SEEDS,
     ONLY_AT_END,
+    ONLY_AT_END_IN_PART,
     UNCONTROLLED,
+    UNCONTROLLED_IN_PART,
     Finding,
     Judged,
     TestedPrediction,
@@ -33,6 +35,8 @@ _TONES = {
     UNCONTROLLED: "partly",
     ONLY_AT_END: "partly",
     IN_PART: "partly",
+    UNCONTROLLED_IN_PART: "partly",
+    ONLY_AT_END_IN_PART: "partly",
     CANNOT_TELL: "open",
     CONTRADICTED_AT_END: "partly",
     CONTRADICTED_IN_PART: "against",
@@ -122,4 +126,7 @@ def sentence(results: StudyResults, one: Judged) -> str:
     ]
     if lacking:
         parts.append(f"The study has nothing of it at {' or at '.join(lacking)}.")
+    unable = [CONDITIONS[name] for name in CONDITIONS if any(name in test.unable for test in one.tests)]
+    if unable:
+        parts.append(f"What too few seeds have at {' or at '.join(unable)} for a test, is not judged by that.")
     return " ".join(parts)

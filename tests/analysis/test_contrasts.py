@@ -297,3 +297,19 @@ def test_many_differences_that_some_settings_lack_are_counted(make_results):
     told = f"Not in all settings: {lacking} of the 6 significant differences do not have their direction in all of them"
     assert told in headline
     assert f"that which agrees the least in {family['same_direction'].min()} of 4." in headline
+
+
+@pytest.mark.parametrize("effect", [0.0, 5.0])
+def test_a_level_with_too_few_seeds_is_not_said_not_to_differ(effect):
+    differences = np.random.default_rng(0).normal(size=(2, 2, 10))
+    differences[:, 0] += effect
+    differences[:, 1, 4:] = np.nan
+    results = small_study(differences)
+    evidence = Evidence(results)
+    found = find(results, evidence.contrasts, evidence.correlations)
+    told = "r1 has too few seeds for any difference to be significant."
+    if not effect:
+        told = "No regime differs significantly from baseline in any of the 4 comparisons tested. In r1 none could be"
+    assert told in found.headline
+    assert dict(found.by_level)["r1"] == "too few seeds for a significant difference."
+    assert "r1 does not differ" not in found.headline

@@ -201,11 +201,13 @@ def _headline(results: StudyResults, family: pd.DataFrame) -> str:
     factor = results.factor
     if real.empty:
         tested = "the one comparison" if len(family) == 1 else f"any of the {len(family)} comparisons"
-        return f"No {factor.each} differs significantly from {factor.reference} in {tested} tested."
+        unable = [str(level) for level, rows in family.groupby(factor.name, sort=False) if _unable(rows)]
+        none = f" In {factor.told(*unable)} none could be significant: too few seeds are there." if unable else ""
+        return f"No {factor.each} differs significantly from {factor.reference} in {tested} tested.{none}"
     alike: dict[str, list[str]] = {}
     for level, rows in family.groupby(factor.name, sort=False):
         found = set(rows.loc[rows["significant"], "verdict"])
-        alike.setdefault(_difference(found), []).append(str(level))
+        alike.setdefault("few" if _unable(rows) else _difference(found), []).append(str(level))
     parts = [
         f"{factor.told(*levels, again=True)} {_predicate(difference, len(levels))}"
         for difference, levels in alike.items()
@@ -235,10 +237,17 @@ def _of_settings(row: TableRow) -> str:
     return f"in {row['same_direction']} of {row['settings']}"
 
 
+def _unable(rows: pd.DataFrame) -> bool:
+    """Return whether no difference of a level could be significant, by its seeds and not for being none."""
+    return bool((rows["p_adjusted_smallest"] > ALPHA).all() and (rows["zeros"] < rows["n"]).any())
+
+
 def _predicate(difference: str, levels: int) -> str:
     one = levels == 1
     if not difference:
         return f"{'does' if one else 'do'} not differ significantly"
+    if difference == "few":
+        return f"{'has' if one else 'have'} too few seeds for any difference to be significant"
     if difference == "other":
         return f"{'differs' if one else 'differ'} without being better or sharper"
     return f"{'has' if one else 'have'} {difference}"
@@ -283,7 +292,8 @@ def _at_the_floor(real: pd.DataFrame) -> str:
 
 def _of_level(results: StudyResults, rows: pd.DataFrame) -> str:
     real, rest = rows[rows["significant"]], rows[~rows["significant"]]
-    phrases = [_phrase(results, row) for row in records(real)] or ["no significant difference in this family"]
+    none = "too few seeds for a significant difference" if _unable(rows) else "no significant difference in this family"
+    phrases = [_phrase(results, row) for row in records(real)] or [none]
     same = [label_of(results, row["quantity"]) for row in records(rest) if row["equivalent"] is True]
     if same:
         phrases.append(f"equivalent by the margin of the study: {joined(same)}")

@@ -147,6 +147,14 @@ def test_whether_levels_are_told_apart_is_tested_by_their_names(study, found):
     assert table.loc["brier_variance", "p_levels"] > 0.01
 
 
+@pytest.mark.parametrize(("seeds", "few"), [(5, True), (6, False)])
+def test_too_few_seeds_are_not_said_to_see_no_difference(make_results, seeds, few):
+    results = with_pairs_across(make_results(seeds=seeds, regimes=REGIMES[:2]), js_divergence=0.02)
+    told = {row["says"] for row in consistency(Evidence(results)).page["tests"]}
+    assert told
+    assert ("too few seeds to tell" in told) == few
+
+
 def test_without_all_pairs_levels_are_not_tested(study):
     some = replace(study, pairs_across=study.pairs_across.iloc[:3])
     assert consistency(Evidence(some)).page["tests"] == []

@@ -16,6 +16,7 @@ from sharpscope.analysis.sections.consistency.data import Alikeness, Errors, See
 from sharpscope.analysis.sections.consistency.figure import disagreement_figure, matrices_figure
 from sharpscope.analysis.sections.consistency.table import csv, latex, table_of, tests_of
 from sharpscope.analysis.statistics import Interval
+from sharpscope.analysis.statistics.level_differences import smallest_order_p
 from sharpscope.analysis.tested import ALPHA
 
 
@@ -74,12 +75,15 @@ def _rows(found: Alikeness) -> list[dict[str, Any]]:
 def _tests(found: Alikeness) -> list[dict[str, str]]:
     """Return of each score what permutations of the levels say; nothing where they can say nothing."""
     noun, rows = found.results.factor.noun, []
+    able = smallest_order_p(len(found.values.levels), len(found.values.seeds)) <= ALPHA
     for name, own, differ in found.tests:
         if math.isnan(own.p):
             continue
         quantity = found.results.quantities[name]
         decimals = numbers.decimals_of(own.other, *sorted((own.own, own.other)))
-        same = f"no more alike than those of different {noun}s, as far as can be seen"
+        same = (
+            f"no more alike than those of different {noun}s, as far as can be seen" if able else "too few seeds to tell"
+        )
         says = f"more alike than those of different {noun}s" if own.p <= ALPHA else same
         rows.append(
             {

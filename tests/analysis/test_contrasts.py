@@ -313,3 +313,24 @@ def test_a_level_with_too_few_seeds_is_not_said_not_to_differ(effect):
     assert told in found.headline
     assert dict(found.by_level)["r1"] == "too few seeds for a significant difference."
     assert "r1 does not differ" not in found.headline
+
+
+@pytest.mark.parametrize(
+    ("scale", "margins"), [("difference", (1.0, 1.0)), ("ratio", (3.0, 3.0)), ("ratio", (3.0, 1.01))]
+)
+def test_the_headline_says_that_significant_differences_are_smaller_than_their_margin(scale, margins):
+    differences = np.random.default_rng(0).uniform(0.1, 0.2, size=(2, 1, 10))
+    results = small_study(differences)
+    quantities = {n: replace(q, better="higher", scale=scale) for n, q in results.quantities.items()}
+    ledger = results.ledger.assign(**{n: np.exp(results.ledger[n]) for n in quantities} if scale == "ratio" else {})
+    study = {**results.study, "margin": dict(zip(quantities, margins, strict=True))}
+    results = replace(results, quantities=quantities, ledger=ledger, study=study)
+    evidence = Evidence(results)
+    found = find(results, evidence.contrasts, evidence.correlations)
+    which = "1 of the 2 significant differences is smaller than the margin of the study: r0 by q0."
+    if margins[1] > 1.1 or scale == "difference":
+        which = "All significant differences are smaller than the margin of the study: r0 by q0 and r0 by q1."
+    assert found.headline == f"Compared with baseline, r0 has significantly better scores. {which}"
+    assert "better q0 (" in dict(found.by_level)["r0"]
+    assert "smaller than the margin of the study)" in dict(found.by_level)["r0"]
+    assert "<b>better</b>, smaller than the margin" in section_of("statistics", results)[0]

@@ -122,7 +122,7 @@ def _find(
     by_level = tuple((level, of_levels[level]) for level in results.levels if level in of_levels)
     moved, at_equal_loss, at_equal_confidence = told_dose(results, dose)
     # Levels may differ without a trend; where there is one, nothing names what they are compared with.
-    levels = "" if trend_seen(dose) else f"{_headline(results, family)}{_not_everywhere(results, family)}"
+    levels = "" if trend_seen(dose) else f"{_headline(results, family)}{_qualified(results, family)}"
     against = "" if levels else f"compared with {reference}"
     left = (
         at_equal_loss or told_loss(results, family, remains, against),
@@ -213,6 +213,27 @@ def _headline(results: StudyResults, family: pd.DataFrame) -> str:
         for difference, levels in alike.items()
     ]
     return f"Compared with {factor.told(factor.reference)}, {'; '.join(parts)}."
+
+
+def _qualified(results: StudyResults, family: pd.DataFrame) -> str:
+    """Return what takes something back from significant differences, as sentences after that on levels."""
+    return f"{_not_everywhere(results, family)}{_within_margin(results, family)}"
+
+
+def _within_margin(results: StudyResults, family: pd.DataFrame) -> str:
+    """Return which significant differences are smaller than what the study says matters."""
+    real = records(family[family["significant"]])
+    rows = [row for row in real if row["equivalent"] is True]
+    if not rows:
+        return ""
+    are = "is" if len(rows) == 1 else "are"
+    which = f"{len(rows)} of the {len(real)} significant differences {are}"
+    if len(rows) == len(real):
+        which = "The significant difference is" if len(real) == 1 else "All significant differences are"
+    listed = joined(
+        [f"{row[results.factor.name]} by {label_of(results, row['quantity'])}" for row in rows[:_MOST_LISTED]]
+    )
+    return f" {which} smaller than the margin of the study{f': {listed}' if len(rows) <= _MOST_LISTED else ''}."
 
 
 def _not_everywhere(results: StudyResults, family: pd.DataFrame) -> str:
@@ -326,6 +347,8 @@ def _phrase(results: StudyResults, row: TableRow) -> str:
         f"p\u00a0=\u00a0{numbers.p_value(row['p_adjusted'])}",
         _agreeing(row),
     ]
+    if row["equivalent"] is True:
+        told.append("smaller than the margin of the study")
     if row["settings"] > 1:
         differ = row["p_heterogeneity"] <= ALPHA
         besides = f", which differ in size at p\u00a0=\u00a0{numbers.p_value(row['p_heterogeneity'])}" if differ else ""

@@ -255,12 +255,14 @@ def test_seeds_that_failed_in_the_only_setting_are_named(make_results):
     assert "quantities of sam without seeds 0, 7, 8, 9; " in page
 
 
-def test_seeds_of_which_no_level_has_a_value_are_not_left_out(make_results):
+@pytest.mark.parametrize(("state", "left_out"), [("done", "7, 8, 9"), ("failed", "")])
+def test_seeds_of_which_no_run_is_done_are_not_left_out(make_results, state, left_out):
     results = make_results(regimes=("baseline", "sam"))
     ledger = results.ledger.copy()
     ledger.loc[ledger["seed"] > 6, results.measured] = np.nan
+    ledger.loc[ledger["seed"] > 6, "state"] = state
     row = one(contrasts_table(replace(results, ledger=ledger)), quantity="ece")
-    assert (row["n"], row["seeds_left_out"]) == (7, "")
+    assert (row["n"], row["seeds_left_out"]) == (7, left_out)
 
 
 def in_one_setting(make_results, *names):

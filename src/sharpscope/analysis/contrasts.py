@@ -150,8 +150,9 @@ def _over_settings(values: Values, one: Contrast) -> dict[str, Any]:
     counted = one.wide.settings
     tried = np.isfinite(one.by_setting).any(axis=1)
     margin = values.results.study.get("margin", {}).get(one.tested.quantity)
-    # What no level has in a seed was not to be had there; where nothing is compared, nothing is left out.
-    known = np.isfinite(values.independent(one.tested.quantity)).any(axis=(0, 1))
+    runs = values.results.runs
+    # A seed of which no run is done may be still to come; where nothing is compared, nothing is left out.
+    known = np.isin(values.seeds, runs.loc[runs["state"] == "done", "seed"])
     without = known & ~np.isfinite(one.wide.values) & np.isfinite(one.wide.values).any()
     return {
         "settings": int(counted.sum()),

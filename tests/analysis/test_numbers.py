@@ -23,3 +23,10 @@ def test_rounding_errors_are_no_difference():
     assert numbers.percent(0.29 / 0.29) == "100%"
     assert numbers.percentage(0.5, 0.0, 1.0) == "50% [0, 100]"
     assert numbers.percent(math.nan) == numbers.percentage(math.nan, 0, 1) == numbers.MISSING
+
+
+@pytest.mark.parametrize("away", [0.0, 1e-17, 7e-17])
+def test_values_that_are_all_the_same_have_no_interval_but_rounding(away):
+    assert numbers.with_interval(0.1, 0.1 - away, 0.1 + away) == "0.100 [0.100, 0.100]"
+    assert numbers.estimate(0.05, 0.05 - away / 2, 0.05) == "0.0500"
+    assert numbers.with_interval(0.1, 0.1 - 1e-4, 0.1 + 1e-4) == "0.10000 [0.09990, 0.10010]"

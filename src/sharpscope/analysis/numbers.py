@@ -10,6 +10,7 @@ TIMES = "×"
 
 _NEAR_ONE = (0.5, 2.0)
 _PERCENT_ROUNDING = 1e-9  # of a percent, which a share of all misses by rounding
+_ROUNDING = 1e-12  # of a number, which its computation may have left
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
@@ -26,9 +27,12 @@ def decimals_for(uncertainty: float) -> int:
 
 
 def decimals_of(value: float, low: float, high: float) -> int:
-    """Return the decimal places of an estimate: as its interval supports, three digits where there is none."""
+    """Return the decimal places of an estimate: as its interval supports, three digits where there is none.
+
+    An interval no wider than rounding is none: that of values that are all the same would call for all their digits.
+    """
     width = (high - low) / 2
-    if math.isfinite(width) and width > 0:
+    if math.isfinite(width) and width > _ROUNDING * max(abs(low), abs(high)):
         return decimals_for(width)
     if not math.isfinite(value) or value == 0:
         return 0

@@ -147,3 +147,11 @@ def test_the_page_has_four_columns_and_flags(results, correlations):
     assert {"pooled", "within", "between", "partial", "flag"} < set(rows[0])
     cell = correlation_tables(results, correlations)[0]["rows"][0]["cells"][0]
     assert "Pooled without one regime" in dict(cell["tip"])
+
+
+def test_what_is_constant_has_no_relation_to_decide(make_results):
+    results = make_results(regimes=("baseline", "sam"))
+    results = replace(results, ledger=results.ledger.assign(ece=0.05))
+    row = one(correlations_table(results), "relative_flatness", "ece", POOLED)
+    assert np.isnan(row["spearman"])
+    assert row["flag"] == ""

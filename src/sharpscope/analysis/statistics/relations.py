@@ -247,7 +247,7 @@ def _without_a_level(x: np.ndarray, y: np.ndarray, levels: np.ndarray) -> tuple[
 
 
 def flags(pooled: Bounds, within: Bounds) -> np.ndarray:
-    """Return what a reader must know of a pooled relation, shape as theirs; empty where the two agree.
+    """Return what a reader must know of a pooled relation, shape as theirs; empty where the two agree, or it has none.
 
     ``reversed``: both exclude zero and have opposite signs. ``masked``: within cells it excludes zero, pooled it does
     not or is less than half as large. ``between only``: pooled it excludes zero, and within cells all that the interval
@@ -261,4 +261,5 @@ def flags(pooled: Bounds, within: Bounds) -> np.ndarray:
     found[(p != 0) & (most < size / 2)] = BETWEEN_ONLY
     found[(w != 0) & ((p == 0) | (size < np.abs(within.value) / 2))] = MASKED
     found[p * w < 0] = REVERSED
+    found[np.isnan(pooled.value) & np.isnan(within.value)] = ""
     return found

@@ -64,6 +64,29 @@ def test_what_explains_more_holds_and_what_explains_less_is_contradicted():
     assert judge(rivals(1.0, 1.0, rivalry()))[0].verdict == CANNOT_TELL
 
 
+def several(outcomes, *, strength=0.0, seed=0):
+    """A study of a claim about several outcomes, both sides of each alike, but for the first."""
+    names = [GAP.name, *(f"outcome{k}" for k in range(outcomes - 1))]
+    claim = rivalry()
+    claim["predictions"][0]["explain_more_of"] = names
+    results = rivals(strength, 0.0, claim, seed=seed)
+    logs, rng = np.log(results.ledger[["of_function", "of_weights"]]).sum(axis=1), np.random.default_rng(seed + 200)
+    columns = {name: logs + rng.standard_normal(len(logs)) for name in names[0 if not strength else 1 :]}
+    facts = {name: replace(GAP, name=name) for name in names}
+    return replace(results, ledger=results.ledger.assign(**columns), quantities={**results.quantities, **facts})
+
+
+def test_of_several_rivalries_each_counts_less():
+    alone, among = (judge(several(outcomes, strength=0.7, seed=4))[0].tests[0] for outcomes in (1, 6))
+    assert (alone.verdict, among.verdict) == (HOLDS, CANNOT_TELL)
+    assert among.found[END].low == alone.found[END].low > 0
+
+
+def test_of_rivalries_of_the_same_worth_a_claim_seldom_finds_one():
+    found = [any(test.favor for test in judge(several(5, seed=seed))[0].tests) for seed in range(60)]
+    assert np.mean(found) <= 0.1
+
+
 def test_a_difference_of_shares_is_that_of_least_squares():
     results = rivals(2.0, 1.0, rivalry(controls=["loss"]))
     (test,) = judge(results)[0].tests

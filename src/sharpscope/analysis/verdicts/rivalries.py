@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from sharpscope.analysis.correlations import LOSS as TRAIN_LOSS
 from sharpscope.analysis.explanations.confidence import CLOSEST, twin_column, twin_columns
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.same_runs import counted_once
-from sharpscope.analysis.statistics import Partition, partition
+from sharpscope.analysis.statistics import Partition, holm, partition
+from sharpscope.analysis.tested import ALPHA
 from sharpscope.analysis.values import Values
 from sharpscope.analysis.verdicts.kinds import KINDS, KindFacts
 from sharpscope.analysis.verdicts.verdict import CONFIDENCE, END, LOSS, Finding, TestedPrediction
@@ -31,21 +32,21 @@ def rivalry(values: Values, claim: Claim, predictions: Sequence[Rivalry]) -> Ite
     What is tested is the share that the first explain by themselves minus that of the others, which is also the
     difference of their means over both orders (LMG), with its interval over seeds. Under the control of the train loss,
     that enters before both; under that of confidence, quantities are those of a twin, where the outcome and one of each
-    side are others of it. Shares are of the adjusted R^2, so that more quantities explain no more by their number.
+    side are others of it. Shares are of the adjusted R^2, so that more quantities explain no more by their number. All
+    rivalries of a claim are one family under each condition, corrected by Holm.
     """
     values = Values(counted_once(values.results))
     measured = set(values.results.measured)
-    for one in predictions:
-        kept = one.limited(measured)
-        for outcome in kept.explain_more_of if kept is not None else ():
-            assert kept is not None
-            by_condition = dict(_under_all(values, claim, kept, outcome))
-            found = {at: _finding(of, seeds) for at, (of, seeds) in by_condition.items()}
-            found = {at: finding for at, finding in found.items() if math.isfinite(finding.value)}
-            if END in found:
-                told = _told(values.results, kept, by_condition[END][0])
-                others = f"{' + '.join(kept.quantities)} > {' + '.join(kept.than)}"
-                yield TestedPrediction("rivalry", outcome, others, told, "", _PREDICTED, found, claim.controls)
+    kept = [limited for one in predictions if (limited := one.limited(measured)) is not None]
+    asked = [(one, outcome) for one in kept for outcome in one.explain_more_of]
+    explained = [dict(_under_all(values, claim, one, outcome)) for one, outcome in asked]
+    under = {condition: _found(explained, condition) for condition in claim.conditions}
+    for i, (one, outcome) in enumerate(asked):
+        found = {condition: of[i] for condition, of in under.items() if i in of}
+        if END in found:
+            told = _told(values.results, one, explained[i][END][0])
+            others = f"{' + '.join(one.quantities)} > {' + '.join(one.than)}"
+            yield TestedPrediction("rivalry", outcome, others, told, "", _PREDICTED, found, claim.controls)
 
 
 def _under_all(values: Values, claim: Claim, one: Rivalry, outcome: str) -> Iterator[tuple[str, tuple[Partition, int]]]:
@@ -91,10 +92,18 @@ def _explained(values: Values, one: Rivalry, columns: Sequence[str], *, given: s
     return found, len(np.unique(seeds))
 
 
-def _finding(found: Partition, seeds: int) -> Finding:
+def _found(explained: Sequence[Mapping[str, tuple[Partition, int]]], condition: str) -> dict[int, Finding]:
+    """Return what the study says of each rivalry under one condition, by its place among those asked for."""
+    made = {i: of[condition] for i, of in enumerate(explained) if condition in of}
+    made = {i: (of, seeds) for i, (of, seeds) in made.items() if math.isfinite(of.differences.value[0, 1])}
+    p = holm(np.array([of.differences.p(seeds)[0, 1] for of, seeds in made.values()]))
+    return {i: _finding(of, seeds, float(adjusted)) for (i, (of, seeds)), adjusted in zip(made.items(), p, strict=True)}
+
+
+def _finding(found: Partition, seeds: int, p: float) -> Finding:
     between = found.differences
     value, low, high = (float(part[0, 1]) for part in (between.value, between.low, between.high))
-    favor = int(low > 0) - int(high < 0)
+    favor = int(between.sign[0, 1]) if p <= ALPHA else 0
     return Finding("share", value, low, high, seeds, favor, can=math.isfinite(low))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from tests.analysis.conftest import synthetic, with_levels
+from tests.pages import section_of, words
 
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.correlations import correlations_table
@@ -230,3 +231,16 @@ def test_the_page_tells_it():
     assert "Is it loss?" in page
     assert "not comparable at the end of training" in page
     assert "extrapolates" in page
+
+
+def test_slopes_are_not_said_to_be_on_logarithms_of_losses_that_have_none():
+    results = study()
+    page, _ = section_of("is_it_loss", results)
+    assert "the slope on the logarithm of the loss within regimes" in words(page)
+    ledger = results.ledger.copy()
+    ledger.loc[3, "train_loss"] = 0.0
+    page = words(section_of("is_it_loss", replace(results, ledger=ledger))[0])
+    told = "the loss (not its logarithm: 1 of 30 runs has no value above 0 there)"
+    assert f"the slope on {told} within regimes" in page
+    assert f"The slope is of the logarithm of the measure on {told} over the seeds" in page
+    assert "the logarithm of the loss" not in page

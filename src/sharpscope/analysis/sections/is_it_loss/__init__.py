@@ -5,7 +5,7 @@ from __future__ import annotations
 from sharpscope.analysis.explanations.told_remains import told_unlike
 from sharpscope.analysis.latex import to_csv
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, SectionFacts, beside
-from sharpscope.analysis.sections.is_it_loss.data import level_rows, measure_rows, remaining_rows
+from sharpscope.analysis.sections.is_it_loss.data import covariate, level_rows, measure_rows, remaining_rows
 from sharpscope.analysis.sections.is_it_loss.table import latex
 
 
@@ -25,6 +25,7 @@ def is_it_loss(evidence: Evidence) -> Content:
         "measures": measure_rows(results, found),
         "remaining": remaining_rows(results, found),
         "places": [*results.losses],
+        "covariate": covariate(results),
         "unlike": told_unlike(results, found.remains, {}),
     }
     return Content(

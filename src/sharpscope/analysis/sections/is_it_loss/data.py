@@ -5,13 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from sharpscope.analysis import numbers
+from sharpscope.analysis.correlations import LOSS
 from sharpscope.analysis.explanations.loss import ADJUSTED, COMPARABLE_FROM, EXTRAPOLATES, EqualLoss
 from sharpscope.analysis.explanations.told_remains import left_cells
 from sharpscope.analysis.results import StudyResults, TableRow, by, records
-from sharpscope.analysis.wording import difference_text, fewer
+from sharpscope.analysis.values import Values
+from sharpscope.analysis.wording import difference_text, fewer, no_ratio
 from sharpscope.store.snapshots import END
 
 NOT_COMPARABLE = "not comparable at the end of training"
+
+
+def covariate(results: StudyResults) -> str:
+    """Return what slopes are on: the logarithm of the loss, or the loss itself and why."""
+    if LOSS not in results.measured:
+        return "the loss"
+    scaled = Values(results).scaled(LOSS)
+    if scaled.scale == "ratio":
+        return "the logarithm of the loss"
+    why = f" (not its logarithm: {no_ratio(scaled.not_positive, scaled.values)})" if scaled.not_positive else ""
+    return f"the loss{why}"
 
 
 def level_rows(results: StudyResults, found: EqualLoss) -> list[dict[str, str]]:

@@ -66,6 +66,14 @@ def test_a_difference_of_these_samples_alone_is_told_from_one_that_would_be_ther
     assert NOT_SEEN == "not seen"
 
 
+@pytest.mark.parametrize(("seeds", "few"), [(2, True), (5, True), (6, False)])
+def test_of_few_seeds_no_difference_is_called_seen(make_results, seeds, few):
+    study = with_samples(make_results(seeds=seeds, regimes=REGIMES), of_sample=0.0)
+    told = set(new_data_table(study, Samples.of(study))["holds"])
+    assert (told == {"too few seeds"}) == few
+    assert ("too few seeds" in told) == few
+
+
 @pytest.mark.parametrize("ratio", [(), ("brier",)])
 def test_standard_errors_are_those_of_a_bootstrap_of_samples(make_results, ratio):
     study = with_samples(make_results(seeds=5, regimes=REGIMES), of_sample=0.05, ratio=ratio)

@@ -16,11 +16,12 @@ import pandas as pd
 from sharpscope.analysis.contrasts import contrast
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import study_wide, two_way
+from sharpscope.analysis.tested import LEAST_SEEDS
 from sharpscope.analysis.values import Values
 from sharpscope.store.record import BY_SAMPLE
 
 # What a difference is, by whether its intervals over seeds, and over seeds and samples, exclude equality.
-HOLDS, THESE_ALONE, NOT_SEEN = "with new data too", "with these data", "not seen"
+HOLDS, THESE_ALONE, NOT_SEEN, TOO_FEW = "with new data too", "with these data", "not seen", "too few seeds"
 COLUMNS = (
     *("n", "samples", "scale", "mean_difference", "ci_low", "ci_high", "ci_level"),
     *("sd_seed", "sd_test", "sd", "new_low", "new_high", "holds"),
@@ -117,7 +118,8 @@ def new_data_table(results: StudyResults, samples: Samples) -> pd.DataFrame:
 
     ``ci_low`` and ``ci_high`` are those of the contrast, over seeds; ``new_low`` and ``new_high`` hold the difference
     over new seeds and new test samples. ``sd_seed``, ``sd_test`` and ``sd`` are standard errors over seeds, over
-    samples and over both, of a ratio those of its logarithm. ``holds`` says which of the intervals exclude equality.
+    samples and over both, of a ratio those of its logarithm. ``holds`` says which of the intervals exclude equality,
+    where there are seeds enough for the former to have 95%.
     """
     return pd.DataFrame(_rows(results, samples), columns=["quantity", results.factor.name, *COLUMNS])
 
@@ -147,6 +149,8 @@ def _holds(told: dict[str, Any], low: float, high: float) -> str:
     equal = 1.0 if told["scale"] == "ratio" else 0.0
     if not np.isfinite([told["ci_low"], told["ci_high"], low, high]).all():
         return ""
+    if told["n"] < LEAST_SEEDS:
+        return TOO_FEW
     if told["ci_low"] <= equal <= told["ci_high"]:
         return NOT_SEEN
     return THESE_ALONE if low <= equal <= high else HOLDS

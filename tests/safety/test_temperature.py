@@ -54,6 +54,24 @@ def test_where_all_are_right_there_is_none():
     assert not fitted(wrong).converged
 
 
+@pytest.mark.parametrize("factor", [0.01, 1.0, 30.0, 100.0, 1000.0, 1e5])
+def test_where_all_are_right_there_is_none_however_sure_they_are(factor):
+    # The likelihood is 1 to the last digit over a stretch of temperatures, and its least place is none of them.
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(300, 10)), rng.integers(0, 10, 300)
+    logits[np.arange(300), targets] += 8.0
+    split = Split((factor * logits).astype(np.float32), targets)
+    assert split.correct.all()
+    assert fitted(split) == Fit(np.exp(-BOUND), converged=False)
+    assert not cross_fitted(split).converged
+
+
+def test_with_two_classes_it_is_that_of_arithmetic():
+    # Nine of ten are right with a margin of 500, where confidence 0.9 is a margin of log 9.
+    split = Split(np.tile([500.0, 0.0], (10, 1)) / 10, np.array([0] * 9 + [1]))
+    assert fitted(split).temperature == pytest.approx(50 / np.log(9), rel=1e-9)
+
+
 def test_no_prediction_changes_though_logits_differ_by_the_least():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(500, 2)).astype(np.float32)

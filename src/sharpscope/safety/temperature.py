@@ -6,13 +6,14 @@ Reference: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import brentq
+from scipy.special import softmax
 
 from sharpscope.condition import Case
 from sharpscope.errors import DataError
@@ -20,8 +21,8 @@ from sharpscope.numpy_stream import NumpyStream
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.splits import Split, TopSplit
 
-# A temperature is looked for between e^-4 and e^4, and how close to these it has not been found.
-BOUND, MARGIN = 4.0, 1e-3
+# A temperature is looked for between e^-4 and e^4.
+BOUND = 4.0
 # How often a test set is halved where there is no calibration split.
 REPEATS = 5
 
@@ -49,17 +50,24 @@ def fitted(split: Split) -> Fit:
         split: What the model says about samples that it was neither trained nor tested on.
     """
     logits = split.logits.astype(np.float64)
-    # One number a sample may be taken off; so none is too large for its exponential.
+    # One number a sample may be taken off; then all are 0 or less, and 0 of what is right.
     logits -= logits.max(axis=1, keepdims=True)
     true = np.take_along_axis(logits, split.targets[:, None], axis=1).mean()
 
-    def loss(log_temperature: float) -> float:
+    def slope(log_temperature: float) -> float:
         inverse = np.exp(-log_temperature)
-        return float(np.log(np.exp(logits * inverse).sum(axis=1)).mean() - true * inverse)
+        return float((softmax(logits * inverse, axis=1) * logits).sum(axis=1).mean() - true)
 
-    # It is convex in the inverse, and so has one valley in the logarithm.
-    found = minimize_scalar(loss, bounds=(-BOUND, BOUND), method="bounded", options={"xatol": 1e-8})
-    return Fit(float(np.exp(found.x)), bool(abs(found.x) < BOUND - MARGIN))
+    # The likelihood is convex in the inverse, of which this is the slope. Its sign tells a valley from a plateau: where
+    # all predictions are right it goes to 0 from below, and the likelihood itself is soon 0 to the last digit.
+    return _crossed(slope)
+
+
+def _crossed(falling: Callable[[float], float]) -> Fit:
+    """Return the temperature at which a function of its logarithm that falls goes through 0; a bound if it does not."""
+    if falling(-BOUND) <= 0 or falling(BOUND) >= 0:
+        return Fit(math.exp(-BOUND if falling(-BOUND) <= 0 else BOUND), converged=False)
+    return Fit(math.exp(brentq(falling, -BOUND, BOUND, xtol=1e-10)), converged=True)
 
 
 def cross_fitted(test: Split) -> Fit:
@@ -110,14 +118,8 @@ def as_sure(split: Split, wanted: float) -> Fit:
         split: What the model says.
         wanted: The mean entropy in nats.
     """
-
-    def excess(log_temperature: float) -> float:
-        return entropy(divided(split, math.exp(log_temperature))) - wanted
-
-    # It rises with the temperature.
-    if excess(-BOUND) >= 0 or excess(BOUND) <= 0:
-        return Fit(math.exp(-BOUND if excess(-BOUND) >= 0 else BOUND), converged=False)
-    return Fit(math.exp(brentq(excess, -BOUND, BOUND, xtol=1e-10)), converged=True)
+    # Entropy rises with the temperature.
+    return _crossed(lambda log_temperature: wanted - entropy(divided(split, math.exp(log_temperature))))
 
 
 def divided(split: Split, temperature: float | np.ndarray) -> Split:

@@ -73,7 +73,8 @@ _TWINS = {
 }
 
 
-@STAGES.register(TEMPERATURE)
+# Version 1 took a place on the plateau of a split that is all right for a temperature.
+@STAGES.register(TEMPERATURE, version=2)
 class TemperatureStage(Stage):
     """The temperature of each twin of a snapshot."""
 

@@ -39,6 +39,13 @@ def test_r2_is_not_a_number_where_the_targets_do_not_vary():
     constant = RegressionSplit(np.array([[1.0], [2.0]]), np.array([1.0, 1.0]))
     assert math.isnan(constant.r2)
     assert constant.mse == 0.5
+    # In double precision the mean of seven tenths is no tenth.
+    outputs = np.random.default_rng(0).normal(size=(7, 2))
+    assert math.isnan(RegressionSplit(outputs, np.full((7, 2), 0.1)).r2)
+    # Of two targets, one that does not vary adds to the error alone.
+    targets = np.stack([np.full(7, 0.1), np.arange(7.0)], axis=1)
+    expected = 1 - ((outputs - targets) ** 2).sum() / 28
+    assert RegressionSplit(outputs, targets).r2 == pytest.approx(expected, rel=1e-12)
 
 
 def test_what_was_stored_comes_back():

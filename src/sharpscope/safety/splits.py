@@ -332,7 +332,10 @@ class RegressionSplit:
     @property
     def r2(self) -> float:
         """The share of the variance of the targets that is explained, all outputs together; NaN where there is none."""
-        variance = ((self._wanted - self._wanted.mean(axis=0)) ** 2).mean()
+        wanted = self._wanted
+        # The mean of equal numbers may differ from them by rounding, which is no variance.
+        spread = np.where(np.ptp(wanted, axis=0) > 0, wanted - wanted.mean(axis=0), 0.0)
+        variance = (spread**2).mean()
         return 1.0 - self.mse / float(variance) if variance > 0 else float("nan")
 
     def basics(self) -> dict[str, float]:

@@ -356,6 +356,19 @@ def test_failures_are_ranked_as_in_scikit_learn(any_run):
     assert SCORES["failure_auroc"](ties) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("factor", [1.0, 30.0, 100.0])
+def test_failures_are_ranked_though_all_confidences_round_to_1(factor):
+    # Of two classes, confidence has the order of the margin, however large that is.
+    rng = np.random.default_rng(3)
+    margin = rng.uniform(1, 5, 400) * np.where(rng.random(400) < 0.5, 1, -1)
+    wrong = rng.random(400) < np.exp(-np.abs(margin)) + 0.02
+    logits, targets = np.stack([margin, np.zeros(400)], axis=1), np.where((margin > 0) ^ wrong, 0, 1)
+    run, plain = (Predictions(split, split) for split in (Split(k * logits, targets) for k in (factor, 1.0)))
+    assert SCORES["failure_auroc"](run) == pytest.approx(roc_auc_score(~wrong, np.abs(margin)))
+    for name in ("aurc", "e_aurc"):
+        assert SCORES[name](run) == pytest.approx(SCORES[name](plain))
+
+
 EXPECTED = {
     # Of samples that are all right: the error of each is how much it lacks to 1.
     "all right": {"aurc": 0.0, "e_aurc": 0.0, "failure_auroc": math.nan, "top_label_uncertainty": 0.0},

@@ -1,7 +1,10 @@
 """What is kept of predictions under a condition, against the same of all logits in double precision."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
 from sharpscope.errors import DataError
@@ -72,6 +75,20 @@ def test_samples_that_are_nearly_certain_stay_apart_and_have_a_brier_score():
     assert kept.confidence[0] < kept.confidence[1] < 1
     # (1 - p)^2 of the true class and the same of the other one.
     assert kept.brier == pytest.approx(np.mean([2 * np.exp(-40), 2 * np.exp(-50)]), rel=1e-6)
+
+
+@pytest.mark.parametrize("margin", [1e-3, 1.5, 30.0, 37.0, 60.0, 400.0, 700.0])
+def test_the_loss_of_what_is_nearly_certain_is_that_of_arithmetic(margin):
+    split = Split(np.array([[margin, 0.0], [0.0, margin]]), np.array([0, 1]))
+    assert split.cross_entropy == pytest.approx(math.log1p(math.exp(-margin)), rel=1e-14)
+    assert split.log_confidence == pytest.approx(split.losses * -1)
+    wrong = Split(split.logits, np.array([1, 0]))
+    assert wrong.cross_entropy == pytest.approx(margin + math.log1p(math.exp(-margin)), rel=1e-14)
+
+
+def test_log_probabilities_are_those_of_scipy():
+    split = split_of(10, 5)
+    assert split.log_probabilities == pytest.approx(log_softmax(split.logits.astype(float), axis=1), rel=1e-12)
 
 
 def test_logits_of_any_size_give_finite_numbers():

@@ -14,7 +14,6 @@ from sharpscope.condition import Case, ConditionFacts, named, of_kind, other_dat
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
 from sharpscope.safety.severities import accuracy_at, at_severities
-from sharpscope.safety.splits import TopSplit
 
 # In units of 1/255: where a model is wrong whose gradients lead somewhere, and the accuracy that it may keep there.
 FAR, LEFT = 64, 0.05
@@ -120,8 +119,8 @@ def ood_auroc(predictions: Predictions, *, data: OtherData = "all") -> float:
     Raises:
         DataError: If there are predictions on no such data.
     """
-    own = _confidence(predictions.test.condensed())
-    return float(np.mean([_auroc(own, _confidence(split)) for split in predictions.under(other_data, data=data)]))
+    own = predictions.test.condensed().log_confidence
+    return float(np.mean([_auroc(own, split.log_confidence) for split in predictions.under(other_data, data=data)]))
 
 
 @SCORES.register(facts=_of_other_data("FPR95 of other data", "lower"))
@@ -135,14 +134,11 @@ def ood_fpr95(predictions: Predictions, *, data: OtherData = "all") -> float:
     Raises:
         DataError: If there are predictions on no such data.
     """
-    own = np.sort(_confidence(predictions.test.condensed()))[::-1]
+    own = np.sort(predictions.test.condensed().log_confidence)[::-1]
     least = own[math.ceil(KEPT * len(own)) - 1]
-    return float(np.mean([(_confidence(split) >= least).mean() for split in predictions.under(other_data, data=data)]))
-
-
-def _confidence(split: TopSplit) -> np.ndarray:
-    """Return the logarithm of the probability of the likeliest class, which keeps apart what is nearly certain."""
-    return split.log_top[:, 0].astype(np.float64)
+    return float(
+        np.mean([(split.log_confidence >= least).mean() for split in predictions.under(other_data, data=data)])
+    )
 
 
 def _auroc(positive: np.ndarray, negative: np.ndarray) -> float:

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import log_softmax
 
 from sharpscope.errors import DataError
 from sharpscope.probabilities import are_probabilities
@@ -16,6 +15,24 @@ from sharpscope.task import CLASSIFICATION, REGRESSION
 # Of predictions under a condition all classes of each sample are kept where there are so many or fewer, and else the
 # likeliest few.
 WHOLE, TOP = 10, 5
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return log-probabilities, each as exact as its logits are; float64 ``[N, C]``.
+
+    That of a class that is nearly certain is minus the small sum of the others' shares, which is lost once the 1 of its
+    own is added to it: above a margin of 37 nothing would be left.
+
+    Args:
+        logits: In float64, shape ``[N, C]``.
+
+    >>> log_softmax(np.array([[50.0, 0.0]])).tolist()
+    [[-1.9287498479639178e-22, -50.0]]
+    """
+    below = logits - logits.max(axis=1, keepdims=True)
+    shares = np.exp(below)
+    np.put_along_axis(shares, logits.argmax(axis=1)[:, None], 0.0, axis=1)
+    return below - np.log1p(shares.sum(axis=1, keepdims=True))
 
 
 def kept_classes(outputs: int) -> int:
@@ -92,7 +109,7 @@ class Split:
     @cached_property
     def log_probabilities(self) -> np.ndarray:
         """In float64, shape ``[N, C]``."""
-        return log_softmax(self.logits.astype(np.float64), axis=1)
+        return log_softmax(self.logits.astype(np.float64))
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -105,9 +122,14 @@ class Split:
         return self.predicted == self.targets
 
     @cached_property
+    def log_confidence(self) -> np.ndarray:
+        """The logarithm of the ``confidence``, which keeps apart samples that are nearly certain, shape ``[N]``."""
+        return self.log_probabilities.max(axis=1)
+
+    @cached_property
     def confidence(self) -> np.ndarray:
         """The probability of the predicted class, shape ``[N]``."""
-        return np.exp(self.log_probabilities.max(axis=1))
+        return np.exp(self.log_confidence)
 
     @cached_property
     def losses(self) -> np.ndarray:
@@ -228,9 +250,14 @@ class TopSplit:
         return self.predicted == self.targets
 
     @cached_property
+    def log_confidence(self) -> np.ndarray:
+        """The logarithm of the ``confidence``, which keeps apart samples that are nearly certain, float64 ``[N]``."""
+        return self.log_top[:, 0].astype(np.float64)
+
+    @cached_property
     def confidence(self) -> np.ndarray:
         """The probability of the predicted class, float64 ``[N]``."""
-        return np.exp(self.log_top[:, 0].astype(np.float64))
+        return np.exp(self.log_confidence)
 
     @cached_property
     def losses(self) -> np.ndarray:
@@ -272,7 +299,7 @@ class TopSplit:
                 f"{self.top.shape[1]} are kept; evaluate the model anew"
             )
         by = np.asarray(temperature, dtype=np.float64)
-        logs = log_softmax(self.log_top.astype(np.float64) / (by[:, None] if by.ndim else by), axis=1)
+        logs = log_softmax(self.log_top.astype(np.float64) / (by[:, None] if by.ndim else by))
         true = self.top == self.targets[:, None]
         squares = np.where(true, 0.0, np.exp(2.0 * logs)).sum(axis=1)
         kept = kept_classes(classes)

@@ -90,8 +90,7 @@ def corruption_aurc(predictions: Predictions, *, corruptions: Which = "all") -> 
     Raises:
         DataError: If the predictions hold none under such corruptions.
     """
-    # In logarithms, which keep apart those that are nearly certain.
-    return _mean(predictions, corruptions, lambda split: selective_errors(split.log_top[:, 0], split.correct).mean())
+    return _mean(predictions, corruptions, lambda split: selective_errors(split.log_confidence, split.correct).mean())
 
 
 @SCORES.register(

@@ -12,7 +12,8 @@ _GEIFMAN = 'Geifman, Uziel & El-Yaniv, "Bias-Reduced Uncertainty Estimation for 
 
 
 @SCORES.register(
-    facts=ScoreFacts("Area under the risk-coverage curve", "lower", "fraction", scale="difference", reference=_GEIFMAN)
+    version=2,  # 1 tied predictions whose confidence rounds to 1
+    facts=ScoreFacts("Area under the risk-coverage curve", "lower", "fraction", scale="difference", reference=_GEIFMAN),
 )
 def aurc(predictions: Predictions) -> float:
     r"""Mean error of the most confident predictions, over all shares of the test set that may be kept.
@@ -21,10 +22,11 @@ def aurc(predictions: Predictions) -> float:
 
     Where several predictions have one confidence, it is the mean over their orders.
     """
-    return float(selective_errors(predictions.test.confidence, predictions.test.correct).mean())
+    return float(selective_errors(predictions.test.log_confidence, predictions.test.correct).mean())
 
 
 @SCORES.register(
+    version=2,
     facts=ScoreFacts(
         "Excess area under the risk-coverage curve",
         "lower",
@@ -32,7 +34,7 @@ def aurc(predictions: Predictions) -> float:
         scale="difference",
         reference=_GEIFMAN,
         default=False,
-    )
+    ),
 )
 def e_aurc(predictions: Predictions) -> float:
     """Area under the risk-coverage curve beyond that of a model that is least sure of just its wrong predictions.
@@ -42,7 +44,7 @@ def e_aurc(predictions: Predictions) -> float:
     correct = predictions.test.correct
     kept = np.arange(1, len(correct) + 1)
     best = np.maximum(kept - np.count_nonzero(correct), 0) / kept
-    return max(float((selective_errors(predictions.test.confidence, correct) - best).mean()), 0.0)
+    return max(float((selective_errors(predictions.test.log_confidence, correct) - best).mean()), 0.0)
 
 
 def selective_errors(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
@@ -59,6 +61,7 @@ def selective_errors(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
 
 
 @SCORES.register(
+    version=2,
     facts=ScoreFacts(
         "AUROC of failures",
         "higher",
@@ -67,7 +70,7 @@ def selective_errors(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
         reference='Hendrycks & Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in '
         'Neural Networks", ICLR 2017',
         undefined="where all predictions are right, or all are wrong",
-    )
+    ),
 )
 def failure_auroc(predictions: Predictions) -> float:
     """Probability that a right prediction has more confidence than a wrong one on the test set, ties counted half."""
@@ -76,5 +79,5 @@ def failure_auroc(predictions: Predictions) -> float:
     pairs = right * (len(correct) - right)
     if not pairs:
         return float("nan")
-    ranks = rankdata(predictions.test.confidence)
+    ranks = rankdata(predictions.test.log_confidence)
     return float((ranks[correct].sum() - right * (right + 1) / 2) / pairs)

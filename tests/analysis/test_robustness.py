@@ -148,6 +148,37 @@ def test_settings_are_averaged_within_seeds(make_results):
     assert difference.n == 4
 
 
+def test_each_setting_is_averaged_over_the_corruptions_that_its_data_have(make_results):
+    study = with_conditions(make_results(seeds=4, regimes=REGIMES, training__lr=[0.01, 0.1]))
+    # As of two datasets: what one comes under has another name with the other, and one comes under more.
+    table, other = study.conditions, study.conditions["training.lr"] == 0.1
+    table = table.assign(condition=table["condition"].where(~other | (table["condition"] != "fog"), "mist"))
+    study = replace(study, conditions=table[~other | (table["condition"] != "snow")])
+    found = Accuracies.of(study)
+    corrupted = study.conditions.query("kind == 'inputs'")
+    by_corruption = corrupted.groupby(["regime", "seed", "training.lr", "condition"])["accuracy"].mean()
+    rows = by_corruption.groupby(["regime", "seed", "training.lr"]).mean().groupby(["regime", "seed"]).mean()
+    _, sam, _ = summaries(found)[0]
+    assert sam.accuracy.value == pytest.approx(rows["sam"].mean())
+    assert sam.difference.value == pytest.approx(
+        hodges_lehmann(*(rows[r].to_numpy() for r in ("sam", "baseline"))).value
+    )
+    errors = 1 - by_corruption
+    multiples = errors["sam"] / errors["baseline"].groupby(["training.lr", "condition"]).mean()
+    assert sam.error.value == pytest.approx(multiples.groupby("training.lr").mean().mean())
+    weather = next(course for course in courses(found) if course.family == "weather")
+    (line,) = (line for line in weather.lines if line.level == "sam")
+    at = corrupted.query("family == 'weather' and regime == 'sam' and severity == 2")
+    assert line.points[2].value == pytest.approx(at.groupby("training.lr")["accuracy"].mean().mean())
+
+
+def test_a_reference_without_an_error_is_told(study):
+    table = study.conditions
+    right = (table["regime"] == "baseline") & (table["condition"] == "fog")
+    page = robustness(Evidence(replace(study, conditions=table.assign(accuracy=table["accuracy"].where(~right, 1.0)))))
+    assert page.page["faultless"] == ["fog"]
+
+
 def test_a_run_that_lacks_a_case_costs_its_seed_there_alone(study):
     table = study.conditions
     lost = (table["regime"] == "sam") & (table["seed"] == 2) & (table["condition"] == "fog")

@@ -51,7 +51,19 @@ def test_a_reference_that_loses_nothing_leaves_nothing():
     assert found.left_out == (0, 1)
     assert np.isnan(found.values).all()
     # Of one seed nothing is known of the denominator.
-    assert corruption_errors(ERRORS[:1], REFERENCE[:1]).left_out == (0, 1, 2)
+    one = relative_corruption_errors(ERRORS[:1], np.array([0.05]), REFERENCE[:1], np.array([0.1]))
+    assert one.left_out == (0, 1, 2)
+
+
+def test_errors_of_few_seeds_that_vary_are_counted_and_only_a_reference_without_any_is_not():
+    # The interval of the second denominator, of two seeds, holds 0; its mean is no less positive.
+    reference = np.array([[[0.2], [0.05], [0.0]], [[0.2], [0.4], [0.0]]])
+    errors = np.array([[[0.1], [0.1], [0.1]], [[0.3], [0.2], [0.0]]])
+    found = corruption_errors(errors, reference)
+    assert found.left_out == (2,)
+    np.testing.assert_allclose(found.values, [(0.1 / 0.2 + 0.1 / 0.225) / 2, (0.3 / 0.2 + 0.2 / 0.225) / 2], rtol=1e-12)
+    single = corruption_errors(errors[:1], reference[:1])
+    assert single.values == pytest.approx([(0.1 / 0.2 + 0.1 / 0.05) / 2])
 
 
 def test_runs_on_a_line_have_no_effective_robustness_and_those_above_have_their_distance():

@@ -25,7 +25,7 @@ class RelativeErrors:
     Attributes:
         values: One a seed, averaged over corruptions, shape ``[S]``; NaN where none is left.
         by_corruption: Shape ``[S, K]``; NaN for corruptions that are left out.
-        left_out: The indices of these: the interval of their denominator holds 0.
+        left_out: The indices of these: their denominator is 0, or cannot be told from it.
     """
 
     values: np.ndarray
@@ -33,22 +33,23 @@ class RelativeErrors:
     left_out: tuple[int, ...]
 
 
-def corruption_errors(errors: np.ndarray, reference: np.ndarray, *, level: float = LEVEL) -> RelativeErrors:
+def corruption_errors(errors: np.ndarray, reference: np.ndarray) -> RelativeErrors:
     r"""Return the mean corruption error of each seed: how much more is got wrong than by the reference.
 
     .. math:: \mathrm{mCE}_s = \frac1K \sum_k \frac{\sum_v E_{skv}}{\frac1S \sum_{s'} \sum_v E^{ref}_{s'kv}}
 
-    The denominators are means over seeds: one seed's own may be near 0. So the values of seeds keep one scale.
+    The denominators are means over seeds: one seed's own may be near 0. So the values of seeds keep one scale. A
+    corruption under which the reference makes no error at all is left out, and told.
 
     Args:
         errors: Of the runs, by seed, corruption and severity, shape ``[S, K, V]``, fractions.
         reference: Of the reference with the same seeds, of the same shape.
-        level: Of the interval by which a denominator is judged.
 
     Reference: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
     ICLR 2019.
     """
-    return _multiples(errors.sum(axis=2), reference.sum(axis=2), level)
+    denominators = reference.sum(axis=2)
+    return _multiples(errors.sum(axis=2), denominators, (denominators > 0).any(axis=0))
 
 
 def relative_corruption_errors(
@@ -69,23 +70,22 @@ def relative_corruption_errors(
         clean: On the clean test set, shape ``[S]``.
         reference: As of ``corruption_errors``.
         clean_reference: Of the reference on the clean test set, shape ``[S]``.
-        level: As of ``corruption_errors``.
+        level: Of the interval by which a denominator is judged, which may be of either sign.
     """
-    beyond = (errors - clean[:, None, None]).sum(axis=2)
-    return _multiples(beyond, (reference - clean_reference[:, None, None]).sum(axis=2), level)
-
-
-def _multiples(numerators: np.ndarray, denominators: np.ndarray, level: float) -> RelativeErrors:
-    """Return numerators ``[S, K]`` by the means of denominators over seeds, where these are not 0."""
-    seeds = len(denominators)
-    mean = denominators.mean(axis=0)
+    beyond, denominators = (
+        (e - c[:, None, None]).sum(axis=2) for e, c in ((errors, clean), (reference, clean_reference))
+    )
+    seeds, mean = len(denominators), denominators.mean(axis=0)
     spread = denominators.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(len(mean), np.inf)
-    half = spread * student.ppf((1 + level) / 2, max(1, seeds - 1))
-    certain = np.abs(mean) > half
+    return _multiples(beyond, denominators, np.abs(mean) > spread * student.ppf((1 + level) / 2, max(1, seeds - 1)))
+
+
+def _multiples(numerators: np.ndarray, denominators: np.ndarray, kept: np.ndarray) -> RelativeErrors:
+    """Return numerators ``[S, K]`` by the means of denominators over seeds, of the corruptions ``[K]`` to be kept."""
     multiples = np.full(numerators.shape, np.nan)
-    multiples[:, certain] = numerators[:, certain] / mean[certain]
-    values = multiples[:, certain].mean(axis=1) if certain.any() else np.full(seeds, np.nan)
-    return RelativeErrors(values, multiples, tuple(int(k) for k in np.flatnonzero(~certain)))
+    multiples[:, kept] = numerators[:, kept] / denominators[:, kept].mean(axis=0)
+    values = multiples[:, kept].mean(axis=1) if kept.any() else np.full(len(numerators), np.nan)
+    return RelativeErrors(values, multiples, tuple(int(k) for k in np.flatnonzero(~kept)))
 
 
 @dataclass(frozen=True)

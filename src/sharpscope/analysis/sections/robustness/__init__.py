@@ -40,6 +40,7 @@ def robustness(evidence: Evidence) -> Content:
         "rows": summary_cells(found, told) if found.corruptions else [],
         "no_effective": effective.reason,
         "alike": sorted({name for one in told for name in one.alike}),
+        "faultless": sorted({name for one in told for name in one.faultless}),
         "uncertain": sorted({name for one in told for name in one.uncertain}),
         "maps": [_map(results, one, greatest(maps)) for one in maps],
         "short": _short(maps),

@@ -91,14 +91,31 @@ class Accuracies:
         alike = self.alike(level)
         return [name for name in self.corruptions if name not in alike]
 
+    @cached_property
+    def offered(self) -> np.ndarray:
+        """Whether the data of a setting come under a case, which some run of it has then, ``[settings, cases]``."""
+        return np.isfinite(self.under).any(axis=(1, 2))
+
+    def has(self, corruptions: list[str]) -> np.ndarray:
+        """Return whether the data of a setting come under a corruption, shape ``[settings, corruptions]``."""
+        return self.offered[:, [self.corruptions[name][0] for name in corruptions]]
+
     def by_corruption(self, level: int, corruptions: list[str]) -> np.ndarray:
         """Return accuracies averaged over severities, shape ``[settings, seeds, corruptions]``."""
         found = [self.under[:, level][..., self.corruptions[name]].mean(axis=-1) for name in corruptions]
         return np.stack(found, axis=-1) if found else np.empty((*self.clean[:, level].shape, 0))
 
+    def over_corruptions(self, level: int, corruptions: list[str]) -> np.ndarray:
+        """Return accuracies averaged over severities, and over those of some corruptions that a setting's data have.
+
+        Returns:
+            Shape ``[settings, seeds]``; NaN where a run lacks one of these, and where there are none.
+        """
+        return _mean_of_offered(self.by_corruption(level, corruptions), self.has(corruptions))
+
     def of_seeds(self, level: int, cases: list[int]) -> np.ndarray:
-        """Return accuracies averaged over cases and settings, one a seed, shape ``[seeds]``."""
-        return study_wide(self.under[:, level][..., cases].mean(axis=-1)).values
+        """Return accuracies averaged over the cases of each setting, and over settings, one a seed, ``[seeds]``."""
+        return study_wide(_mean_of_offered(self.under[:, level][..., cases], self.offered[:, cases])).values
 
     def difference(self, level: int, case: int) -> Interval:
         """Return how far a level is above the reference in a case, in differences within seeds."""
@@ -110,6 +127,12 @@ class Accuracies:
             raise ValueError("a contrast needs runs of the reference")
         seeds = study_wide(accuracies[:, level] - accuracies[:, self.reference]).values
         return hodges_lehmann(seeds, np.zeros(len(seeds)))
+
+
+def _mean_of_offered(values: np.ndarray, offered: np.ndarray) -> np.ndarray:
+    """Return the means ``[settings, seeds]`` of values ``[settings, seeds, K]`` over those that a setting has."""
+    counts = offered.sum(axis=-1)[:, None]
+    return np.where(offered[:, None], values, 0.0).sum(axis=-1) / np.where(counts > 0, counts, np.nan)
 
 
 @dataclass(frozen=True)

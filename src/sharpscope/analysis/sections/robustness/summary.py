@@ -25,7 +25,8 @@ class Summary:
 
     Attributes:
         level: The level.
-        accuracy: Mean over these corruptions, their severities and seeds.
+        accuracy: Mean over these corruptions, as far as the data of a setting come under them, their severities,
+            settings and seeds.
         difference: To the reference, within seeds.
         least: The smallest of the differences as one family after the other is left out; NaN where there is one alone.
         most: The greatest of them.
@@ -33,6 +34,7 @@ class Summary:
         relative: The relative one: of what is lost by corruption.
         effective: The mean effective robustness, by the corruptions that no level was trained on the like of.
         alike: The corruptions that are left out.
+        faultless: The corruptions that the corruption error leaves out, under which the reference makes no error.
         uncertain: The corruptions that the relative error leaves out, by which the reference may lose nothing.
     """
 
@@ -45,6 +47,7 @@ class Summary:
     relative: Interval
     effective: Interval
     alike: list[str]
+    faultless: list[str]
     uncertain: list[str]
 
 
@@ -58,10 +61,11 @@ def _summary(found: Accuracies, level: int, effective: np.ndarray) -> Summary:
     names = found.compared(level)
     error = relative = difference = _NONE
     least = most = float("nan")
+    faultless: list[str] = []
     uncertain: list[str] = []
     compared = found.reference is not None and names
     if compared:
-        error, _ = _multiples(found, level, names, relative=False)
+        error, faultless = _multiples(found, level, names, relative=False)
         relative, uncertain = _multiples(found, level, names, relative=True)
     if compared and level != found.reference:
         difference = _contrast(found, level, names)
@@ -69,10 +73,9 @@ def _summary(found: Accuracies, level: int, effective: np.ndarray) -> Summary:
         if len(families) > 1:
             left = [_contrast(found, level, [n for n in names if found.family(n) != family]) for family in families]
             least, most = min(one.value for one in left), max(one.value for one in left)
-    own = found.by_corruption(level, names).mean(axis=-1) if names else np.full(found.clean[:, level].shape, np.nan)
     return Summary(
         found.values.levels[level],
-        _over_seeds(own),
+        _over_seeds(found.over_corruptions(level, names)),
         difference,
         least,
         most,
@@ -80,6 +83,7 @@ def _summary(found: Accuracies, level: int, effective: np.ndarray) -> Summary:
         relative,
         _over_seeds(effective[:, level]),
         found.alike(level),
+        faultless,
         uncertain,
     )
 
@@ -91,7 +95,7 @@ def _over_seeds(values: np.ndarray) -> Interval:
 
 def _contrast(found: Accuracies, level: int, corruptions: list[str]) -> Interval:
     levels = range(len(found.values.levels))
-    means = np.stack([found.by_corruption(k, corruptions).mean(axis=-1) for k in levels], axis=1)
+    means = np.stack([found.over_corruptions(k, corruptions) for k in levels], axis=1)
     return found.contrast(level, means)
 
 
@@ -101,18 +105,18 @@ def _multiples(found: Accuracies, level: int, corruptions: list[str], *, relativ
     own, other = (1 - found.by_corruption(k, corruptions) for k in (level, found.reference))
     clean, clean_other = (1 - found.clean[:, k] for k in (level, found.reference))
     values, left = np.full(clean.shape, np.nan), set()
-    for setting in range(len(values)):
-        both = np.isfinite(own[setting]).all(axis=-1) & np.isfinite(other[setting]).all(axis=-1)
-        if not both.any():
+    for setting, has in enumerate(found.has(corruptions)):
+        both = np.isfinite(own[setting][:, has]).all(axis=-1) & np.isfinite(other[setting][:, has]).all(axis=-1)
+        if not both.any() or not has.any():
             continue
-        errors, reference = own[setting, both][..., None], other[setting, both][..., None]
+        errors, reference = (one[setting][both][:, has][..., None] for one in (own, other))
         multiples: RelativeErrors
         if relative:
             multiples = relative_corruption_errors(errors, clean[setting, both], reference, clean_other[setting, both])
         else:
             multiples = corruption_errors(errors, reference)
         values[setting, both] = multiples.values
-        left |= set(multiples.left_out)
+        left |= {int(np.flatnonzero(has)[k]) for k in multiples.left_out}
     return _over_seeds(values), [corruptions[k] for k in sorted(left)]
 
 
@@ -126,7 +130,7 @@ def _effective(found: Accuracies) -> tuple[EffectiveRobustness, np.ndarray]:
         return EffectiveRobustness(
             shaped.ravel(), reason="every corruption is like what a level was trained on"
         ), shaped
-    corrupted = np.stack([found.by_corruption(k, names).mean(axis=-1) for k in levels], axis=1)
+    corrupted = np.stack([found.over_corruptions(k, names) for k in levels], axis=1)
     there = np.isfinite(corrupted) & np.isfinite(found.clean)
     effective = effective_robustness(found.clean[there], corrupted[there], samples=found.samples)
     shaped[there] = effective.values

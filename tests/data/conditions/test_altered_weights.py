@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sharpscope.data import CONDITIONS, DATASETS, DataSource, altered_cases
+from sharpscope.errors import DataError
 from sharpscope.seeding import Stream
 
 STREAM = Stream("test")
@@ -84,10 +85,11 @@ def test_both_move_the_weights_further_with_severity(model):
         assert moved == sorted(set(moved))
 
 
-def test_a_model_without_layers_is_left_as_it_is():
-    weights = {"scale": torch.ones(3)}
-    assert CONDITIONS["quantized"](weights, 3, STREAM) == {}
-    assert CONDITIONS["pruned"](weights, 50, STREAM) == {}
+@pytest.mark.parametrize("weights", [{}, {"scale": torch.ones(3)}, {"0.weight_v": torch.ones(3, 3)}])
+@pytest.mark.parametrize(("name", "severity"), [("quantized", 3), ("pruned", 50)])
+def test_a_model_without_what_is_altered_is_refused(name, severity, weights):
+    with pytest.raises(DataError, match=r"called `weight` .* the model has .*; leave these scores out"):
+        CONDITIONS[name](weights, severity, STREAM)
 
 
 def test_they_belong_to_all_data(model):

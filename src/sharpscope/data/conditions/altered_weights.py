@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sharpscope.condition import ConditionFacts
 from sharpscope.data.registry import CONDITIONS
+from sharpscope.errors import DataError
 from sharpscope.seeding import Stream
 
 Weights = dict[str, Tensor]
@@ -22,7 +23,8 @@ Weights = dict[str, Tensor]
         "Rounded weights",
         family="quantization",
         severities=(8, 6, 4, 3),
-        differs="the scale is that of the largest weight, and activations are not rounded",
+        differs="the scale is that of the largest weight, and activations are not rounded; a transposed convolution, "
+        "whose weight has its inputs first, has a scale for each of these",
         reference='Nagel et al., "A White Paper on Neural Network Quantization", arXiv 2106.08295, section 2',
     )
 )
@@ -45,8 +47,6 @@ def quantized(weights: Weights, severity: int, stream: Stream) -> Weights:
 def pruned(weights: Weights, severity: int, stream: Stream) -> Weights:
     """The smallest weights set to 0, as many percent of all layers' as the severity says; of equal ones the first."""
     layers = _of_layers(weights)
-    if not layers:
-        return {}
     sizes = torch.cat([weight.flatten().abs() for weight in layers.values()])
     smallest = sizes.argsort(stable=True)[: len(sizes) * severity // 100]
     kept = torch.ones_like(sizes, dtype=torch.bool).index_fill(0, smallest, False)
@@ -56,7 +56,18 @@ def pruned(weights: Weights, severity: int, stream: Stream) -> Weights:
 
 
 def _of_layers(weights: Weights) -> Weights:
-    return {name: w for name, w in weights.items() if w.ndim > 1 and name.rpartition(".")[2].endswith("weight")}
+    """Return the weights that are altered.
+
+    Raises:
+        DataError: If there are none: a model that is left as it is would seem to suffer nothing.
+    """
+    found = {name: w for name, w in weights.items() if w.ndim > 1 and name.rpartition(".")[2].endswith("weight")}
+    if not found:
+        raise DataError(
+            "weights are rounded and pruned in parameters that are called `weight` and have two dimensions or more, "
+            f"and the model has {', '.join(list(weights)[:3]) or 'no parameters'}; leave these scores out"
+        )
+    return found
 
 
 def _rounded(weight: Tensor, levels: int) -> Tensor:

@@ -39,16 +39,37 @@ def test_corruption_accuracy_of_a_family_and_its_range_by_hand():
         SCORES["corruption_accuracy_range"](of_families({("a", "noise"): 20, ("b", "noise"): 10}))
 
 
-def test_losses_under_corruption_are_means_over_cases(predictions):
+def test_scores_under_corruption_are_means_over_severities_of_means_over_corruptions(predictions):
+    # Of two severities each case counts half of what that of a single one does.
+    weights = [1 / 4, 1 / 4, 1 / 2]
     splits = [split_of(400, 7, 1, noise=2 + k) for k, case in enumerate(CASES) if case.kind == "inputs"]
-    assert SCORES["corruption_nll"](predictions) == pytest.approx(np.mean([s.cross_entropy for s in splits]), rel=1e-6)
-    squares = [((np.exp(s.log_probabilities) - np.eye(7)[s.targets]) ** 2).sum(axis=1).mean() for s in splits]
-    assert SCORES["corruption_brier"](predictions) == pytest.approx(np.mean(squares), rel=1e-6)
-    areas = []
-    for s in splits:
-        order = np.argsort(-s.confidence)
-        areas.append(np.mean([np.mean(~s.correct[order[:n]]) for n in range(1, 401)]))
-    assert SCORES["corruption_aurc"](predictions) == pytest.approx(np.mean(areas), rel=1e-6)
+
+    def expected(each):
+        return pytest.approx(np.average([each(split) for split in splits], weights=weights, axis=0), rel=1e-6)
+
+    def squares(split):
+        return ((np.exp(split.log_probabilities) - np.eye(7)[split.targets]) ** 2).sum(axis=1)
+
+    def area(split):
+        order = np.argsort(-split.confidence)
+        return np.mean([np.mean(~split.correct[order[:n]]) for n in range(1, 401)])
+
+    by_score = {
+        "corruption_accuracy": lambda split: split.correct.mean(),
+        "corruption_ece": lambda split: SCORES["ece"](Predictions(split, split)),
+        "corruption_nll": lambda split: split.cross_entropy,
+        "corruption_brier": lambda split: squares(split).mean(),
+        "corruption_aurc": area,
+    }
+    for name, each in by_score.items():
+        assert SCORES[name](predictions) == expected(each)
+    by_sample = {
+        "corruption_accuracy": lambda split: split.correct,
+        "corruption_nll": lambda split: split.losses,
+        "corruption_brier": squares,
+    }
+    for name, each in by_sample.items():
+        assert SCORES[name].facts.by_sample(predictions) == expected(each)
 
 
 def test_selective_errors_by_hand_and_over_all_orders_of_ties():

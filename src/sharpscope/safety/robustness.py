@@ -50,6 +50,19 @@ def chosen(options: Mapping[str, Any], offered: Mapping[str, ConditionFacts | Ca
     return [published[name] for name in BENCHMARK]
 
 
+def over_conditions(cases: Mapping[Case, TopSplit], each: Callable[[TopSplit], Any]) -> np.ndarray:
+    """Return the mean over severities of each condition, averaged over conditions, however many severities these have.
+
+    Args:
+        cases: What is kept in each case.
+        each: From that to a number, or to an array of one shape.
+    """
+    found: dict[str, list[Any]] = {}
+    for case, split in cases.items():
+        found.setdefault(case.condition, []).append(each(split))
+    return np.mean([np.mean(values, axis=0) for values in found.values()], axis=0)
+
+
 def mean_by_sample(
     each: Callable[[TopSplit], np.ndarray],
 ) -> Callable[..., np.ndarray]:
@@ -60,7 +73,7 @@ def mean_by_sample(
     """
 
     def by_sample(predictions: Predictions, *, corruptions: Which = "all") -> np.ndarray:
-        return np.mean([each(split) for split in predictions.under(chosen, corruptions=corruptions)], axis=0)
+        return over_conditions(predictions.cases_under(chosen, corruptions=corruptions), each)
 
     return by_sample
 
@@ -96,8 +109,8 @@ def corruption_accuracy(predictions: Predictions, *, corruptions: Which = "all")
     Raises:
         DataError: If the predictions hold none under such corruptions.
     """
-    cases = predictions.under(chosen, corruptions=corruptions)
-    return float(np.concatenate([split.correct for split in cases]).mean())
+    cases = predictions.cases_under(chosen, corruptions=corruptions)
+    return float(over_conditions(cases, lambda split: split.correct.mean()))
 
 
 @SCORES.register(
@@ -133,5 +146,5 @@ def corruption_ece(
     Raises:
         DataError: If the predictions hold none under such corruptions.
     """
-    cases = predictions.under(chosen, corruptions=corruptions)
-    return float(np.mean([calibration_error(reliability_bins(split, bins), norm) for split in cases]))
+    cases = predictions.cases_under(chosen, corruptions=corruptions)
+    return float(over_conditions(cases, lambda split: calibration_error(reliability_bins(split, bins), norm)))

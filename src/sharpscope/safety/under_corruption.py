@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from sharpscope.condition import of_kind
 from sharpscope.errors import DataError
 from sharpscope.safety.calibration.selection import selective_errors
 from sharpscope.safety.predictions import Predictions
 from sharpscope.safety.registry import SCORES, ScoreFacts
-from sharpscope.safety.robustness import Which, chosen, mean_by_sample
+from sharpscope.safety.robustness import Which, chosen, mean_by_sample, over_conditions
 from sharpscope.safety.splits import TopSplit
 
 _facts = partial(ScoreFacts, scale="difference", needs=(), conditions=chosen, default=False)
@@ -117,11 +115,11 @@ def corruption_accuracy_range(predictions: Predictions) -> float:
     families = sorted({case.family for case in cases})
     if len(families) < 2:
         raise DataError(f"a family is left out of several, and there is one: '{families[0]}'; leave the score out")
-    accuracies = {case: split.correct.mean() for case, split in cases.items()}
-    means = [np.mean([found for case, found in accuracies.items() if case.family != left]) for left in families]
+    rest = [{case: split for case, split in cases.items() if case.family != left} for left in families]
+    means = [over_conditions(kept, lambda split: split.correct.mean()) for kept in rest]
     return float(max(means) - min(means))
 
 
 def _mean(predictions: Predictions, corruptions: Which, score: Callable[[TopSplit], float]) -> float:
     """Return the mean of a score over corruptions and severities."""
-    return float(np.mean([score(split) for split in predictions.under(chosen, corruptions=corruptions)]))
+    return float(over_conditions(predictions.cases_under(chosen, corruptions=corruptions), score))

@@ -240,6 +240,14 @@ def test_headline_tells_pairs_that_do_not_differ(make_results):
     assert "with 4 seeds the smallest p" in find(both, contrasts_table(both), correlations_table(both)).headline
 
 
+@pytest.mark.parametrize(("seeds", "reached"), [(1, ""), (2, "50%"), (3, "75%"), (5, "93.8%"), (6, "")])
+def test_what_intervals_of_few_seeds_reach_is_told(make_results, seeds, reached):
+    page = page_of(with_few(make_results(seeds=seeds, regimes=("baseline", "sam")), "brier", "ece"))
+    told = f"With {seeds} seeds, an interval over seeds may hold the truth in {reached} of cases only"
+    assert (told in page) == bool(reached)
+    assert ("may hold the truth in" in page) == bool(reached)
+
+
 def test_study_of_which_no_run_has_ended(make_results):
     results = make_results(seeds=1)
     empty = replace(

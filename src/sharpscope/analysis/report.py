@@ -22,6 +22,7 @@ from sharpscope.analysis.latex import LatexTable
 from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.same_runs import told_same
 from sharpscope.analysis.section import SECTIONS, Content, Evidence, sections_of
+from sharpscope.analysis.statistics import LEVEL
 from sharpscope.analysis.tested import ALPHA
 from sharpscope.errors import SharpscopeError
 from sharpscope.registry import Registration
@@ -144,6 +145,7 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
         "total": len(results.ledger),
         "done": int((results.ledger["state"] == "done").sum()),
         "seeds": int(results.ledger["seed"].nunique()),
+        "short": _short(int(results.runs["seed"].nunique())),
         "sections": sections,
         "files": files or {},
         "version": results.provenance.get("sharpscope", ""),
@@ -152,6 +154,17 @@ def render(evidence: Evidence, contents: Mapping[str, Content], files: Mapping[s
         "plotly": _plotly() if any(content.interactive for content in contents.values()) else "",
     }
     return environment.get_template("report.html.j2").render(context)
+
+
+def _short(seeds: int) -> str:
+    """Return what intervals of few seeds lack, in a sentence; empty where they are enough, or there is but one."""
+    reached = 1 - 2.0 ** (1 - seeds)
+    if seeds < 2 or reached >= LEVEL:
+        return ""
+    return (
+        f"With {seeds} seeds, an interval over seeds may hold the truth in {100 * reached:.3g}% of cases only, "
+        "whatever level is written beside it."
+    )
 
 
 def _body(environment: jinja2.Environment, section: Registration, content: Content) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,6 +20,7 @@ from sharpscope.analysis.sections.reliability.data import (
     without_twin,
 )
 from sharpscope.analysis.sections.reliability.figure import MOST, diagrams
+from sharpscope.safety.reliability import equal_masses, grouped
 
 
 @pytest.fixture(scope="module")
@@ -26,23 +28,45 @@ def few(make_results):
     return make_results(seeds=3, regimes=("baseline", "sam"))
 
 
+def bins_of(run, counts, confidence, accuracy):
+    """Bins of a run, with a band around the accuracy."""
+    accuracy = np.array(accuracy)
+    told = {"confidence": confidence, "accuracy": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
+    return pd.DataFrame({"run_id": run, "bin": range(len(counts)), "count": counts, **told})
+
+
 def test_bins_of_one_number_are_put_together_by_their_samples():
-    rows = pd.DataFrame(
-        {
-            "run_id": ["a", "a", "b"],
-            "bin": [0, 1, 0],
-            "count": [10, 10, 30],
-            "confidence": [0.4, 0.9, 0.8],
-            "accuracy": [0.2, 1.0, 0.6],
-            "low": [0.1, 0.8, 0.5],
-            "high": [0.5, 1.0, 0.9],
-        }
+    rows = pd.concat(
+        [bins_of("a", [11, 10, 10], [0.4, 0.8, 0.9], [0.2, 0.5, 1.0]), bins_of("b", [9, 9], [0.6, 1.0], [0.4, 0.8])]
     )
+    alike = pd.concat([rows[rows["run_id"] == "a"].assign(run_id=run) for run in "xyz"])
+    found = together(alike)
+    assert found["count"].tolist() == [33, 30, 30]
+    pd.testing.assert_frame_equal(found.drop(columns="count"), alike[:3].drop(columns=["count", "run_id"]))
+    # Of 15 places 5 are of each bin of the one, and 8 and 7 of those of the other.
     found = together(rows)
-    assert found["count"].tolist() == [40, 10]
-    assert found["confidence"].tolist() == pytest.approx([0.7, 0.9])
-    assert found["accuracy"].tolist() == pytest.approx([0.5, 1.0])
-    assert found["low"].tolist() == pytest.approx([0.4, 0.8])
+    weights = [[11, 9 * 5 / 8], [6, 9 * 3 / 8], [4, 9 * 2 / 7], [10, 9 * 5 / 7]]
+    assert found["count"].tolist() == pytest.approx([sum(of_both) for of_both in weights])
+    pairs = [[0.4, 0.6], [0.8, 0.6], [0.8, 1.0], [0.9, 1.0]]
+    assert found["confidence"].tolist() == pytest.approx(
+        [np.average(pair, weights=of_both) for pair, of_both in zip(pairs, weights, strict=True)]
+    )
+
+
+def test_a_run_of_equal_confidences_turns_no_line_back():
+    rng = np.random.default_rng(0)
+    plain = np.sort(rng.uniform(0.5, 0.999, 300))
+    # Three of four samples of the other run are certain.
+    certain = np.where(np.arange(300) < 75, plain, 1.0)
+    rows = []
+    for run, confidence in (("a", plain), ("b", certain)):
+        edges = equal_masses(confidence, 15)
+        held = grouped(confidence, rng.random(300) < confidence, edges).filled
+        rows.append(bins_of(run, held.count, held.confidence, held.accuracy))
+    found = together(pd.concat(rows))
+    assert len(rows[1]) < len(rows[0]) == len(found)
+    assert (np.diff(found["confidence"]) > 0).all()
+    assert found["count"].sum() == pytest.approx(600)
 
 
 def test_a_panel_tells_the_mean_error_of_its_runs_and_that_of_chance(few):

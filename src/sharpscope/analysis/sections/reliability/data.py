@@ -13,6 +13,7 @@ from sharpscope.analysis.results import StudyResults, select
 from sharpscope.analysis.statistics.bootstrap import mean_interval
 from sharpscope.analysis.statistics.interval import Interval
 from sharpscope.numpy_stream import NumpyStream
+from sharpscope.safety.diagram import BINS
 from sharpscope.store.record import TEMPERATURE
 from sharpscope.store.snapshots import CALIBRATED, END, column, twin_at
 
@@ -128,17 +129,29 @@ class Panel:
 def together(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the bins of several runs put together: columns ``bin, count, confidence, accuracy, low, high``.
 
-    Bins hold equally many samples, so that those of one number belong together.
+    Bins are put together by the share of samples that are less sure. Where no confidences are equal, these are the bins
+    of one number, which hold equally many samples; a bin that holds many samples of one confidence stands in several
+    places.
 
     Args:
-        rows: The same columns, a row for each bin of each run.
+        rows: The same columns and ``run_id``, a row for each bin of each run.
     """
+    runs = [run.sort_values("bin") for _, run in rows.groupby("run_id", sort=False)]
+    places = min(BINS, max(int(run["count"].sum()) for run in runs))
+    middle = (np.arange(places) + 0.5) / places
+    held = np.stack([np.searchsorted(np.cumsum(run["count"]) / run["count"].sum(), middle) for run in runs])
+    # Places at which all runs have the bins of the place before are one.
+    number = np.concatenate([[0], np.cumsum((np.diff(held, axis=1) != 0).any(axis=0))])
     columns = ["confidence", "accuracy", "low", "high"]
-    weighted = rows[["bin", "count", *columns]].copy()
-    weighted[columns] = weighted[columns].mul(weighted["count"], axis=0)
-    bins = weighted.groupby("bin", as_index=False).sum()
+    spread = []
+    for run, which in zip(runs, held, strict=True):
+        found = run.iloc[which][["count", *columns]].reset_index(drop=True).assign(bin=number)
+        found["count"] /= np.bincount(which)[which]
+        found[columns] = found[columns].mul(found["count"], axis=0)
+        spread.append(found)
+    bins = pd.concat(spread).groupby("bin", as_index=False).sum()
     bins[columns] = bins[columns].div(bins["count"], axis=0)
-    return bins
+    return bins[["bin", "count", *columns]]
 
 
 def panels_of(results: StudyResults) -> list[Panel]:

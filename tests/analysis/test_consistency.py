@@ -130,6 +130,13 @@ def test_the_ensemble_gains_what_varies(study, found):
     assert len(rows[0]["cells"]) == len(found.names) + 1
 
 
+def test_one_seed_makes_no_ensemble(make_results):
+    alone = with_pairs_across(make_results(seeds=1, regimes=REGIMES), brier_variance=0.01)
+    page = consistency(Evidence(alone)).page
+    assert not page["gains"]
+    assert all(len(row["cells"]) == len(page["scores"]) for row in page["rows"])
+
+
 def test_whether_levels_are_told_apart_is_tested_by_their_names(study, found):
     content = consistency(Evidence(study))
     rows = {row["label"]: row for row in content.page["tests"]}

@@ -38,7 +38,7 @@ def consistency(evidence: Evidence) -> Content:
         "scores": [evidence.results.quantities[name] for name in found.names],
         "rows": _rows(found),
         "seeds": len(found.values.seeds),
-        "gains": "brier_variance" in found.names,
+        "gains": found.has_gains,
         "matrices": _matrices(found) if found.has_across else [],
         "tests": _tests(found),
         "below": evidence.results.quantities.get(found.below or ""),
@@ -64,7 +64,7 @@ def _rows(found: Alikeness) -> list[dict[str, Any]]:
     rows = []
     for k, level in enumerate(found.values.levels):
         cells = [_text(found.within(name, k)) for name in found.names]
-        if "brier_variance" in found.names:
+        if found.has_gains:
             variance, seeds = found.within("brier_variance", k), len(found.values.seeds)
             gain = [(seeds - 1) / seeds * end for end in (variance.value, variance.low, variance.high)]
             cells.append(numbers.with_interval(*gain))

@@ -118,6 +118,11 @@ class Alikeness:
         return dict(zip(self.results.runs["run_id"], zip(*self.values.places, strict=True), strict=True))
 
     @property
+    def has_gains(self) -> bool:
+        """Whether it is known what an ensemble of the seeds gains: of one seed there is none."""
+        return "brier_variance" in self.names and len(self.values.seeds) > 1
+
+    @property
     def has_across(self) -> bool:
         """Whether there are scores of pairs of different levels."""
         return not self.results.pairs_across.empty

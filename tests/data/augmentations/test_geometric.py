@@ -123,6 +123,13 @@ def test_a_resized_crop_shows_a_part_of_the_image_over_the_whole():
     assert cropped.min() > 0.0
 
 
+def test_nothing_dark_enters_a_resized_crop_at_the_border_of_the_image():
+    # Enlarged, the outermost pixels of a crop at the border lie further out than the last ones of the image.
+    images = torch.full((3000, 1, 16, 16), 200, dtype=torch.uint8)
+    cropped = random_resized_crop(images, torch.Generator().manual_seed(0))
+    assert cropped.unique().tolist() == [200]
+
+
 def test_a_resized_crop_of_everything_is_the_image():
     images = torch.randint(0, 256, (4, 3, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     whole = random_resized_crop(images, torch.Generator().manual_seed(0), scale=(1.0, 1.0), ratio=(1.0, 1.0))

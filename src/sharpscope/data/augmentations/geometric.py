@@ -109,12 +109,19 @@ def random_resized_crop(
     width, height = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
     zero = torch.zeros_like(area)
     rows = [width, zero, (1 - width) * (2 * across - 1)], [zero, height, (1 - height) * (2 * down - 1)]
-    return _resampled(images, torch.stack([torch.stack(row, dim=1) for row in rows], dim=1), 0.0)
+    return _resampled(images, torch.stack([torch.stack(row, dim=1) for row in rows], dim=1))
 
 
-def _resampled(images: Tensor, theta: Tensor, fill: float) -> Tensor:
-    """Return images whose pixels come, bilinearly, from where the affine maps ``theta`` ``[N, 2, 3]`` send them."""
+def _resampled(images: Tensor, theta: Tensor, fill: float | None = None) -> Tensor:
+    """Return images whose pixels come, bilinearly, from where the affine maps ``theta`` ``[N, 2, 3]`` send them.
+
+    Beyond its border an image goes on as it ends, or as ``fill``.
+    """
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    # Zeros enter at the border, so the fill is made zero for the resampling.
-    moved = functional.grid_sample(images.to(torch.float32) - fill, grid, align_corners=False) + fill
+    floats = images.to(torch.float32)
+    if fill is None:
+        moved = functional.grid_sample(floats, grid, padding_mode="border", align_corners=False)
+    else:
+        # Zeros enter at the border, so the fill is made zero for the resampling.
+        moved = functional.grid_sample(floats - fill, grid, align_corners=False) + fill
     return moved.round_().to(images.dtype) if images.dtype == torch.uint8 else moved.to(images.dtype)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from tests.analysis.conftest import CORRUPTIONS, SEVERITIES, with_conditions
 
+from sharpscope.analysis.conditions import CALIBRATED_VALUES
 from sharpscope.analysis.drawing.figures import files_of
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.robustness import robustness
@@ -198,6 +199,16 @@ def test_tables(study):
     assert row["accuracy"].item() == pytest.approx(of(study, "sam", family="weather", severity=2).mean())
     assert row["runs"].item() == 7
     assert b"Relative mCE" in content.tables["robustness.tex"]
+
+
+def test_runs_without_a_calibrated_twin_are_counted_out_of_its_means(study):
+    table, lacking = study.conditions, study.conditions["seed"] < 2
+    twin = {name: np.where(lacking, np.nan, 0.1 + 0.01 * table["seed"]) for name in CALIBRATED_VALUES.values()}
+    content = robustness(Evidence(replace(study, conditions=table.assign(**twin))))
+    means = pd.read_csv(io.BytesIO(content.tables["severities.csv"]))
+    assert set(means["runs"]) == {7}
+    assert set(means["runs_calibrated"]) == {5}
+    assert means["ece~calibrated"].to_numpy() == pytest.approx(0.14)
 
 
 @pytest.mark.slow

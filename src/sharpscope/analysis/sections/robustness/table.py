@@ -61,12 +61,19 @@ def differences_csv(results: StudyResults, maps: list[HeatMap]) -> bytes:
 
 
 def severities_csv(results: StudyResults) -> bytes:
-    """Return a row a setting, level, family and severity: means over runs of all that is kept of a case."""
+    """Return a row a setting, level, family and severity: means over runs of all that is kept of a case.
+
+    Those of calibrated twins are over the runs that have one, which are counted by themselves.
+    """
     table = results.arranged(results.conditions)
     by = [*results.keys, results.factor.name, "kind", "family", "severity"]
     groups = table.groupby(by, sort=False, dropna=False)
-    values = [*VALUES, *(name for name in CALIBRATED_VALUES.values() if table[name].notna().any())]
-    return to_csv(groups[values].mean().assign(runs=groups["run_id"].nunique()).reset_index())
+    of_twins = [name for name in CALIBRATED_VALUES.values() if table[name].notna().any()]
+    found = groups[[*VALUES, *of_twins]].mean().assign(runs=groups["run_id"].nunique())
+    if of_twins:
+        calibrated = table.assign(run_id=table["run_id"].where(table[of_twins[0]].notna()))
+        found["runs_calibrated"] = calibrated.groupby(by, sort=False, dropna=False)["run_id"].nunique()
+    return to_csv(found.reset_index())
 
 
 def latex(results: StudyResults, found: Accuracies, told: list[Summary]) -> bytes:

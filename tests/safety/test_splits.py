@@ -81,9 +81,21 @@ def test_samples_that_are_nearly_certain_stay_apart_and_have_a_brier_score():
 def test_the_loss_of_what_is_nearly_certain_is_that_of_arithmetic(margin):
     split = Split(np.array([[margin, 0.0], [0.0, margin]]), np.array([0, 1]))
     assert split.cross_entropy == pytest.approx(math.log1p(math.exp(-margin)), rel=1e-14)
-    assert split.log_confidence == pytest.approx(split.losses * -1)
+    assert split.sureness == pytest.approx(wrong_loss := margin + math.log1p(math.exp(-margin)), rel=1e-14)
     wrong = Split(split.logits, np.array([1, 0]))
-    assert wrong.cross_entropy == pytest.approx(margin + math.log1p(math.exp(-margin)), rel=1e-14)
+    assert wrong.cross_entropy == pytest.approx(wrong_loss, rel=1e-14)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 300])
+@pytest.mark.parametrize("scale", [0.1, 1, 30, 300, 1e5])
+def test_samples_are_as_sure_as_by_arithmetic_however_far_the_best_lies_above_the_others(classes, scale):
+    split = split_of(classes, scale)
+    best = np.sort(split.logits.astype(float), axis=1)
+    lead = best[:, -1] - best[:, -2]
+    others = np.log(np.exp(best[:, :-1] - best[:, -2:-1]).sum(axis=1)) - lead
+    expected = np.log1p(np.exp(others)) - others
+    assert split.sureness == pytest.approx(expected, rel=1e-12)
+    assert split.condensed().sureness == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 def test_log_probabilities_are_those_of_scipy():

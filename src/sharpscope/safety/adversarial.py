@@ -119,8 +119,8 @@ def ood_auroc(predictions: Predictions, *, data: OtherData = "all") -> float:
     Raises:
         DataError: If there are predictions on no such data.
     """
-    own = predictions.test.condensed().log_confidence
-    return float(np.mean([_auroc(own, split.log_confidence) for split in predictions.under(other_data, data=data)]))
+    own = predictions.test.condensed().sureness
+    return float(np.mean([_auroc(own, split.sureness) for split in predictions.under(other_data, data=data)]))
 
 
 @SCORES.register(facts=_of_other_data("FPR95 of other data", "lower"))
@@ -134,11 +134,9 @@ def ood_fpr95(predictions: Predictions, *, data: OtherData = "all") -> float:
     Raises:
         DataError: If there are predictions on no such data.
     """
-    own = np.sort(predictions.test.condensed().log_confidence)[::-1]
+    own = np.sort(predictions.test.condensed().sureness)[::-1]
     least = own[math.ceil(KEPT * len(own)) - 1]
-    return float(
-        np.mean([(split.log_confidence >= least).mean() for split in predictions.under(other_data, data=data)])
-    )
+    return float(np.mean([(split.sureness >= least).mean() for split in predictions.under(other_data, data=data)]))
 
 
 def _auroc(positive: np.ndarray, negative: np.ndarray) -> float:

@@ -57,6 +57,5 @@ def _band(bins: ReliabilityBins) -> tuple[np.ndarray, np.ndarray]:
 
 def _doubt(split: Split) -> np.ndarray:
     """Return how many samples have 1 - confidence in each half decade."""
-    # From logarithms, since 1 - confidence has lost its digits where confidence is nearly 1.
-    doubt = -np.expm1(split.log_confidence)
+    doubt = np.exp(-split.sureness)
     return np.histogram(np.clip(doubt, DOUBT[0], DOUBT[-1]), DOUBT)[0]

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import logsumexp
 
 from sharpscope.errors import DataError
 from sharpscope.probabilities import are_probabilities
@@ -15,6 +16,8 @@ from sharpscope.task import CLASSIFICATION, REGRESSION
 # Of predictions under a condition all classes of each sample are kept where there are so many or fewer, and else the
 # likeliest few.
 WHOLE, TOP = 10, 5
+# What is below has lost digits in single precision.
+_DIGITS = 1e-36
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -122,14 +125,16 @@ class Split:
         return self.predicted == self.targets
 
     @cached_property
-    def log_confidence(self) -> np.ndarray:
-        """The logarithm of the ``confidence``, which keeps apart samples that are nearly certain, shape ``[N]``."""
-        return self.log_probabilities.max(axis=1)
-
-    @cached_property
     def confidence(self) -> np.ndarray:
         """The probability of the predicted class, shape ``[N]``."""
-        return np.exp(self.log_confidence)
+        return np.exp(self.log_probabilities.max(axis=1))
+
+    @cached_property
+    def sureness(self) -> np.ndarray:
+        """-log(1 - ``confidence``), in the order of that and without an end: none is just certain, shape ``[N]``."""
+        others = self.log_probabilities.copy()
+        np.put_along_axis(others, self.predicted[:, None], -np.inf, axis=1)
+        return -logsumexp(others, axis=1)
 
     @cached_property
     def losses(self) -> np.ndarray:
@@ -176,7 +181,7 @@ class TopSplit:
     - *calibration error* and *reliability*: whether it is right, and its probability;
     - *AURC* and *AUROC*: its probability in an order that does not tie samples that are nearly certain, which is why
       logarithms are kept: in single precision, probabilities above 1 - 3e-8 are all 1, and their logarithms still
-      differ;
+      differ, or else those of the other classes;
     - *negative log-likelihood*: the log-probability of the true class, t;
     - *Brier score*: :math:`(1 - e^t)^2 + \sum_{c \ne y} p_c^2`. The sum is over the wrong classes, since that over
       all, :math:`1 - 2 e^t + \sum_c p_c^2`, would leave nothing but rounding of a sample that is nearly certain;
@@ -250,14 +255,21 @@ class TopSplit:
         return self.predicted == self.targets
 
     @cached_property
-    def log_confidence(self) -> np.ndarray:
-        """The logarithm of the ``confidence``, which keeps apart samples that are nearly certain, float64 ``[N]``."""
-        return self.log_top[:, 0].astype(np.float64)
-
-    @cached_property
     def confidence(self) -> np.ndarray:
         """The probability of the predicted class, float64 ``[N]``."""
-        return np.exp(self.log_confidence)
+        return np.exp(self.log_top[:, 0].astype(np.float64))
+
+    @cached_property
+    def sureness(self) -> np.ndarray:
+        """-log(1 - ``confidence``), in the order of that and without an end: none is just certain, float64 ``[N]``.
+
+        Where the logarithm of the confidence has no digits left, it is by the other classes that are kept.
+        """
+        logs = self.log_top.astype(np.float64)
+        own, others = logs[:, 0], logs.copy()
+        others[:, 0] = -np.inf
+        with np.errstate(divide="ignore"):
+            return np.where(own > -_DIGITS, -logsumexp(others, axis=1), -np.log(-np.expm1(own)))
 
     @cached_property
     def losses(self) -> np.ndarray:

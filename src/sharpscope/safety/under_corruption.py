@@ -88,7 +88,7 @@ def corruption_aurc(predictions: Predictions, *, corruptions: Which = "all") -> 
     Raises:
         DataError: If the predictions hold none under such corruptions.
     """
-    return _mean(predictions, corruptions, lambda split: selective_errors(split.log_confidence, split.correct).mean())
+    return _mean(predictions, corruptions, lambda split: selective_errors(split.sureness, split.correct).mean())
 
 
 @SCORES.register(

@@ -22,7 +22,7 @@ def aurc(predictions: Predictions) -> float:
 
     Where several predictions have one confidence, it is the mean over their orders.
     """
-    return float(selective_errors(predictions.test.log_confidence, predictions.test.correct).mean())
+    return float(selective_errors(predictions.test.sureness, predictions.test.correct).mean())
 
 
 @SCORES.register(
@@ -44,7 +44,7 @@ def e_aurc(predictions: Predictions) -> float:
     correct = predictions.test.correct
     kept = np.arange(1, len(correct) + 1)
     best = np.maximum(kept - np.count_nonzero(correct), 0) / kept
-    return max(float((selective_errors(predictions.test.log_confidence, correct) - best).mean()), 0.0)
+    return max(float((selective_errors(predictions.test.sureness, correct) - best).mean()), 0.0)
 
 
 def selective_errors(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
@@ -79,5 +79,5 @@ def failure_auroc(predictions: Predictions) -> float:
     pairs = right * (len(correct) - right)
     if not pairs:
         return float("nan")
-    ranks = rankdata(predictions.test.log_confidence)
+    ranks = rankdata(predictions.test.sureness)
     return float((ranks[correct].sum() - right * (right + 1) / 2) / pairs)

@@ -85,5 +85,8 @@ def test_effective_robustness_says_why_there_is_none():
     assert np.isnan(found.values).all()
     assert found.reason == "a line needs 20 runs, and there are 19"
     assert effective_robustness(np.full(25, 0.9), np.linspace(0, 1, 25), samples=9).reason.startswith("all runs have")
+    # Accuracies that lie nearer to 1 than half a sample are one.
+    near = np.tile([0.9996, 1.0], 15)
+    assert effective_robustness(near, np.linspace(0, 1, 30), samples=1000).reason.startswith("all runs have")
     # An accuracy of 1 is half a sample from it, and no infinity.
     assert np.isfinite(effective_robustness(np.linspace(0.5, 1, 25), np.linspace(0, 1, 25), samples=100).values).all()

@@ -122,9 +122,9 @@ def effective_robustness(clean: np.ndarray, corrupted: np.ndarray, *, samples: i
     none = np.full(len(clean), np.nan)
     if len(clean) < LEAST_RUNS:
         return EffectiveRobustness(none, reason=f"a line needs {LEAST_RUNS} runs, and there are {len(clean)}")
-    if np.ptp(clean) == 0:
-        return EffectiveRobustness(none, reason="all runs have one clean accuracy")
     inside = (0.5 / samples, 1 - 0.5 / samples)
     x, y = (logit(np.clip(accuracies, *inside)) for accuracies in (clean, corrupted))
+    if np.ptp(x) == 0:
+        return EffectiveRobustness(none, reason="all runs have one clean accuracy")
     slope, intercept = np.polyfit(x, y, 1)
     return EffectiveRobustness(corrupted - expit(intercept + slope * x), float(slope), float(intercept))

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from sharpscope.analysis.ledger import load_ledger
+from sharpscope.analysis.ledger import load_ledger, load_results
 from sharpscope.condition import Case
 from sharpscope.data import CONDITIONS
 from sharpscope.data.conditions import attacks
 from sharpscope.errors import SpecError
 from sharpscope.spec import Component
 from sharpscope.store.pairs import update_pairs
+from sharpscope.store.record import BY_SAMPLE, RELIABILITY, TEMPERATURE
 from sharpscope.store.run_folder import PREDICTIONS, UNDER_CONDITIONS
 from sharpscope.study.stages import predict
 from sharpscope.study.work import data_cache
 from sharpscope.study.work.data_cache import DataCache
-from sharpscope.study.work.stage import in_order
+from sharpscope.study.work.stage import STAGES, in_order
 
 from .conftest import perform_all
 from .test_conditions import PAIR, SCORED, plugin  # noqa: F401 - a fixture
@@ -143,6 +145,35 @@ def test_a_score_is_of_the_conditions_of_the_present_study(plugin, plan_of, stor
     assert without == pytest.approx(sum(own) / len(own), abs=1e-12)
     assert without != with_darkness
     assert Case("darkness", 1, "inputs", "weather") in cases
+
+
+def test_what_is_not_made_anew_yet_is_in_no_table_of_a_report(plugin, plan_of, store, monkeypatch):  # noqa: F811
+    study = {"plugins": [plugin], "scores": [*SCORED, "corruption_ece"], "twins": ["calibrated"], **ONE_RUN}
+    perform_all(plan_of(**study), store)
+
+    def told():
+        results = load_results(store.path)
+        table, (arrays, unread) = results.conditions, results.arrays(BY_SAMPLE)
+        assert not unread
+        counts = table.loc[table["condition"].isin(["darkness", "rounded"]), "condition"].value_counts().to_dict()
+        calibrated = table.loc[table["kind"] == "inputs", "ece~calibrated"]
+        return counts, bool(calibrated.notna().all()), len(results.reliability) > 0, len(arrays)
+
+    def of_another_version(registry, name):
+        changed = dataclasses.replace(registry[name], version=99)
+        monkeypatch.setitem(registry._entries, name, changed)
+        store.write_catalog(plan_of(**study).catalog)
+
+    assert told() == ({"darkness": 2, "rounded": 2}, True, True, 1)
+    of_another_version(CONDITIONS, "darkness")
+    assert told() == ({"rounded": 2}, True, True, 1)
+    of_another_version(STAGES, TEMPERATURE)
+    assert told() == ({"rounded": 2}, False, True, 1)
+    of_another_version(STAGES, RELIABILITY)
+    of_another_version(STAGES, BY_SAMPLE)
+    assert told() == ({"rounded": 2}, False, False, 0)
+    perform_all(plan_of(**study), store)
+    assert told() == ({"darkness": 2, "rounded": 2}, True, True, 1)
 
 
 def test_predictions_of_weights_that_were_made_anew_leave_nothing_behind(plugin, plan_of, store):  # noqa: F811

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sharpscope.safety.by_condition import OF_PROBABILITIES, VALUES
 from sharpscope.store.reading import Reading
-from sharpscope.store.record import BY_CONDITION, Record
+from sharpscope.store.record import BY_CONDITION, Entry, Record
 from sharpscope.store.snapshots import CALIBRATED, END, column, twin_at
 from sharpscope.store.wanted import CONDITIONS, Wanted, answers
 
@@ -31,15 +31,13 @@ def conditions_table(reading: Reading) -> pd.DataFrame:
     """
     catalog = reading.catalog
     asked = Wanted.from_catalog(catalog)
-    wanted = asked.at(END, BY_CONDITION).get(BY_CONDITION, {}).get(CONDITIONS, {})
     like: Mapping[str, list[str]] = catalog.get("trained_on_the_like", {})
     rows: list[dict[str, Any]] = []
     for run in reading.runs:
-        entry = run.record.at(END, BY_CONDITION).get(BY_CONDITION)
-        if run.record.state == "done" and entry is not None and wanted:
+        entry = _current(run.record, END, asked)
+        if run.record.state == "done" and entry is not None:
             key = {**run.key, "run_id": run.run_id, "samples": entry["samples"]}
             alike = like.get(run.key["regime"], [])
-            cases = (case for case in _cases(entry) if case["condition"] in wanted)
             twin = _of_twin(run.record, asked)
             rows.append({**key, **entry["clean"], **twin.get((CLEAN, 0), {}), **_CLEAN_CASE})
             # Published corruptions have the name of their suite before theirs.
@@ -50,7 +48,7 @@ def conditions_table(reading: Reading) -> pd.DataFrame:
                     **twin.get((case["condition"], case["severity"]), {}),
                     "like": case["condition"].rpartition("/")[2] in alike,
                 }
-                for case in cases
+                for case in _cases(entry)
             ]
     return pd.DataFrame(rows, columns=["regime", *catalog["varying"], "seed", "run_id", *COLUMNS])
 
@@ -60,8 +58,8 @@ _CLEAN_CASE = {"condition": CLEAN, "kind": CLEAN, "family": "", "severity": 0, "
 
 def _of_twin(record: Record, asked: Wanted) -> dict[tuple[str, int], dict[str, float]]:
     """Return what a run's calibrated twin has in each case, by condition and severity; nothing where there is none."""
-    entry, stamp = record.at(TWIN, BY_CONDITION).get(BY_CONDITION), asked.at(TWIN, BY_CONDITION).get(BY_CONDITION)
-    if stamp is None or entry is None or not answers(entry, stamp):
+    entry = _current(record, TWIN, asked)
+    if entry is None:
         return {}
 
     def renamed(values: Mapping[str, Any]) -> dict[str, float]:
@@ -71,6 +69,20 @@ def _of_twin(record: Record, asked: Wanted) -> dict[tuple[str, int], dict[str, f
     return {(CLEAN, 0): renamed(entry["clean"]), **found}
 
 
+def _current(record: Record, snapshot: str, asked: Wanted) -> Entry | None:
+    """Return a run's table with the conditions that are as they are wanted now; None where there is none.
+
+    Others wait to be made anew, or could not be made, and cost nothing but their own cases.
+    """
+    entry, stamp = (of.at(snapshot, BY_CONDITION).get(BY_CONDITION) for of in (record, asked))
+    if entry is None or stamp is None or not record.came_to(snapshot, asked):
+        return None
+    if not answers(entry, {**stamp, CONDITIONS: {}}):
+        return None
+    return {**entry, CONDITIONS: dict(entry[CONDITIONS].items() & stamp[CONDITIONS].items())}
+
+
 def _cases(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     columns = entry["cases"]
-    return (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    cases = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return (case for case in cases if case["condition"] in entry[CONDITIONS])

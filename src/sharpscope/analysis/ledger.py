@@ -23,7 +23,7 @@ from sharpscope.store.pairs import Pair, Pairs, compute_pairs
 from sharpscope.store.reading import Reading, StoredRun
 from sharpscope.store.record import MEASURES, RELIABILITY, Entry, Record
 from sharpscope.store.snapshots import END
-from sharpscope.store.wanted import Wanted, answers
+from sharpscope.store.wanted import Wanted, answers, current
 from sharpscope.task import Task
 
 BIN_COLUMNS = ("bin", "count", "confidence", "accuracy", "low", "high")
@@ -217,9 +217,10 @@ def _reliability(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return a row for each bin of confidence of each run, and a row for each run, of those that have them."""
     bins: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
+    wanted = Wanted.from_catalog(reading.catalog)
     for run in reading.runs:
-        found = run.record.at(END, RELIABILITY).get(RELIABILITY)
-        if run.record.state != "done" or found is None:
+        found = current(run.record.at(END, RELIABILITY), wanted.at(END, RELIABILITY)).get(RELIABILITY)
+        if run.record.state != "done" or found is None or not run.record.came_to(END, wanted):
             continue
         key = {**run.key, "run_id": run.run_id}
         runs.append({**key, **found["values"], "doubt": found["doubt"]})
@@ -233,11 +234,13 @@ def _reliability(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _arrays(reading: Reading, stage: str, snapshot: str) -> Arrays:
     """Return the arrays of a stage of each run, and why those of others cannot be read."""
     found, unread = {}, {}
+    wanted = Wanted.from_catalog(reading.catalog)
     for run in reading.runs:
-        if run.record.state != "done":
+        if run.record.state != "done" or not run.record.came_to(snapshot, wanted):
             continue
+        entries = current(run.record.at(snapshot, stage), wanted.at(snapshot, stage))
         try:
-            arrays = run.folder.read_results(run.record, stage, snapshot)
+            arrays = run.folder.read_results(run.record, entries.values())
         except Damaged as error:
             unread[run.run_id] = str(error)
             continue

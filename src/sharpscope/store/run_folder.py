@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from sharpscope.files import TEMPORARY
 from sharpscope.safety import Predictions
 from sharpscope.store.files import Damaged, Missing, make_way, read_whole, remove_temporary, unreadable, write_whole
 from sharpscope.store.locks import is_held, locked
-from sharpscope.store.record import FINAL, Record
+from sharpscope.store.record import FINAL, Entry, Record
 from sharpscope.store.seals import BrokenSeal, check_bytes, check_file, check_sealed, seal_of
 from sharpscope.store.snapshots import END, TABLE, weights_file
 from sharpscope.store.tables import from_parquet
@@ -226,19 +226,18 @@ class RunFolder:
                 raise AtWork(f"{PREDICTIONS} is being made anew by another command") from None
             raise
 
-    def read_results(self, record: Record, stage: str, snapshot: str = END) -> dict[str, np.ndarray]:
-        """Return the arrays that a stage found at a snapshot; none if it found none there.
+    def read_results(self, record: Record, entries: Collection[Entry]) -> dict[str, np.ndarray]:
+        """Return the arrays of some results; none if they have none.
 
         Args:
             record: Of this run.
-            stage: The stage.
-            snapshot: The snapshot.
+            entries: The results, out of the record.
 
         Raises:
             AtWork: If another command is at work on this run, and has replaced what the record tells of.
             Damaged: If they are missing or damaged.
         """
-        names = {name: None for entry in record.at(snapshot, stage).values() for name in entry.get("files", ())}
+        names = {name: None for entry in entries for name in entry.get("files", ())}
         try:
             return {k: array for name in names for k, array in self.read_arrays(name, record.files.get(name)).items()}
         except Damaged:

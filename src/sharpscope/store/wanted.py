@@ -45,6 +45,15 @@ def answers(entry: Mapping[str, Any] | None, stamp: Stamp) -> bool:
     return wanted.items() <= held.items() and {**entry, **exact} == entry
 
 
+def current(found: Mapping[str, Any], wanted: Mapping[str, Stamp]) -> dict[str, Any]:
+    """Return the stored results, by key, that are what is wanted now: others wait to be made anew.
+
+    >>> current({"ece": {"version": 1}, "nll": {"version": 1}}, {"ece": {"version": 2}, "nll": {"version": 1}})
+    {'nll': {'version': 1}}
+    """
+    return {key: entry for key, entry in found.items() if key in wanted and answers(entry, wanted[key])}
+
+
 def narrowed(stamp: Stamp, entry: Mapping[str, Any] | None) -> Stamp:
     """Return what is left of a stamp that a stored result does not answer: of conditions those that it lacks.
 

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -17,6 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from sharpscope.errors import DataError
+
+# What the reader of zip files tells a damaged one by: a version, packing or encryption that is not known among them.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError, struct.error)
 
 # Bytes of the largest file in an archive of a dataset (the training images of CIFAR-100 are 154 MB), and how many times
 # its own size an archive may unpack to; images shrink to less than a tenth by no compression.
@@ -152,9 +156,11 @@ class Zip:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except _DAMAGED as error:
             raise DataError(f"{path} cannot be read as a zip file ({error}); get it again") from None
-        self.names = frozenset(inside(name, path) for name in self._zip.namelist())
+        # As a member is called in the archive, "./a" or "a\\b", by its path.
+        self._called = {inside(name, path): name for name in self._zip.namelist()}
+        self.names = frozenset(self._called)
 
     def read(self, name: str) -> bytes:
         """Return the contents of a member.
@@ -164,19 +170,20 @@ class Zip:
         """
         if name not in self.names:
             raise DataError(f"{self.path} should hold {name} and does not; get it again")
-        size = self._zip.getinfo(name).file_size
+        called = self._called[name]
+        size = self._zip.getinfo(called).file_size
         if size > LARGEST:
             raise DataError(
                 f"{name} in {self.path} unpacks to {size} bytes, which no file of a dataset does; get it again"
             )
         try:
-            with self._zip.open(name) as opened:
+            with self._zip.open(called) as opened:
                 # Asked for all of it, the reader would first unpack whatever there is.
                 contents = opened.read(size)
                 if len(contents) != size or opened.read(1):
                     raise EOFError(f"{len(contents)} bytes instead of {size}")
                 return contents
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        except _DAMAGED as error:
             raise DataError(f"{name} in {self.path} is damaged ({error}); get it again") from None
 
     def __enter__(self) -> Zip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -11,6 +12,9 @@ import numpy as np
 
 from sharpscope.errors import DataError
 from sharpscope.files import replacing
+
+# What NumPy tells a damaged header by, which it reads as Python's own notation.
+_DAMAGED = (ValueError, TypeError, OSError, EOFError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
 
 
 @contextlib.contextmanager
@@ -50,7 +54,7 @@ def mapped(path: Path, offset: int, size: int, name: str) -> np.ndarray:
             file.seek(offset)
             shape, fortran, dtype = _header(file)
             start = file.tell()
-    except (ValueError, OSError, EOFError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{name} in {path} is not a NumPy file or is damaged ({error}); get it again") from None
     if dtype.hasobject:
         raise DataError(f"{name} in {path} holds Python objects, which are never read; get it again")

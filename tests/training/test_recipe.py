@@ -125,6 +125,28 @@ def test_weight_decay_replaces_one_that_is_switched_off():
     assert decayed.make_optimizer([one_parameter()]).defaults["weight_decay"] == 5e-4
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_regime_of_weight_decay_decays_by_its_value_and_more_than_the_baseline(decoupled):
+    part = {"weight_decay": {"value": 0.1, "decoupled": decoupled}}
+    for training in ({"optimizer": "adamw"}, {}):
+        assert decay_of(recipe(training, part)) == pytest.approx(0.1, rel=1e-5)
+    assert decay_of(recipe({"optimizer": "adamw"})) == pytest.approx(0.01, rel=1e-4)
+    with pytest.raises(SpecError, match=r"'adamw' decays by 0\.01 by default, in every regime"):
+        check(Training(optimizer="adamw"), [regime({"weight_decay": {"decoupled": decoupled}})])
+    told = Training(optimizer="adamw", optimizer_options={"weight_decay": 0.02})
+    with pytest.raises(SpecError, match="set both by the training's optimizer_options and by the regime"):
+        check(told, [regime(part)])
+
+
+def decay_of(made):
+    """Return the share by which a recipe shrinks a weight that has no gradient, at the learning rate 1."""
+    weight = nn.Parameter(torch.ones(2, 2, dtype=torch.float64))
+    optimizer = replace(made, lr=1.0).make_optimizer([weight])
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    return 1 - weight[0, 0].item()
+
+
 @pytest.mark.parametrize("name", list(REGIMES))
 def test_every_regime_has_a_summary_and_composes_with_the_baseline(name):
     assert REGIMES[name].summary

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
+from sharpscope.errors import SpecError
 from sharpscope.objective import Classification
 from sharpscope.training.averaging import MeanOfEpochs, MovingAverage
-from sharpscope.training.optimizers import norm_or_bias
+from sharpscope.training.optimizers import OPTIMIZERS, norm_or_bias
 from sharpscope.training.recipe import EarlyStopping, Recipe
 from sharpscope.training.registry import OF_CLASSES, REGIMES, RegimeFacts
 
@@ -40,7 +41,8 @@ def weight_decay(
 
     Unless decoupled it is what the optimizer calls so: an L2 penalty in SGD, decoupled in AdamW. An optimizer that
     decays by default (AdamW: 0.01) does so in every other regime too, unless ``optimizer_options: {weight_decay: 0}``
-    switches that off; this part then switches it on again.
+    switches that off. Here ``value`` takes the place of that default, and where it is no larger it is refused: the
+    regime named after the decay would not be the one that decays more.
 
     Args:
         recipe: The recipe to change.
@@ -49,13 +51,25 @@ def weight_decay(
         exclude: ``norms_and_biases`` leaves alone what has one dimension at most: biases, and the scales and shifts of
             normalization.
 
+    Raises:
+        SpecError: If the training sets a decay already, or every other regime has as much by default.
+
     Reference: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
     if exclude is not None:
         recipe = replace(recipe, undecayed=norm_or_bias)
-    if decoupled:
-        return replace(recipe, decoupled_decay=value)
-    return recipe.with_optimizer_option("weight_decay", value)
+    own = OPTIMIZERS[recipe.optimizer].complete(recipe.optimizer_options).get("weight_decay", 0.0)
+    if "weight_decay" not in recipe.optimizer_options and 0 < own >= value:
+        raise SpecError(
+            f"optimizer '{recipe.optimizer}' decays by {own:g} by default, in every regime, so that one with a decay "
+            f"of {value:g} does not decay more than the others; set training.optimizer_options: {{weight_decay: 0}}, "
+            f"or a value above {own:g}"
+        )
+    if not decoupled:
+        return recipe.with_optimizer_option("weight_decay", value)
+    # Not both: the optimizer's own decay would come on top.
+    recipe = recipe.with_optimizer_option("weight_decay", 0.0) if own else recipe
+    return replace(recipe, decoupled_decay=value)
 
 
 @REGIMES.register(facts=OF_CLASSES)

@@ -81,7 +81,7 @@ class History:
 
 
 class Diverged(SharpscopeError):
-    """A training that came upon a loss or a weight that is not finite.
+    """A training that came upon a loss, a weight or only gradients that are not finite.
 
     Args:
         what: What is wrong, as "loss became NaN".
@@ -89,10 +89,19 @@ class Diverged(SharpscopeError):
         step: Where, from 1 on, counted over the whole training.
         steps: Steps of the whole training.
         history: The epochs before.
+        advice: What to do.
     """
 
-    def __init__(self, what: str, epoch: int, step: int, steps: int, history: History) -> None:
-        super().__init__(f"{what} at epoch {epoch}, step {step} of {steps}; try a smaller learning rate")
+    def __init__(
+        self,
+        what: str,
+        epoch: int,
+        step: int,
+        steps: int,
+        history: History,
+        advice: str = "try a smaller learning rate",
+    ) -> None:
+        super().__init__(f"{what} at epoch {epoch}, step {step} of {steps}; {advice}")
         self.epoch = epoch
         self.step = step
         self.history = history

@@ -66,7 +66,7 @@ def train(
         A record of each epoch, how the training ended, and weights kept on the way.
 
     Raises:
-        Diverged: If a loss or a weight is NaN or infinite.
+        Diverged: If a loss or a weight is NaN or infinite, or no gradient is finite in half precision.
         DataError: If the recipe augments and the data declares no augmentation.
         CheckpointError: If the file is damaged, or belongs to another training.
         NotCompiled: If the recipe wants the model compiled, and this machine or PyTorch cannot.
@@ -114,6 +114,8 @@ def train(
                     group["lr"] = progress.lr
                 found = gradient.step(update, batch)
                 progress.step += 1
+                if gradient.scale.exhausted:
+                    raise recorder.overflowed(progress.epoch + 1, progress)
                 everyone.after_step(progress, batch, found)
             progress.epoch += 1
             everyone.after_epoch(progress)
@@ -123,6 +125,8 @@ def train(
                 on_epoch(recorder.history.epochs[-1])
         everyone.settle(recorder.history)
         model.zero_grad()
+        if gradient.scale.none_taken(progress.step):
+            raise recorder.overflowed(progress.epoch, progress)
         recorder.check_weights(model, progress)
     return recorder.history
 

@@ -16,6 +16,8 @@ PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # As in torch.amp.GradScaler.
 _INITIAL, _GROWTH, _BACKOFF, _INTERVAL = 2.0**16, 2.0, 0.5, 2000
+# A loss of one that is multiplied by less is zero in half precision.
+_LEAST = 2.0**-24
 
 
 class Overflow(Exception):
@@ -73,6 +75,15 @@ class LossScale:
         """Take note of an overflow."""
         self.factor *= _BACKOFF
         self._good_steps = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the factor is so small that a smaller one helps against no overflow."""
+        return self.factor < _LEAST
+
+    def none_taken(self, steps: int) -> bool:
+        """Return whether each of so many steps, all of a training, has overflowed."""
+        return self.enabled and self.factor == _INITIAL * _BACKOFF**steps
 
     def state_dict(self) -> dict[str, Any]:
         """Return factor and steps since it last changed."""

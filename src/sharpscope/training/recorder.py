@@ -74,6 +74,12 @@ class HistoryRecorder(Observer):
             if not torch.isfinite(tensor).all():
                 raise self._diverged(f"'{name}' is not finite", len(self.history.epochs), progress.step, progress)
 
+    def overflowed(self, epoch: int, progress: Progress) -> Diverged:
+        """Return how a training came upon gradients that half precision does not hold at any scale of the loss."""
+        what = "no gradient was finite in half precision, at any scale of the loss,"
+        advice = "train in float32 or bf16, or longer where there are only a few steps"
+        return Diverged(what, epoch, progress.step, progress.steps, self.history, advice)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the record as it is between two epochs."""
         return {"epochs": [asdict(epoch) for epoch in self.history.epochs]}

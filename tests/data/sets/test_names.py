@@ -112,7 +112,8 @@ def test_a_file_that_is_not_there_is_told(tmp_path, file, message):
 @pytest.mark.parametrize("counts", [(1, 9), (1, 1, 1, 1, 1, 1, 1, 1, 1, 2), (1, 1, 2), (2, 1), (40, 1, 1, 1)])
 @pytest.mark.parametrize("size", [None, "classes"])
 def test_every_class_of_a_file_has_a_name_to_train_on(tmp_path, counts, size):
-    rows = [f"{'A' * (i + 1)},class{label}" for label, count in enumerate(counts) for i in range(count)]
+    names = [f"{'A' * (i // 20)}{'B' * (i % 20 + 1)}" for i in range(max(counts))]
+    rows = [f"{name},class{label}" for label, count in enumerate(counts) for name in names[:count]]
     (tmp_path / "people.csv").write_text("name,class\n" + "\n".join(rows))
     train_size = None if size is None else len(counts)
     data = DATASETS["names"](DataSource(tmp_path), file="people.csv", train_size=train_size)
@@ -120,6 +121,19 @@ def test_every_class_of_a_file_has_a_name_to_train_on(tmp_path, counts, size):
     if size is None:
         assert len(data.test_targets) + len(data.train_targets) == sum(counts)
         assert len(data.test_targets) == min(max(1, round(0.2 * sum(counts))), sum(counts) - len(counts))
+
+
+def test_no_name_of_a_class_is_both_trained_on_and_tested(tmp_path):
+    long = "B" * 25
+    names = [*(f"Ann{c}" for c in "abcdefgh"), "José", "Jose", f"{long}c", f"{long}d"]
+    rows = [f"{name},{label}" for name in [*names, *names] for label in ("x", "y")]
+    data = DATASETS["names"](write(tmp_path, "name,class\n" + "\n".join(rows)), file="people.csv")
+    train, test = (
+        set(zip(decoded(inputs), targets.tolist(), strict=True))
+        for inputs, targets in ((data.train_inputs, data.train_targets), (data.test_inputs, data.test_targets))
+    )
+    assert not train & test
+    assert train | test == {(name, label) for name in [*names[:8], "Jose", long] for label in (0, 1)}
 
 
 def test_classes_are_compared_as_they_look(tmp_path):

@@ -62,7 +62,8 @@ def names(
     Args:
         source: Its data directory has the file.
         file: A CSV file below the data directory, in UTF-8, with the columns ``name`` and ``class`` under these heads.
-            Accents are dropped; names are cut off after 25 places.
+            Accents are dropped; names are cut off after 25 places. One that then comes twice in a class counts once, so
+            that none is tested that was trained on.
         train_size: Size of a stratified training subset; None for all. Sizes are nested.
         test_size: Size of a stratified test subset, the same for every seed; None for all.
         subset_seed: Which training subset of that size.
@@ -194,11 +195,11 @@ def _read(source: DataSource, file: str) -> list[tuple[str, str]]:
         unknown = sorted(set(plain) - set(SYMBOLS[1:]))
         if unknown or not plain:
             raise DataError(f"{path}, row {number}: '{name}' has symbols that are no letters: {unknown}")
-        labeled.append((plain, as_it_looks(label.strip())))
+        labeled.append((plain[:LENGTH], as_it_looks(label.strip())))
     if not labeled:
         raise DataError(f"{path} holds no names; write one a line under the head name,class")
     refuse_alike({label for _, label in labeled}, str(path))
-    return labeled
+    return list(dict.fromkeys(labeled))
 
 
 def _without_accents(name: str) -> str:

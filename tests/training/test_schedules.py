@@ -1,8 +1,14 @@
+import math
+from fractions import Fraction
+
 import pytest
+from torch import nn
 
 from sharpscope.errors import SpecError
 from sharpscope.spec import Regime, Training
 from sharpscope.training import SCHEDULES, Recipe
+from sharpscope.training.averaging import MeanOfEpochs
+from sharpscope.training.observers import Progress
 from sharpscope.training.schedules import cosine, warmed_up
 
 
@@ -32,6 +38,19 @@ def test_a_warmup_rises_linearly_and_leaves_the_rest_to_the_schedule():
     factors = [warmed_up(cosine, 4)(step, 12) for step in range(12)]
     assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
     assert factors[4:] == [cosine(step, 8) for step in range(8)]
+
+
+def test_a_share_of_a_training_is_exact_where_it_is_a_whole_number():
+    for whole in range(1, 200):
+        for percent in range(1, 100):
+            exact = Fraction(percent, 100) * whole
+            assert SCHEDULES["step"](math.ceil(exact), whole, milestones=(percent / 100,)) < 1
+            assert SCHEDULES["step"](math.ceil(exact) - 1, whole, milestones=(percent / 100,)) == 1
+            average = MeanOfEpochs(nn.Linear(1, 1), list, start=percent / 100)
+            average.after_epoch(Progress(whole, whole, epoch=math.floor(exact)))
+            assert average.taken == 0
+            average.after_epoch(Progress(whole, whole, epoch=math.floor(exact) + 1))
+            assert average.taken == 1
 
 
 def test_no_warmup_is_the_schedule_itself():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sharpscope.training.history import History
 from sharpscope.training.normalization import reestimate, tracking
 from sharpscope.training.observers import Observer, Progress
+from sharpscope.training.schedules import share_of
 from sharpscope.training.steps import MiniBatch, Pass, TensorCopies, restored
 
 
@@ -117,5 +118,5 @@ class MeanOfEpochs(Averaged):
 
     def after_epoch(self, progress: Progress) -> None:
         """Take the weights, if it is late enough."""
-        if progress.epoch > self.start * progress.epochs:
+        if progress.epoch > share_of(progress.epochs, self.start):
             self.take(1 / (self.taken + 1))

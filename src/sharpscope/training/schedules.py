@@ -58,7 +58,16 @@ def step(
     >>> [step(now, 8) for now in (0, 3, 4, 5)], round(step(6, 8), 12)
     ([1.0, 1.0, 0.1, 0.1], 0.01)
     """
-    return math.prod((factor for share in milestones if step >= share * steps), start=1.0)
+    return math.prod((factor for share in milestones if step >= share_of(steps, share)), start=1.0)
+
+
+def share_of(whole: int, share: float) -> float:
+    """Return a share of a number of steps or epochs, without the rounding that makes it a step more or less.
+
+    >>> 0.28 * 25, share_of(25, 0.28), 0.7 * 90, share_of(90, 0.7)
+    (7.000000000000001, 7.0, 62.99999999999999, 63.0)
+    """
+    return round(share * whole, 6)
 
 
 def warmed_up(schedule: Callable[[int, int], float], steps: int) -> Callable[[int, int], float]:

@@ -142,6 +142,30 @@ class Overflowing(Net):
         self.head = nn.Linear(64, 10**19)
 
 
+class PlainMean(Net):
+    """Centers what it is given by a running mean that is not stored with the weights."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.center = torch.zeros(64)
+
+    def forward(self, x):
+        if self.training:
+            self.center = self.center.lerp(x.detach().mean(0), 0.5)
+        return super().forward(x - self.center)
+
+
+class UnstoredNorm(Net):
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.norm = nn.BatchNorm1d(64)
+        for name, buffer in list(self.norm.named_buffers()):
+            self.norm.register_buffer(name, buffer, persistent=False)
+
+    def forward(self, x):
+        return super().forward(self.norm(x))
+
+
 def returns_nothing(shape, classes):
     return None
 
@@ -175,6 +199,8 @@ REFUSED = [
     (Leaves, f"fails on {FEW} in eval mode: it calls sys.exit(0)"),
     (WithoutGradient, "has no gradient: RuntimeError: element 0 of tensors does not require grad"),
     (Constant, "has no gradient: its outputs depend on none of its parameters"),
+    (PlainMean, "has something outside of its state_dict that training changes and its outputs depend on"),
+    (UnstoredNorm, "make that a parameter or a persistent buffer"),
     (Frozen, "has no parameter that wants a gradient, so there is nothing to train"),
     (Lazy, "has a lazy layer, 'head.weight' has no shape yet"),
     (Huge, "GB for its weights and their gradient alone, and this machine has"),
@@ -222,12 +248,25 @@ class LooksAtValues(Net):
         self.scale = torch.linspace(0, 1, 3)[1].item()
 
 
+class FixedFeatures(Net):
+    """Keeps outside of its weights what is drawn with them and never changes, and draws in eval mode."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.projection = torch.randn(64, 64)
+        self.steps = 0
+
+    def forward(self, x):
+        self.steps += self.training
+        return super().forward(nn.functional.dropout(x @ self.projection, 0.5))
+
+
 class WithDropoutAndNorm(nn.Sequential):
     def __init__(self, shape, classes):
         super().__init__(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, classes))
 
 
-@pytest.mark.parametrize("make", [Net, LooksAtValues, WithDropoutAndNorm])
+@pytest.mark.parametrize("make", [Net, LooksAtValues, FixedFeatures, WithDropoutAndNorm])
 def test_others_are_not(make, registered, digits):
     state = torch.get_rng_state()
     assert isinstance(check_model(registered(make), digits, "cpu"), nn.Module)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -73,11 +75,14 @@ def check_model(component: Component, dataset: Dataset, device: str) -> nn.Modul
         weightless = None
     if weightless is not None:
         _check_size(component.name, weightless)
-    model = build_untrained(component.name, shape, outputs, Stream("dry_run"), **options)
+    make = partial(build_untrained, component.name, shape, outputs, Stream("dry_run"), **options)
+    model = make()
     _check_weights(component.name, model)
     few, model = few_of(dataset), model.to(device)
+    check = _ModelCheck(component.name, model, few, device)
     with Stream("dry_run").governing(device):
-        _ModelCheck(component.name, model, few, device).check()
+        check.check()
+    check.check_stored(make)
     return model if weightless is None else weightless
 
 
@@ -148,6 +153,30 @@ class _ModelCheck:
         if len(self._inputs) > 1:
             with mode(self._model, train=True):
                 self._check_gradient(self._outputs("in train mode"))
+
+    def check_stored(self, make: Callable[[], nn.Module]) -> None:
+        """Make the model again and give it the weights, as all that comes after a training does.
+
+        Args:
+            make: Makes it as it was before it saw samples in train mode.
+
+        Raises:
+            SpecError: If it is another function then.
+        """
+        again = make().to(self._inputs.device)
+        again.load_state_dict(self._model.state_dict())
+        if not torch.allclose(self._said_by(self._model), self._said_by(again), rtol=1e-3, atol=1e-5):
+            raise SpecError(
+                f"model '{self._name}' has something outside of its state_dict that training changes and its outputs "
+                "depend on, so that it is another function once its weights are stored and read; make that a parameter "
+                "or a persistent buffer"
+            )
+
+    @torch.no_grad()
+    def _said_by(self, model: nn.Module) -> Tensor:
+        with mode(model, train=False), Stream("dry_run").governing(self._inputs.device):
+            outputs: Tensor = model(self._inputs)
+        return outputs
 
     def _outputs(self, when: str) -> Tensor:
         """Return what the model says, once it is of the right form."""

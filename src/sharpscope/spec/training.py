@@ -22,8 +22,9 @@ class Training(Strict):
         schedule: How the learning rate changes from step to step, over the whole training.
         schedule_options: Further arguments of the schedule.
         warmup_steps: Steps over which it first rises linearly; the schedule runs over the rest.
-        accumulate: Micro-batches that a step goes through one after another, to need less memory; the step is still
-            on the gradient of the whole batch, and the running statistics of BatchNorm change once.
+        accumulate: Micro-batches that a step goes through one after another, to need less memory. The step is still
+            on the gradient of the whole batch, but for what looks at several samples: BatchNorm normalizes each
+            micro-batch by itself (its running statistics change once), as ``relative_flatness`` with ``normalize``.
         clip_norm: The largest norm of the gradient that an optimizer is given, over all parameters; None for no limit.
         precision: What forward passes compute in; weights and optimizer stay in float32. ``fp16`` scales the loss.
         channels_last: Whether the weights of 2-D convolutions lie with the channels last in memory while training, as

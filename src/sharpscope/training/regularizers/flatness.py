@@ -101,7 +101,7 @@ def relative_flatness(recipe: Recipe, *, strength: float = 0.01, normalize: bool
             fit, normalized -0.0003 and -0.001; 0.03 flattened and cost little of it, normalized 0.01.
         normalize: As in the measure: divide each feature by its standard deviation, over the batch, and scale its
             weights to match, so that scaling a feature against its weights changes nothing. Features that are
-            constant in the batch are left out.
+            constant in the batch are left out. With ``accumulate`` each micro-batch is a batch here.
 
     Raises:
         SpecError: If the strength is zero.

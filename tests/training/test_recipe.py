@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -159,6 +160,15 @@ def test_two_parts_cannot_both_replace_the_update_step(pair):
     with pytest.raises(SpecError, match="two parts of the regime replace the update step") as caught:
         check(Training(), [regime(pair)])
     assert caught.value.loc == ("regimes", 0, pair.split("+")[1])
+
+
+@pytest.mark.parametrize("changing", [{"schedule": "cosine"}, {"warmup_steps": 3}])
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_an_optimizer_that_does_not_follow_the_learning_rate_has_a_constant_one(optimizer, changing):
+    assert check(Training(optimizer=optimizer), [regime("sam")]) is None
+    follows = nullcontext() if optimizer != "rprop" else pytest.raises(SpecError, match="in its first step alone")
+    with follows:
+        check(Training(optimizer=optimizer, **changing), [regime("sam")])
 
 
 def test_asam_is_the_adaptive_form_of_sam():

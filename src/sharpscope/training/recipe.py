@@ -166,9 +166,11 @@ class Recipe:
             check_loss_every=training.check_loss_every,
         )
         try:
-            return recipe._with_optimizer_tried()
+            recipe = recipe._with_optimizer_tried()
         except SpecError as error:
             raise error.within("training", *(("optimizer_options",) if error.loc else ())) from None
+        _check_rate(recipe)
+        return recipe
 
     def _with_optimizer_tried(self) -> Recipe:
         """Return the recipe itself, once its optimizer has accepted the options and taken a step with them."""
@@ -335,6 +337,32 @@ def _schedule(training: spec.Training) -> Schedule:
     except SpecError as error:
         raise error.within("training", "schedule_options") from None
     return partial(entry, **options) if options else entry
+
+
+def _check_rate(recipe: Recipe) -> None:
+    """See that the optimizer follows the schedule.
+
+    Raises:
+        SpecError: If the learning rate changes, and the optimizer has the first one in mind.
+    """
+    if recipe.schedule in {constant, SCHEDULES["constant"]}:
+        return
+    weight = nn.Parameter(torch.ones(2, 2))
+    weight.grad = torch.ones_like(weight)
+    optimizer = recipe.make_optimizer([weight])
+    optimizer.step()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    # One that prepares its next step follows a step later.
+    optimizer.step()
+    before = weight.detach().clone()
+    optimizer.step()
+    if not torch.equal(weight, before):
+        raise SpecError(
+            f"optimizer '{recipe.optimizer}' looks at the learning rate in its first step alone, so that a schedule or "
+            "a warm-up has no effect; leave them out, or choose another optimizer",
+            ("training", "schedule"),
+        )
 
 
 def _micro_batches(training: spec.Training) -> int:

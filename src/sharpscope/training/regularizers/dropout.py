@@ -40,7 +40,7 @@ def dropping_features(model: nn.Module, *, probability: float) -> Iterator[None]
 
 @REGIMES.register()
 def dropout(recipe: Recipe, *, probability: Annotated[float, Field(gt=0, lt=1)] = 0.5) -> Recipe:
-    """Dropout of the features before the final linear layer.
+    """Dropout of the features before the final linear layer, which is the one that the model registers last.
 
     Drawn anew for every pass, also for the two passes of a sharpness-aware step. Dropout elsewhere is an option of the
     models that have it.

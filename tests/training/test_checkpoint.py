@@ -72,6 +72,46 @@ def test_a_resumed_training_gives_the_same_weights_to_the_bit(shifting, tmp_path
         assert all(value.equal(history.at_loss[level].weights[key]) for key, value in kept.weights.items())
 
 
+class Counting(nn.Module):
+    """Trains by what it has counted, in every way that its weights do not hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 2)
+        self.register_buffer("mean", torch.zeros(64), persistent=False)
+        self.calls, self.plain, self.rate, self.made = 0, torch.zeros(()), 1.0, None
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.training:
+            self.calls += 1
+            self.rate *= 0.9
+            self.mean.lerp_(x.mean(0), 0.1)
+            self.plain = self.plain + x.mean()
+            self.made = torch.ones(2) if self.made is None else self.made * 1.01
+            x = x * (1 + self.rate) + self.mean + self.plain / self.calls
+            return self.head(x) * self.made
+        return self.head(x)
+
+
+@pytest.mark.parametrize("regime", ["baseline", "sam"])
+def test_what_a_model_keeps_beside_its_weights_goes_on_too(dataset, tmp_path, regime):
+    def trained(**options):
+        torch.manual_seed(0)
+        model = Counting()
+        train(model, dataset, recipe(regime), Stream(0), **options)
+        return model
+
+    whole, path = trained(), tmp_path / "state"
+    with pytest.raises(Killed):
+        trained(checkpoint=path, on_epoch=killed_after(2))
+    model = trained(checkpoint=path)
+    assert model.head.weight.equal(whole.head.weight)
+    assert (model.calls, model.rate) == (whole.calls, whole.rate)
+    for name in ("mean", "plain", "made"):
+        assert getattr(model, name).equal(getattr(whole, name)), name
+
+
 def test_epochs_since_the_last_writing_are_done_again(dataset, tmp_path):
     whole = network()
     train(whole, dataset, recipe(), Stream(0))

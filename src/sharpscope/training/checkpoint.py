@@ -81,7 +81,9 @@ class Checkpoint:
                 "remove it, or name another file"
             )
         for name, part in self._parts.items():
-            part.load_state_dict(tree["parts"][name])
+            # A part of which an earlier version knew nothing is as it begins.
+            if name in tree["parts"]:
+                part.load_state_dict(tree["parts"][name])
 
 
 class RandomState:

@@ -11,6 +11,7 @@ from torch import nn
 
 from sharpscope.data import Dataset
 from sharpscope.seeding import Stream
+from sharpscope.training.beside import BesideWeights
 from sharpscope.training.checkpoint import (
     Checkpoint,
     OptimizerState,
@@ -94,6 +95,7 @@ def train(
             {**described(recipe), **begun, "stream": stream.path, "steps": progress.steps, "observers": names},
             pause=checkpoint_pause,
             model=model,
+            beside=BesideWeights(model),
             optimizer=OptimizerState(optimizer),
             update=update,
             batches=batches,

@@ -33,7 +33,7 @@ class BesideWeights:
         for module_name, own in state.items():
             module = modules[module_name]
             for name, value in own.items():
-                owner = module._buffers if name in module._buffers else vars(module)
+                owner: dict[str, Any] = module._buffers if name in module._buffers else module.__dict__
                 _put(owner, name, value)
 
 

@@ -343,6 +343,32 @@ def test_dropout_is_before_the_head_and_in_train_mode_only():
         pass
 
 
+class HeadFirst(nn.Module):
+    """Registers its head before the layers that it calls before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 2)
+        self.body = nn.Linear(64, 8)
+
+    def forward(self, x):
+        return self.head(self.body(x.flatten(1)).relu())
+
+
+class HeadAlone(HeadFirst):
+    """Registers a linear layer last that it does not call as one."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 1)
+
+
+@pytest.mark.parametrize(("make", "last"), [(HeadFirst, "body"), (HeadAlone, "attention.out_proj")])
+def test_dropout_before_another_layer_than_the_head_is_refused(dataset, make, last):
+    with pytest.raises(HeadNotFound, match=f"'head', is not the last one that it registers, '{last}'"):
+        train(make(), dataset, recipe("dropout"), Stream(0))
+
+
 # All of them
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
@@ -22,25 +22,42 @@ def dropping_features(model: nn.Module, *, probability: float) -> Iterator[None]
     """Drop inputs of the last linear layer of a model for a block, while that layer is in train mode.
 
     Raises:
-        HeadNotFound: If the model has no linear layer.
+        HeadNotFound: If the model has no linear layer; when it is called, if the last one that it calls is another than
+            the last one that it registers.
     """
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    layers: dict[nn.Module, str] = {
+        module: name for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    }
     if not layers:
         raise HeadNotFound("dropout is before the final linear layer, and the model has none; leave it out")
+    head = list(layers)[-1]
+    called: dict[str, nn.Module] = {"last": head}
 
     def drop(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return (functional.dropout(inputs[0], probability, training=layer.training), *inputs[1:])
 
-    handle = layers[-1].register_forward_pre_hook(drop)
-    try:
+    def note(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        called["last"] = layer
+
+    def check(model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if called["last"] is not head:
+            raise HeadNotFound(
+                f"dropout is before the final linear layer, and the last one that the model calls, "
+                f"'{layers[called['last']]}', is not the last one that it registers, '{layers[head]}'; register the "
+                "final one last, or leave dropout out"
+            )
+
+    with ExitStack() as attached:
+        attached.callback(head.register_forward_pre_hook(drop).remove)
+        for layer in layers:
+            attached.callback(layer.register_forward_hook(note).remove)
+        attached.callback(model.register_forward_hook(check).remove)
         yield
-    finally:
-        handle.remove()
 
 
 @REGIMES.register()
 def dropout(recipe: Recipe, *, probability: Annotated[float, Field(gt=0, lt=1)] = 0.5) -> Recipe:
-    """Dropout of the features before the final linear layer, which is the one that the model registers last.
+    """Dropout of the features before the final linear layer, which the model must register last.
 
     Drawn anew for every pass, also for the two passes of a sharpness-aware step. Dropout elsewhere is an option of the
     models that have it.

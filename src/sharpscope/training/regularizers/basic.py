@@ -92,8 +92,8 @@ def swa(recipe: Recipe, *, start: Annotated[float, Field(ge=0, lt=1)] = 0.75) ->
     """Stochastic weight averaging: the mean of the weights after each of the last epochs.
 
     The running statistics of BatchNorm are estimated anew on the clean training data, except where a layer is in eval
-    mode while the model is trained, as in a frozen part. Where a training ends before, or comes to a matched loss, the
-    weights are those of plain training. The learning rate follows the training's own schedule; a
+    mode while the model is trained, as in a frozen part. A training that ends, or comes to a matched loss, before the
+    averaging begins has the weights of plain training there. The learning rate follows the training's own schedule; a
     constant one is what the averaging is meant for.
 
     Args:

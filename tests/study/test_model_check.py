@@ -166,6 +166,15 @@ class UnstoredNorm(Net):
         return super().forward(self.norm(x))
 
 
+class Growing(Net):
+    """Has another buffer after its first pass in train mode."""
+
+    def forward(self, x):
+        if self.training:
+            self.register_buffer("seen", x.detach().mean(0))
+        return super().forward(x)
+
+
 def returns_nothing(shape, classes):
     return None
 
@@ -201,6 +210,7 @@ REFUSED = [
     (Constant, "has no gradient: its outputs depend on none of its parameters"),
     (PlainMean, "has something outside of its state_dict that training changes and its outputs depend on"),
     (UnstoredNorm, "make that a parameter or a persistent buffer"),
+    (Growing, "cannot read its own weights: RuntimeError: Error(s) in loading state_dict for Growing"),
     (Frozen, "has no parameter that wants a gradient, so there is nothing to train"),
     (Lazy, "has a lazy layer, 'head.weight' has no shape yet"),
     (Huge, "GB for its weights and their gradient alone, and this machine has"),

@@ -164,8 +164,11 @@ class _ModelCheck:
             SpecError: If it is another function then.
         """
         again = make().to(self._inputs.device)
-        again.load_state_dict(self._model.state_dict())
-        if not torch.allclose(self._said_by(self._model), self._said_by(again), rtol=1e-3, atol=1e-5):
+        try:
+            again.load_state_dict(self._model.state_dict())
+        except FAULTS as error:
+            raise SpecError(f"model '{self._name}' cannot read its own weights: {one_line(error):.300}") from error
+        if not torch.allclose(self._said_by(self._model), self._said_by(again), 1e-3, 1e-5, equal_nan=True):
             raise SpecError(
                 f"model '{self._name}' has something outside of its state_dict that training changes and its outputs "
                 "depend on, so that it is another function once its weights are stored and read; make that a parameter "

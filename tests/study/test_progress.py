@@ -56,8 +56,8 @@ def lines() -> tuple[Lines, Callable[[], list[str]]]:
     return Lines(stream), news
 
 
-def done(run_id: str, seconds: float) -> Outcome:
-    return Outcome(run_id, "done", stages=("training",), seconds=seconds)
+def done(run_id: str, seconds: float, training: float = 0.0) -> Outcome:
+    return Outcome(run_id, "done", stages=("training",), seconds=seconds, training=training)
 
 
 def test_runs_one_by_one_are_forecast_by_those_that_ended(time, lines):
@@ -81,6 +81,55 @@ def test_runs_trained_together_are_forecast_by_their_shares(time, lines):
             # Not 999 times the 500 seconds in which a hundred were trained.
             assert "[about 1.7 h left]" in news()[-1]
     assert "[about 1.5 h left]" in news()[-1]
+
+
+def test_packs_are_forecast_by_how_far_their_trainings_have_come(time, lines):
+    told, news = lines
+    told.begin(200, 0)
+    packs = [tuple(f"{pack}-{number}" for number in range(100)) for pack in range(2)]
+    for pack in packs:
+        for run_id in pack:
+            told.started(run_id, "baseline")
+        time.now += 400
+        told.advanced(Advance(pack, 8, 10), "baseline")
+        if pack is packs[1]:
+            # A fifth of its training, and a second for each of its runs: it does not stand still while they train.
+            assert told._clock.remaining == "about 3 min left"
+        time.now += 100
+        told.advanced(Advance(pack, 10, 10), "baseline")
+        for run_id in pack:
+            time.now += 1
+            told.ended(done(run_id, 6.0, training=5.0), "baseline")
+    assert news()[99].endswith("[about 10 min left]")
+
+
+def test_packs_that_are_trained_at_once_are_forecast_by_what_is_left_of_them(time, lines):
+    told, news = lines
+    told.begin(200, 0)
+    packs = [tuple(f"{pack}-{number}" for number in range(100)) for pack in range(2)]
+    for pack in packs:
+        for run_id in pack:
+            told.started(run_id, "baseline")
+    time.now += 500
+    for pack in packs:
+        told.advanced(Advance(pack, 10, 10), "baseline")
+    time.now += 1
+    told.ended(done(packs[0][0], 6.0, training=5.0), "baseline")
+    # A second of each of a hundred runs in two processes: not 199 times 6 seconds.
+    assert news()[-1].endswith("[about 2 min left]")
+
+
+def test_runs_under_way_in_other_processes_count_when_the_first_one_ends(time, lines):
+    told, news = lines
+    told.begin(80, 0)
+    for number in range(8):
+        told.started(f"run{number}", "baseline")
+    time.now += 60
+    for number in range(1, 8):
+        told.advanced(Advance((f"run{number}",), 9, 10), "baseline")
+    told.ended(done("run0", 60.0, training=60.0), "baseline")
+    # Ten rounds of a minute each, of which the first one is nearly done: not 79 minutes.
+    assert "[about 10 min left]" in news()[-1]
 
 
 def test_runs_that_another_command_did_count_by_the_time_they_took(time, lines):

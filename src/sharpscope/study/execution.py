@@ -58,7 +58,8 @@ def finish(execution: Execution) -> Outcome:
     seconds = time.perf_counter() - started + execution.spent
     missing = record.lacking(execution.assignment.wanted)
     done, notes = tuple(execution.done), tuple(execution.work.notes)
-    return Outcome(record.run_id, record.state, record.reason, done, missing, notes, seconds)
+    training = record.timings.get(TRAINING, 0.0) if TRAINING in done else 0.0
+    return Outcome(record.run_id, record.state, record.reason, done, missing, notes, seconds, training)
 
 
 def broken(run_id: str, error: BaseException, started: float) -> Outcome:

@@ -36,24 +36,37 @@ def watching(stream: TextIO | None = None) -> Iterator[ProgressListener]:
 
 
 class _Clock:
-    """Runs done by this command, and the time that the others may take."""
+    """Runs done by this command, those under way, and the time that the rest may take."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
         self.left = 0
         self.finished = 0
         self.failed = 0
+        # Of each run under way, the share of its training that is done.
+        self.running: dict[str, float] = {}
+        # Of the runs that this command has worked on: how many have ended, and the seconds they took, with those of
+        # their training among them.
+        self._own = 0
         self._spent = 0.0
+        self._trained = 0.0
 
     def begin(self, left: int) -> None:
         self._started = time.monotonic()
         self.left = left
 
+    def advance(self, advance: Advance) -> None:
+        share = advance.epoch / advance.epochs
+        self.running |= {run_id: share for run_id in advance.run_ids if run_id in self.running}
+
     def count(self, outcome: Outcome) -> None:
+        self.running.pop(outcome.run_id, None)
         self.left -= 1
         self.finished += 1
-        self._spent += outcome.seconds
         self.failed += outcome.state == "failed"
+        self._own += outcome.seconds > 0
+        self._spent += outcome.seconds
+        self._trained += outcome.training
 
     @property
     def remaining(self) -> str:
@@ -62,10 +75,13 @@ class _Clock:
         if not self.finished:
             return "time left unknown"
         elapsed = time.monotonic() - self._started
-        # Of runs that are trained together, the first one ends when all have been trained: so much time went into a
-        # few only seemingly. What other commands have done took none of this one's.
-        spent = min(self._spent or elapsed, elapsed)
-        return f"about {in_words(spent / self.finished * self.left)} left"
+        # In runs: those that ended, and of those under way the part of a run that their training is, as far as it came.
+        # Many are under way where the first one ends: in several processes, or trained together with it.
+        begun = sum(self.running.values()) * (self._trained / self._spent if self._spent else 0.0)
+        done = self.finished + begun
+        # Before a process works it must start, which is paid once.
+        spent = min(self._spent / self._own * done, elapsed) if self._own else elapsed
+        return f"about {in_words(spent / done * (self.left - begun))} left"
 
 
 class Lines:
@@ -90,10 +106,12 @@ class Lines:
 
     def started(self, run_id: str, label: str) -> None:
         """Say nothing: the end of a run is what counts here."""
+        self._clock.running[run_id] = 0.0
         self._told[run_id] = (0, time.monotonic())
 
     def advanced(self, advance: Advance, label: str) -> None:
         """Say how far a training has come, where that is news."""
+        self._clock.advance(advance)
         first, *others = advance.run_ids
         now, part = time.monotonic(), _PARTS * advance.epoch // advance.epochs
         told, when = self._told.setdefault(first, (0, now))
@@ -134,8 +152,6 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         self._clock = _Clock()
-        # Of each run under way, the share of its training that is done.
-        self._running: dict[str, float] = {}
         # The bar has what is left of the line by the words, which are never cut on 80 columns.
         self._progress = Progress(
             BarColumn(bar_width=None),
@@ -156,19 +172,17 @@ class Bar:
 
     def started(self, run_id: str, label: str) -> None:
         """Show what is being worked on."""
-        self._running[run_id] = 0.0
+        self._clock.running[run_id] = 0.0
         self._refresh()
 
     def advanced(self, advance: Advance, label: str) -> None:
         """Show how far trainings have come."""
-        share = advance.epoch / advance.epochs
-        self._running |= {run_id: share for run_id in advance.run_ids if run_id in self._running}
+        self._clock.advance(advance)
         self._refresh()
 
     def ended(self, outcome: Outcome, label: str) -> None:
         """Move the bar; a run that went wrong leaves a line."""
         self._clock.count(outcome)
-        self._running.pop(outcome.run_id, None)
         if outcome.state != "done" or outcome.missing:
             text = f"{outcome.run_id} {outcome.state} ({label}): {lacks(outcome.missing) or outcome.reason}"
             self._progress.console.print(escape(text), style="yellow" if outcome.state == "diverged" else "red")
@@ -186,7 +200,7 @@ class Bar:
         self._progress.stop()
 
     def _refresh(self) -> None:
-        shares = self._running.values()
+        shares = self._clock.running.values()
         trained = f" ({sum(shares) / len(shares):.0%} trained)" if any(shares) else ""
         failed = f"{self._clock.failed} failed, " if self._clock.failed else ""
         state = f"{failed}{len(shares)} running{trained}, {self._clock.remaining}"

@@ -59,6 +59,7 @@ class Outcome:
         missing: What a run that is done lacks, with the reasons.
         notes: What the user should know: stored files that were damaged.
         seconds: Time it took.
+        training: Those of them that its training took.
         halt: Why no other run can go on either; empty where they can.
     """
 
@@ -69,6 +70,7 @@ class Outcome:
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    training: float = 0.0
     halt: str = ""
 
 

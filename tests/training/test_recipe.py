@@ -1,3 +1,4 @@
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -246,3 +247,30 @@ def test_augmentation_needs_a_dataset_that_declares_one(dataset):
 def test_counts_that_no_training_has_are_refused(name, count):
     with pytest.raises(SpecError, match=f"{name} of a recipe must be a whole number of at least 1, got {count}"):
         Recipe(**{name: count})
+
+
+@pytest.mark.parametrize("name", ["lr", "decoupled_decay", "clip_norm", "stop_at_loss"])
+@pytest.mark.parametrize("number", [-0.1, float("nan"), float("inf"), "x", True])
+def test_numbers_that_no_training_has_are_refused(name, number):
+    with pytest.raises(SpecError, match=f"{name} of a recipe must be a finite number of at least 0, got '?{number}"):
+        Recipe(**{name: number})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean 'sgd'"),
+        ({"optimizer_options": {"momentun": 0.9}}, "unknown option 'momentun' of optimizer 'sgd'"),
+        ({"optimizer_options": {"momentum": -0.9}}, "optimizer 'sgd' refuses its options: Invalid momentum"),
+    ],
+)
+def test_a_regime_is_refused_whose_optimizer_cannot_be_made(monkeypatch, change, reason):
+    monkeypatch.setattr(REGIMES, "_entries", dict(REGIMES._entries))
+
+    @REGIMES.register()
+    def other_optimizer(recipe):
+        """Train by another optimizer."""
+        return replace(recipe, **change)
+
+    with pytest.raises(SpecError, match=re.escape(reason)):
+        recipe((), "other_optimizer")

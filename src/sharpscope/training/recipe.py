@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ class Recipe:
     watched: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse counts that no training has; a study's file is checked before, a regime of one's own is not.
+        """Refuse counts and numbers that no training has; a study's file is checked, a regime of one's own is not.
 
         Raises:
             SpecError: If there is one.
@@ -125,6 +126,12 @@ class Recipe:
             count = getattr(self, name)
             if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
                 raise SpecError(f"{name} of a recipe must be a whole number of at least 1, got {count!r}")
+        for name in ("lr", "decoupled_decay", "clip_norm", "stop_at_loss"):
+            number = getattr(self, name)
+            if number is None and getattr(Recipe, name) is None:
+                continue
+            if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) < math.inf:
+                raise SpecError(f"{name} of a recipe must be a finite number of at least 0, got {number!r:.60}")
 
     @classmethod
     def from_spec(cls, training: spec.Training, regime: spec.Regime) -> Recipe:
@@ -171,6 +178,11 @@ class Recipe:
             raise error.within("training", *(("optimizer_options",) if error.loc else ())) from None
         _check_rate(recipe)
         return recipe
+
+    @property
+    def _optimizing(self) -> tuple[Any, ...]:
+        """What the optimizer is made of."""
+        return self.optimizer, dict(self.optimizer_options), self.lr, self.decoupled_decay, self.clip_norm
 
     def _with_optimizer_tried(self) -> Recipe:
         """Return the recipe itself, once its optimizer has accepted the options and taken a step with them."""
@@ -286,6 +298,10 @@ def _changed(recipe: Recipe, entry: Registration, options: Mapping[str, Any]) ->
     complete = entry.complete(options)
     try:
         changed = entry(recipe, **complete)
+        if isinstance(changed, Recipe) and changed._optimizing != recipe._optimizing:
+            changed._with_optimizer_tried()
+    except UnknownName as error:
+        raise SpecError(str(error)) from None
     except SharpscopeError:
         raise
     except FAULTS as error:

@@ -111,11 +111,17 @@ def change(scale: str, value: float, low: float, high: float) -> str:
 def at_least(scale: str, size: float) -> str:
     """Return the size of a difference that has no direction: "×1.23", "0.012"; "none" of one that is infinite.
 
+    A factor near 1 has as many digits as tell it from 1, which is no difference.
+
     >>> at_least("ratio", 1.234), at_least("difference", 0.0123), at_least("ratio", math.inf)
     ('×1.23', '0.012', 'none')
+    >>> at_least("ratio", 1.011), at_least("ratio", 1.00123)
+    ('×1.01', '×1.0012')
     """
     if not math.isfinite(size):
         return "none" if size > 0 else MISSING
+    if scale == "ratio" and 1 < size < 1.01:
+        return f"{TIMES}{size:.{1 - math.floor(math.log10(size - 1))}f}"
     return factor(size, math.nan, math.nan) if scale == "ratio" else _significant(size, 2)
 
 

@@ -77,9 +77,7 @@ def _check(results: StudyResults, effects: Mapping[str, float], family: Sequence
     scales = {one.tested.quantity: one.tested.scaled.scale for one in family}
     for name, effect in effects.items():
         if name not in scales:
-            raise SharpscopeError(
-                f"'{name}' is no quantity of the primary family{suggest(name, scales)}; it has {', '.join(scales)}"
-            )
+            raise SharpscopeError(f"'{name}' is no quantity of the primary family{suggest(name, scales)}")
         if not effect > (1 if scales[name] == "ratio" else 0):
             fit = "a factor above 1, since it is compared by ratio" if scales[name] == "ratio" else "above 0"
             raise SharpscopeError(f"the effect of '{name}' must be {fit}, got {effect:g}")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from sharpscope.cli import options
 from sharpscope.errors import SharpscopeError
+
+# Columns of a terminal in which any table fits; it is laid out there to be measured.
+_WIDEST = 10_000
 
 
 def power(
@@ -63,7 +67,9 @@ def _texts(table: Any, factor: str) -> tuple[list[str], list[list[str]]]:
     rows = []
     for (name, level), part in table.groupby(["quantity", factor], sort=False):
         first = part.iloc[0]
-        if first["effect"] > 0:
+        if first["sd"] == 0:
+            told, cells = "no spread to tell by", ["–"] * len(part)
+        elif first["effect"] > 0:
             told = f"power to see {numbers.at_least(first['scale'], first['effect'])}"
             cells = [f"{value:.2f}" for value in part["power"]]
         else:
@@ -78,9 +84,23 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
     table = Table(box=box.SIMPLE_HEAD)
     for name in header:
         table.add_column(name, justify="right" if name.startswith("n=") else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    if console.measure(table, options=console.options.update(width=_WIDEST)).maximum <= console.width:
+        console.print(table)
+    else:
+        print("\n".join(_lines(header, rows, console.width)))
+
+
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Yield the table in lines of a narrow terminal: each test has a line, and its numbers below it."""
+    for quantity, level, told, *cells in rows:
+        yield f"{quantity}, {level}: {told}"
+        # Joined by what is no white space to textwrap, so that no number is parted from its n.
+        told_cells = " ".join(f"{name}\u00a0{cell}," for name, cell in zip(header[3:], cells, strict=True))
+        wrapped = textwrap.wrap(told_cells.rstrip(","), width, initial_indent="  ", subsequent_indent="  ")
+        yield from (line.replace("\u00a0", " ") for line in wrapped)

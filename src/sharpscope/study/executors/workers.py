@@ -69,6 +69,8 @@ def work(connection: Connection, pickled_assignment: bytes) -> None:
 class _Seldom:
     """Passes on how far a training has come, but not every time: an epoch may take less than telling of it.
 
+    Its end is always passed on, else a short training looks unfinished while its run is measured.
+
     Args:
         send: Is told.
     """

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from sharpscope.analysis.ledger import load_ledger, load_results
+from sharpscope.analysis.section import Evidence
+from sharpscope.analysis.sections.consistency import consistency
 from sharpscope.safety import SCORES
 from sharpscope.safety.temperature import readings
 from sharpscope.store.across import across_levels
@@ -66,6 +68,25 @@ def test_their_scores_are_those_of_the_predictions(plan_of, store):
     # What the ledger has of pairs is of one cell alone.
     assert load_ledger(store.path).equals(before)
     assert len(load_results(store.path).pairs) == 3 * 3
+
+
+@pytest.mark.parametrize(("key", "values", "pairs"), [("noise", [0.0, 0.3], 0), ("train_size", [60, 80], 4)])
+def test_levels_that_are_tested_on_other_samples_are_not_compared(key, values, pairs, plan_of, store):
+    # Circles of another noise have the same targets, and other points.
+    name = "circles" if key == "noise" else "digits"
+    study = {"compare": f"data.{key}", "grid": {"seed": 2, f"data.{key}": values}, "data": {"name": name}}
+    perform_all(plan_of(**{**THREE, **study, "regimes": ["baseline"]}), store)
+    runs = Reading.of(store).runs
+    targets = [run.folder.read_predictions(run.record).test.targets for run in runs]
+    assert all((found == targets[0]).all() for found in targets)
+    assert len(keys_of(store)) == pairs
+    assert update_pairs(store).notes == []
+    results = load_results(store.path)
+    assert len(results.pairs_across) == pairs
+    assert len(results.pairs) == 2
+    told = consistency(Evidence(results)).page
+    assert told["other_data"] == (not pairs)
+    assert bool(told["matrices"]) == bool(pairs)
 
 
 def test_none_is_scored_twice_and_none_where_no_score_of_pairs_is_asked_for(plan_of, store, monkeypatch):

@@ -18,6 +18,7 @@ from sharpscope.analysis.results import StudyResults
 from sharpscope.analysis.statistics import study_wide, two_way
 from sharpscope.analysis.tested import LEAST_SEEDS
 from sharpscope.analysis.values import Values
+from sharpscope.spec import changes_test_set
 from sharpscope.store.record import BY_SAMPLE
 
 # What a difference is, by whether its intervals over seeds, and over seeds and samples, exclude equality.
@@ -26,8 +27,6 @@ COLUMNS = (
     *("n", "samples", "scale", "mean_difference", "ci_low", "ci_high", "ci_level"),
     *("sd_seed", "sd_test", "sd", "new_low", "new_high", "holds"),
 )
-# Settings that leave the test set as it is.
-_SAME_TEST_SET = ("data.train_size", "data.calibration_size")
 
 
 class OtherData(ValueError):
@@ -55,9 +54,7 @@ class Samples:
         Raises:
             OtherData: If runs were tested on different data.
         """
-        varying = [
-            key for key in results.study.get("grid", {}) if key.startswith("data.") and key not in _SAME_TEST_SET
-        ]
+        varying = [key for key in results.study.get("grid", {}) if changes_test_set(key)]
         if varying:
             raise OtherData(f"{', '.join(varying)} changes the data")
         return cls(Values(results), *results.arrays(BY_SAMPLE))

@@ -6,7 +6,7 @@ Only structure is checked here. Names and options are resolved against the regis
 from sharpscope.spec.claim import Claim
 from sharpscope.spec.component import Component
 from sharpscope.spec.factor import BASELINE, REGIME, Compare, Factor, arm_label
-from sharpscope.spec.grid import GridPoint, arms, is_option
+from sharpscope.spec.grid import GridPoint, arms, changes_test_set, is_option
 from sharpscope.spec.predictions import Contrast, Distinction, Prediction, Relation, Rivalry, Trend, kind_of
 from sharpscope.spec.regime import Regime
 from sharpscope.spec.run import Run
@@ -43,6 +43,7 @@ __all__ = [
     "Watch",
     "arm_label",
     "arms",
+    "changes_test_set",
     "is_option",
     "kind_of",
     "set_dotted",

@@ -51,6 +51,15 @@ def is_option(key: str) -> bool:
     return key.startswith(OPTION)
 
 
+def changes_test_set(key: str) -> bool:
+    """Return whether a key of the grid may change what runs are tested on, as all of the data do but sizes of splits.
+
+    >>> changes_test_set("data.factor"), changes_test_set("data.train_size"), changes_test_set("regime")
+    (True, False, False)
+    """
+    return key.startswith("data.") and key not in ("data.train_size", "data.calibration_size")
+
+
 def part_of(key: str) -> str:
     """Return the part of regimes whose option a key of the grid sets.
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sharpscope.spec import REGIME, Factor, is_option
+from sharpscope.spec import REGIME, Factor, changes_test_set, is_option
 from sharpscope.store.reading import Reading, StoredRun
 
 PairOfRuns = tuple[str, str]
@@ -20,9 +20,12 @@ def across_levels(reading: Reading) -> Iterator[tuple[list[StoredRun], list[Pair
     seeds, of n^2 that there are. Runs of one seed share the initial weights and the order of the data, others nothing.
     Between neighbors each level meets each other one, so that levels can be permuted within seeds.
 
-    Runs come a seed at a time with those of the next, so that no more of them need be held.
+    Runs come a seed at a time with those of the next, so that no more of them need be held. There are none where levels
+    are tested on different samples: their outputs say nothing about one another, though the targets may be the same.
     """
     factor = Factor.of(reading.catalog["study"])
+    if changes_test_set(factor.name):
+        return
     settings: dict[str, dict[int, dict[str, StoredRun]]] = {}
     for run in reading.runs:
         level, setting = _place(run.point, factor)

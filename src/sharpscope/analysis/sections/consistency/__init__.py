@@ -18,6 +18,7 @@ from sharpscope.analysis.sections.consistency.table import csv, latex, table_of,
 from sharpscope.analysis.statistics import Interval
 from sharpscope.analysis.statistics.level_differences import smallest_order_p
 from sharpscope.analysis.tested import ALPHA
+from sharpscope.spec import changes_test_set
 
 
 @SECTIONS.register(
@@ -40,6 +41,7 @@ def consistency(evidence: Evidence) -> Content:
         "seeds": len(found.values.seeds),
         "gains": found.has_gains,
         "matrices": _matrices(found) if found.has_across else [],
+        "other_data": changes_test_set(evidence.results.factor.name),
         "tests": _tests(found),
         "below": evidence.results.quantities.get(found.below or ""),
         "above": evidence.results.quantities.get(found.above or ""),

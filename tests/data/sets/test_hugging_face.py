@@ -144,6 +144,11 @@ def test_a_column_that_cannot_be_told_is_asked_for(pictures, options):
         load(pictures, "pictures", **options)
 
 
+def test_one_split_is_not_both_trained_and_tested_on(tmp_path):
+    with pytest.raises(DataError, match="split 'test' of dataset 'hf:any' would be both trained and tested on"):
+        load(tmp_path, "any", train="test")
+
+
 def test_a_split_that_is_not_there_is_told(texts):
     with pytest.raises(DataError, match="dataset 'hf:reviews', split 'val', cannot be loaded"):
         load(texts, "reviews", test="val")

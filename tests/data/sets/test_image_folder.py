@@ -123,6 +123,11 @@ def test_links_that_lead_nowhere_or_to_folders_are_told(folder):
         load(folder)
 
 
+def test_one_folder_is_not_both_trained_and_tested_on(folder):
+    with pytest.raises(DataError, match="would be both trained and tested on"):
+        load(folder, test="../pets/train")
+
+
 def test_a_single_class_is_refused(folder):
     (folder / "pets" / "train" / "dogs").rename(folder / "elsewhere")
     with pytest.raises(DataError, match="'pets/train' holds one class, 'cats', and so nothing to tell apart"):

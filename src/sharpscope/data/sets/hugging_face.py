@@ -73,6 +73,11 @@ def hugging_face(
         DataError: If the set or a column is missing, its columns are of other kinds, a label, text or image is missing
             or unfit, or a package is not installed.
     """
+    if train == test:
+        raise DataError(
+            f"split '{train}' of dataset 'hf:{name}' would be both trained and tested on, which tells nothing of new "
+            "samples; name two splits"
+        )
     splits = [_loaded(name, source, split, config, revision) for split in (train, test)]
     features = splits[0].features
     label = _column(name, features, labels, ("ClassLabel",), "labels")

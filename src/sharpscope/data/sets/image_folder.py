@@ -78,7 +78,12 @@ def image_folder(
         DataError: If a folder is missing, empty or outside the data directory, it is not clear what a file or folder
             is, an image cannot be read, a size is out of range, or Pillow is not installed.
     """
-    splits = [_images_by_class(below(source, f"{folder}/{name}")) for name in (train, test)]
+    folders = [below(source, f"{folder}/{name}") for name in (train, test)]
+    if folders[0] == folders[1]:
+        raise DataError(
+            f"'{folder}/{train}' would be both trained and tested on, which tells nothing of new images; name two"
+        )
+    splits = [_images_by_class(path) for path in folders]
     classes = tuple(splits[0])
     if len(classes) == 1:
         raise DataError(

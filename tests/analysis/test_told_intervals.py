@@ -104,3 +104,14 @@ def test_with_holm_the_test_is_of_ranks_and_has_their_direction():
     row, _ = found_of(replace(results, study={**results.study, "correction": "holm"}))
     assert row["mean_difference"] > 0 > row["effect"]
     assert row["significant"]
+
+
+@pytest.mark.parametrize("correction", ["westfall_young", "holm"])
+def test_one_difference_of_few_seeds_has_an_interval_of_less_than_its_level(correction):
+    results = small_study(np.linspace(0.2, 2.4, 4)[None, None])
+    table = contrasts_table(replace(results, study={**results.study, "correction": correction}))
+    assert told_intervals(table, 1) == (
+        "The one difference is not significant and has an interval that excludes equality: the interval is the range "
+        "of the differences, which has less than 95%; and with 4 seeds no p is below 2/2^4 = 0.12, so none of them can "
+        "be significant."
+    )

@@ -7,7 +7,7 @@ import pandas as pd
 from sharpscope.analysis import numbers
 from sharpscope.analysis.explanations.remains import side_of
 from sharpscope.analysis.results import StudyResults, TableRow, records
-from sharpscope.analysis.tested import ALPHA
+from sharpscope.analysis.tested import ALPHA, LEAST_SEEDS
 from sharpscope.analysis.wording import counted, joined, label_of
 
 _FEW = 8  # seeds, with which the smallest p that there is may be in the way
@@ -31,6 +31,8 @@ def told_intervals(shown: pd.DataFrame, tests: int) -> str:
     if tests == 1:
         which = "The one difference is not significant and"
         why = "the interval inverts the signed-rank test, while p is that of flips of the mean"
+        if apart[0]["n"] < LEAST_SEEDS:
+            why = "the interval is the range of the differences, which has less than 95%"
     else:
         which = f"Of {len(rest)} differences without significance {len(apart)}"
         if len(rest) == 1:

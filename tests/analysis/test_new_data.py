@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sharpscope.analysis import numbers
 from sharpscope.analysis.contrasts import contrasts_table
 from sharpscope.analysis.new_data import HOLDS, NOT_SEEN, THESE_ALONE, OtherData, Samples, new_data_table
 from sharpscope.analysis.section import Evidence
 from sharpscope.analysis.sections.new_data import new_data
+from sharpscope.analysis.sections.new_data.data import rows_of
 from sharpscope.analysis.statistics import two_way
 
 REGIMES = ("baseline", "sam", "augmentation")
@@ -103,6 +105,18 @@ def test_settings_are_averaged_and_a_seed_that_lacks_a_run_is_left_out(make_resu
     per = [[samples.arrays[r]["brier"] for r in rows.index[rows == level] if r in samples.arrays] for level in REGIMES]
     assert (len(per[0]), len(per[1])) == (10, 9)
     assert new_data_table(study, samples).set_index(["quantity", "regime"])["n"]["brier", "augmentation"] == 5
+
+
+def test_an_estimate_lies_in_its_interval_where_one_seed_carries_the_mean_away(make_results):
+    plain = make_results(seeds=20, regimes=("baseline", "sam"))
+    ledger = plain.ledger.copy()
+    ledger.loc[(ledger["regime"] == "sam") & (ledger["seed"] == 0), "brier"] += 50
+    study = with_samples(replace(plain, ledger=ledger), of_sample=0.02)
+    table = new_data_table(study, Samples.of(study)).query("quantity == 'brier'")
+    row = table.iloc[0]
+    assert row["ci_low"] <= row["difference"] <= row["ci_high"] < row["mean_difference"]
+    (cells,) = rows_of(study, table)
+    assert cells["seeds"] == numbers.with_interval(row["difference"], row["ci_low"], row["ci_high"], sign=True)
 
 
 def test_what_a_ratio_is_made_of_has_its_mean(make_results):

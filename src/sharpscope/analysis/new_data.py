@@ -24,7 +24,7 @@ from sharpscope.store.record import BY_SAMPLE
 # What a difference is, by whether its intervals over seeds, and over seeds and samples, exclude equality.
 HOLDS, THESE_ALONE, NOT_SEEN, TOO_FEW = "with new data too", "with these data", "not seen", "too few seeds"
 COLUMNS = (
-    *("n", "samples", "scale", "mean_difference", "ci_low", "ci_high", "ci_level"),
+    *("n", "samples", "scale", "difference", "mean_difference", "ci_low", "ci_high", "ci_level"),
     *("sd_seed", "sd_test", "sd", "new_low", "new_high", "holds"),
 )
 
@@ -113,10 +113,10 @@ def _linear(table: np.ndarray, scale: str) -> np.ndarray:
 def new_data_table(results: StudyResults, samples: Samples) -> pd.DataFrame:
     """Return one row a score that is a mean over test samples, and level: its difference with new seeds and new data.
 
-    ``ci_low`` and ``ci_high`` are those of the contrast, over seeds; ``new_low`` and ``new_high`` hold the difference
-    over new seeds and new test samples. ``sd_seed``, ``sd_test`` and ``sd`` are standard errors over seeds, over
-    samples and over both, of a ratio those of its logarithm. ``holds`` says which of the intervals exclude equality,
-    where there are seeds enough for the former to have 95%.
+    ``difference``, ``ci_low`` and ``ci_high`` are those of the contrast, over seeds; ``new_low`` and ``new_high`` hold
+    the mean difference over new seeds and new test samples. ``sd_seed``, ``sd_test`` and ``sd`` are standard errors
+    over seeds, over samples and over both, of a ratio those of its logarithm. ``holds`` says which of the intervals
+    exclude equality, where there are seeds enough for the former to have 95%.
     """
     return pd.DataFrame(_rows(results, samples), columns=["quantity", results.factor.name, *COLUMNS])
 
@@ -129,7 +129,7 @@ def _rows(results: StudyResults, samples: Samples) -> Iterator[dict[str, Any]]:
             yield {
                 "quantity": name,
                 results.factor.name: level,
-                **{key: told[key] for key in ("scale", "ci_low", "ci_high", "ci_level")},
+                **{key: told[key] for key in ("scale", "difference", "ci_low", "ci_high", "ci_level")},
                 "n": found.seeds,
                 "samples": found.samples,
                 "mean_difference": back(found.value),

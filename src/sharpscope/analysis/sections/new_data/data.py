@@ -8,6 +8,7 @@ import pandas as pd
 
 from sharpscope.analysis import numbers
 from sharpscope.analysis.results import StudyResults, records
+from sharpscope.analysis.wording import difference_text
 
 
 def rows_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, str]]:
@@ -20,7 +21,7 @@ def rows_of(results: StudyResults, table: pd.DataFrame) -> list[dict[str, str]]:
         {
             "label": results.quantities[row["quantity"]].label,
             "level": row[results.factor.name],
-            "seeds": numbers.change(row["scale"], row["mean_difference"], row["ci_low"], row["ci_high"]),
+            "seeds": difference_text(row),
             "both": numbers.change(row["scale"], row["mean_difference"], row["new_low"], row["new_high"]),
             "sd_seed": _error(row["scale"], row["sd_seed"]),
             "sd_test": _error(row["scale"], row["sd_test"]),

@@ -16,7 +16,7 @@ def latex(results: StudyResults, table: pd.DataFrame) -> bytes:
     header = ["Score", escape(results.factor.title), "New seeds", "SE of seeds", "SE of samples"]
     header += ["New seeds and samples", "Seen"]
     title = (
-        "Mean differences to the reference with 95% intervals over new seeds on the same test samples, and over new "
-        "seeds and new test samples; standard errors (SE) of both."
+        "Differences to the reference over new seeds on the same test samples (Hodges-Lehmann), and in the mean over "
+        "new seeds and new test samples, with 95% intervals; standard errors (SE) of the means."
     )
     return booktabs(header, rows, left=2, title=title)

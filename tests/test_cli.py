@@ -163,7 +163,11 @@ def test_a_plugin_that_fails_is_told_with_its_line(plugin, message, here, capsys
         (["list", "modles"], "unknown list 'modles'; did you mean 'models'"),
         (["explain", "eec"], "dataset, model or claim 'eec'; did you mean 'ece'"),
         (["rnu"], "No such command"),
-        (["measure", "--model", "x", "--weights", "w", "--data", "digits"], "x"),
+        (["explain", "SAM"], "claim 'SAM'; did you mean 'sam'"),
+        (
+            ["measure", "--model", "nets", "--weights", "w", "--data", "digits"],
+            "the model must be named as package.module:function, got 'nets'",
+        ),
         (["measure", "--model", "nets:make", "--weights", "absent.pt", "--data", "digits"], "no file of weights"),
         (["measure", "--model", "nets:make", "--weights", "bad.pt", "--data", "digits"], "cannot be read as weights"),
         (["measure", "--model", "nets:make", "--weights", "other.pt", "--data", "digits"], "do not fit nets:make"),

@@ -114,13 +114,16 @@ def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return a hint that follows an unknown name: the near names first, and all of them where they are not too many.
 
-    >>> suggest("smm", ["sam", "baseline"])
-    "; did you mean 'sam'? (known: baseline, sam)"
+    Names that differ by case alone are near.
+
+    >>> suggest("smm", ["sam", "baseline"]), suggest("SAM", ["sam"])
+    ("; did you mean 'sam'? (known: baseline, sam)", "; did you mean 'sam'? (known: sam)")
     >>> suggest("smm", ["sam", *map(str, range(99))])
     "; did you mean 'sam'? (known: 100 names)"
     """
     choices = sorted(set(known))
-    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    by_case = {choice.lower(): choice for choice in choices}
+    near = [by_case[found] for found in difflib.get_close_matches(name.lower(), by_case, n=3, cutoff=0.5)]
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     listed = (", ".join(choices) or "none") if len(choices) <= _LISTED else f"{len(choices)} names"
     return f"{hint} (known: {listed})"

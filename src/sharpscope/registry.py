@@ -261,12 +261,14 @@ def imported(path: str, kind: str) -> Any:
         kind: What it is, for messages.
 
     Raises:
-        SpecError: If it cannot be imported, or is no function.
+        SpecError: If it is not of that form, cannot be imported, or is no function.
 
     >>> imported("math:sqrt", "function")(4.0)
     2.0
     """
     module, _, name = path.partition(":")
+    if not (module and name):
+        raise SpecError(f"the {kind} must be named as package.module:function, got '{path}'")
     # As `python -m` does.
     here = str(Path.cwd())
     sys.path.insert(0, here)

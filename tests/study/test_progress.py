@@ -197,6 +197,20 @@ def test_no_word_of_a_bar_is_cut(time, width):
     assert "1/1100 1 failed, 100 running (50% trained), about 9.2 h left 0:00:0" in told
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_bar_on_a_narrow_terminal_keeps_the_number_of_runs_done(width):
+    console = Console(file=io.StringIO(), width=width)
+    bar = Bar(console)
+    bar.begin(240, 3)
+    for run_id in PACK:
+        bar.started(run_id, "baseline")
+    bar.ended(done(PACK[0], 10.0), "baseline")
+    bar.close()
+    with console.capture() as shown:
+        console.print(bar._progress)
+    assert "4/240" in shown.get()
+
+
 def state(bar: Bar) -> str:
     told: str = bar._progress.tasks[0].fields["state"]
     return told

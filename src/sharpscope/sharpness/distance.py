@@ -57,8 +57,8 @@ def distance_from_init(risk: Risk, *, init: str | None = None) -> Steps:
     start = _read(init) if init is not None else risk.init
     if start is None:
         raise NotDefined(
-            "the initialization is not known; pass the option init, a safetensors file of the parameters before "
-            "training"
+            "the initialization is not known; pass a safetensors file of the parameters before training as the option "
+            "init, or these themselves as SharpnessMonitor(init=...)"
         )
     distance = norm_of(p - _counterpart(start, name, p, risk.precise) for name, p in risk.parameters.items())
     count = Count()

@@ -152,10 +152,11 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         self._clock = _Clock()
+        self._count = Column(no_wrap=True)
         # The bar has what is left of the line by the words, which are never cut on 80 columns.
         self._progress = Progress(
             BarColumn(bar_width=None),
-            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=self._count),
             TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(table_column=Column(no_wrap=True)),
             console=console,
@@ -166,6 +167,8 @@ class Bar:
     def begin(self, total: int, kept: int) -> None:
         """Show the bar."""
         self._clock.begin(total - kept)
+        # A narrow terminal cuts the others.
+        self._count.min_width = len(f"{total}/{total}")
         self._progress.update(self._task, total=total, completed=kept)
         self._progress.start()
         self._refresh()

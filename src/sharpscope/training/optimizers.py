@@ -80,6 +80,25 @@ def make_optimizer(
     return optimizer
 
 
+def follows_rate(make: Callable[[list[nn.Parameter]], Optimizer]) -> bool:
+    """Return whether an optimizer takes no steps once its learning rate is zero.
+
+    Args:
+        make: Makes it for parameters.
+    """
+    weight = nn.Parameter(torch.ones(2, 2))
+    weight.grad = torch.ones_like(weight)
+    optimizer = make([weight])
+    optimizer.step()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    # One that prepares its next step follows a step later.
+    optimizer.step()
+    before = weight.detach().clone()
+    optimizer.step()
+    return torch.equal(weight, before)
+
+
 def norm_or_bias(parameter: nn.Parameter) -> bool:
     """Return whether a parameter has one dimension at most, as biases and scales and shifts of normalization have."""
     return parameter.ndim <= 1

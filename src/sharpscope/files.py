@@ -61,6 +61,11 @@ def no_space(error: BaseException | None) -> bool:
     return False
 
 
+def forbidden(error: OSError) -> bool:
+    """Return whether an error is that of a place where one may not write: by its rights, or its whole file system."""
+    return isinstance(error, PermissionError) or error.errno == errno.EROFS
+
+
 def _sync_folder(folder: Path) -> None:
     # Windows opens no folder, and writes the names of files by itself.
     if not hasattr(os, "O_DIRECTORY"):

@@ -12,6 +12,7 @@ import typer
 from sharpscope.cli.app import app
 from sharpscope.cli.codes import FAILED, WRONG
 from sharpscope.errors import SharpscopeError
+from sharpscope.files import forbidden
 from sharpscope.interruption import INTERRUPTED, guarded
 from sharpscope.streams import keep_writing, lost_output
 
@@ -65,7 +66,7 @@ def _one_sentence() -> Iterator[None]:
         where = f": {error.filename}" if error.filename else ""
         print(f"Error: {error.strerror or error}{where}", file=sys.stderr)
         # A place that cannot be written is the command's mistake; a disk that fills up is not.
-        wrong_place = isinstance(error, PermissionError | NotADirectoryError)
+        wrong_place = forbidden(error) or isinstance(error, NotADirectoryError)
         raise typer.Exit(WRONG if wrong_place else FAILED) from None
 
 

@@ -13,6 +13,7 @@ from sharpscope.cli import options
 from sharpscope.cli.codes import FAILED
 from sharpscope.cli.steps import check_folder, write_all
 from sharpscope.errors import SharpscopeError
+from sharpscope.files import forbidden
 
 
 def report(
@@ -46,7 +47,9 @@ def report(
             raise SharpscopeError(f"--out {elsewhere} is the folder of another study; name a place of its own")
     try:
         results = write_all(directory, elsewhere, beside, _columns(columns or []))
-    except PermissionError as error:
+    except OSError as error:
+        if not forbidden(error):
+            raise
         raise SharpscopeError(f"{error.filename} cannot be written; name another place with --out") from None
     left_out = [
         f"the section '{name}' is left out, since it is none of Sharpscope's own; one of a plugin is written by "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def write_all(
     from sharpscope.store.reading import Reading
 
     store = Store.existing(directory)
+    # Of many runs it takes as long as that one might think it hangs.
+    print("Writing the ledger and the report", file=sys.stderr, flush=True)
     with Store(place or directory).reporting(), thrifty():
         reading = Reading.of(store)
         pairs = compute_pairs(reading)

@@ -91,7 +91,8 @@ def test_every_measure_has_a_value_that_precision_does_not_move(net: Net, name: 
     assert math.isfinite(found.stderr)
     assert found.samples == SAMPLES
     if variant.facts.exact:
-        assert found.stderr == 0
+        # Nothing but rounding of single precision.
+        assert found.stderr <= 1e-5 * abs(found.value)
         assert found.value == pytest.approx(expected.value, rel=1e-4)
     elif found.converged and expected.converged:
         error = 5 * math.hypot(found.stderr, expected.stderr)

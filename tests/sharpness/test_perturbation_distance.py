@@ -51,7 +51,7 @@ def test_it_is_zero_before_training() -> None:
 
 def test_an_initialization_that_does_not_serve_is_refused(tmp_path: Path) -> None:
     case = CASES[0]
-    with pytest.raises(NotDefined, match="initialization is not known; pass the option init"):
+    with pytest.raises(NotDefined, match="initialization is not known; pass a safetensors file"):
         measure(case.model(), case.data(), [MEASURE])
     other = {**case.model().state_dict(), "0.weight": torch.zeros(2, 2)}
     with pytest.raises(SharpscopeError, match=r"'0.weight' has shape \(7, 5\), there it has shape \(2, 2\)"):

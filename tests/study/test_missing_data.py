@@ -48,7 +48,7 @@ def test_a_plan_says_what_is_missing_and_reckons_with_noise(source, nowhere, tmp
     assert len(plan.requested.conditions) == 19
     found = forecast(plan, Store(tmp_path / "out"), 1)
     text = show(plan, found)
-    assert "2 runs = 2 regimes x 1 seeds" in text
+    assert "2 runs = 2 regimes x 1 seed\n" in text
     assert "Note: cifar-10-binary.tar.gz is in none of" in text
     assert "Note: the files of CIFAR-10-C are missing" in text
     assert '"notes": [' in to_json(plan, found)

@@ -9,7 +9,6 @@ import pytest
 from sharpscope.analysis.ledger import load_ledger, load_results, write_ledger
 from sharpscope.analysis.report import contents_of, render
 from sharpscope.analysis.section import Evidence
-from sharpscope.curvature.passes import Evaluator
 from sharpscope.errors import SharpscopeError, SpecError
 from sharpscope.store.folder import Store
 from sharpscope.store.pairs import update_pairs
@@ -368,26 +367,6 @@ def test_a_measure_that_was_asked_for_by_name_must_be_defined_for_every_model(pl
     text = {"data": {"name": "names", "train_size": 60}, "model": {"name": "gpt", "dim": 8, "depth": 1, "heads": 1}}
     with pytest.raises(SpecError, match=r"has no 'input_jacobian_norm': .*floating-point"):
         plan_of(**text, measures=["input_jacobian_norm"], scores=["ece"])
-
-
-def test_a_measure_is_tried_for_one_pass_only_and_may_fail_otherwise(plan_of, monkeypatch):
-    passes = []
-    original = Evaluator.run
-
-    def counted(self, requests, on_failure):
-        passes.append(len(requests))
-        return original(self, requests, on_failure)
-
-    monkeypatch.setattr(Evaluator, "run", counted)
-    plan = plan_of(measures=["hessian_trace", "pac_bayes_flatness"])
-    assert list(plan.requested.measures) == ["hessian_trace", "pac_bayes_flatness"]
-    assert len(passes) == 1
-
-    def broken(*_):
-        raise RuntimeError("no memory")
-
-    monkeypatch.setattr(Evaluator, "run", broken)
-    assert list(plan_of().requested.measures) == ["relative_flatness", "gradient_norm"]
 
 
 def test_what_is_wanted_reads_back_from_the_catalog(plan_of):

@@ -42,3 +42,25 @@ def test_what_is_wrong_with_numbers_alone_is_left_to_the_run(
 
     monkeypatch.setattr(Evaluator, "run", broken)
     assert list(plan_of(measures=["gradient_norm"]).requested.measures) == ["gradient_norm"]
+
+
+def test_a_measure_is_tried_for_one_pass_only_and_may_fail_otherwise(
+    plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    original = Evaluator.run
+
+    def counted(self: Evaluator, requests: Any, on_failure: Any) -> None:
+        passes.append(len(requests))
+        original(self, requests, on_failure)
+
+    monkeypatch.setattr(Evaluator, "run", counted)
+    plan = plan_of(measures=["hessian_trace", "pac_bayes_flatness"])
+    assert list(plan.requested.measures) == ["hessian_trace", "pac_bayes_flatness"]
+    assert len(passes) == 1
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(Evaluator, "run", broken)
+    assert list(plan_of().requested.measures) == ["relative_flatness", "gradient_norm"]

@@ -152,14 +152,17 @@ def test_a_long_training_is_told_of_a_few_times(time, lines):
     together = news()
     assert together[0] == "100 runs in training together: epoch 2,000 of 20,000"
     assert len(together) == 10
-    told.advanced(Advance(("alone",), 1, 2), "sam, seed 3")
-    assert news() == ["alone in training (sam, seed 3): epoch 1 of 2"]
+    for epoch in (1, 2):
+        told.advanced(Advance(("alone",), epoch, 4), "sam, seed 3")
+        time.now += 60
+    assert news() == ["alone in training (sam, seed 3): epoch 2 of 4"]
 
 
-def test_a_short_training_is_not_told_of(time, lines):
+def test_a_short_training_is_not_told_of_however_long_it_waited(time, lines):
     told, news = lines
     told.begin(1, 0)
     told.started("run", "baseline")
+    time.now += 1000
     news()
     for epoch in range(1, 101):
         time.now += 0.2

@@ -107,13 +107,13 @@ class Lines:
     def started(self, run_id: str, label: str) -> None:
         """Say nothing: the end of a run is what counts here."""
         self._clock.running[run_id] = 0.0
-        self._told[run_id] = (0, time.monotonic())
 
     def advanced(self, advance: Advance, label: str) -> None:
         """Say how far a training has come, where that is news."""
         self._clock.advance(advance)
         first, *others = advance.run_ids
         now, part = time.monotonic(), _PARTS * advance.epoch // advance.epochs
+        # From its first epoch on: a run of a job may have waited for others.
         told, when = self._told.setdefault(first, (0, now))
         if part > told and now - when >= _PAUSE:
             self._told[first] = (part, now)

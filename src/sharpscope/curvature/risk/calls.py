@@ -95,8 +95,8 @@ class Calls:
         """
         if self._places is None:
             self._places = _places(self.caller)
-        given = {**point.parameters, **point.buffers}
-        return {place: tensor for name, tensor in given.items() for place in self._places.get(f"model.{name}", ())}
+        given = {f"model.{name}": tensor for name, tensor in (*point.parameters.items(), *point.buffers.items())}
+        return {place: tensor for name, tensor in given.items() for place in self._places.get(name, [name])}
 
     def stacked(self, batch: Batch, points: Sequence[Point]) -> Tensor | None:
         """Return the outputs ``[K, B, C]`` at K points, computed side by side; None if this model cannot be called so.

@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 from sharpscope.errors import DataError
 from sharpscope.probabilities import are_probabilities
+from sharpscope.safety.log_probabilities import log_softmax
 from sharpscope.task import CLASSIFICATION, REGRESSION
 
 # Of predictions under a condition all classes of each sample are kept where there are so many or fewer, and else the
@@ -18,24 +19,6 @@ from sharpscope.task import CLASSIFICATION, REGRESSION
 WHOLE, TOP = 10, 5
 # What is below has lost digits in single precision.
 _DIGITS = 1e-36
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return log-probabilities, each as exact as its logits are; float64 ``[N, C]``.
-
-    That of a class that is nearly certain is minus the small sum of the others' shares, which is lost once the 1 of its
-    own is added to it: above a margin of 37 nothing would be left.
-
-    Args:
-        logits: In float64, shape ``[N, C]``.
-
-    >>> log_softmax(np.array([[50.0, 0.0]])).tolist()
-    [[-1.9287498479639178e-22, -50.0]]
-    """
-    below = logits - logits.max(axis=1, keepdims=True)
-    shares = np.exp(below)
-    np.put_along_axis(shares, logits.argmax(axis=1)[:, None], 0.0, axis=1)
-    return below - np.log1p(shares.sum(axis=1, keepdims=True))
 
 
 def kept_classes(outputs: int) -> int:

@@ -24,6 +24,7 @@ from sharpscope.study.work.data_cache import DataCache
 from .conftest import ALONE, Heard
 
 PACK = tuple(f"run{number}" for number in range(100))
+PACKS = [tuple(f"{pack}-{number}" for number in range(100)) for pack in range(2)]
 
 
 class Time:
@@ -60,6 +61,11 @@ def done(run_id: str, seconds: float, training: float = 0.0) -> Outcome:
     return Outcome(run_id, "done", stages=("training",), seconds=seconds, training=training)
 
 
+def hand_out(told: Lines, pack: tuple[str, ...]) -> None:
+    for run_id in pack:
+        told.started(run_id, "baseline")
+
+
 def test_runs_one_by_one_are_forecast_by_those_that_ended(time, lines):
     told, news = lines
     told.begin(41, 0)
@@ -86,13 +92,11 @@ def test_runs_trained_together_are_forecast_by_their_shares(time, lines):
 def test_packs_are_forecast_by_how_far_their_trainings_have_come(time, lines):
     told, news = lines
     told.begin(200, 0)
-    packs = [tuple(f"{pack}-{number}" for number in range(100)) for pack in range(2)]
-    for pack in packs:
-        for run_id in pack:
-            told.started(run_id, "baseline")
+    for pack in PACKS:
+        hand_out(told, pack)
         time.now += 400
         told.advanced(Advance(pack, 8, 10), "baseline")
-        if pack is packs[1]:
+        if pack is PACKS[1]:
             # A fifth of its training, and a second for each of its runs: it does not stand still while they train.
             assert told._clock.remaining == "about 3 min left"
         time.now += 100
@@ -106,15 +110,13 @@ def test_packs_are_forecast_by_how_far_their_trainings_have_come(time, lines):
 def test_packs_that_are_trained_at_once_are_forecast_by_what_is_left_of_them(time, lines):
     told, news = lines
     told.begin(200, 0)
-    packs = [tuple(f"{pack}-{number}" for number in range(100)) for pack in range(2)]
-    for pack in packs:
-        for run_id in pack:
-            told.started(run_id, "baseline")
+    for pack in PACKS:
+        hand_out(told, pack)
     time.now += 500
-    for pack in packs:
+    for pack in PACKS:
         told.advanced(Advance(pack, 10, 10), "baseline")
     time.now += 1
-    told.ended(done(packs[0][0], 6.0, training=5.0), "baseline")
+    told.ended(done(PACKS[0][0], 6.0, training=5.0), "baseline")
     # A second of each of a hundred runs in two processes: not 199 times 6 seconds.
     assert news()[-1].endswith("[about 2 min left]")
 

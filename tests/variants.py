@@ -26,6 +26,8 @@ from sharpscope.measurement import measure_risk
 from tests.invariances import CONV, MLP
 
 SMALL = {"draws": 4, "starts": 2, "steps": 6, "sketch": 3, "probes": 4, "segments": 20}
+# Exact measures that state what rounding makes of them.
+STATES_ROUNDING = {"worst_case_sharpness"}
 
 
 @dataclass(frozen=True)
